@@ -1,0 +1,55 @@
+# make run    installs into .venv once, then runs the benchmark of 2010 in its three modes
+# make test   the same set-up with the development tools, then the tests
+# make lint   lint, format check, types, import contracts
+# make bench  speed, printed as ratios
+# make clean  removes .venv and caches
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := run
+.PHONY: run test lint format schemas bench clean
+
+run: $(VENV)/.installed
+	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -m "not bench" $(TESTS)
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+schemas: $(VENV)/.installed
+	@$(BIN)/python -m pagewake.events.schema schemas
+
+bench: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -m bench -s tests/bench
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so a set-up that was interrupted is done again and a finished one is not.
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "make: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: %s is Python %d.%d, pagewake needs 3.11 or newer: name one with make PYTHON=/path/to/python3" % ((sys.executable,) + sys.version_info[:2]))'
+	@echo "setting up $(VENV) (once)" >&2
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "adding the development tools to $(VENV) (once)" >&2
+	@$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,68 @@
+"""`pagewake compare`: the same workload across a grid of settings, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Annotated
+
+import msgspec
+import typer
+
+from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
+from pagewake.cli.output import print_json, print_text
+from pagewake.cli.parallel import run_all
+from pagewake.cli.tables import compare_table
+from pagewake.errors import ConfigError
+from pagewake.observe.result import RunResult
+from pagewake.scenario.loading import load, settings_of
+from pagewake.scenario.settings import parse_axis
+
+MAX_CELLS = 1000
+
+AxisOption = Annotated[
+    list[str],
+    typer.Option(
+        "--axis",
+        metavar="KEY=A,B,...",
+        help="Values of one key to run with; several axes make a grid.",
+    ),
+]
+
+
+def compare(
+    scenario: ScenarioArgument,
+    axis: AxisOption,
+    seed: SeedOption = None,
+    sets: SetOption = None,
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a scenario at every point of a grid and print one table."""
+    cells = grid(axis)
+    # All points are checked before the first one runs.
+    scenarios = [load(scenario, sets or (), seed, axes=settings_of(cell)) for cell in cells]
+    results = run_all(scenarios, jobs)
+    if as_json:
+        print_json([_with_axes(cell, result) for cell, result in zip(cells, results, strict=True)])
+    else:
+        print_text(compare_table(cells, results))
+
+
+def grid(axes: Sequence[str]) -> list[dict[str, str]]:
+    """Every combination of the axes' values, the last axis moving fastest."""
+    values: dict[str, Sequence[str]] = {}
+    for text in axes:
+        key, choices = parse_axis(text)
+        if key in values:
+            raise ConfigError(f"--axis {text}: {key} is an axis already; give each key once")
+        values[key] = choices
+    cells = [dict(zip(values, point, strict=True)) for point in product(*values.values())]
+    if len(cells) > MAX_CELLS:
+        raise ConfigError(f"--axis: {len(cells)} runs are more than {MAX_CELLS}; use fewer values")
+    return cells
+
+
+def _with_axes(cell: dict[str, str], result: RunResult) -> dict[str, object]:
+    builtins: dict[str, object] = msgspec.to_builtins(result)
+    return {"axes": cell, **builtins}

@@ -1,0 +1,40 @@
+"""`pagewake conformance`: recorded vectors against the code that simulations run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pagewake.cli.options import JsonOption
+from pagewake.cli.output import print_json, print_line
+from pagewake.errors import CheckFailedError
+from pagewake.observe.conformance import FileReport, run_files
+
+NAMED_ROWS = 5
+
+
+def conformance(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Vector files.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Run vector files; exit 1 if a row fails, naming the first ones."""
+    reports = run_files(files)
+    if as_json:
+        print_json(reports)
+    else:
+        for report in reports:
+            print_line(f"{report.family} {report.passed} {report.failed}")
+    failed = [report for report in reports if report.failed]
+    if failed:
+        raise CheckFailedError(_verdict(failed))
+
+
+def _verdict(failed: list[FileReport]) -> str:
+    lines = [f"{sum(report.failed for report in failed)} rows failed"]
+    for report in failed:
+        lines += [f"  {failure}" for failure in report.failures[:NAMED_ROWS]]
+        if report.failed > NAMED_ROWS:
+            lines.append(f"  {report.path}: and {report.failed - NAMED_ROWS} more")
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""Entry of the `pagewake` command: what escapes a command becomes an exit code here.
+
+Exit codes (design, "Command line"): 0 ok, 1 a check failed, 2 usage or configuration, 65 bad input
+data, 69 broker unreachable, 70 internal error, 130 interrupted.  Nothing heavy is imported before
+the guard stands, so that Ctrl-C during start-up is an interruption like any other.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from pagewake.errors import InternalError, PagewakeError
+
+INTERRUPTED = 130
+
+
+class InterruptedRunError(Exception):
+    """Ctrl-C during a run; the message says how far it got."""
+
+
+def main() -> int:
+    """Run the command line of this process; returns its exit code."""
+    return guarded(_run_app)
+
+
+def _run_app() -> None:
+    from pagewake.cli.app import app  # noqa: PLC0415 - see the head of this file
+
+    app(prog_name="pagewake")
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Run `command`; its errors become a line on stderr and an exit code, never a traceback."""
+    try:
+        command()
+    except SystemExit as stop:
+        return _stopped(stop.code)
+    except (KeyboardInterrupt, InterruptedRunError) as stop:
+        complain(str(stop) or "interrupted")
+        return INTERRUPTED
+    except PagewakeError as error:
+        complain(f"error: {error}")
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last resort, reported as such
+        return _internal(error)
+    return 0
+
+
+def _stopped(code: object) -> int:
+    """The command line library ends everything by SystemExit, interruption too."""
+    if code == INTERRUPTED:
+        complain("interrupted")
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def _internal(error: Exception) -> int:
+    """A defect of ours: name it and where it came from; the traceback only on request."""
+    if os.environ.get("PAGEWAKE_DEBUG") == "1":
+        traceback.print_exception(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    complain(
+        f"internal error: {type(error).__name__}: {error}{place}:"
+        " a defect of pagewake; PAGEWAKE_DEBUG=1 shows the traceback"
+    )
+    return InternalError.exit_code
+
+
+def complain(message: str) -> None:
+    """One line on stderr, under our name."""
+    sys.stderr.write(f"pagewake: {message}\n")
+    sys.stderr.flush()

@@ -1,0 +1,34 @@
+"""Arguments and options that several commands share, worded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+ScenarioArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="SCENARIO", help="A scenario file, or the name of a built-in one."),
+]
+LogArgument: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="LOG", help="A log directory, as `run --log` writes it.")
+]
+SeedOption: TypeAlias = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Seed of all randomness.", show_default=False)
+]
+SetOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one value of the scenario, such as host.medium=nvme or vm.0.count=8.",
+    ),
+]
+JobsOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--jobs", min=1, help="Runs side by side (default: one per core)."),
+]
+JsonOption: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on stdout.")
+]

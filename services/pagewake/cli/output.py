@@ -1,0 +1,83 @@
+"""Where results go: data on stdout, files under a temporary name first.
+
+A reader that leaves early (`pagewake scenarios | head -1`) is no error: what was computed stands,
+and the exit code stays what it was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from rich.console import Console, RenderableType
+
+from pagewake.errors import ConfigError
+
+
+def print_json(value: object) -> None:
+    """One JSON document on stdout, indented; structs in the order of their fields."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    _deliver(lambda: sys.stdout.write(text + "\n"))
+
+
+def print_text(*parts: RenderableType) -> None:
+    """Tables and lines for a person on stdout, plain when it is not a terminal."""
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    _deliver(lambda: console.print(*parts, sep="\n"))
+
+
+def print_line(line: str) -> None:
+    """One line on stdout, never wrapped."""
+    _deliver(lambda: sys.stdout.write(line + "\n"))
+
+
+def _deliver(write: Callable[[], object]) -> None:
+    try:
+        write()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not fail again when the interpreter flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def replacing(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, then move it there: all or nothing."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a directory: name a file to write to")
+    temporary = _neighbour(path)
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A temporary neighbour of `path` to fill, moved there when the block ends well."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ConfigError(f"{path} exists and is not empty: name a new directory")
+    temporary = _neighbour(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _neighbour(path: Path) -> Path:
+    """A temporary name in the directory that `path` will be in."""
+    place = path.resolve()
+    if not place.parent.is_dir():
+        raise ConfigError(f"{path}: the directory {place.parent} does not exist")
+    return place.with_name(f".{place.name}.{os.getpid()}.tmp")

@@ -1,0 +1,133 @@
+"""Several independent runs on the machine's cores, one fresh process per run.
+
+Each process reports through its own pipe: progress, then the result or the error.  A process that
+ends without either is an error, not a wait for ever.  Interruption ends all of them at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from pagewake.cli.progress import following
+from pagewake.engine.run import run_scenario
+from pagewake.errors import InternalError, PagewakeError
+from pagewake.observe.result import RunResult
+from pagewake.scenario.model import Scenario
+
+REPORT_EVERY_S = 0.1
+
+
+def cores() -> int:
+    """How many processes this machine runs side by side for us."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_all(scenarios: Sequence[Scenario], jobs: int | None = None) -> list[RunResult]:
+    """The result of each scenario, in their order, `jobs` at a time (default: all cores)."""
+    total_ns = sum(scenario.duration_ns for scenario in scenarios)
+    with following(total_ns, len(scenarios)) as reach:
+        if len(scenarios) == 1:
+            return [run_scenario(scenarios[0], on_progress=reach.report)]
+        crew = _Crew(scenarios)
+        try:
+            while crew.busy(jobs or cores()):
+                for index, message in crew.news():
+                    if isinstance(message, int):
+                        reach.report_of(index, message)
+                    else:
+                        reach.report_of(index, scenarios[index].duration_ns)
+                        reach.run_finished()
+        finally:
+            crew.dismiss()
+        return crew.results()
+
+
+class _Crew:
+    """The processes under way, at most `jobs`, and what they brought back."""
+
+    def __init__(self, scenarios: Sequence[Scenario]) -> None:
+        self._waiting = list(enumerate(scenarios))[::-1]
+        self._working: dict[Connection, tuple[int, SpawnProcess]] = {}
+        self._results: dict[int, RunResult] = {}
+
+    def busy(self, jobs: int) -> bool:
+        """Start what there is room for; false when nothing is left to wait for."""
+        while self._waiting and len(self._working) < jobs:
+            self._start(*self._waiting.pop())
+        return bool(self._working)
+
+    def news(self) -> list[tuple[int, int | RunResult]]:
+        """Wait for messages; raises the first error among them."""
+        heard: list[tuple[int, int | RunResult]] = []
+        for pipe in wait(list(self._working)):
+            assert isinstance(pipe, Connection)
+            index, process = self._working[pipe]
+            message = _receive(pipe, process)
+            if isinstance(message, PagewakeError):
+                raise message
+            if isinstance(message, RunResult):
+                self._results[index] = message
+                process.join()
+                del self._working[pipe]
+            heard.append((index, message))
+        return heard
+
+    def results(self) -> list[RunResult]:
+        """All results, in the order of the scenarios."""
+        return [result for _, result in sorted(self._results.items())]
+
+    def dismiss(self) -> None:
+        """End whatever still works."""
+        for _, process in self._working.values():
+            process.kill()
+        for _, process in self._working.values():
+            process.join()
+
+    def _start(self, index: int, scenario: Scenario) -> None:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(theirs, scenario), daemon=True)
+        process.start()
+        theirs.close()
+        self._working[ours] = (index, process)
+
+
+def _receive(pipe: Connection, process: SpawnProcess) -> int | RunResult | PagewakeError:
+    try:
+        message: int | RunResult | PagewakeError = pipe.recv()
+    except EOFError:
+        process.join()
+        return InternalError(
+            f"a worker process ended with exit code {process.exitcode} before its run was done"
+            " (out of memory? fewer at a time: --jobs 1)"
+        )
+    return message
+
+
+def _work(pipe: Connection, scenario: Scenario) -> None:
+    """One run, in its own process; Ctrl-C is the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    next_report_s = 0.0
+
+    def report(at_ns: int, windows: int) -> None:
+        nonlocal next_report_s
+        now_s = time.monotonic()
+        if now_s >= next_report_s:
+            next_report_s = now_s + REPORT_EVERY_S
+            pipe.send(at_ns)
+
+    try:
+        pipe.send(run_scenario(scenario, on_progress=report))
+    except PagewakeError as error:
+        pipe.send(error)
+    except Exception as error:  # noqa: BLE001 - the parent reports it
+        pipe.send(InternalError(f"in a worker process: {type(error).__name__}: {error}"))

@@ -1,0 +1,131 @@
+"""How far a command is: a bar on a terminal, and the line that Ctrl-C leaves behind.
+
+The bar is on stderr, only when that is a terminal, and only for what lasts over a second.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from pagewake.cli.main import InterruptedRunError
+
+SHOW_AFTER_S = 1.0
+REDRAW_S = 0.1
+
+
+class Reach:
+    """Simulated time reached of the total of one or several runs side by side."""
+
+    def __init__(self, total_ns: int, runs: int = 1) -> None:
+        self.total_ns = total_ns
+        self.runs = runs
+        self.finished = 0
+        self._at_ns = [0] * runs
+        self._started_s = time.monotonic()
+        self._next_draw_s = self._started_s + SHOW_AFTER_S
+        self._bar: _Bar | None = None
+        self._terminal = sys.stderr.isatty()
+
+    def report(self, at_ns: int, windows: int = 0) -> None:
+        """The only run has reached `at_ns`; the form in which a run reports."""
+        self.report_of(0, at_ns)
+
+    def report_of(self, run: int, at_ns: int) -> None:
+        """A run has reached `at_ns`; draws now and then."""
+        self._at_ns[run] = at_ns
+        if self._terminal and time.monotonic() >= self._next_draw_s:
+            self._draw()
+
+    def run_finished(self) -> None:
+        """One of several runs is done."""
+        self.finished += 1
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    @property
+    def at_ns(self) -> int:
+        """Simulated time so far, of all runs together."""
+        return sum(self._at_ns)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall time so far."""
+        return time.monotonic() - self._started_s
+
+    def line(self) -> str:
+        """How far it got, for whoever interrupted it."""
+        runs = f"{self.finished} of {self.runs} runs done, " if self.runs > 1 else ""
+        share = 100 * self.at_ns / self.total_ns if self.total_ns else 0
+        return (
+            f"interrupted: {runs}{seconds(self.at_ns)} of {seconds(self.total_ns)} simulated"
+            f" ({share:.0f} %) after {self.elapsed_s:.1f} s"
+        )
+
+    def _draw(self) -> None:
+        self._next_draw_s = time.monotonic() + REDRAW_S
+        if self._bar is None:
+            self._bar = _Bar(self.total_ns)
+        self._bar.move(self.at_ns, self.elapsed_s)
+
+
+class _Bar:
+    """The bar itself."""
+
+    def __init__(self, total_ns: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            _SimulatedColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            transient=True,
+            auto_refresh=False,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("simulating", total=total_ns, elapsed_s=0.0)
+
+    def move(self, at_ns: int, elapsed_s: float) -> None:
+        self._progress.update(self._task, completed=at_ns, elapsed_s=elapsed_s)
+        self._progress.refresh()
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+
+class _SimulatedColumn(ProgressColumn):
+    """Simulated time and speed."""
+
+    def render(self, task: Task) -> Text:
+        elapsed_s = float(task.fields["elapsed_s"])
+        speed = task.completed / 1e9 / elapsed_s if elapsed_s else 0.0
+        total = seconds(int(task.total or 0))
+        return Text(f"{seconds(int(task.completed))} of {total} simulated, {speed:.2f} x real time")
+
+
+@contextmanager
+def following(total_ns: int, runs: int = 1) -> Iterator[Reach]:
+    """Follow a run; Ctrl-C inside becomes an error that says how far it got."""
+    reach = Reach(total_ns, runs)
+    try:
+        yield reach
+    except KeyboardInterrupt:
+        reach.close()
+        raise InterruptedRunError(reach.line()) from None
+    finally:
+        reach.close()
+
+
+def seconds(at_ns: int) -> str:
+    """Simulated time for a person: at most six decimals, none that say nothing."""
+    return f"{at_ns / 1e9:.6f}".rstrip("0").rstrip(".") + " s"

@@ -1,0 +1,71 @@
+"""`pagewake replay`: the log's scenario executed again, and the two digests compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from pagewake import __version__
+from pagewake.cli.main import complain
+from pagewake.cli.options import JsonOption, LogArgument
+from pagewake.cli.output import print_json, print_line
+from pagewake.cli.progress import following
+from pagewake.engine.run import run_scenario
+from pagewake.errors import CheckFailedError, DataError
+from pagewake.scenario.loading import load
+from pagewake.scenario.model import Scenario
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What `--json` prints."""
+
+    ok: bool
+    recorded: str
+    replayed: str
+    recorded_version: str
+    version: str
+
+
+def replay(log: LogArgument, as_json: JsonOption = False) -> None:
+    """Execute a log's scenario again and compare digests; exit 1 if they differ."""
+    recorded = recorded_digest(log)
+    scenario = recorded_scenario(log)
+    with following(scenario.duration_ns) as reach:
+        replayed = run_scenario(scenario, on_progress=reach.report).digest
+    version = scenario.about.version
+    outcome = Replayed(recorded == replayed, recorded, replayed, version, __version__)
+    if as_json:
+        print_json(outcome)
+    else:
+        print_line(f"recorded {recorded}")
+        print_line(f"replayed {replayed}")
+    if not outcome.ok:
+        raise CheckFailedError(f"{log}: the replay's digest differs{_versions(outcome)}")
+
+
+def recorded_digest(log: Path) -> str:
+    """The digest that the run left."""
+    path = log / "digest.txt"
+    try:
+        lines = path.read_text("utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}: is {log} a log directory?") from None
+    if not lines:
+        raise DataError(f"{path}: is empty, it should hold the run's digest")
+    return lines[0]
+
+
+def recorded_scenario(log: Path) -> Scenario:
+    """The scenario as it was executed; says so when another version did."""
+    scenario = load(str(log / "run.toml"))
+    version = scenario.about.version
+    if version not in ("", __version__):
+        complain(f"the log was written by pagewake {version}, this is {__version__}")
+    return scenario
+
+
+def _versions(outcome: Replayed) -> str:
+    if outcome.recorded_version in ("", outcome.version):
+        return ""
+    return f" (written by pagewake {outcome.recorded_version}, replayed by {outcome.version})"

@@ -1,0 +1,57 @@
+"""`pagewake run`: one scenario, embedded, as fast as the CPU allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption
+from pagewake.cli.output import new_directory, print_json, print_text
+from pagewake.cli.progress import following
+from pagewake.cli.tables import run_table
+from pagewake.engine.run import run_scenario
+from pagewake.observe.result import RunResult
+from pagewake.scenario.loading import load
+from pagewake.scenario.model import Scenario
+
+ShardsOption = Annotated[
+    int, typer.Option("--shards", min=1, help="Distribute the VMs over this many shards.")
+]
+LogOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--log",
+        metavar="DIR",
+        help="Write the event log to this new directory.",
+        show_default=False,
+    ),
+]
+
+
+def run(
+    scenario: ScenarioArgument,
+    seed: SeedOption = None,
+    sets: SetOption = None,
+    shards: ShardsOption = 1,
+    log: LogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a scenario and print what came of it."""
+    loaded = load(scenario, sets or (), seed)
+    result = _simulate(loaded, shards, log)
+    if as_json:
+        print_json(result)
+    else:
+        print_text(*run_table(result))
+
+
+def _simulate(scenario: Scenario, shards: int, log: Path | None) -> RunResult:
+    with following(scenario.duration_ns) as reach:
+        if log is None:
+            return run_scenario(scenario, shards=shards, on_progress=reach.report)
+        with new_directory(log) as directory:
+            return run_scenario(
+                scenario, shards=shards, log_dir=directory, on_progress=reach.report
+            )

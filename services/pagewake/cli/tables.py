@@ -1,0 +1,152 @@
+"""Results as small tables: the numbers a person asks for, in the protocol's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+
+from pagewake.cli.progress import seconds
+from pagewake.observe.result import RunResult, WaitTimes
+
+
+def run_table(result: RunResult) -> list[RenderableType]:
+    """One run: a head line, the figures, the digest."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in _figures(result):
+        table.add_row(label, text)
+    return [
+        f"{result.scenario}: seed {result.seed}, profile {result.profile}, apf {result.apf}",
+        table,
+    ]
+
+
+def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
+    yield "simulated", _simulated(result)
+    if result.work.per_task:
+        yield "work", f"{result.work.total:,} increments by {_tasks(result.work.per_task)}"
+    if result.cpu:
+        yield "vcpu time", _shares(result.cpu)
+    yield "not present", _counts(result.not_present)
+    yield "page-ins", f"{result.page_ins:,}, first touches {result.first_touches:,}"
+    yield "evictions", f"{result.evictions:,}"
+    waits = result.waits
+    yield (
+        "task_wait",
+        f"slept {waits.slept:,}, early ready {waits.early_ready:,}, halted {waits.halted:,}",
+    )
+    yield "woken by", _counts(result.wakes)
+    yield "slept for", wait_times(result.wait_sim_seconds)
+    yield "dummies", _dummies(result)
+    yield "halts", _counts(result.halts) if result.halts else "none"
+    yield "double faults", f"{result.double_faults:,}"
+    if any(result.exits.values()):
+        yield "nested exits", _counts(result.exits)
+    yield "unresolved", _unresolved(result)
+    yield "digest", result.digest
+
+
+def _simulated(result: RunResult) -> str:
+    return (
+        f"{seconds(result.sim_ns)} in {result.wall_s:.1f} s ({result.speed:.3g} x real time),"
+        f" {result.events:,} events, {result.windows:,} windows"
+    )
+
+
+def _tasks(per_task: Mapping[str, int]) -> str:
+    return "1 task" if len(per_task) == 1 else f"{len(per_task)} tasks"
+
+
+def _dummies(result: RunResult) -> str:
+    dummies = result.dummies
+    return (
+        f"inserted {dummies.inserted:,}, consumed {dummies.consumed:,},"
+        f" leaked {dummies.leaked:,}, left {dummies.left:,}"
+    )
+
+
+def _unresolved(result: RunResult) -> str:
+    if not result.unresolved:
+        return "none"
+    named = ", ".join(result.unresolved_tasks[:5])
+    more = " ..." if result.unresolved > 5 else ""
+    return f"{result.unresolved:,} asleep with no page-in in flight: {named}{more}"
+
+
+def _counts(table: Mapping[str, int]) -> str:
+    return ", ".join(f"{label(name)} {count:,}" for name, count in table.items())
+
+
+def _shares(cpu: Mapping[str, int]) -> str:
+    total = sum(cpu.values()) or 1
+    largest_first = sorted(cpu.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{label(kind)} {100 * ns / total:.1f} %" for kind, ns in largest_first if ns)
+
+
+def label(name: str) -> str:
+    """A key as words."""
+    return name.replace("_", " ")
+
+
+def wait_times(times: WaitTimes | None) -> str:
+    """Percentiles of how long tasks slept."""
+    if times is None:
+        return "nobody was woken"
+    return (
+        f"p50 {duration(times.p50)}, p90 {duration(times.p90)},"
+        f" p99 {duration(times.p99)}, max {duration(times.max)}"
+    )
+
+
+def duration(value_s: float) -> str:
+    """Seconds with a unit that keeps them readable."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value_s >= scale:
+            return f"{value_s / scale:.3g} {unit}"
+    return f"{value_s * 1e9:.0f} ns"
+
+
+def figures_table(headings: Sequence[str], title: str | None = None, words: int = 1) -> Table:
+    """An empty table: `words` columns of words on the left, numbers after them."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index < words else "right")
+    return table
+
+
+def compare_table(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult]) -> Table:
+    """A row per point of the grid; work relative to the first row."""
+    axes = list(cells[0])
+    headings = [
+        *axes,
+        "work",
+        "of first",
+        "injected",
+        "halted",
+        "page-ins",
+        "p50",
+        "p99",
+        "unresolved",
+    ]
+    table = figures_table(headings, words=len(axes))
+    for cell, result in zip(cells, results, strict=True):
+        table.add_row(*cell.values(), *_compared(result, results[0]))
+    return table
+
+
+def _compared(result: RunResult, first: RunResult) -> list[str]:
+    times = result.wait_sim_seconds
+    return [
+        f"{result.work.total:,}",
+        f"{result.work.total / first.work.total:.3f}" if first.work.total else "-",
+        f"{result.not_present['injected']:,}",
+        f"{result.not_present['halted']:,}",
+        f"{result.page_ins:,}",
+        duration(times.p50) if times else "-",
+        duration(times.p99) if times else "-",
+        f"{result.unresolved:,}",
+    ]

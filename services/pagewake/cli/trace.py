@@ -1,0 +1,23 @@
+"""`pagewake trace`: a log as a timeline for Chrome's trace viewer or Perfetto."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pagewake.cli.main import complain
+from pagewake.cli.options import LogArgument
+from pagewake.cli.output import replacing
+from pagewake.observe.chrome_trace import write_trace
+
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE.json", help="Where to write the trace.")
+]
+
+
+def trace(log: LogArgument, output: OutputOption) -> None:
+    """Write a log as a Chrome/Perfetto trace in simulated time."""
+    replacing(output, lambda temporary: write_trace(log, temporary))
+    complain(f"{output} written; open it in chrome://tracing or ui.perfetto.dev")

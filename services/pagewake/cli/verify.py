@@ -1,0 +1,40 @@
+"""`pagewake verify`: a log's integrity and every invariant, from the log alone."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pagewake.cli.options import JsonOption, LogArgument
+from pagewake.cli.output import print_json, print_line
+from pagewake.errors import CheckFailedError
+from pagewake.observe.verify import VerifyReport, verify_log
+
+SHOWN_PROBLEMS = 20
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What `--json` prints."""
+
+    ok: bool
+    digest: str
+    events: int
+    problems: list[str]
+
+
+def verify(log: LogArgument, as_json: JsonOption = False) -> None:
+    """Check a log's integrity and every invariant; exit 1 if anything is wrong in it."""
+    report = verify_log(log)
+    if as_json:
+        print_json(Verdict(report.ok, report.digest, report.events, report.problems))
+    else:
+        found = "no violation" if report.ok else f"{len(report.problems)} problems"
+        print_line(f"{report.digest} {report.events:,} events, {found}")
+    if not report.ok:
+        raise CheckFailedError(_told(report))
+
+
+def _told(report: VerifyReport) -> str:
+    shown = report.problems[:SHOWN_PROBLEMS]
+    more = len(report.problems) - len(shown)
+    rest = [f"and {more} more"] if more else []
+    return "\n".join([f"{len(report.problems)} problems", *shown, *rest])

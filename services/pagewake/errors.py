@@ -1,0 +1,43 @@
+"""Errors that a person can act on, and the exit code each of them ends a command with.
+
+The message says what is wrong, where, and what to do. Anything else that escapes a command is a
+defect of pagewake itself and ends it with 70.
+"""
+
+from __future__ import annotations
+
+
+class PagewakeError(Exception):
+    """Base of all errors meant for a person."""
+
+    exit_code = 70
+
+
+class CheckFailedError(PagewakeError):
+    """A check that the command exists for did not hold."""
+
+    exit_code = 1
+
+
+class ConfigError(PagewakeError):
+    """Usage or configuration: a scenario, an option, a name."""
+
+    exit_code = 2
+
+
+class DataError(PagewakeError):
+    """The content of a data file: a log, a trace, a vector file."""
+
+    exit_code = 65
+
+
+class BrokerError(PagewakeError):
+    """A broker cannot be reached."""
+
+    exit_code = 69
+
+
+class InternalError(PagewakeError):
+    """An invariant of pagewake itself is broken."""
+
+    exit_code = 70

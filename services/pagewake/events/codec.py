@@ -1,0 +1,179 @@
+"""Commits: what a record of the log is, and how it is written and read.
+
+A commit holds the events of one source for one window and one partition, in order.  As a record it
+is one JSON object on one line with its keys in the order of `Commit`, so equal content is equal
+bytes.  `hash` covers everything but `code`, the version that wrote it.  What exceeds
+`PART_BYTES` is split between events into parts `(seq, part, parts)`, each a record of its own.
+
+What stands in a record depends on its topic: `faults` has a shard's events and its `WindowClosed`,
+`apf.*` a `WindowOpened` and what the host memory has for the shard, `journal` the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple, TypeAlias, Union, cast
+
+import msgspec
+
+from pagewake.errors import DataError, InternalError
+from pagewake.events.types import (
+    JOURNAL,
+    TO_HOST,
+    TO_SHARD,
+    Event,
+    Journal,
+    ToHost,
+    ToShard,
+    WindowClosed,
+    WindowOpened,
+)
+
+FAULTS = "faults"
+APF_GUEST = "apf.guest"
+APF_NESTED = "apf.nested"
+JOURNAL_TOPIC = "journal"
+TOPICS = (FAULTS, APF_GUEST, APF_NESTED, JOURNAL_TOPIC)
+
+PART_BYTES = 256 * 1024
+HASH_BYTES = 16
+
+Record: TypeAlias = Event | WindowOpened | WindowClosed
+FaultsRecord: TypeAlias = ToHost | WindowClosed
+ApfRecord: TypeAlias = ToShard | WindowOpened
+
+
+class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """One record.  `events` is the JSON array as it was written."""
+
+    run: str
+    source: str
+    seq: int
+    window: int
+    part: int
+    parts: int
+    hash: str
+    code: str
+    events: msgspec.Raw
+
+
+class Encoded(NamedTuple):
+    """A record ready to be appended, and its content hash."""
+
+    record: bytes
+    hash: str
+
+
+_encode = msgspec.json.Encoder().encode
+_commit_decoder = msgspec.json.Decoder(Commit)
+_faults = msgspec.json.Decoder(list[Union[(*TO_HOST, WindowClosed)]])
+_apf = msgspec.json.Decoder(list[Union[(*TO_SHARD, WindowOpened)]])
+_journal = msgspec.json.Decoder(list[Union[JOURNAL]])
+_decoders: dict[str, msgspec.json.Decoder[list[Record]]] = {
+    FAULTS: cast("msgspec.json.Decoder[list[Record]]", _faults),
+    APF_GUEST: cast("msgspec.json.Decoder[list[Record]]", _apf),
+    APF_NESTED: cast("msgspec.json.Decoder[list[Record]]", _apf),
+    JOURNAL_TOPIC: cast("msgspec.json.Decoder[list[Record]]", _journal),
+}
+
+
+def head_of(run: str, source: str) -> bytes:
+    """The part of a record that is the same in all records of a source."""
+    return b'{"run":%b,"source":%b,"seq":' % (_encode(run), _encode(source))
+
+
+def encode_commit(
+    head: bytes, code: str, seq: int, window: int, events: Sequence[Record]
+) -> list[Encoded]:
+    """The records of one commit: one, or its parts.  `head` is from `head_of`."""
+    body = _encode(events)
+    bodies = [body] if len(body) <= PART_BYTES else split_events(events)
+    parts = len(bodies)
+    return [
+        _record(b'%b%d,"window":%d,"part":%d,"parts":%d' % (head, seq, window, part, parts), code, body)
+        for part, body in enumerate(bodies)
+    ]
+
+
+def _record(front: bytes, code: str, body: bytes) -> Encoded:
+    content = blake2b(front + body, digest_size=HASH_BYTES).hexdigest()
+    return Encoded(
+        b'%b,"hash":"%b","code":%b,"events":%b}' % (front, content.encode(), _encode(code), body),
+        content,
+    )
+
+
+def split_events(events: Sequence[Record]) -> list[bytes]:
+    """JSON arrays of at most `PART_BYTES` each, unless a single event is larger than that."""
+    bodies: list[bytes] = []
+    pending: list[bytes] = []
+    size = 2
+    for event in events:
+        text = _encode(event)
+        if pending and size + len(text) + 1 > PART_BYTES:
+            bodies.append(b"[%b]" % b",".join(pending))
+            pending, size = [], 2
+        pending.append(text)
+        size += len(text) + 1
+    return [*bodies, b"[%b]" % b",".join(pending)]
+
+
+def decode_commit(record: bytes) -> Commit:
+    """A record whose content is what its hash says; else DataError."""
+    try:
+        commit = _commit_decoder.decode(record)
+    except msgspec.DecodeError as error:
+        raise DataError(f"not a commit: {error}") from None
+    if encode_again(commit) != record:
+        raise DataError(f"content of {name_of(commit)} does not match its hash {commit.hash}")
+    return commit
+
+
+def encode_again(commit: Commit) -> bytes:
+    """The record that this commit must have been read from, byte for byte."""
+    front = b'%b%d,"window":%d,"part":%d,"parts":%d' % (
+        head_of(commit.run, commit.source),
+        commit.seq,
+        commit.window,
+        commit.part,
+        commit.parts,
+    )
+    return _record(front, commit.code, bytes(commit.events)).record
+
+
+def decode_events(topic: str, commit: Commit) -> list[Record]:
+    """The events of a commit, or of one part of it, by what may stand in its topic."""
+    decoder = _decoders.get(topic)
+    if decoder is None:
+        raise InternalError(f"no topic is called {topic!r}; topics: {', '.join(TOPICS)}")
+    try:
+        return decoder.decode(commit.events)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{name_of(commit)} holds what {topic} cannot: {error}") from None
+
+
+def name_of(commit: Commit) -> str:
+    """How messages call a commit."""
+    part = f" part {commit.part + 1} of {commit.parts}" if commit.parts != 1 else ""
+    return f"commit {commit.seq} of {commit.source}{part}"
+
+
+__all__ = [
+    "APF_GUEST",
+    "APF_NESTED",
+    "FAULTS",
+    "JOURNAL_TOPIC",
+    "ApfRecord",
+    "Commit",
+    "Encoded",
+    "FaultsRecord",
+    "Journal",
+    "Record",
+    "decode_commit",
+    "decode_events",
+    "encode_again",
+    "encode_commit",
+    "head_of",
+    "name_of",
+]

@@ -1,0 +1,611 @@
+"""Every event that crosses a boundary of a run, one frozen struct per event.
+
+An event is a noun in the past tense or a state. It carries the simulated instant `at_ns`, its
+VM, and `n`, the VM's own running number: a VM numbers everything it emits *and* everything it
+consumes, in the order in which that happens (design, "Time"). What the host memory manager sends
+carries `n == 0` on the wire, because only the VM knows its place; the VM numbers it on arrival.
+
+Quantities end in their unit. `gfn` is a guest frame number of the VM (4 KiB), `token` the 32-bit
+cookie of an asynchronous page fault, `level` the depth of the guest concerned (1 = L1), `cpl` the
+privilege level at the instant of the event. `None` means "does not apply".
+
+Three families, by route:
+
+- `ToHost`: shard to host memory, topic `faults`;
+- `ToShard`: host memory to shard, topics `apf.guest` and `apf.nested`; control events go here too;
+- `Journal`: shard to journal, topic `journal`: what happened and why, enough to check every
+  invariant from the log alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Delivery: TypeAlias = Literal["injected", "halted", "untold", "synchronous"]
+ReadyDelivery: TypeAlias = Literal["token", "broadcast", "silent", "synchronous"]
+Access: TypeAlias = Literal["read", "write"]
+Route: TypeAlias = Literal["host", "continue", "done"]
+WakeHow: TypeAlias = Literal["token", "broadcast", "offline"]
+ApfKind: TypeAlias = Literal["not_present", "ready", "broadcast"]
+
+
+class Event(
+    msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_defaults=True, gc=False
+):
+    """What all events carry."""
+
+    at_ns: int
+    vm: str
+    n: int
+
+
+class ToHost(Event, frozen=True, gc=False):
+    """Shard to host memory."""
+
+
+class ToShard(Event, frozen=True, gc=False):
+    """Host memory to shard; `n` is 0 on the wire."""
+
+
+class Control(ToShard, frozen=True, gc=False):
+    """An intervention of the scenario or of a person; rank 0 in a VM's order."""
+
+
+class Journal(Event, frozen=True, gc=False):
+    """Shard to journal."""
+
+
+# --------------------------------------------------------------------------- shard to host
+
+
+class PageNotPresent(ToHost, frozen=True, gc=False):
+    """A vcpu touched a gfn that is not in its page tables and not at hand.
+
+    `delivery` says what the guest was told: `injected` (exception 14 with the token), `halted`
+    (the vcpu was halted instead), `untold` (the reason could not be written), `synchronous` (the
+    vcpu thread itself waits; `why` says why).  `joined`: the gfn is in flight already, no answer
+    is needed.  `served`: a synchronous medium did it in submission, out of the stock, no answer
+    is needed.  `first_touch`: nothing to read, a frame is all that is missing.
+    """
+
+    vcpu: int
+    gfn: int
+    access: Access
+    cpl: int
+    level: int
+    epoch: int
+    delivery: Delivery
+    token: int | None = None
+    why: str | None = None
+    joined: bool = False
+    served: bool = False
+    first_touch: bool = False
+    task: str | None = None
+
+
+class PageTouched(ToHost, frozen=True, gc=False):
+    """First touches mapped at once out of the VM's stock of granted frames, in order of touch."""
+
+    gfns: list[int]
+
+
+class PagesAged(ToHost, frozen=True, gc=False):
+    """Answer to `AgePages`: those of its gfns whose accessed bit was set; the bits are clear now."""
+
+    accessed: list[int]
+    dirty: list[int]
+
+
+class PagesEvicted(ToHost, frozen=True, gc=False):
+    """Answer to `PageUnmapped` and `PageDropped`: the state of each page at that instant.
+
+    `dropped`: clean and gone, its frame is free.  `dirty`: out of the page tables, needs write-back
+    first.  `refused`: mapped again, or held by a completion that was not presented yet.
+    """
+
+    dropped: list[int] = []
+    dirty: list[int] = []
+    refused: list[int] = []
+
+
+class ApfCleared(ToHost, frozen=True, gc=False):
+    """Outstanding tokens of a vcpu withdrawn (`why`: msr-disable, reset, cr0-pg, migration)."""
+
+    vcpu: int
+    epoch: int
+    tokens: list[int]
+    why: str
+
+
+# --------------------------------------------------------------------------- host to shard
+
+
+class PageReady(ToShard, frozen=True, gc=False):
+    """The page-in for this gfn is complete (the worker finished), or failed (`ok` false).
+
+    `read` false: no device read was needed (first touch, or still in the swap cache).
+    """
+
+    vcpu: int
+    gfn: int
+    epoch: int
+    token: int | None = None
+    ok: bool = True
+    read: bool = True
+
+
+class FramesGranted(ToShard, frozen=True, gc=False):
+    """Refills the VM's stock of frames for first touches."""
+
+    frames: int
+
+
+class AgePages(ToShard, frozen=True, gc=False):
+    """Harvest the accessed and dirty bits of these gfns."""
+
+    gfns: list[int]
+
+
+class PageUnmapped(ToShard, frozen=True, gc=False):
+    """Take these gfns out of the page tables; answered by `PagesEvicted`."""
+
+    gfns: list[int]
+
+
+class PageDropped(ToShard, frozen=True, gc=False):
+    """Write-back of these gfns is complete: forget them unless mapped again."""
+
+    gfns: list[int]
+
+
+# --------------------------------------------------------------------------- control
+
+
+class VcpuOffline(Control, frozen=True, gc=False):
+    """The guest takes a vcpu down (cpu notifier DOWN_PREPARE: disable APF, then wake_all)."""
+
+    vcpu: int
+
+
+class VcpuOnline(Control, frozen=True, gc=False):
+    """The guest brings a vcpu up (cpu notifier ONLINE: enable APF)."""
+
+    vcpu: int
+
+
+class VmMigrated(Control, frozen=True, gc=False):
+    """Save and restore on the same simulated host: residency stays, outstanding work is cancelled."""
+
+    pause_ns: int = 0
+
+
+class AllocationFails(Control, frozen=True, gc=False):
+    """The next `count` atomic allocations fail (-1: all, until replaced) in `where`."""
+
+    where: Literal["guest", "host"]
+    count: int
+
+
+class MediumChanged(Control, frozen=True, gc=False):
+    """The swap device has other timings from now on; `vm` is empty, `host` the simulated host."""
+
+    medium: str
+    host: int = 0
+
+
+class MsrWriteRequested(Control, frozen=True, gc=False):
+    """Guest code on this vcpu writes an MSR (`value` None: the value the guest would use)."""
+
+    vcpu: int
+    msr: int
+    value: int | None = None
+
+
+class AreaWriteFails(Control, frozen=True, gc=False):
+    """The host's next `count` 4-byte writes to this vcpu's shared area fail (-1: all)."""
+
+    vcpu: int
+    count: int
+
+
+class WorkerGupFails(Control, frozen=True, gc=False):
+    """get_user_pages fails in the next `count` page-in workers of this VM."""
+
+    count: int
+
+
+class VcpuReset(Control, frozen=True, gc=False):
+    """INIT/SIPI: MSR cleared, queue cleared, halt lifted."""
+
+    vcpu: int
+
+
+class Cr0PgToggled(Control, frozen=True, gc=False):
+    """The guest turns paging off and on again on this vcpu."""
+
+    vcpu: int
+
+
+class NmiArrived(Control, frozen=True, gc=False):
+    """An NMI for this vcpu; with `faults` its handler takes an ordinary page fault."""
+
+    vcpu: int
+    faults: bool = False
+
+
+class IrqArrived(Control, frozen=True, gc=False):
+    """A device interrupt for this vcpu."""
+
+    vcpu: int
+
+
+class VcpuStalled(Control, frozen=True, gc=False):
+    """The host takes the CPU from the vcpu thread for `for_ns`, at its next `where`.
+
+    `handle-exit`: between handle_exit and the completion check of the same iteration.
+    `latch`: in the L1 hypervisor, between the latch of the reason and its handle_exit.
+    """
+
+    vcpu: int
+    for_ns: int
+    where: Literal["handle-exit", "latch"] = "handle-exit"
+
+
+class RegistersSet(Control, frozen=True, gc=False):
+    """Userspace sets the registers: a queued exception is dropped."""
+
+    vcpu: int
+
+
+# --------------------------------------------------------------------------- journal
+
+
+class ReasonWritten(Journal, frozen=True, gc=False):
+    """The host's 4-byte write of the reason word (1 not present, 2 ready)."""
+
+    vcpu: int
+    reason: int
+    ok: bool
+
+
+class ExceptionQueued(Journal, frozen=True, gc=False):
+    """#PF with CR2 = token queued for `level`, and what made that legal at this instant."""
+
+    vcpu: int
+    token: int
+    kind: ApfKind
+    level: int
+    cpl: int
+    if_flag: bool
+    gif: bool
+    shadow: bool
+    reinjecting: bool = False
+
+
+class ExceptionInjected(Journal, frozen=True, gc=False):
+    """The entry that delivered the queued exception."""
+
+    vcpu: int
+    token: int
+    kind: ApfKind
+    level: int
+
+
+class ExceptionDropped(Journal, frozen=True, gc=False):
+    """A queued exception that never reached the guest."""
+
+    vcpu: int
+    token: int
+    kind: ApfKind
+    why: str
+
+
+class InterruptQueued(Journal, frozen=True, gc=False):
+    """Page-ready by interrupt (5.8): the token slot was written and the vector raised."""
+
+    vcpu: int
+    token: int
+    kind: ApfKind
+
+
+class TrapTaken(Journal, frozen=True, gc=False):
+    """The guest's #PF (or page-ready interrupt) handler at `level` read `reason` and went to `handler`."""
+
+    vcpu: int
+    level: int
+    reason: int
+    cr2: int
+    handler: Literal["wait", "wake", "page_fault"]
+    cpl: int
+    task: str | None = None
+
+
+class TaskSlept(Journal, frozen=True, gc=False):
+    """task_wait put the task into the sleeper hash; `halted`: by sti;hlt instead of schedule."""
+
+    vcpu: int
+    task: str
+    token: int
+    halted: bool = False
+
+
+class TaskWoken(Journal, frozen=True, gc=False):
+    """A sleeper was unlinked and made runnable, on `vcpu`; it slept `waited_ns`."""
+
+    vcpu: int
+    task: str
+    token: int
+    how: WakeHow
+    waited_ns: int
+
+
+class DummyInserted(Journal, frozen=True, gc=False):
+    """A wake found nobody: a dummy stands for it. `spins`: failed allocations before it worked."""
+
+    vcpu: int
+    token: int
+    spins: int = 0
+
+
+class DummyConsumed(Journal, frozen=True, gc=False):
+    """task_wait found its dummy and returned at once."""
+
+    vcpu: int
+    task: str
+    token: int
+
+
+class DummyUnlinked(Journal, frozen=True, gc=False):
+    """A second wake, wake_all or offline took a dummy out of the table; `leaked`: nobody freed it."""
+
+    vcpu: int
+    token: int
+    how: WakeHow
+    leaked: bool = True
+
+
+class SleeperFreed(Journal, frozen=True, gc=False):
+    """A second wait for one token took the first sleeper for a dummy: `victim` is lost."""
+
+    vcpu: int
+    task: str
+    token: int
+    victim: str
+
+
+class WakeSpun(Journal, frozen=True, gc=False):
+    """task_wake found no memory and busy-waits with interrupts off, from now on."""
+
+    vcpu: int
+    token: int
+
+
+class ApfStarted(Journal, frozen=True, gc=False):
+    """try_async_pf got this far (the trace point before the outcome is known).
+
+    `outcome`: queued, double_fault, limit (64 outstanding), no_memory.
+    """
+
+    vcpu: int
+    gfn: int
+    outcome: Literal["queued", "double_fault", "limit", "no_memory"]
+    token: int | None = None
+
+
+class WorkerCompleted(Journal, frozen=True, gc=False):
+    """A work item joined the vcpu's done list; `page` false: get_user_pages failed."""
+
+    vcpu: int
+    gfn: int
+    token: int
+    page: bool = True
+
+
+class DoubleFault(Journal, frozen=True, gc=False):
+    """The gfn is in this vcpu's own gfn hash: halt, no new work, no token."""
+
+    vcpu: int
+    gfn: int
+
+
+class ApfPresented(Journal, frozen=True, gc=False):
+    """present(): a completion left the done list at check_completion.
+
+    `delivery`: token, broadcast, or silent (MSR off, write failed, or not due by the profile).
+    """
+
+    vcpu: int
+    delivery: ReadyDelivery
+    token: int
+    gfn: int | None = None
+    prefaulted: bool = False
+    reason_written: bool = False
+    why: str | None = None
+
+
+class BroadcastQueued(Journal, frozen=True, gc=False):
+    """An MSR write with ENABLED queued the completion that tells the guest to wake everybody."""
+
+    vcpu: int
+
+
+class MsrWritten(Journal, frozen=True, gc=False):
+    """A write to a KVM APF MSR; `ok` false: #GP, `stored` says whether msr_val changed all the same."""
+
+    vcpu: int
+    msr: int
+    value: int
+    ok: bool
+    stored: bool
+    by: Literal["guest", "host"] = "guest"
+
+
+class VcpuHalted(Journal, frozen=True, gc=False):
+    """`why`: apf_off, kernel_mode, double_fault, stale (nothing outstanding), hlt, offline."""
+
+    vcpu: int
+    why: str
+
+
+class VcpuResumed(Journal, frozen=True, gc=False):
+    """`why`: completion, interrupt, nmi, sipi, reset, signal, online."""
+
+    vcpu: int
+    why: str
+
+
+class ExitRouted(Journal, frozen=True, gc=False):
+    """handle_exit of the hypervisor at `level` (0 = L0) routed an exit of its nested guest."""
+
+    vcpu: int
+    level: int
+    exit_code: int
+    route: Route
+    apf_reason: int = 0
+    info2: int = 0
+
+
+class NestedVmexit(Journal, frozen=True, gc=False):
+    """An exit was synthesized into the guest hypervisor above `level`."""
+
+    vcpu: int
+    level: int
+    exit_code: int
+    reason: Literal["apf", "intercept", "error"]
+    info2: int = 0
+
+
+class ReasonLatched(Journal, frozen=True, gc=False):
+    """The hypervisor at `level` read and reset its reason word after an exit by #PF."""
+
+    vcpu: int
+    level: int
+    apf_reason: int
+    token: int
+
+
+class TaskStarted(Journal, frozen=True, gc=False):
+    """A task became runnable for the first time."""
+
+    vcpu: int
+    task: str
+
+
+class TaskFinished(Journal, frozen=True, gc=False):
+    """The task is done; its VM freezes at the last one."""
+
+    vcpu: int
+    task: str
+
+
+class TaskKilled(Journal, frozen=True, gc=False):
+    """A token landed where nobody knows tokens (G1): the task of that guest is killed."""
+
+    vcpu: int
+    task: str
+    level: int
+    token: int
+
+
+class TaskMoved(Journal, frozen=True, gc=False):
+    """The guest scheduler moved a task from `vcpu` to `to` (`why`: idle, periodic, offline, wake)."""
+
+    vcpu: int
+    task: str
+    to: int
+    why: str
+
+
+class ProtocolFault(Journal, frozen=True, gc=False):
+    """Something the protocol forbids or the kernel would panic on, by name."""
+
+    vcpu: int
+    what: str
+    detail: str = ""
+
+
+TO_HOST: tuple[type[ToHost], ...] = (
+    PageNotPresent,
+    PageTouched,
+    PagesAged,
+    PagesEvicted,
+    ApfCleared,
+)
+CONTROL: tuple[type[Control], ...] = (
+    VcpuOffline,
+    VcpuOnline,
+    VmMigrated,
+    AllocationFails,
+    MediumChanged,
+    MsrWriteRequested,
+    AreaWriteFails,
+    WorkerGupFails,
+    VcpuReset,
+    Cr0PgToggled,
+    NmiArrived,
+    IrqArrived,
+    VcpuStalled,
+    RegistersSet,
+)
+TO_SHARD: tuple[type[ToShard], ...] = (
+    PageReady,
+    FramesGranted,
+    AgePages,
+    PageUnmapped,
+    PageDropped,
+    *CONTROL,
+)
+JOURNAL: tuple[type[Journal], ...] = (
+    ReasonWritten,
+    ExceptionQueued,
+    ExceptionInjected,
+    ExceptionDropped,
+    InterruptQueued,
+    TrapTaken,
+    TaskSlept,
+    TaskWoken,
+    DummyInserted,
+    DummyConsumed,
+    DummyUnlinked,
+    SleeperFreed,
+    WakeSpun,
+    ApfStarted,
+    WorkerCompleted,
+    DoubleFault,
+    ApfPresented,
+    BroadcastQueued,
+    MsrWritten,
+    VcpuHalted,
+    VcpuResumed,
+    ExitRouted,
+    NestedVmexit,
+    ReasonLatched,
+    TaskStarted,
+    TaskFinished,
+    TaskKilled,
+    TaskMoved,
+    ProtocolFault,
+)
+EVENTS: tuple[type[Event], ...] = (*TO_HOST, *TO_SHARD, *JOURNAL)
+
+
+class WindowOpened(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
+    """Host to shard: simulate up to `until_ns`, exclusive. The last window of a host has `last`."""
+
+    window: int
+    until_ns: int
+    last: bool = False
+
+
+class WindowClosed(msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_defaults=True):
+    """Shard to host: simulated up to the edge; nothing for the host to react to before `next_ns`.
+
+    `next_ns` None: never, of its own accord.  `frozen_ns`: all VMs of the shard are frozen, the
+    last of them since then.
+    """
+
+    window: int
+    next_ns: int | None
+    frozen_ns: int | None = None

@@ -1,0 +1,33 @@
+"""The shared area of one guest CPU: what the host writes, and the guest's own `enabled` word.
+
+Rule: semantics 1.2 (the host writes 4 bytes at offset 0; `enabled` lies behind the 64 bytes it knows)
+and section 6: from 5.8 the word at 0 holds flags and a second word, at 4, the token of a ready page;
+the guest zeroes it and acknowledges, and the host sends the next only into a zero slot.
+"""
+
+from __future__ import annotations
+
+
+class ApfArea:
+    """`reason` is the word at 0 (5.8: flags), `token` the word at 4, `enabled` the guest's own."""
+
+    __slots__ = ("enabled", "reason", "token")
+
+    def __init__(self) -> None:
+        self.reason = 0
+        self.token = 0
+        self.enabled = 0
+
+    def read_and_reset_reason(self) -> int:
+        """The reason, which is 0 afterwards; 0 and no access while this CPU is not enabled."""
+        if not self.enabled:
+            return 0
+        reason = self.reason
+        self.reason = 0
+        return reason
+
+    def take_token(self) -> int:
+        """5.8: the token of a ready page, whose slot is free afterwards (but not acknowledged)."""
+        token = self.token
+        self.token = 0
+        return token

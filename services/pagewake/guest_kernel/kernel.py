@@ -1,0 +1,263 @@
+"""The kernel of one guest: its CPUs, its tasks, its sleeper hash, and balancing between CPUs.
+
+Implements `kvm.ports.GuestPort`.  The sleeper hash is one per VM and shared by all CPUs, as in the
+kernel; run queues are one per CPU (design section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pagewake.events import types as ev
+from pagewake.guest_kernel.scheduler import SchedulerConfig
+from pagewake.guest_kernel.sleepers import Sleepers
+from pagewake.guest_kernel.tasks import Task
+from pagewake.guest_kernel.vcpu import GuestCpu
+from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER
+from pagewake.kvm.ports import IRQ_RESCHED, OP_GUEST_LATER, Step
+from pagewake.kvm.profile import Switches
+from pagewake.kvm.run_loop import OP_ENTER
+from pagewake.kvm.vm import Vm
+
+
+class InnerGuests(Protocol):
+    """The hypervisor side of a guest whose tasks include vcpu threads (`nested_svm`)."""
+
+    def run(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step: ...
+
+    def event(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step: ...
+
+    def exception(
+        self, cpu: GuestCpu, at_ns: int, token: int, kind: ev.ApfKind, level: int
+    ) -> Step: ...
+
+    def mapped(self, gfn: int) -> None: ...
+
+    def unmapped(self, gfns: Sequence[int]) -> None: ...
+
+    def control(self, event: ev.Control) -> bool: ...
+
+
+class GuestKernel:
+    """See the module."""
+
+    __slots__ = (
+        "alloc_failures",
+        "by_name",
+        "cpus",
+        "inner",
+        "scheduler",
+        "sleepers",
+        "slept_at",
+        "switches",
+        "tasks",
+        "unfinished",
+        "vm",
+    )
+
+    def __init__(self, vm: Vm, switches: Switches, scheduler: SchedulerConfig) -> None:
+        multiplier = OLD_MULTIPLIER if switches.hash_multiplier == "old" else NEW_MULTIPLIER
+        self.vm = vm
+        self.switches = switches
+        self.scheduler = scheduler
+        self.sleepers = Sleepers(multiplier)
+        self.alloc_failures = 0
+        self.slept_at: dict[str, tuple[int, int]] = {}
+        self.tasks: list[Task] = []
+        self.by_name: dict[str, Task] = {}
+        self.unfinished = 0
+        self.inner: InnerGuests | None = None
+        self.cpus = [GuestCpu(self, thread) for thread in vm.vcpus]
+        vm.guest = self
+        for cpu in self.cpus:
+            cpu.thread.guest = cpu
+
+    # ------------------------------------------------------------------ start
+
+    def start(self, tasks: list[Task]) -> None:
+        """Time 0: every CPU boots; tasks are runnable at once or from their start time on."""
+        self.tasks = tasks
+        self.by_name = {task.name: task for task in tasks}
+        self.unfinished = sum(1 for task in tasks if task.inner is None)
+        for task in tasks:
+            if task.start_ns:
+                self.vm.push(task.start_ns, task.cpu, -1, OP_GUEST_LATER, task.index)
+            else:
+                self.cpus[task.cpu].rq.enqueue_new(task)
+        for cpu in self.cpus:
+            cpu.overlay(0, self.vm.costs.irq_ns, "boot")
+            cpu.overlay_left_ns = self.vm.costs.irq_ns
+            cpu.thread.account(0, "exit")
+            self.vm.push(0, cpu.id, 0, OP_ENTER)
+
+    # ------------------------------------------------------------------ tasks
+
+    def finished(self, at_ns: int) -> bool:
+        """One task less; True if the VM froze with it."""
+        self.unfinished -= 1
+        if self.unfinished == 0:
+            self.vm.freeze(at_ns)
+            return True
+        return False
+
+    def later(self, vcpu: int, at_ns: int, arg: int) -> None:
+        """A task's own timer, or its start."""
+        task = self.tasks[arg]
+        if task.state == "new":
+            cpu = self._home(task)
+            task.cpu = cpu.id
+            cpu.rq.update(at_ns)
+            cpu.rq.enqueue_new(task)
+            self._resched(at_ns, cpu, task, None)
+        elif task.state == "sleeping":
+            self.wake_up(at_ns, task, None)
+
+    def wake_up(self, at_ns: int, task: Task, waker: GuestCpu | None) -> None:
+        """try_to_wake_up: on its last CPU, or on an idle one; preempt if it is due."""
+        task.state = "runnable"
+        cpu = self._home(task)
+        if cpu.id != task.cpu:
+            self._moved(at_ns, task, cpu, "wake")
+        source = self.cpus[task.cpu].rq
+        task.cpu = cpu.id
+        cpu.rq.update(at_ns)
+        if source is not cpu.rq:
+            task.vruntime += cpu.rq.min_vruntime - source.min_vruntime
+        cpu.rq.enqueue_woken(task)
+        self._resched(at_ns, cpu, task, waker)
+
+    def _home(self, task: Task) -> GuestCpu:
+        last = self.cpus[task.cpu]
+        if task.pinned and last.online:
+            return last
+        if last.online and last.rq.load() == 0:
+            return last
+        for cpu in self.cpus:
+            if cpu.online and cpu.rq.load() == 0:
+                return cpu
+        if last.online:
+            return last
+        return next(cpu for cpu in self.cpus if cpu.online)
+
+    def _resched(
+        self, at_ns: int, cpu: GuestCpu, task: Task, waker: GuestCpu | None
+    ) -> None:
+        if not cpu.rq.wakeup_preempts(task):
+            return
+        cpu.need_resched = True
+        if cpu is not waker:
+            cpu.thread.interrupt(at_ns, IRQ_RESCHED)
+
+    # ------------------------------------------------------------------ balancing
+
+    def pull_task(self, at_ns: int, cpu: GuestCpu, why: str) -> None:
+        """Idle or periodic balancing: take one waiting task from the CPU that has most."""
+        busiest, load = None, cpu.rq.load() + 1
+        for other in self.cpus:
+            if other is not cpu and other.rq.waiting and other.rq.load() > load:
+                busiest, load = other, other.rq.load()
+        if busiest is None or not cpu.online:
+            return
+        task = next((t for t in reversed(busiest.rq.waiting) if not t.pinned), None)
+        if task is None:
+            return
+        busiest.rq.waiting.remove(task)
+        self._moved(at_ns, task, cpu, why)
+        task.cpu = cpu.id
+        cpu.rq.enqueue_moved(task, busiest.rq)
+
+    def evacuate(self, at_ns: int, cpu: GuestCpu) -> None:
+        """The CPU goes down: everything runnable on it moves, pinned tasks too."""
+        cpu.rq.update(at_ns)
+        cpu.rq.put_back()
+        cpu.curr = None
+        for task in cpu.rq.waiting:
+            target = min(
+                (other for other in self.cpus if other.online),
+                key=lambda other: (other.rq.load(), other.id),
+            )
+            self._moved(at_ns, task, target, "offline")
+            task.cpu = target.id
+            target.rq.enqueue_moved(task, cpu.rq)
+            self._resched(at_ns, target, task, None)
+        cpu.rq.waiting = []
+
+    def _moved(self, at_ns: int, task: Task, to: GuestCpu, why: str) -> None:
+        vm = self.vm
+        vm.journal(
+            ev.TaskMoved(at_ns, vm.name, vm.take_n(), task.cpu, task.name, to.id, why)
+        )
+
+    # ------------------------------------------------------------------ APF bookkeeping
+
+    def can_allocate(self) -> bool:
+        """kmalloc(GFP_ATOMIC) for a dummy."""
+        if self.alloc_failures == 0:
+            return True
+        if self.alloc_failures > 0:
+            self.alloc_failures -= 1
+        return False
+
+    def unresolved(self) -> list[str]:
+        """Tasks asleep whose page-in is neither in flight nor waiting to be presented."""
+        pending = {token for thread in self.vm.vcpus for token in thread.apf.queue}
+        return [name for name, (_, token) in self.slept_at.items() if token not in pending]
+
+    def idle_cpu(self, name: str) -> GuestCpu:
+        """The CPU whose idle task has this name."""
+        return self.cpus[int(name.rpartition("/")[2])]
+
+    # ------------------------------------------------------------------ ports
+
+    def mapped(self, gfn: int) -> None:
+        """L0 mapped a page: nested page tables may now reach it."""
+        if self.inner is not None:
+            self.inner.mapped(gfn)
+
+    def unmapped(self, gfns: Sequence[int]) -> None:
+        """L0 unmapped pages: what streams foresaw is void."""
+        for task in self.tasks:
+            if task.stream is not None:
+                task.stream.unmapped(gfns)
+        if self.inner is not None:
+            self.inner.unmapped(gfns)
+
+    def control(self, event: Any) -> bool:
+        """Control events for the guest's kernel."""
+        kind = type(event)
+        if kind is ev.AllocationFails:
+            self.alloc_failures = event.count
+        elif kind is ev.VcpuOffline:
+            if sum(cpu.online for cpu in self.cpus) > 1 and self.cpus[event.vcpu].online:
+                self.cpus[event.vcpu].call(event.at_ns, "offline")
+        elif kind is ev.VcpuOnline:
+            if not self.cpus[event.vcpu].online:
+                self.cpus[event.vcpu].call(event.at_ns, "online")
+        elif kind is ev.MsrWriteRequested:
+            value = -1 if event.value is None else event.value
+            self.cpus[event.vcpu].call(event.at_ns, "wrmsr", event.msr, value)
+        elif self.inner is not None:
+            return self.inner.control(event)
+        else:
+            return False
+        return True
+
+    # ------------------------------------------------------------------ what runs inside
+
+    def run_inner(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
+        """A vcpu thread of a nested guest is current."""
+        assert self.inner is not None
+        return self.inner.run(cpu, at_ns, task)
+
+    def inner_event(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
+        """Something planned by the nested guest is due."""
+        assert self.inner is not None
+        return self.inner.event(cpu, at_ns, task)
+
+    def inner_exception(
+        self, cpu: GuestCpu, at_ns: int, token: int, kind: ev.ApfKind, level: int
+    ) -> Step:
+        """Entered with an APF exception while the nested guest runs."""
+        assert self.inner is not None
+        return self.inner.exception(cpu, at_ns, token, kind, level)

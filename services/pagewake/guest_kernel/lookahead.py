@@ -1,0 +1,122 @@
+"""When may the host next hear from a VM, if nothing else reaches it? (design, "Windows")
+
+A lower bound, and never an effect: simulating with any smaller bound gives the same run.  The only
+things a VM says of its own accord are page requests and first touches, both caused by a touch that
+misses.  While every vcpu is at rest or runs a task, and no completion waits, the next event of the
+scheduler is a tick, so:
+
+- a running task misses at the instant its stream says, exactly against the present mapping;
+- a waiting task cannot run before a tick that ends the running task's slice, or a balancing tick.
+
+In any other state the bound is the VM's next event.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pagewake.guest_kernel.streams import WorkStream
+from pagewake.guest_kernel.tasks import Task
+from pagewake.kvm.run_loop import BLACKOUT, BLOCKED, GUEST, OFFLINE
+
+if TYPE_CHECKING:
+    from pagewake.guest_kernel.kernel import GuestKernel
+    from pagewake.guest_kernel.vcpu import GuestCpu
+
+HORIZON_NS = 50_000_000
+
+
+def touches_memory(task: Task) -> bool:
+    """Whether this task can ever miss."""
+    return not isinstance(task.stream, WorkStream)
+
+
+def next_event_ns(kernel: GuestKernel) -> int | None:
+    """The VM's earliest own step that is still meant."""
+    heap = kernel.vm.heap
+    return heap[0][0] if heap else None
+
+
+def next_ns(kernel: GuestKernel) -> int | None:
+    """Nothing for the host before this instant; None: never, of the VM's own accord."""
+    vm = kernel.vm
+    if vm.frozen_ns is not None:
+        return None
+    if not _may_miss(kernel):
+        return None
+    soonest = next_event_ns(kernel)
+    if not _quiet(kernel):
+        return soonest
+    bound = None
+    for cpu in kernel.cpus:
+        instant = _cpu_bound(cpu)
+        if instant is not None and (bound is None or instant < bound):
+            bound = instant
+    if bound is not None and soonest is not None and bound < soonest:
+        # a task's own next miss is planned as a step, so nothing can come before it
+        return bound
+    return bound
+
+
+def _may_miss(kernel: GuestKernel) -> bool:
+    """Is there a task that could run without an answer of the host, and miss?"""
+    if any(cpu.thread.apf.done for cpu in kernel.cpus):
+        return True
+    return any(
+        task.state not in ("finished", "asleep") and touches_memory(task) for task in kernel.tasks
+    )
+
+
+def _quiet(kernel: GuestKernel) -> bool:
+    """No handler under way, no completion waiting, nobody about to wake by a timer."""
+    for cpu in kernel.cpus:
+        thread = cpu.thread
+        mode = thread.mode
+        if thread.apf.done or thread.apf.halt_requested or thread.exc or thread.nmi is not None:
+            return False
+        if mode == GUEST:
+            if cpu.action is not None or cpu.curr is None or not cpu.if_flag or cpu.calls:
+                return False
+        elif mode == BLOCKED:
+            if thread.irqs or cpu.idle_halting:
+                return False
+        elif mode not in (BLACKOUT, OFFLINE):
+            return False
+    return not any(
+        task.state in ("sleeping", "halting", "new") or task.script or task.inner is not None
+        for task in kernel.tasks
+    ) and not kernel.vm.joining
+
+
+def _cpu_bound(cpu: GuestCpu) -> int | None:
+    thread = cpu.thread
+    if thread.mode != GUEST:
+        return _halted_bound(cpu)
+    task = cpu.curr
+    assert task is not None
+    assert task.stream is not None
+    bound: int | None = None
+    if touches_memory(task):
+        bound = cpu.since_ns + task.stream.cpu_until_miss(HORIZON_NS)
+    left_ns = task.stream.remaining_ns()
+    if left_ns is not None:
+        bound = _least(bound, cpu.since_ns + left_ns)
+    tick_ns = thread.timer_at
+    if any(touches_memory(other) for other in cpu.rq.waiting):
+        switch_ns = cpu.rq.earliest_switch_ns(tick_ns) if tick_ns else cpu.since_ns
+        bound = _least(bound, switch_ns)
+    if tick_ns:
+        bound = _least(bound, max(tick_ns, cpu.next_balance_ns))
+    return bound
+
+
+def _halted_bound(cpu: GuestCpu) -> int | None:
+    """Blocked with its tick pending: the tick may run somebody else; else it waits for the host."""
+    tick_ns = cpu.thread.timer_at
+    if cpu.thread.mode == BLOCKED and tick_ns:
+        return tick_ns
+    return None
+
+
+def _least(a: int | None, b: int) -> int:
+    return b if a is None or b < a else a

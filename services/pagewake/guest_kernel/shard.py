@@ -1,0 +1,128 @@
+"""A shard: some VMs of one simulated host, advanced together window by window.
+
+Implements `simtime.ports.ShardDomain`.  Work per window is proportional to the VMs that have
+something to do in it, never to the VMs there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+from operator import attrgetter
+
+from pagewake.events.types import ToShard
+from pagewake.guest_kernel import lookahead
+from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.kvm.run_loop import GUEST
+from pagewake.simtime.ports import ShardOutput
+
+HOST_ORDER = attrgetter("at_ns", "vm", "n")
+NEVER_NS = 1 << 63
+
+
+class Shard:
+    """The VMs of `kernels`, in name order."""
+
+    __slots__ = ("_bound", "_bounds", "_due", "_index", "_ready", "frozen", "kernels")
+
+    def __init__(self, kernels: Sequence[GuestKernel]) -> None:
+        self.kernels = sorted(kernels, key=lambda kernel: kernel.vm.name)
+        self._index = {kernel.vm.name: i for i, kernel in enumerate(self.kernels)}
+        self._due = [kernel.vm.heap[0][0] for kernel in self.kernels]
+        self._ready = [(at_ns, i) for i, at_ns in enumerate(self._due)]
+        self._bound = [0] * len(self.kernels)
+        self._bounds = [(0, i) for i in range(len(self.kernels))]
+        self.frozen = 0
+        heapify(self._ready)
+
+    def advance(self, until_ns: int, deliveries: Sequence[ToShard]) -> ShardOutput:
+        """Simulate everything before `until_ns`."""
+        output = ShardOutput()
+        for delivery in deliveries:
+            index = self._index[delivery.vm]
+            self.kernels[index].vm.deliver(delivery)
+            if delivery.at_ns < self._due[index]:
+                self._due[index] = delivery.at_ns
+                heappush(self._ready, (delivery.at_ns, index))
+        ready = self._ready
+        ran = 0
+        while ready and ready[0][0] < until_ns:
+            at_ns, index = heappop(ready)
+            if at_ns == self._due[index]:
+                self._run(index, until_ns, output)
+                ran += 1
+        if ran > 1:
+            output.to_host.sort(key=HOST_ORDER)
+        return output
+
+    def _run(self, index: int, until_ns: int, output: ShardOutput) -> None:
+        kernel = self.kernels[index]
+        vm = kernel.vm
+        was_frozen = vm.frozen_ns is not None
+        vm.run(until_ns)
+        if vm.to_host:
+            output.to_host += vm.to_host
+            vm.to_host = []
+        if vm.journal_out:
+            output.journal += vm.journal_out
+            vm.journal_out = []
+        if vm.consumed:
+            output.consumed += vm.consumed
+            vm.consumed = []
+        if vm.frozen_ns is not None:
+            vm.heap = [entry for entry in vm.heap if entry[0] >= until_ns and entry[1] < 2]
+            self.frozen += not was_frozen
+        due = vm.heap[0][0] if vm.heap else NEVER_NS
+        self._due[index] = due
+        heappush(self._ready, (due, index))
+        bound = lookahead.next_ns(kernel)
+        self._bound[index] = NEVER_NS if bound is None else max(bound, until_ns)
+        heappush(self._bounds, (self._bound[index], index))
+
+    def next_ns(self) -> int | None:
+        """The earliest bound of all VMs."""
+        bounds = self._bounds
+        while bounds and bounds[0][0] != self._bound[bounds[0][1]]:
+            heappop(bounds)
+        return bounds[0][0] if bounds and bounds[0][0] < NEVER_NS else None
+
+    def frozen_ns(self) -> int | None:
+        """The last freeze, once all VMs are frozen."""
+        if self.frozen < len(self.kernels):
+            return None
+        return max(kernel.vm.frozen_ns or 0 for kernel in self.kernels)
+
+    def digests(self) -> dict[str, str]:
+        """Digest of every VM."""
+        return {kernel.vm.name: kernel.vm.digest.hexdigest() for kernel in self.kernels}
+
+    def summary(self) -> dict[str, object]:
+        """Accounting that is not events: work, CPU use, who still sleeps."""
+        work: dict[str, int] = {}
+        cpu: dict[str, int] = {}
+        unresolved: list[str] = []
+        sleepers = 0
+        for kernel in self.kernels:
+            self._settle(kernel)
+            name = kernel.vm.name
+            for task in kernel.tasks:
+                if task.work_step_ns:
+                    work[f"{name}/{task.name}"] = task.work
+            for thread in kernel.vm.vcpus:
+                for kind, spent_ns in thread.cpu.items():
+                    cpu[kind] = cpu.get(kind, 0) + spent_ns
+            sleepers += len(kernel.slept_at)
+            unresolved += [f"{name}/{task}" for task in kernel.unresolved()]
+        cpu.pop("over", None)
+        return {"work": work, "cpu": cpu, "unresolved": unresolved, "sleepers": sleepers}
+
+    @staticmethod
+    def _settle(kernel: GuestKernel) -> None:
+        """Charge what runs up to the end of the last window."""
+        vm = kernel.vm
+        if vm.frozen_ns is not None:
+            return
+        for thread in vm.vcpus:
+            if thread.mode == GUEST:
+                thread.guest.sync(vm.until)
+            thread.account(vm.until, thread.acct_kind)

@@ -1,0 +1,135 @@
+"""Tasks of a guest: what they do, and where they stand.
+
+A stream task runs an access stream (`streams.py`), possibly with kernel-mode sections; a script
+task does exact things at exact times; a task with `inner` is a vcpu thread of a nested guest, run
+by the hypervisor this guest is (`nested_svm`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pagewake.guest_kernel.streams import AccessStream
+
+State = Literal["new", "runnable", "sleeping", "asleep", "halting", "finished"]
+"""`sleeping`: by its own timer; `asleep`: in the sleeper hash; `halting`: sti;hlt in task_wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptStep:
+    """One step of a script task; see `scenario/script.py` for the language."""
+
+    op: str
+    at_ns: int | None = None
+    ns: int = 0
+    page: int = 0
+    write: bool = False
+    msr: int = 0
+    value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSections:
+    """Kernel-mode stretches of `for_ns` CPU time after every `every_ns` in user mode."""
+
+    every_ns: int
+    for_ns: int
+    no_preempt: bool = False
+
+
+class Task:
+    """One schedulable entity."""
+
+    __slots__ = (
+        "base_gfn",
+        "cpl",
+        "cpu",
+        "cpu_ns",
+        "group",
+        "if_flag",
+        "index",
+        "inner",
+        "left_ns",
+        "name",
+        "pc",
+        "pinned",
+        "preempt_count",
+        "script",
+        "sections",
+        "slept_ns",
+        "start_ns",
+        "state",
+        "stream",
+        "touch_ns",
+        "vruntime",
+        "waited",
+        "weight",
+        "work_step_ns",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        name: str,
+        group: str,
+        cpu: int,
+        *,
+        stream: AccessStream | None = None,
+        script: tuple[ScriptStep, ...] = (),
+        inner: Any = None,
+        pinned: bool = False,
+        weight: int = 1024,
+        start_ns: int = 0,
+        sections: KernelSections | None = None,
+        base_gfn: int = 0,
+        touch_ns: int = 100,
+        work_step_ns: int = 0,
+    ) -> None:
+        self.index = index
+        self.name = name
+        self.group = group
+        self.cpu = cpu
+        self.stream = stream
+        self.script = script
+        self.inner = inner
+        self.pinned = pinned
+        self.weight = weight
+        self.start_ns = start_ns
+        self.sections = sections
+        self.base_gfn = base_gfn
+        self.touch_ns = touch_ns
+        self.work_step_ns = work_step_ns
+        self.state: State = "new"
+        self.vruntime = 0
+        self.cpu_ns = 0
+        self.cpl = 0 if inner is not None else 3
+        self.if_flag = True
+        self.preempt_count = 0
+        self.pc = 0
+        self.left_ns = 0
+        self.slept_ns = 0
+        self.waited = False
+
+    def section_left_ns(self) -> int | None:
+        """CPU time until the next change between user and kernel mode; None without sections."""
+        sections = self.sections
+        if sections is None:
+            return None
+        phase = self.cpu_ns % (sections.every_ns + sections.for_ns)
+        if phase < sections.every_ns:
+            return sections.every_ns - phase
+        return sections.every_ns + sections.for_ns - phase
+
+    def enter_section(self) -> None:
+        """Set the privilege level by where the task stands between its kernel sections."""
+        sections = self.sections
+        if sections is not None:
+            kernel = self.cpu_ns % (sections.every_ns + sections.for_ns) >= sections.every_ns
+            self.cpl = 0 if kernel else 3
+            self.preempt_count = 1 if kernel and sections.no_preempt else 0
+
+    @property
+    def work(self) -> int:
+        """Increments a work task has counted."""
+        return self.cpu_ns // self.work_step_ns if self.work_step_ns else 0

@@ -1,0 +1,388 @@
+"""One CPU of a guest's kernel: what runs on it, interrupts, traps, the scheduler's decisions.
+
+Two layers of execution.  The *base* is the current task (user or kernel mode) or the idle task.  On
+top there may be one *overlay*: kernel code with interrupts off for a fixed time (exception handler,
+interrupt handler, context switch), ending in an action.  Only the base can be interrupted (the
+gates are interrupt gates: IF=0 on entry, semantics 2.1).
+
+Every method that the vcpu thread calls returns the next step of this vcpu, `(at_ns, op)`, or None
+if there is none until somebody interferes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pagewake.events import types as ev
+from pagewake.guest_kernel import apf_handler
+from pagewake.guest_kernel.apf_area import ApfArea
+from pagewake.guest_kernel.scheduler import RunQueue
+from pagewake.guest_kernel.script import run_script
+from pagewake.guest_kernel.tasks import Task
+from pagewake.kvm.ports import (
+    IRQ_APF,
+    IRQ_CALL,
+    IRQ_RESCHED,
+    IRQ_TIMER,
+    OP_GUEST,
+    OP_GUEST_LATER,
+    FaultContext,
+    Step,
+)
+from pagewake.kvm.run_loop import OFFLINE, VcpuThread
+
+if TYPE_CHECKING:
+    from pagewake.guest_kernel.kernel import GuestKernel
+
+UNBOUNDED_NS = 1 << 62
+PLAN_NS = 4_000_000
+
+
+class GuestCpu:
+    """Implements `kvm.ports.GuestCpuPort`."""
+
+    __slots__ = (
+        "action",
+        "action_args",
+        "area",
+        "calls",
+        "cpl",
+        "curr",
+        "depth",
+        "guest_mode",
+        "id",
+        "idle_halting",
+        "if_flag",
+        "kernel",
+        "need_resched",
+        "next_balance_ns",
+        "online",
+        "overlay_end_ns",
+        "overlay_left_ns",
+        "rq",
+        "shadow",
+        "since_ns",
+        "thread",
+        "vm",
+    )
+
+    def __init__(self, kernel: GuestKernel, thread: VcpuThread) -> None:
+        self.kernel = kernel
+        self.vm = kernel.vm
+        self.thread = thread
+        self.id = thread.id
+        self.area = ApfArea()
+        self.rq = RunQueue(kernel.scheduler)
+        self.curr: Task | None = None
+        self.if_flag = True
+        self.cpl = 0
+        self.shadow = False
+        self.guest_mode = False
+        self.depth = 1
+        self.action: str | None = None
+        self.action_args: tuple[int | str, ...] = ()
+        self.overlay_end_ns = 0
+        self.overlay_left_ns = 0
+        self.since_ns = 0
+        self.need_resched = False
+        self.online = True
+        self.idle_halting = False
+        self.calls: list[tuple[str, int, int]] = []
+        self.next_balance_ns = kernel.scheduler.balance_ns * (1 + thread.id) // 4
+
+    # ------------------------------------------------------------------ clockwork
+
+    def boot(self, at_ns: int) -> Step:
+        """The CPU starts: enable APF on it, then run whatever there is."""
+        self.online = True
+        self.need_resched = bool(self.rq.waiting)
+        return apf_handler.enable(self, at_ns)
+
+    def task_name(self) -> str:
+        """Name of what is current, the idle task included."""
+        return self.curr.name if self.curr is not None else f"idle/{self.id}"
+
+    def fault_event(self, at_ns: int, what: str, detail: str) -> None:
+        """Write down something that the protocol forbids."""
+        vm = self.vm
+        vm.journal(ev.ProtocolFault(at_ns, vm.name, vm.take_n(), self.id, what, detail))
+
+    def stop(self, at_ns: int) -> None:
+        """The vcpu leaves the guest."""
+        if self.action is not None:
+            self.overlay_left_ns = self.overlay_end_ns - at_ns
+        else:
+            self.charge(at_ns)
+
+    def sync(self, at_ns: int) -> None:
+        """Accessed and dirty bits become current."""
+        if self.action is None:
+            self.charge(at_ns)
+
+    def charge(self, at_ns: int) -> None:
+        """The current task consumed the CPU since `since_ns`."""
+        ran_ns = at_ns - self.since_ns
+        self.since_ns = at_ns
+        task = self.curr
+        if task is None or not ran_ns:
+            return
+        task.cpu_ns += ran_ns
+        if task.inner is not None:
+            task.inner.ran(ran_ns)
+        elif task.stream is not None:
+            task.stream.advance(ran_ns)
+        elif task.left_ns:
+            task.left_ns -= ran_ns
+
+    def resume(self, at_ns: int) -> Step:
+        """Entered with nothing injected."""
+        if self.action is not None:
+            self.overlay_end_ns = at_ns + self.overlay_left_ns
+            self.thread.account(at_ns, "interrupt")
+            return self.overlay_end_ns, OP_GUEST
+        return self.run_base(at_ns)
+
+    def overlay(self, at_ns: int, for_ns: int, action: str, *args: int | str) -> Step:
+        """Kernel code with interrupts off for `for_ns`, then `action`."""
+        self.if_flag = False
+        self.cpl = 0
+        self.action = action
+        self.action_args = args
+        self.overlay_end_ns = at_ns + for_ns
+        self.thread.account(at_ns, "interrupt")
+        return self.overlay_end_ns, OP_GUEST
+
+    def step(self, at_ns: int) -> Step:
+        """What was planned is due: the end of an overlay, or something in the base."""
+        action = self.action
+        if action is not None:
+            args = self.action_args
+            self.action = None
+            self.since_ns = at_ns
+            step: Step = ACTIONS[action](self, at_ns, *args)
+            return step
+        return self._base_event(at_ns)
+
+    # ------------------------------------------------------------------ base: tasks and idle
+
+    def restore_base(self) -> None:
+        """Interrupt flag and privilege level of what runs below the overlay."""
+        task = self.curr
+        if task is None:
+            self.if_flag, self.cpl = True, 0
+        else:
+            self.if_flag, self.cpl = task.if_flag, task.cpl
+
+    def iret(self, at_ns: int) -> Step:
+        """Back to the base; an interrupt that waited for IF=1 makes the vcpu leave at once."""
+        self.restore_base()
+        if self.thread.irqs and self.if_flag:
+            self.since_ns = at_ns
+            return self.thread.exit_plain(at_ns)
+        return self.run_base(at_ns)
+
+    def irq_exit(self, at_ns: int) -> Step:
+        """End of a handler: schedule if it is due and allowed here, else return."""
+        if self.need_resched and self.may_preempt():
+            return self.schedule(at_ns)
+        return self.iret(at_ns)
+
+    def may_preempt(self) -> bool:
+        """Return to user mode or idle; in kernel mode only on a preemptible kernel."""
+        task = self.curr
+        if task is None:
+            return not self.idle_halting
+        if task.state == "halting" or task.preempt_count:
+            return False
+        return task.cpl == 3 or task.inner is not None or self.kernel.switches.preempt
+
+    def run_base(self, at_ns: int) -> Step:
+        """Run the current task, or idle."""
+        self.since_ns = at_ns
+        task = self.curr
+        if task is None:
+            if self.rq.waiting and not self.idle_halting:
+                return self.schedule(at_ns)
+            return self.thread.exit_hlt(at_ns)
+        if not self.thread.timer_at:
+            self.thread.arm_timer(at_ns)
+        if task.state == "halting":
+            return self.thread.exit_hlt(at_ns)
+        self.thread.account(at_ns, task.group)
+        if task.script:
+            return run_script(self, at_ns, task)
+        if task.inner is not None:
+            return self.kernel.run_inner(self, at_ns, task)
+        return self._run_stream(at_ns, task)
+
+    def limit_ns(self, at_ns: int) -> int:
+        """How far ahead it is worth planning: the next tick, if there is one."""
+        timer_ns = self.thread.timer_at
+        return timer_ns - at_ns if timer_ns > at_ns else PLAN_NS
+
+    def _run_stream(self, at_ns: int, task: Task) -> Step:
+        stream = task.stream
+        assert stream is not None
+        limit_ns = self.limit_ns(at_ns)
+        left_ns = task.section_left_ns()
+        stop_ns = limit_ns if left_ns is None or left_ns > limit_ns else left_ns
+        remaining_ns = stream.remaining_ns()
+        if remaining_ns is not None and remaining_ns < stop_ns:
+            stop_ns = remaining_ns
+        stop_ns = stream.cpu_until_miss(stop_ns)
+        if stop_ns >= limit_ns and self.thread.timer_at and self.if_flag:
+            return None  # the tick comes first
+        return at_ns + stop_ns, OP_GUEST
+
+    def _base_event(self, at_ns: int) -> Step:
+        self.charge(at_ns)
+        task = self.curr
+        assert task is not None
+        if task.script:
+            return run_script(self, at_ns, task)
+        if task.inner is not None:
+            return self.kernel.inner_event(self, at_ns, task)
+        stream = task.stream
+        assert stream is not None
+        if stream.remaining_ns() == 0:
+            return self.finish(at_ns, task)
+        if task.sections is not None:
+            task.enter_section()
+            self.cpl = task.cpl
+            if self.need_resched and self.may_preempt():
+                return self.schedule(at_ns)
+        if stream.cpu_until_miss(1) == 0:
+            return self.fault(at_ns, task, *stream.current())
+        return self.run_base(at_ns)
+
+    def fault(self, at_ns: int, task: Task, gfn: int, write: bool) -> Step:
+        """A touch of a page that is not mapped: nested page fault."""
+        return self.thread.exit_fault(at_ns, FaultContext(gfn, write, self.cpl, 1, task.name))
+
+    def runs_memory_task(self) -> bool:
+        """A stream or a nested guest is running right now."""
+        return self.action is None and self.curr is not None
+
+    # ------------------------------------------------------------------ scheduling
+
+    def finish(self, at_ns: int, task: Task) -> Step:
+        """The task is done; the VM freezes at its last one."""
+        self.vm.journal(
+            ev.TaskFinished(at_ns, self.vm.name, self.vm.take_n(), self.id, task.name)
+        )
+        task.state = "finished"
+        if self.kernel.finished(at_ns):
+            return None
+        return self.block(at_ns)
+
+    def block(self, at_ns: int) -> Step:
+        """The current task leaves the run queue."""
+        self.rq.update(at_ns)
+        self.rq.curr = None
+        return self.schedule(at_ns)
+
+    def sleep_until(self, at_ns: int, task: Task, wake_ns: int) -> Step:
+        """The current task sleeps by a timer of its own."""
+        task.state = "sleeping"
+        self.vm.push(wake_ns, self.id, -1, OP_GUEST_LATER, task.index)
+        return self.block(at_ns)
+
+    def schedule(self, at_ns: int) -> Step:
+        """Pick the next task; a change of task costs a context switch."""
+        self.need_resched = False
+        rq = self.rq
+        prev = self.curr
+        rq.update(at_ns)
+        rq.put_back()
+        if not rq.waiting:
+            self.kernel.pull_task(at_ns, self, "idle")
+        task = rq.pick(at_ns)
+        self.curr = task
+        if task is prev:
+            return self.iret(at_ns)
+        if task is None:
+            self.thread.timer_at = 0
+        return self.overlay(at_ns, self.vm.costs.switch_ns, "switched")
+
+    def switched(self, at_ns: int) -> Step:
+        """End of a context switch."""
+        task = self.curr
+        if task is not None and task.state == "new":
+            task.state = "runnable"
+        if self.need_resched:
+            return self.schedule(at_ns)
+        return self.iret(at_ns)
+
+    # ------------------------------------------------------------------ interrupts and exceptions
+
+    def take_interrupts(self, at_ns: int, irqs: int) -> Step:
+        """Interrupt handlers, one after the other in one overlay."""
+        costs = self.vm.costs
+        for_ns = costs.tick_ns if irqs & IRQ_TIMER else 0
+        if irqs & ~IRQ_TIMER:
+            for_ns += costs.irq_ns
+        return self.overlay(at_ns, for_ns, "interrupted", irqs)
+
+    def interrupted(self, at_ns: int, irqs: int) -> Step:
+        """End of the handlers."""
+        if irqs & IRQ_TIMER:
+            self._tick(at_ns)
+        if irqs & IRQ_RESCHED:
+            self.need_resched = True
+        if irqs & IRQ_CALL and self.calls:
+            return apf_handler.run_calls(self, at_ns)
+        if irqs & IRQ_APF:
+            return apf_handler.ready_interrupt(self, at_ns)
+        return self.irq_exit(at_ns)
+
+    def _tick(self, at_ns: int) -> None:
+        self.thread.timer_at = 0
+        rq = self.rq
+        rq.update(at_ns)
+        if at_ns >= self.next_balance_ns:
+            self.next_balance_ns = at_ns + self.kernel.scheduler.balance_ns
+            self.kernel.pull_task(at_ns, self, "periodic")
+        if rq.tick_preempts(at_ns):
+            self.need_resched = True
+        if self.curr is not None:
+            self.thread.arm_timer(at_ns)
+
+    def take_exception(self, at_ns: int, token: int, kind: ev.ApfKind, level: int) -> Step:
+        """#PF with CR2 = token; while a nested guest runs its hypervisor has a say."""
+        if self.guest_mode:
+            return self.kernel.inner_exception(self, at_ns, token, kind, level)
+        return self.overlay(at_ns, self.vm.costs.trap_ns, "trapped", token, self.cpl)
+
+    def take_nmi(self, at_ns: int, faults: bool) -> Step:
+        """NMI; its handler may take a page fault and so steal a pending reason (semantics 2.2)."""
+        if self.action is not None:
+            if faults:
+                apf_handler.nmi_steals(self, at_ns)
+            return self.resume(at_ns)
+        return self.overlay(at_ns, self.vm.costs.irq_ns, "nmi_done", int(faults))
+
+    def nmi_done(self, at_ns: int, faults: int) -> Step:
+        """End of the NMI handler."""
+        if faults:
+            apf_handler.nmi_steals(self, at_ns)
+        return self.iret(at_ns)
+
+    def call(self, at_ns: int, what: str, a: int = 0, b: int = 0) -> None:
+        """Have something executed on this CPU, by interrupt."""
+        self.calls.append((what, a, b))
+        if self.thread.mode == OFFLINE:
+            apf_handler.come_online(self, at_ns)
+        else:
+            self.thread.interrupt(at_ns, IRQ_CALL)
+
+
+ACTIONS = {
+    "switched": GuestCpu.switched,
+    "interrupted": GuestCpu.interrupted,
+    "nmi_done": GuestCpu.nmi_done,
+    "iret": GuestCpu.iret,
+    "trapped": apf_handler.trapped,
+    "spin": apf_handler.spin,
+    "boot": GuestCpu.boot,
+    "booted": apf_handler.booted,
+}

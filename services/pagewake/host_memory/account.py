@@ -1,0 +1,65 @@
+"""What the host keeps per VM besides its charge: pages, stock, waiters, state of reclaim.
+
+The stock is what has been granted for first touches (and for page-ins of a synchronous medium) and
+has not been reported as used. A VM whose stock is down to half is owed a refill: `owed` (memory
+cgroups charge in batches for the same reason; design section 5).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pagewake.events.types import PageNotPresent
+from pagewake.host_memory.config import VmMemory
+from pagewake.host_memory.frames import Watermarks
+from pagewake.host_memory.replacement import PageList
+
+
+class VmAccount:
+    """One VM of the host; `index` is its place in name order."""
+
+    __slots__ = (
+        "name",
+        "index",
+        "pages",
+        "marks",
+        "stock",
+        "stock_target",
+        "owed",
+        "waiting",
+        "queued",
+        "aging",
+        "reclaiming",
+        "fruitless",
+        "in_flight",
+    )
+
+    def __init__(self, memory: VmMemory, index: int) -> None:
+        self.name = memory.vm
+        self.index = index
+        self.pages = PageList(memory.pages, memory.populated[memory.resident])
+        self.marks = Watermarks(memory.limit_pages)
+        self.stock = memory.stock_pages
+        self.stock_target = memory.stock_pages
+        self.owed = 0
+        self.waiting: deque[PageNotPresent] = deque()
+        self.queued = False
+        self.aging: deque[list[int]] = deque()
+        self.reclaiming = 0
+        self.fruitless = 0
+        self.in_flight: dict[int, int] = {}
+
+    def short_of(self) -> int:
+        """Frames the VM waits for."""
+        return len(self.waiting) + self.owed
+
+    def note_in_flight(self, now_ns: int, gfn: int, ready_ns: int) -> None:
+        """Remember when a page will be ready; forget the oldest ones that are."""
+        flights = self.in_flight
+        flights.pop(gfn, None)
+        flights[gfn] = ready_ns
+        while True:
+            oldest = next(iter(flights))
+            if flights[oldest] > now_ns:
+                return
+            del flights[oldest]

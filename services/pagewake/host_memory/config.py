@@ -1,0 +1,106 @@
+"""What a simulated host is told before time 0: its medium, its limits, its VMs, its interventions.
+
+All of it is plain data, so that it travels to whoever runs the host. Charge means pages resident,
+frames in the VM's stock and frames reserved for page-ins in flight (design section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagewake.errors import ConfigError
+from pagewake.events.types import Control, MediumChanged
+from pagewake.host_memory.media import MEDIA, Medium
+
+
+@dataclass(frozen=True, slots=True)
+class VmMemory:
+    """One VM's share of host memory at time 0.
+
+    `populated` are the gfns written before time 0, in order of writing; `resident`, aligned with
+    it, says which of them are in memory (the others are in swap).  `stock_pages` is the stock of
+    frames granted at time 0, and the level to which it is refilled.
+    """
+
+    vm: str
+    pages: int
+    limit_pages: int
+    populated: NDArray[np.int64]
+    resident: NDArray[np.bool_]
+    stock_pages: int
+
+    def check(self) -> None:
+        """Raise ConfigError for what cannot be started."""
+        inside = int(self.resident.sum())
+        if self.limit_pages < 1:
+            raise ConfigError(f"vm {self.vm}: limit of {self.limit_pages} pages must be 1 or more")
+        if not 0 <= self.stock_pages < self.limit_pages:
+            raise ConfigError(
+                f"vm {self.vm}: a stock of {self.stock_pages} frames must be at least 0 and below "
+                f"the limit of {self.limit_pages} pages"
+            )
+        if inside + self.stock_pages > self.limit_pages:
+            raise ConfigError(
+                f"vm {self.vm}: {inside} pages resident at time 0 and a stock of "
+                f"{self.stock_pages} frames exceed the limit of {self.limit_pages} pages"
+            )
+        if len(self.populated) != len(self.resident):
+            raise ConfigError(f"vm {self.vm}: residency is not known for every populated page")
+        if (
+            len(self.populated)
+            and not 0 <= self.populated.min() <= self.populated.max() < self.pages
+        ):
+            raise ConfigError(f"vm {self.vm}: a populated gfn lies outside its {self.pages} pages")
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """One simulated host.
+
+    `media` are the presets that `MediumChanged` may name.  `memory_pages` None: as much as the VMs'
+    limits add up to.  `workers` 0: any number of page-ins are worked on at once.  `controls` are
+    the scheduled interventions for this host and its VMs.
+    """
+
+    name: str
+    index: int
+    seed: int
+    medium: Medium
+    reclaim_lag_ns: int
+    media: Mapping[str, Medium] = field(default_factory=lambda: dict(MEDIA))
+    memory_pages: int | None = None
+    writeback_pages: int = 32
+    workers: int = 0
+    controls: Sequence[Control] = ()
+
+    def check(self) -> None:
+        """Raise ConfigError for what cannot be started."""
+        if self.reclaim_lag_ns < 1:
+            raise ConfigError(f"{self.name}: reclaim_lag must be above 0")
+        if self.writeback_pages < 1:
+            raise ConfigError(f"{self.name}: writeback_pages must be 1 or more")
+        if self.workers < 0:
+            raise ConfigError(f"{self.name}: workers must be 0 (no limit) or more")
+        for control in self.controls:
+            if isinstance(control, MediumChanged):
+                self.medium_named(control.medium)
+
+    def medium_named(self, name: str) -> Medium:
+        """The preset of that name, or ConfigError with the names there are."""
+        try:
+            return self.media[name]
+        except KeyError:
+            known = ", ".join(sorted(self.media))
+            raise ConfigError(f"{self.name}: unknown medium {name!r}; there are {known}") from None
+
+    @property
+    def lookahead_ns(self) -> int:
+        """Nothing this host answers takes effect sooner after its cause (design section 6)."""
+        named = [c.medium for c in self.controls if isinstance(c, MediumChanged)]
+        media = [self.medium, *(self.medium_named(name) for name in named)]
+        shortest = [ns for ns in (medium.min_service_ns for medium in media) if ns is not None]
+        return min([self.reclaim_lag_ns, *shortest])

@@ -1,0 +1,73 @@
+"""Frames of one host: how many each VM is charged with, and how many there are.
+
+A charge is a page resident, a frame in a VM's stock, or a frame reserved for a page-in in flight
+(design section 4). As in a memory cgroup, a charge never exceeds the VM's limit, and all charges
+together never exceed the host's memory; both are asserted on every change.
+
+Watermarks follow kswapd's idea: reclaim starts when fewer than `low` frames are free and goes on
+until `high` are free or on their way. They are chosen small, 1/64 and 1/32 of the limit and at
+most 256 and 512 frames, so that they cover the frames taken in the few reclaim lags that an
+eviction takes, without lowering what a limit means.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Watermarks:
+    """When reclaim of one limit starts and stops, and how many pages it examines at a time."""
+
+    __slots__ = ("low", "high", "batch")
+
+    def __init__(self, limit_pages: int) -> None:
+        self.low = min(256, limit_pages // 64)
+        self.high = min(512, limit_pages // 32)
+        self.batch = min(64, max(1, self.high))
+
+
+class Frames:
+    """Charges per VM, indexed by the VM's place in name order."""
+
+    __slots__ = ("charges", "limits", "memory_pages", "total")
+
+    def __init__(self, limits: Sequence[int], memory_pages: int | None) -> None:
+        self.limits = array("q", limits)
+        self.charges = array("q", bytes(8 * len(limits)))
+        self.memory_pages = sum(limits) if memory_pages is None else memory_pages
+        self.total = 0
+
+    def under_limit(self, vm: int) -> int:
+        """Frames the VM may take before it meets its own limit."""
+        return self.limits[vm] - self.charges[vm]
+
+    def left(self) -> int:
+        """Frames of the host that nobody is charged with."""
+        return self.memory_pages - self.total
+
+    def free(self, vm: int) -> int:
+        """Frames the VM can have now."""
+        own, host = self.limits[vm] - self.charges[vm], self.memory_pages - self.total
+        return min(host, own)
+
+    def charge(self, vm: int, frames: int) -> None:
+        """Charge the VM; there must be that many free for it."""
+        charged = self.charges[vm] + frames
+        self.total += frames
+        assert charged <= self.limits[vm], "charge above the limit of the VM"
+        assert self.total <= self.memory_pages, "charge above the memory of the host"
+        self.charges[vm] = charged
+
+    def uncharge(self, vm: int, frames: int) -> None:
+        """Give frames back."""
+        self.charges[vm] -= frames
+        self.total -= frames
+        assert self.charges[vm] >= 0, "frames given back twice"
+
+    def by_pressure(self) -> list[int]:
+        """VMs by charge relative to their limit, fullest first, ties in name order."""
+        share = np.frombuffer(self.charges, np.int64) / np.frombuffer(self.limits, np.int64)
+        return [int(vm) for vm in np.argsort(-share, kind="stable")]

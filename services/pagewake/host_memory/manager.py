@@ -1,0 +1,313 @@
+"""The memory manager of one simulated host: what Linux mm does in L0 once a vcpu thread has asked.
+
+Purely reactive: every input may cause deliveries, each at a time that is known at once, because
+the swap device serves in order of submission. So the host has no timers of its own (design
+sections 4, 6).
+
+A page-in takes a frame within the VM's limit, waiting for one in order of request while reclaim
+runs; then the device reads the page (the worker of semantics 3.6: its end is `PageReady`). A
+synchronous medium serves out of the VM's stock in the shard (semantics 3.3) and comes here only
+when the stock is empty. First touches come out of the stock too; it is refilled at half.
+
+Withdrawn tokens (`ApfCleared`) change nothing here: the I/O goes on, and the shard decides what
+its `PageReady` still means (semantics 3.11).
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from pagewake.errors import ConfigError
+from pagewake.events.types import (
+    ApfCleared,
+    Control,
+    FramesGranted,
+    MediumChanged,
+    PageNotPresent,
+    PageReady,
+    PagesAged,
+    PagesEvicted,
+    PageTouched,
+    ToHost,
+    ToShard,
+)
+from pagewake.host_memory.account import VmAccount
+from pagewake.host_memory.config import HostConfig, VmMemory
+from pagewake.host_memory.counts import Counts
+from pagewake.host_memory.frames import Frames
+from pagewake.host_memory.outbox import Outbox
+from pagewake.host_memory.reclaim import Reclaim
+from pagewake.host_memory.swap import Device
+
+
+class HostMemory:
+    """Memory of one simulated host; implements `pagewake.simtime.ports.HostDomain`.
+
+    Raises ConfigError for a configuration that cannot be started.
+    """
+
+    def __init__(self, config: HostConfig, vms: Sequence[VmMemory]) -> None:
+        config.check()
+        for vm in vms:
+            vm.check()
+        memories = sorted(vms, key=lambda memory: memory.vm)
+        self.config = config
+        self.lookahead_ns = config.lookahead_ns
+        self._limited = config.memory_pages is not None
+        self._frames = Frames([memory.limit_pages for memory in memories], config.memory_pages)
+        self._accounts = [VmAccount(memory, index) for index, memory in enumerate(memories)]
+        self._by_name = {account.name: account for account in self._accounts}
+        self._charge_at_start()
+        self._device = Device(config.medium, config.seed, config.name, config.workers)
+        self._outbox = Outbox(self.lookahead_ns)
+        self._reclaim = Reclaim(
+            self._frames,
+            self._accounts,
+            self._device,
+            self._outbox,
+            config.reclaim_lag_ns,
+            config.writeback_pages,
+            self._limited,
+        )
+        self._lag_ns = config.reclaim_lag_ns
+        self._blocked: deque[VmAccount] = deque()
+        self._changes: list[MediumChanged] = []
+        self._now_ns = 0
+        self._counts = Counts()
+        for control in config.controls:
+            self.intervene(control)
+
+    def handle(self, events: Sequence[ToHost]) -> None:
+        """Take in one window's events of all shards, sorted by (at_ns, vm, n)."""
+        handlers, accounts = self._HANDLERS, self._by_name
+        for event in events:
+            now_ns = event.at_ns
+            assert now_ns >= self._now_ns, "events are handed over out of order"
+            self._now_ns = now_ns
+            if self._changes and self._changes[0].at_ns <= now_ns:
+                self._change_medium(now_ns)
+            handlers[type(event)](self, accounts[event.vm], event)
+
+    def take(self, until_ns: int) -> list[ToShard]:
+        """Hand out, once, what takes effect before `until_ns`: (at_ns, vm, insertion)."""
+        return self._outbox.take(until_ns)
+
+    def next_ns(self) -> int | None:
+        """When the next delivery or intervention takes effect."""
+        return self._outbox.next_ns()
+
+    def intervene(self, control: Control) -> None:
+        """Schedule an intervention; it must not lie in a span that was handed out already.
+
+        A medium that could answer sooner than this host's lookahead answers no sooner than that.
+        Raises ConfigError for a medium or a VM that is not known.
+        """
+        if isinstance(control, MediumChanged):
+            self.config.medium_named(control.medium)
+            insort(self._changes, control, key=lambda change: change.at_ns)
+        elif control.vm not in self._by_name:
+            raise ConfigError(f"{self.config.name}: no VM is called {control.vm!r}")
+        self._outbox.schedule(control, list(self._by_name))
+
+    def summary(self) -> dict[str, object]:
+        """Accounting that is not events; names as in the result contract (design section 11)."""
+        device, reclaim = self._device, self._reclaim
+        return {
+            "medium": device.medium.name,
+            "page_ins": device.reads + self._counts.served,
+            **self._counts.as_dict(),
+            "evictions": reclaim.evictions,
+            "second_chances": reclaim.second_chances,
+            "refusals": reclaim.refusals,
+            "forced": reclaim.forced,
+            "write_backs": device.writes,
+            "pages_written": device.pages_written,
+            "device_busy_ns": device.busy_ns,
+            "queue_max": device.queue_max,
+            "resident": {vm.name: vm.pages.count + vm.reclaiming for vm in self._accounts},
+            "stock": {vm.name: vm.stock for vm in self._accounts},
+            "waiting": {vm.name: len(vm.waiting) for vm in self._accounts if vm.waiting},
+        }
+
+    # ------------------------------------------------------------------------------ what comes in
+
+    def _not_present(self, vm: VmAccount, event: PageNotPresent) -> None:
+        if event.joined:
+            self._counts.joined += 1
+            return
+        if event.served:
+            self._serve_from_stock(vm, event.gfn)
+        elif vm.waiting or not self._start(vm, event, event.at_ns):
+            vm.waiting.append(event)
+            self._reclaim.short_of += 1
+            self._counts.waited += 1
+        self._settle(vm, event.at_ns)
+
+    def _touched(self, vm: VmAccount, event: PageTouched) -> None:
+        for gfn in event.gfns:
+            vm.pages.admit(gfn)
+        self._use_stock(vm, len(event.gfns))
+        self._counts.stock_touches += len(event.gfns)
+        self._settle(vm, event.at_ns)
+
+    def _aged(self, vm: VmAccount, event: PagesAged) -> None:
+        self._reclaim.aged(vm, event)
+        self._settle(vm, event.at_ns)
+
+    def _evicted(self, vm: VmAccount, event: PagesEvicted) -> None:
+        self._reclaim.evicted(vm, event)
+        if event.dropped and self._blocked:
+            self._serve_blocked(event.at_ns)
+        self._settle(vm, event.at_ns)
+
+    def _cleared(self, vm: VmAccount, event: ApfCleared) -> None:
+        """The I/O of withdrawn tokens goes on."""
+
+    # ------------------------------------------------------------------------------------ page-ins
+
+    def _start(self, vm: VmAccount, request: PageNotPresent, now_ns: int) -> bool:
+        """Begin a page-in, if there is a frame for it."""
+        gfn = request.gfn
+        if vm.pages.place[gfn]:
+            self._answer_known(vm, request, now_ns)
+            return True
+        if not self._frames.free(vm.index):
+            return False
+        self._frames.charge(vm.index, 1)
+        vm.pages.admit(gfn)
+        ready_ns = now_ns + self._lag_ns
+        if request.first_touch:
+            self._counts.first_touches += 1
+        else:
+            ready_ns = self._read(now_ns)
+            self._counts.note_page_in(ready_ns - request.at_ns)
+        vm.note_in_flight(now_ns, gfn, ready_ns)
+        self._answer(request, now_ns, ready_ns, not request.first_touch)
+        return True
+
+    def _read(self, now_ns: int) -> int:
+        """Have the device read a page; when it is in memory."""
+        if self._device.medium.synchronous:
+            return self._device.read(now_ns + self._lag_ns)
+        return max(self._device.read(now_ns), now_ns + self.lookahead_ns)
+
+    def _answer_known(self, vm: VmAccount, request: PageNotPresent, now_ns: int) -> None:
+        """The page has a frame: it is being read, or is in memory after all. No second read."""
+        ready_ns = vm.in_flight.get(request.gfn, 0)
+        self._counts.joined += 1
+        if ready_ns > now_ns:
+            self._answer(request, now_ns, max(ready_ns, now_ns + self.lookahead_ns), read=True)
+        else:
+            self._answer(request, now_ns, now_ns + self._lag_ns, read=False)
+
+    def _answer(self, request: PageNotPresent, now_ns: int, ready_ns: int, read: bool) -> None:
+        ready = PageReady(
+            ready_ns,
+            request.vm,
+            0,
+            request.vcpu,
+            request.gfn,
+            request.epoch,
+            request.token,
+            True,
+            read,
+        )
+        self._outbox.put(now_ns, ready)
+
+    def _serve_from_stock(self, vm: VmAccount, gfn: int) -> None:
+        """The shard's synchronous page-in: a frame of the stock is this page's now."""
+        self._use_stock(vm, 1)
+        self._counts.served += 1
+        if vm.pages.place[gfn]:
+            self._frames.uncharge(vm.index, 1)
+        else:
+            vm.pages.admit(gfn)
+
+    # ------------------------------------------------------------------------------ giving frames
+
+    def _use_stock(self, vm: VmAccount, frames: int) -> None:
+        assert frames <= vm.stock, f"{vm.name} used more frames than it was granted"
+        vm.stock -= frames
+        self._owe(vm)
+
+    def _owe(self, vm: VmAccount) -> None:
+        """A stock at half or below is owed a refill."""
+        before = vm.owed
+        vm.owed = vm.stock_target - vm.stock if 2 * vm.stock <= vm.stock_target else 0
+        self._reclaim.short_of += vm.owed - before
+
+    def _settle(self, vm: VmAccount, now_ns: int) -> None:
+        """Give the VM what is free, then see to it that enough will be."""
+        if vm.waiting or vm.owed:
+            self._serve(vm, now_ns)
+        self._reclaim.balance(vm, now_ns)
+
+    def _serve(self, vm: VmAccount, now_ns: int) -> None:
+        """Waiters in order of request, then the stock, as far as frames go."""
+        waiting = vm.waiting
+        while waiting and self._start(vm, waiting[0], now_ns):
+            waiting.popleft()
+            self._reclaim.short_of -= 1
+        if vm.owed and not waiting:
+            self._refill(vm, now_ns)
+        if self._limited and not vm.queued and self._host_is_short_for(vm):
+            vm.queued = True
+            self._blocked.append(vm)
+
+    def _refill(self, vm: VmAccount, now_ns: int) -> None:
+        """Grant what is owed, or at least half of it: small grants would cost an event each."""
+        frames = min(vm.owed, self._frames.free(vm.index))
+        if 2 * frames < vm.owed:
+            return
+        self._frames.charge(vm.index, frames)
+        vm.stock += frames
+        self._owe(vm)
+        self._outbox.put(now_ns, FramesGranted(now_ns + self._lag_ns, vm.name, 0, frames))
+
+    def _host_is_short_for(self, vm: VmAccount) -> bool:
+        """The VM waits for frames that its own limit would let it have."""
+        return vm.short_of() > 0 and self._frames.under_limit(vm.index) > 0
+
+    def _serve_blocked(self, now_ns: int) -> None:
+        """Frames of the host came free: the VM that waits longest has them first."""
+        while self._blocked and self._frames.left():
+            vm = self._blocked[0]
+            self._serve(vm, now_ns)
+            if self._host_is_short_for(vm):
+                return
+            self._blocked.popleft()
+            vm.queued = False
+
+    # --------------------------------------------------------------------------------------- setup
+
+    def _change_medium(self, now_ns: int) -> None:
+        while self._changes and self._changes[0].at_ns <= now_ns:
+            change = self._changes.pop(0)
+            self._device.change(change.at_ns, self.config.medium_named(change.medium))
+
+    def _charge_at_start(self) -> None:
+        """Charge what is in memory at time 0."""
+        name, accounts = self.config.name, self._accounts
+        if len(self._by_name) != len(accounts):
+            raise ConfigError(f"{name}: two VMs have the same name")
+        stocks = sum(vm.stock for vm in accounts)
+        charged = stocks + sum(vm.pages.count for vm in accounts)
+        memory = self._frames.memory_pages
+        if charged > memory or stocks >= memory:
+            raise ConfigError(
+                f"{name}: at time 0 its VMs hold {charged} pages, {stocks} of them in stocks; the "
+                f"host has {memory}, which must hold them all and be more than the stocks"
+            )
+        for vm in accounts:
+            self._frames.charge(vm.index, vm.pages.count + vm.stock)
+
+    _HANDLERS: ClassVar[Mapping[type[ToHost], Callable[[HostMemory, VmAccount, Any], None]]] = {
+        PageNotPresent: _not_present,
+        PageTouched: _touched,
+        PagesAged: _aged,
+        PagesEvicted: _evicted,
+        ApfCleared: _cleared,
+    }

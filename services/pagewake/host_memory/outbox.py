@@ -1,0 +1,57 @@
+"""What the host has decided and not handed out yet: deliveries in the order (at_ns, vm, insertion).
+
+Every delivery is checked against the lookahead on the way in: it takes effect no sooner than its
+cause plus `lookahead_ns`, and never before an instant that was handed out already (design section
+6).
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+import msgspec
+
+from pagewake.events.types import Control, MediumChanged, ToShard
+
+
+class Outbox:
+    """Pending deliveries of one host, scheduled interventions included."""
+
+    __slots__ = ("lookahead_ns", "_pending", "_inserted", "_handed_out_ns")
+
+    def __init__(self, lookahead_ns: int) -> None:
+        self.lookahead_ns = lookahead_ns
+        self._pending: list[tuple[int, str, int, ToShard]] = []
+        self._inserted = 0
+        self._handed_out_ns = 0
+
+    def put(self, cause_ns: int, event: ToShard) -> None:
+        """An effect of something that happened at `cause_ns`."""
+        at_ns = event.at_ns
+        assert at_ns >= cause_ns + self.lookahead_ns, "effect sooner than the lookahead allows"
+        assert at_ns >= self._handed_out_ns, "effect in a span that was handed out already"
+        self._inserted += 1
+        heappush(self._pending, (at_ns, event.vm, self._inserted, event))
+
+    def schedule(self, control: Control, vms: list[str]) -> None:
+        """An intervention: to its VM, or a changed medium to every VM, so that each shard knows."""
+        assert control.at_ns >= self._handed_out_ns, "intervention in a span handed out already"
+        targets = vms if isinstance(control, MediumChanged) else [control.vm]
+        for vm in targets:
+            self._inserted += 1
+            copy = control if control.vm == vm else msgspec.structs.replace(control, vm=vm)
+            self._pending.append((control.at_ns, vm, self._inserted, copy))
+        heapify(self._pending)
+
+    def take(self, until_ns: int) -> list[ToShard]:
+        """Hand out everything before `until_ns`, once."""
+        pending = self._pending
+        taken: list[ToShard] = []
+        while pending and pending[0][0] < until_ns:
+            taken.append(heappop(pending)[3])
+        self._handed_out_ns = max(self._handed_out_ns, until_ns)
+        return taken
+
+    def next_ns(self) -> int | None:
+        """When the next one takes effect."""
+        return self._pending[0][0] if self._pending else None

@@ -1,0 +1,169 @@
+"""Taking frames back: when, from whom, and the exchange with the shard that it takes.
+
+Like kswapd, reclaim works beside the vcpus, in batches, from when fewer than `low` frames are free
+until `high` are free or on their way. One batch goes through these steps, each a delivery at its
+cause plus `reclaim_lag` or, for the last, at the completion of the write-back:
+
+1. `AgePages` -> `PagesAged`: accessed pages go back to the young end of the list, bit cleared;
+2. `PageUnmapped` -> `PagesEvicted`: clean pages are gone and their frames free; pages refused go
+   back; dirty pages are written to swap, `writeback_pages` neighbours per request;
+3. `PageDropped` -> `PagesEvicted`: gone, or refused because they were mapped again meanwhile.
+
+A frame is free only with the shard's answer, for the shard alone knows the page at that instant
+(design section 5). Answers to `AgePages` come in the order in which they were asked for.
+
+No page gets a second chance twice in one round, so reclaim makes progress even if all pages are
+accessed all the time: once as many pages as the VM has in memory were examined without finding a
+victim, batches skip step 1, until `high` frames are free for the VM or a victim was found by its
+bit.
+
+Where the host as a whole is short, a batch is taken from each VM in turn, the one with the largest
+charge relative to its limit first, ties in name order, until the host's own `high` is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pagewake.events.types import AgePages, PageDropped, PagesAged, PagesEvicted, PageUnmapped
+from pagewake.host_memory.account import VmAccount
+from pagewake.host_memory.frames import Frames, Watermarks
+from pagewake.host_memory.outbox import Outbox
+from pagewake.host_memory.swap import Device
+
+
+class Reclaim:
+    """Reclaim of one host. `short_of`: frames that its VMs wait for, all together."""
+
+    __slots__ = (
+        "evictions",
+        "second_chances",
+        "refusals",
+        "forced",
+        "short_of",
+        "_frames",
+        "_accounts",
+        "_device",
+        "_outbox",
+        "_lag_ns",
+        "_writeback_pages",
+        "_marks",
+        "_reclaiming",
+    )
+
+    def __init__(
+        self,
+        frames: Frames,
+        accounts: Sequence[VmAccount],
+        device: Device,
+        outbox: Outbox,
+        lag_ns: int,
+        writeback_pages: int,
+        host_limited: bool,
+    ) -> None:
+        self.evictions = 0
+        self.second_chances = 0
+        self.refusals = 0
+        self.forced = 0
+        self.short_of = 0
+        self._frames = frames
+        self._accounts = accounts
+        self._device = device
+        self._outbox = outbox
+        self._lag_ns = lag_ns
+        self._writeback_pages = writeback_pages
+        self._marks = Watermarks(frames.memory_pages) if host_limited else None
+        self._reclaiming = 0
+
+    def balance(self, vm: VmAccount, now_ns: int) -> None:
+        """Start as many batches as the VM, and the host, are short of."""
+        marks = vm.marks
+        short = len(vm.waiting) + vm.owed
+        ahead = self._frames.under_limit(vm.index) + vm.reclaiming - short
+        if ahead < marks.low:
+            while ahead < marks.high and (taken := self._start_batch(vm, now_ns)):
+                ahead += taken
+        elif vm.fruitless and self._frames.free(vm.index) - short >= marks.high:
+            vm.fruitless = 0
+        if self._marks is not None:
+            self._balance_host(self._marks, now_ns)
+
+    def aged(self, vm: VmAccount, event: PagesAged) -> None:
+        """Step 1 is answered: unmap what was not accessed."""
+        assert vm.aging, f"{vm.name} answered an AgePages that was not asked"
+        batch = vm.aging.popleft()
+        accessed = frozenset(event.accessed)
+        victims = [gfn for gfn in batch if gfn not in accessed]
+        if victims:
+            vm.fruitless = 0
+            self._unmap(vm, event.at_ns, victims)
+        else:
+            vm.fruitless += len(batch)
+        if accessed:
+            self._restore(vm, [gfn for gfn in batch if gfn in accessed])
+            self.second_chances += len(batch) - len(victims)
+
+    def evicted(self, vm: VmAccount, event: PagesEvicted) -> None:
+        """Step 2 or 3 is answered: free, put back, or write."""
+        gone = event.dropped
+        if gone:
+            forget = vm.pages.forget
+            for gfn in gone:
+                forget(gfn)
+            self._frames.uncharge(vm.index, len(gone))
+            vm.reclaiming -= len(gone)
+            self._reclaiming -= len(gone)
+            self.evictions += len(gone)
+        if event.refused:
+            self._restore(vm, event.refused)
+            self.refusals += len(event.refused)
+        if event.dirty:
+            self._write_back(vm, event.at_ns, event.dirty)
+
+    def _balance_host(self, marks: Watermarks, now_ns: int) -> None:
+        ahead = self._frames.left() + self._reclaiming - self.short_of
+        if ahead >= marks.low:
+            return
+        ranking = self._frames.by_pressure()
+        taken = 1
+        while taken and ahead < marks.high:
+            taken = 0
+            for index in ranking:
+                taken += self._start_batch(self._accounts[index], now_ns)
+                if ahead + taken >= marks.high:
+                    return
+            ahead += taken
+
+    def _start_batch(self, vm: VmAccount, now_ns: int) -> int:
+        """Examine the VM's oldest pages; how many, 0 if it has none to examine."""
+        force = vm.fruitless > 0 and vm.fruitless >= vm.pages.count + vm.reclaiming
+        gfns = vm.pages.isolate(vm.marks.batch)
+        if not gfns:
+            return 0
+        vm.reclaiming += len(gfns)
+        self._reclaiming += len(gfns)
+        if force:
+            self.forced += len(gfns)
+            self._unmap(vm, now_ns, gfns)
+        else:
+            vm.aging.append(gfns)
+            self._outbox.put(now_ns, AgePages(now_ns + self._lag_ns, vm.name, 0, gfns))
+        return len(gfns)
+
+    def _unmap(self, vm: VmAccount, now_ns: int, gfns: list[int]) -> None:
+        self._outbox.put(now_ns, PageUnmapped(now_ns + self._lag_ns, vm.name, 0, gfns))
+
+    def _restore(self, vm: VmAccount, gfns: list[int]) -> None:
+        restore = vm.pages.restore
+        for gfn in gfns:
+            restore(gfn)
+        vm.reclaiming -= len(gfns)
+        self._reclaiming -= len(gfns)
+
+    def _write_back(self, vm: VmAccount, now_ns: int, dirty: list[int]) -> None:
+        soonest = now_ns + self._outbox.lookahead_ns
+        size = self._writeback_pages
+        for start in range(0, len(dirty), size):
+            cluster = dirty[start : start + size]
+            done = max(soonest, self._device.write(now_ns, len(cluster)))
+            self._outbox.put(now_ns, PageDropped(done, vm.name, 0, cluster))

@@ -1,0 +1,79 @@
+"""Second-chance replacement: which page of a VM goes next.
+
+Each VM has one list, oldest page first. A page joins at the young end with the frame that is
+charged for it, so a page still being read is on the list already, as in Linux, where it is added
+locked before the read is submitted; a shard refuses to give such a page up. Candidates leave from
+the old end. Those whose accessed bit turns out to be set, and those a shard refuses, join again at
+the young end. At time 0 the list has the resident pages in order of writing.
+
+Pages only ever leave from the old end, so a ring of 32-bit gfns holds the list: 4 bytes per
+resident page, and one more per gfn of the VM to say where the page is.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from numpy.typing import NDArray
+
+OUT, LISTED, ISOLATED = range(3)
+
+
+class PageList:
+    """Pages of one VM that have a frame. `place[gfn]`: OUT, LISTED, or ISOLATED by reclaim."""
+
+    __slots__ = ("place", "count", "_ring", "_oldest", "_mask")
+
+    def __init__(self, pages: int, resident: NDArray[np.int64]) -> None:
+        self.count = len(resident)
+        self.place = bytearray(pages)
+        np.frombuffer(self.place, np.uint8)[resident] = LISTED
+        capacity = 1 << max(3, (self.count - 1).bit_length())
+        self._ring = array("i", bytes(4 * capacity))
+        np.frombuffer(self._ring, np.int32)[: self.count] = resident
+        self._oldest = 0
+        self._mask = capacity - 1
+
+    def admit(self, gfn: int) -> None:
+        """A page that was out has a frame now, and is the youngest."""
+        assert self.place[gfn] == OUT, "a second frame for a page that has one"
+        self._append(gfn)
+
+    def restore(self, gfn: int) -> None:
+        """A page that reclaim took gets its second chance, as the youngest."""
+        assert self.place[gfn] == ISOLATED, "return of a page that reclaim did not take"
+        self._append(gfn)
+
+    def isolate(self, most: int) -> list[int]:
+        """Up to `most` of the oldest pages, off the list; empty only if the list is."""
+        taken = min(most, self.count)
+        start, end = self._oldest, self._oldest + taken
+        gfns = self._ring[start:end].tolist()
+        if end > self._mask:
+            gfns += self._ring[: end & self._mask].tolist()
+        self._oldest = end & self._mask
+        self.count -= taken
+        place = self.place
+        for gfn in gfns:
+            place[gfn] = ISOLATED
+        return gfns
+
+    def forget(self, gfn: int) -> None:
+        """An isolated page is out of memory; its frame is free."""
+        assert self.place[gfn] == ISOLATED, "eviction of a page that reclaim did not take"
+        self.place[gfn] = OUT
+
+    def _append(self, gfn: int) -> None:
+        self.place[gfn] = LISTED
+        if self.count > self._mask:
+            self._grow()
+        self._ring[(self._oldest + self.count) & self._mask] = gfn
+        self.count += 1
+
+    def _grow(self) -> None:
+        """Twice the room, the oldest page first."""
+        start = self._oldest
+        self._ring = self._ring[start:] + self._ring[:start] + array("i", bytes(4 * self.count))
+        self._oldest = 0
+        self._mask = len(self._ring) - 1

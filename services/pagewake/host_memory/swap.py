@@ -1,0 +1,111 @@
+"""The swap device: requests in order of submission onto `parallelism` channels.
+
+A request starts when it is submitted or when a channel is free, whichever is later, and takes the
+medium's drawn access time plus a transfer per page. So its completion is known at submission, and
+nothing submitted later can change it. The draw is keyed (seed, "<host>/device", request number).
+
+Swap space is taken to be ample: slots are handed out in sequence, as Linux does from a free
+cluster, so dirty pages that leave together are neighbours on the device and are written by one
+request of up to `writeback_pages` pages. Whether a page's copy in swap is still valid is the
+shard's knowledge, its dirty bit; a valid one is dropped without I/O (design section 5,
+`PagesEvicted`).
+
+`workers` bounds how many page-ins are worked on at once, like the kernel's workqueue (semantics
+3.6): a read holds a worker from its start to its completion, further reads wait for one in order.
+Write-back needs no worker.
+
+A synchronous medium has no queue: a page takes its cost, and that is all (semantics 3.3).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from heapq import heappop, heappush
+
+from pagewake.host_memory.media import MEDIA, AccessTime, Medium
+from pagewake.simtime.randomness import Draws
+
+__all__ = ["MEDIA", "Device"]
+
+
+class Device:
+    """The swap device of one simulated host."""
+
+    __slots__ = (
+        "medium",
+        "requests",
+        "busy_ns",
+        "queue_max",
+        "reads",
+        "writes",
+        "pages_written",
+        "_draws",
+        "_channels",
+        "_workers",
+        "_outstanding",
+    )
+
+    def __init__(self, medium: Medium, seed: int, host: str, workers: int) -> None:
+        self.medium = medium
+        self.requests = 0
+        self.reads = 0
+        self.writes = 0
+        self.pages_written = 0
+        self.busy_ns = 0
+        self.queue_max = 0
+        self._draws = Draws(seed, f"{host}/device")
+        self._channels = [0] * medium.parallelism
+        self._workers = [0] * workers
+        self._outstanding: list[int] = []
+
+    def read(self, now_ns: int) -> int:
+        """Submit the read of one page; when it is complete."""
+        self.reads += 1
+        if self.medium.synchronous:
+            return now_ns + self.medium.cost_ns
+        workers = self._workers
+        if not workers:
+            return self._submit(now_ns, now_ns, self.medium.read, 1)
+        free = heappop(workers)
+        done = self._submit(now_ns, max(now_ns, free), self.medium.read, 1)
+        heappush(workers, done)
+        return done
+
+    def write(self, now_ns: int, pages: int) -> int:
+        """Submit the write-back of `pages` neighbours as one request; when it is complete."""
+        self.writes += 1
+        self.pages_written += pages
+        if self.medium.synchronous:
+            return now_ns + pages * self.medium.cost_ns
+        return self._submit(now_ns, now_ns, self.medium.write, pages)
+
+    def change(self, now_ns: int, medium: Medium) -> None:
+        """Other timings for what is submitted from now on; what was submitted keeps its times."""
+        self.medium = medium
+        spare = medium.parallelism - len(self._channels)
+        if spare > 0:
+            self._channels = sorted(self._channels + [now_ns] * spare)
+        else:
+            self._channels = self._channels[-spare:]
+
+    def _submit(self, now_ns: int, start_ns: int, access: AccessTime, pages: int) -> int:
+        service = access.sample_ns(self._draws.u64(self.requests))
+        service += pages * self.medium.transfer_ns_per_page
+        self.requests += 1
+        self.busy_ns += service
+        done = self._occupy(start_ns, service)
+        outstanding = self._outstanding
+        while outstanding and outstanding[0] <= now_ns:
+            heappop(outstanding)
+        heappush(outstanding, done)
+        self.queue_max = max(self.queue_max, len(outstanding))
+        return done
+
+    def _occupy(self, start_ns: int, service_ns: int) -> int:
+        """The channel that was free last before the start, else the one that is free first."""
+        channels = self._channels
+        at = bisect_right(channels, start_ns)
+        free = channels.pop(at - 1 if at else 0)
+        done = (max(start_ns, free)) + service_ns
+        insort(channels, done)
+        return done

@@ -1,0 +1,126 @@
+"""Asynchronous page faults of one vcpu, as L0's KVM keeps them.
+
+A work item lives in `queue` from setup until present(); when its worker finishes it also joins
+`done`, at the tail, so `done` is in completion order.  `queued` is bounded by 64; a broadcast item
+comes on top.  The gfn hash knows the pages of started items (semantics 1.5, 3.4 to 3.8, 3.10, 3.11).
+
+The tables here decide; the run loop (`run_loop.py`) does what they say.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER, GfnHash
+from pagewake.kvm.profile import Switches
+
+ASYNC_PF_PER_VCPU = 64
+BROADCAST_TOKEN = 0xFFFFFFFF
+U32 = 0xFFFFFFFF
+
+
+class Work:
+    """One page-in on behalf of one vcpu; `page` is what its worker got, `told` what the guest got."""
+
+    __slots__ = ("done", "gfn", "level", "page", "told", "token")
+
+    def __init__(self, token: int, gfn: int, level: int) -> None:
+        self.token = token
+        self.gfn = gfn
+        self.level = level
+        self.page = False
+        self.done = False
+        self.told = False
+
+
+class AsyncPf:
+    """`vcpu.async_pf` and `vcpu.arch.apf` of one vcpu."""
+
+    __slots__ = (
+        "area_ok",
+        "done",
+        "gfn_hash",
+        "halt_requested",
+        "halted",
+        "id",
+        "int_vector",
+        "msr_val",
+        "queue",
+        "queued",
+        "send_user_only",
+        "slot_busy",
+        "vcpu",
+    )
+
+    def __init__(self, vcpu: int, switches: Switches) -> None:
+        multiplier = OLD_MULTIPLIER if switches.hash_multiplier == "old" else NEW_MULTIPLIER
+        self.vcpu = vcpu
+        self.msr_val = 0
+        self.int_vector = 0
+        self.id = 0
+        self.send_user_only = False
+        self.halted = False
+        self.halt_requested = False
+        self.slot_busy = False
+        self.area_ok = True
+        self.queued = 0
+        self.queue: dict[int, Work] = {}
+        self.done: deque[Work | None] = deque()
+        self.gfn_hash = GfnHash(multiplier, switches.probe_fixed)
+
+    @property
+    def enabled(self) -> bool:
+        """MSR bit 0."""
+        return bool(self.msr_val & 1)
+
+    def next_token(self) -> int:
+        """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3)."""
+        token = ((self.id << 12) | self.vcpu) & U32
+        self.id = (self.id + 1) & U32
+        return token
+
+    def setup(self, token: int, gfn: int, level: int, can_allocate: bool) -> Work | str:
+        """A new work item, or why not: `limit`, `no_memory` (semantics 3.4)."""
+        if self.queued >= ASYNC_PF_PER_VCPU:
+            return "limit"
+        if not can_allocate:
+            return "no_memory"
+        work = Work(token, gfn, level)
+        self.queue[token] = work
+        self.queued += 1
+        return work
+
+    def complete(self, token: int, gfn: int, page: bool) -> Work | None:
+        """The worker of this token is done; None if it was cancelled meanwhile."""
+        work = self.queue.get(token)
+        if work is None or work.done or work.gfn != gfn:
+            return None
+        work.page = page
+        work.done = True
+        self.done.append(work)
+        return work
+
+    def queue_broadcast(self) -> bool:
+        """wakeup_all(): nothing is queued while completions wait (semantics 3.10)."""
+        if self.done:
+            return False
+        self.done.append(None)
+        self.queued += 1
+        return True
+
+    def take(self) -> Work | None:
+        """Pop the head of `done`; None stands for the broadcast item."""
+        work = self.done.popleft()
+        self.queued -= 1
+        if work is not None:
+            del self.queue[work.token]
+        return work
+
+    def clear(self) -> list[Work | None]:
+        """clear_queue(): every item withdrawn, in order of start, then broadcasts."""
+        items: list[Work | None] = list(self.queue.values())
+        items.extend(work for work in self.done if work is None)
+        self.queue.clear()
+        self.done.clear()
+        self.queued = 0
+        return items

@@ -1,0 +1,210 @@
+"""Completions at L0: the worker's end, check_completion, present, the MSR, clearing.
+
+Semantics 3.6 (worker), 3.7 (completion), 3.10 (enabling, broadcast, disabling), 3.11 (clearing);
+5.8's page-ready by interrupt from section 6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pagewake.events import types as ev
+from pagewake.kvm import injection
+from pagewake.kvm.async_pf import BROADCAST_TOKEN, Work
+from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_ACK, MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT
+from pagewake.kvm.page_table import PRESENT
+
+if TYPE_CHECKING:
+    from pagewake.kvm.run_loop import VcpuThread
+
+REASON_READY = 2
+
+
+def worker_done(vcpu: VcpuThread, at_ns: int, gfn: int, token: int) -> None:
+    """The work item joins `done`; a blocked vcpu wakes, a running one is not kicked."""
+    vm = vcpu.vm
+    page = vm.gup_failures == 0
+    if not page and vm.gup_failures > 0:
+        vm.gup_failures -= 1
+    work = vcpu.apf.complete(token, gfn, page)
+    if work is None:
+        vm.pages.release(gfn)
+        return
+    if not page:
+        vm.pages.release(gfn)
+    vm.journal(
+        ev.WorkerCompleted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, token, page)
+    )
+    if vm.switches.completion_kicks:
+        vcpu.kick(at_ns)
+    else:
+        vcpu.poke(at_ns)
+
+
+def check(vcpu: VcpuThread, at_ns: int) -> int:
+    """check_completion(): present what may be presented now; CPU time in ns."""
+    apf = vcpu.apf
+    cost_ns = 0
+    while apf.done and _can_inject_present(vcpu):
+        cost_ns += _present(vcpu, at_ns, apf.take())
+        if not vcpu.vm.switches.present_all:
+            break
+    return cost_ns
+
+
+def _can_inject_present(vcpu: VcpuThread) -> bool:
+    if not vcpu.apf.enabled:
+        return True
+    if vcpu.vm.switches.ready_by_interrupt:
+        return not vcpu.apf.slot_busy
+    return vcpu.exc is None and vcpu.nmi is None and vcpu.interrupt_allowed()
+
+
+def _present(vcpu: VcpuThread, at_ns: int, work: Work | None) -> int:
+    """ready() and present() for one item."""
+    prefaulted = False
+    token, gfn = BROADCAST_TOKEN, None
+    if work is not None:
+        token, gfn = work.token, work.gfn
+        prefaulted = _prefault(vcpu, work)
+        vcpu.apf.gfn_hash.delete(gfn)
+    written = _notify(vcpu, at_ns, work, token, gfn, prefaulted)
+    switches = vcpu.vm.switches
+    was_halted = vcpu.apf.halted
+    if switches.present_unhalts:
+        vcpu.apf.halted = False
+    if switches.present_makes_runnable and vcpu.mp_halted:
+        vcpu.mp_halted = False
+        was_halted = True
+    if was_halted and not (vcpu.apf.halted or vcpu.mp_halted):
+        vm = vcpu.vm
+        vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.take_n(), vcpu.id, "completion"))
+    return vcpu.vm.costs.fault_ns if prefaulted or written else 0
+
+
+def _prefault(vcpu: VcpuThread, work: Work) -> bool:
+    """ready(): retry the fault before entry, if the worker got its page and the MMU is the same."""
+    vm = vcpu.vm
+    if not work.page:
+        return False
+    vm.pages.release(work.gfn)
+    if not _same_mmu(vcpu, work):
+        return False
+    if vm.pages.state[work.gfn] == PRESENT:
+        vm.map_page(work.gfn)
+        return True
+    return False
+
+
+def _notify(
+    vcpu: VcpuThread,
+    at_ns: int,
+    work: Work | None,
+    token: int,
+    gfn: int | None,
+    prefaulted: bool,
+) -> bool:
+    """Write the reason and queue READY, if the MSR is on and the profile says that it is due."""
+    vm = vcpu.vm
+    kind: ev.ApfKind = "broadcast" if work is None else "ready"
+    due = work is None or work.told or not vm.switches.ready_needs_not_present
+    why = None if vcpu.apf.enabled and due else "msr_off" if due else "not_due"
+    written = False
+    if why is None:
+        written = _deliver(vcpu, at_ns, token, kind)
+        why = None if written else "write_failed"
+    delivery: ev.ReadyDelivery = (
+        "silent" if not written else "broadcast" if work is None else "token"
+    )
+    vm.journal(
+        ev.ApfPresented(
+            at_ns, vm.name, vm.take_n(), vcpu.id, delivery, token, gfn, prefaulted, written, why
+        )
+    )
+    if written and not vm.switches.ready_by_interrupt:
+        injection.queue_exception(vcpu, at_ns, token, kind)
+    return written
+
+
+def _same_mmu(vcpu: VcpuThread, work: Work) -> bool:
+    """direct_map (and, under shadow paging, cr3) are what they were at setup."""
+    if vcpu.nested is not None and not vcpu.nested.same_mmu(work.level):
+        return False
+    config = vcpu.vm.config.nested
+    direct_map = config is None or config.npt
+    return direct_map or vcpu.vm.switches.prefault == "same_mmu"
+
+
+def _deliver(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> bool:
+    if vcpu.vm.switches.ready_by_interrupt:
+        return injection.raise_ready(vcpu, at_ns, token, kind)
+    return injection.write_reason(vcpu, at_ns, REASON_READY)
+
+
+# ---------------------------------------------------------------------- MSR and clearing
+
+
+def write_msr(
+    vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: Literal["guest", "host"]
+) -> bool:
+    """Write one of KVM's APF MSRs; False is #GP."""
+    if msr == MSR_KVM_ASYNC_PF_EN:
+        ok, stored = _write_enable(vcpu, at_ns, value)
+    elif msr == MSR_KVM_ASYNC_PF_INT and vcpu.vm.switches.ready_by_interrupt:
+        ok = stored = value < 256
+        vcpu.apf.int_vector = value if ok else vcpu.apf.int_vector
+    elif msr == MSR_KVM_ASYNC_PF_ACK and vcpu.vm.switches.ready_by_interrupt:
+        ok, stored = True, False
+        if value & 1:
+            vcpu.apf.slot_busy = False
+        return True
+    else:
+        ok = stored = False
+    vm = vcpu.vm
+    vm.journal(
+        ev.MsrWritten(at_ns, vm.name, vm.take_n(), vcpu.id, msr, value, ok, stored, by)
+    )
+    if ok and msr == MSR_KVM_ASYNC_PF_EN and value & 1 and vcpu.apf.queue_broadcast():
+        vm.journal(ev.BroadcastQueued(at_ns, vm.name, vm.take_n(), vcpu.id))
+    return ok
+
+
+def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> tuple[bool, bool]:
+    """(accepted, msr_val changed): the value is stored before its address is looked at."""
+    vm = vcpu.vm
+    apf = vcpu.apf
+    if value & vm.switches.msr_reserved:
+        return False, False
+    apf.msr_val = value
+    if not value & 1:
+        clear(vcpu, at_ns, "msr-disable")
+        apf.gfn_hash.reset()
+        return True, True
+    apf.area_ok = (value >> 12) < vm.config.pages
+    if not apf.area_ok:
+        return False, True
+    apf.send_user_only = not value & 2
+    return True, True
+
+
+def clear(vcpu: VcpuThread, at_ns: int, why: str) -> None:
+    """clear_queue(): outstanding items withdrawn; their I/O goes on."""
+    vm = vcpu.vm
+    items = vcpu.apf.clear()
+    if not items:
+        return
+    tokens: list[int] = []
+    for work in items:
+        tokens.append(BROADCAST_TOKEN if work is None else work.token)
+        if work is None:
+            continue
+        if work.done:
+            if work.page:
+                vm.pages.release(work.gfn)
+            continue
+        flight = vm.in_flight.get(work.gfn)
+        if flight is not None and (vcpu.id, work.token) in flight.waiters:
+            flight.waiters.remove((vcpu.id, work.token))
+    vm.report(
+        ev.ApfCleared(at_ns, vm.name, vm.take_n(), vcpu.id, vm.epoch, tokens, why)
+    )

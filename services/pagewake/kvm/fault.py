@@ -1,0 +1,194 @@
+"""A nested page fault at L0: try_async_pf, setup, inject or halt (semantics 3.1 to 3.5).
+
+`handle` returns the CPU time of handle_exit beyond the exit itself, or None when the vcpu thread
+must wait for the page itself.  What decides is the state of the gfn:
+
+    MAPPED     another vcpu was faster                       re-enter
+    PRESENT    in host memory                                 minor fault
+    UNTOUCHED  frame from the stock, or a synchronous wait    never asynchronous
+    ABSENT     in swap: asynchronous if gup, vcpu and medium allow it
+    IN_FLIGHT  as ABSENT, but joined: its own token, no device request
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pagewake.events import types as ev
+from pagewake.kvm import injection
+from pagewake.kvm.async_pf import Work
+from pagewake.kvm.page_table import ABSENT, IN_FLIGHT, MAPPED, PRESENT, UNTOUCHED
+from pagewake.kvm.ports import FaultContext
+
+if TYPE_CHECKING:
+    from pagewake.kvm.run_loop import VcpuThread
+
+REASON_NOT_PRESENT = 1
+
+
+def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
+    """Serve the fault; CPU time in ns, or None for a blackout."""
+    vm = vcpu.vm
+    state = int(vm.pages.state[context.gfn])
+    if state == MAPPED:
+        return 0
+    if state == PRESENT:
+        vm.map_page(context.gfn)
+        return vm.costs.fault_ns
+    if state == UNTOUCHED:
+        if vm.first_touch(at_ns, context.gfn):
+            return vm.costs.first_touch_ns
+        return _wait(vcpu, at_ns, context, "stock", fresh=True)
+    if state == ABSENT and vm.synchronous:
+        return _synchronous_medium(vcpu, at_ns, context)
+    return _try_async(vcpu, at_ns, context, joined=state == IN_FLIGHT)
+
+
+def _synchronous_medium(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
+    """Complete in submission (zram): served here at its cost, out of the stock."""
+    vm = vcpu.vm
+    if not vm.stock:
+        return _wait(vcpu, at_ns, context, "medium")
+    _say(vcpu, at_ns, context, "synchronous", why="medium", served=True)
+    vm.map_page(context.gfn)
+    vm.pages.dirty[context.gfn] = 0
+    vm.use_stock(at_ns)
+    return vm.costs.fault_ns + vm.medium_cost_ns
+
+
+def _try_async(
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
+) -> int | None:
+    vm = vcpu.vm
+    apf = vcpu.apf
+    why = _forbidden(vcpu, context)
+    if why is not None:
+        return _wait(vcpu, at_ns, context, why)
+    if apf.gfn_hash.find(context.gfn):
+        _started(vcpu, at_ns, context.gfn, "double_fault", None)
+        vm.journal(ev.DoubleFault(at_ns, vm.name, vm.take_n(), vcpu.id, context.gfn))
+        apf.halt_requested = True
+        vcpu.halt_why = "double_fault"
+        return vm.costs.fault_ns
+    token = apf.next_token()
+    work = apf.setup(token, context.gfn, context.level, _can_allocate(vcpu))
+    if isinstance(work, str):
+        _started(vcpu, at_ns, context.gfn, work, token)
+        return _wait(vcpu, at_ns, context, work)
+    _started(vcpu, at_ns, context.gfn, "queued", token)
+    vm.wait_for(context.gfn, vcpu.id, token, fresh=False)
+    _not_present(vcpu, at_ns, context, work, joined)
+    return vm.costs.fault_ns
+
+
+def _forbidden(vcpu: VcpuThread, context: FaultContext) -> str | None:
+    """Why this fault cannot be asynchronous: `gup` era, or can_do_async_pf()."""
+    vm = vcpu.vm
+    switches = vm.switches
+    if vm.config.apf == "off":
+        return "off"
+    if switches.gup == "v2638_sync":
+        return "gup"
+    flight = vm.in_flight.get(context.gfn)
+    if flight is not None and flight.fresh:
+        return "first_touch"
+    if not vm.config.irqchip:
+        return "irqchip"
+    if vcpu.exc is not None or vcpu.nmi is not None:
+        return "reinjection"
+    guest = vcpu.guest
+    if guest.guest_mode and not switches.apf_in_guest_mode:
+        return "guest_mode"
+    if not vcpu.interrupt_allowed():
+        return "guest_mode" if guest.guest_mode else "interrupts_off"
+    return None
+
+
+def _can_allocate(vcpu: VcpuThread) -> bool:
+    vm = vcpu.vm
+    if vm.host_alloc_failures == 0:
+        return True
+    if vm.host_alloc_failures > 0:
+        vm.host_alloc_failures -= 1
+    return False
+
+
+def _not_present(
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, work: Work, joined: bool
+) -> None:
+    """Tell the guest, or halt it, or neither (semantics 3.5)."""
+    apf = vcpu.apf
+    apf.gfn_hash.add(context.gfn)
+    halt = _must_halt(vcpu, context)
+    if halt is not None:
+        apf.halt_requested = True
+        vcpu.halt_why = halt
+        _say(vcpu, at_ns, context, "halted", work.token, why=halt, joined=joined)
+    elif injection.write_reason(vcpu, at_ns, REASON_NOT_PRESENT):
+        work.told = True
+        _say(vcpu, at_ns, context, "injected", work.token, joined=joined)
+        injection.queue_exception(vcpu, at_ns, work.token, "not_present")
+    else:
+        _say(vcpu, at_ns, context, "untold", work.token, joined=joined)
+
+
+def _must_halt(vcpu: VcpuThread, context: FaultContext) -> str | None:
+    switches = vcpu.vm.switches
+    apf = vcpu.apf
+    if not apf.enabled:
+        return "apf_off"
+    # save-area CPL: L2's while L2 runs (gap G6); L1 executes VMRUN at CPL 0
+    cpl = context.cpl if context.level == 1 or switches.gap_g6 else 0
+    if cpl == 0 and (apf.send_user_only or switches.host_kernel_rule == "halt"):
+        return "kernel_mode"
+    return None
+
+
+def _started(
+    vcpu: VcpuThread, at_ns: int, gfn: int, outcome: str, token: int | None
+) -> None:
+    vm = vcpu.vm
+    vm.journal(ev.ApfStarted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, outcome, token))  # type: ignore[arg-type]
+
+
+def _wait(
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, why: str, fresh: bool = False
+) -> int | None:
+    """The vcpu thread itself waits: no instruction, no interrupt until the page is in."""
+    joined = vcpu.vm.wait_for(context.gfn, vcpu.id, None, fresh)
+    _say(vcpu, at_ns, context, "synchronous", why=why, joined=joined, first_touch=fresh)
+    return None
+
+
+def _say(
+    vcpu: VcpuThread,
+    at_ns: int,
+    context: FaultContext,
+    delivery: ev.Delivery,
+    token: int | None = None,
+    why: str | None = None,
+    joined: bool = False,
+    served: bool = False,
+    first_touch: bool = False,
+) -> None:
+    vm = vcpu.vm
+    vm.report(
+        ev.PageNotPresent(
+            at_ns,
+            vm.name,
+            vm.take_n(),
+            vcpu.id,
+            context.gfn,
+            "write" if context.write else "read",
+            context.cpl,
+            context.level,
+            vm.epoch,
+            delivery,
+            token,
+            why,
+            joined,
+            served,
+            first_touch,
+            context.task,
+        )
+    )

@@ -1,0 +1,85 @@
+"""What L0 writes into a guest: the reason word, exception 14, and 5.8's page-ready interrupt.
+
+While the vcpu is in guest mode (L2 runs) the APF #PF first passes check_exception of L0's nested
+SVM (semantics 4.7): it may become an owed #VMEXIT to L1, or land in L2 (gap G1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pagewake.events import types as ev
+from pagewake.kvm.ports import IRQ_APF
+
+if TYPE_CHECKING:
+    from pagewake.kvm.run_loop import VcpuThread
+
+
+def _area_writable(vcpu: VcpuThread) -> bool:
+    if not vcpu.apf.area_ok:
+        return False
+    if vcpu.area_failures == 0:
+        return True
+    if vcpu.area_failures > 0:
+        vcpu.area_failures -= 1
+    return False
+
+
+def write_reason(vcpu: VcpuThread, at_ns: int, reason: int) -> bool:
+    """put_user of 4 bytes at offset 0 of the shared area; False if it fails."""
+    vm = vcpu.vm
+    ok = _area_writable(vcpu)
+    if ok:
+        vcpu.guest.area.reason = reason
+    vm.journal(ev.ReasonWritten(at_ns, vm.name, vm.take_n(), vcpu.id, reason, ok))
+    return ok
+
+
+def queue_exception(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> None:
+    """Queue #PF with CR2 = token for the next entry."""
+    vm = vcpu.vm
+    guest = vcpu.guest
+    level = 1
+    if guest.guest_mode:
+        assert vcpu.nested is not None
+        level = 1 if vcpu.nested.queue_exception(token) else guest.depth
+    reinjecting = vcpu.exc is not None or vcpu.nmi is not None
+    vcpu.exc = (token, kind, level)
+    vm.journal(
+        ev.ExceptionQueued(
+            at_ns,
+            vm.name,
+            vm.take_n(),
+            vcpu.id,
+            token,
+            kind,
+            level,
+            guest.cpl,
+            guest.if_flag,
+            True,
+            guest.shadow,
+            reinjecting,
+        )
+    )
+
+
+def drop_exception(vcpu: VcpuThread, at_ns: int, why: str) -> None:
+    """The queued exception is cleared before it reached the guest."""
+    if vcpu.exc is None:
+        return
+    vm = vcpu.vm
+    token, kind, _ = vcpu.exc
+    vcpu.exc = None
+    vm.journal(ev.ExceptionDropped(at_ns, vm.name, vm.take_n(), vcpu.id, token, kind, why))
+
+
+def raise_ready(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> bool:
+    """5.8: write the token slot and raise the vector; False if the slot cannot be written."""
+    if not _area_writable(vcpu):
+        return False
+    vm = vcpu.vm
+    vcpu.guest.area.token = token
+    vcpu.apf.slot_busy = True
+    vcpu.irqs |= IRQ_APF
+    vm.journal(ev.InterruptQueued(at_ns, vm.name, vm.take_n(), vcpu.id, token, kind))
+    return True

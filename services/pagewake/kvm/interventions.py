@@ -1,0 +1,116 @@
+"""Control events at L0: what the host, or a person at the host, does to a VM in mid-run.
+
+Migration is save and restore on the same simulated host: residency stays, outstanding work is
+cancelled, every vcpu's MSR is rewritten (which queues the broadcast), a new epoch begins and the
+token counters of the new vcpu structures start again (semantics 3.10, 3.11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pagewake.events import types as ev
+from pagewake.kvm import completion, injection
+from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_EN
+from pagewake.kvm.ports import IRQ_DEVICE
+
+if TYPE_CHECKING:
+    from pagewake.kvm.vm import Vm
+
+
+def apply(vm: Vm, event: ev.Control) -> None:
+    """Carry out one control event; those about the guest's kernel are passed on to it."""
+    handler = HANDLERS.get(type(event))
+    if handler is not None:
+        handler(vm, event)
+    else:
+        vm.guest.control(event)
+
+
+def _reset(vm: Vm, event: ev.VcpuReset) -> None:
+    vcpu = vm.vcpus[event.vcpu]
+    completion.clear(vcpu, event.at_ns, "reset")
+    vcpu.apf.gfn_hash.reset()
+    vcpu.apf.msr_val = 0
+    vcpu.apf.halt_requested = False
+    injection.drop_exception(vcpu, event.at_ns, "reset")
+    vcpu.revive(event.at_ns, "reset", 0)
+
+
+def _cr0_pg(vm: Vm, event: ev.Cr0PgToggled) -> None:
+    vcpu = vm.vcpus[event.vcpu]
+    completion.clear(vcpu, event.at_ns, "cr0-pg")
+    if vm.switches.pg_resets_hash:
+        vcpu.apf.gfn_hash.reset()
+
+
+def _migrate(vm: Vm, event: ev.VmMigrated) -> None:
+    vm.epoch += 1
+    for vcpu in vm.vcpus:
+        completion.clear(vcpu, event.at_ns, "migration")
+        vcpu.apf.gfn_hash.reset()
+        vcpu.apf.id = 0
+        vcpu.apf.halt_requested = False
+        if vcpu.apf.msr_val or vm.config.apf == "pv":
+            completion.write_msr(
+                vcpu, event.at_ns, MSR_KVM_ASYNC_PF_EN, vcpu.apf.msr_val, "host"
+            )
+        vcpu.revive(event.at_ns, "signal", event.pause_ns)
+
+
+def _nmi(vm: Vm, event: ev.NmiArrived) -> None:
+    vcpu = vm.vcpus[event.vcpu]
+    vcpu.nmi = event.faults
+    vcpu.kick(event.at_ns)
+
+
+def _irq(vm: Vm, event: ev.IrqArrived) -> None:
+    vm.vcpus[event.vcpu].interrupt(event.at_ns, IRQ_DEVICE)
+
+
+def _stall(vm: Vm, event: ev.VcpuStalled) -> None:
+    if event.where == "latch":
+        vm.guest.control(event)
+    else:
+        vm.vcpus[event.vcpu].stall_ns = event.for_ns
+
+
+def _registers(vm: Vm, event: ev.RegistersSet) -> None:
+    injection.drop_exception(vm.vcpus[event.vcpu], event.at_ns, "registers_set")
+
+
+def _area(vm: Vm, event: ev.AreaWriteFails) -> None:
+    vm.vcpus[event.vcpu].area_failures = event.count
+
+
+def _gup(vm: Vm, event: ev.WorkerGupFails) -> None:
+    vm.gup_failures = event.count
+
+
+def _alloc(vm: Vm, event: ev.AllocationFails) -> None:
+    if event.where == "host":
+        vm.host_alloc_failures = event.count
+    else:
+        vm.guest.control(event)
+
+
+def _medium(vm: Vm, event: ev.MediumChanged) -> None:
+    synchronous_ns = vm.config.media.get(event.medium)
+    vm.synchronous = synchronous_ns is not None
+    vm.medium_cost_ns = synchronous_ns or 0
+
+
+HANDLERS: dict[type[ev.Control], Callable[[Vm, Any], None]] = {
+    ev.VcpuReset: _reset,
+    ev.Cr0PgToggled: _cr0_pg,
+    ev.VmMigrated: _migrate,
+    ev.NmiArrived: _nmi,
+    ev.IrqArrived: _irq,
+    ev.VcpuStalled: _stall,
+    ev.RegistersSet: _registers,
+    ev.AreaWriteFails: _area,
+    ev.WorkerGupFails: _gup,
+    ev.AllocationFails: _alloc,
+    ev.MediumChanged: _medium,
+}

@@ -1,0 +1,108 @@
+"""What L0 knows of the pages of one VM: its nested page table and the pages behind it.
+
+Per gfn one of five states.  `UNTOUCHED`: no frame, no swap copy.  `ABSENT`: in swap only.
+`IN_FLIGHT`: the host is reading it.  `PRESENT`: in host memory but not in the page table (just read,
+or under write-back).  `MAPPED`: a touch needs no exit.
+
+The arrays `mapped`, `accessed` and `dirty` are what hardware sees and sets; access streams read and
+write them in blocks.  A page counts as dirty until it has a valid copy in swap, so a first touch
+makes it dirty whatever the access (design section 4; semantics 3.1 and 3.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNTOUCHED, ABSENT, IN_FLIGHT, PRESENT, MAPPED = range(5)
+
+
+class PageTable:
+    """State of `pages` guest frames; all arrays are indexed by gfn."""
+
+    __slots__ = ("accessed", "dirty", "held", "mapped", "state")
+
+    def __init__(self, pages: int) -> None:
+        self.state: NDArray[np.uint8] = np.zeros(pages, np.uint8)
+        self.mapped: NDArray[np.uint8] = np.zeros(pages, np.uint8)
+        self.accessed: NDArray[np.uint8] = np.zeros(pages, np.uint8)
+        self.dirty: NDArray[np.uint8] = np.zeros(pages, np.uint8)
+        self.held: dict[int, int] = {}
+
+    def populate(self, gfns: NDArray[np.int64], resident: NDArray[np.bool_]) -> None:
+        """Pages written before time 0: those resident are mapped and dirty, the rest in swap."""
+        inside, outside = gfns[resident], gfns[~resident]
+        self.state[inside] = MAPPED
+        self.mapped[inside] = 1
+        self.dirty[inside] = 1
+        self.state[outside] = ABSENT
+
+    def map_page(self, gfn: int) -> None:
+        """Enter the page into the page table; its accessed bit starts clear."""
+        self.state[gfn] = MAPPED
+        self.mapped[gfn] = 1
+        self.accessed[gfn] = 0
+
+    def map_first_touch(self, gfn: int) -> None:
+        """A fresh frame: nothing in swap holds its content."""
+        self.map_page(gfn)
+        self.dirty[gfn] = 1
+
+    def arrive(self, gfn: int) -> None:
+        """A read is complete: the page is in host memory, clean, not mapped yet."""
+        if self.state[gfn] == IN_FLIGHT:
+            self.state[gfn] = PRESENT
+            self.dirty[gfn] = 0
+
+    def hold(self, gfn: int) -> None:
+        """A completion or a waiting vcpu thread keeps a reference to the page."""
+        self.held[gfn] = self.held.get(gfn, 0) + 1
+
+    def release(self, gfn: int) -> None:
+        """Drop one such reference."""
+        left = self.held[gfn] - 1
+        if left:
+            self.held[gfn] = left
+        else:
+            del self.held[gfn]
+
+    def harvest(self, gfns: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Read and clear accessed bits: (accessed gfns, dirty gfns)."""
+        where = np.asarray(gfns, np.int64)
+        accessed = where[self.accessed[where] != 0]
+        dirty = where[self.dirty[where] != 0]
+        self.accessed[where] = 0
+        return accessed.tolist(), dirty.tolist()
+
+    def unmap(self, gfns: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+        """First step of eviction: (dropped, dirty, refused), by the state at this instant."""
+        dropped: list[int] = []
+        dirty: list[int] = []
+        refused: list[int] = []
+        for gfn in gfns:
+            if gfn in self.held or self.state[gfn] not in (PRESENT, MAPPED):
+                refused.append(gfn)
+                continue
+            self.mapped[gfn] = 0
+            if self.dirty[gfn]:
+                self.dirty[gfn] = 0
+                self.state[gfn] = PRESENT
+                dirty.append(gfn)
+            else:
+                self.state[gfn] = ABSENT
+                dropped.append(gfn)
+        return dropped, dirty, refused
+
+    def drop(self, gfns: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Second step, after write-back: (dropped, refused: mapped again or held)."""
+        dropped: list[int] = []
+        refused: list[int] = []
+        for gfn in gfns:
+            if gfn in self.held or self.state[gfn] != PRESENT:
+                refused.append(gfn)
+            else:
+                self.state[gfn] = ABSENT
+                dropped.append(gfn)
+        return dropped, refused

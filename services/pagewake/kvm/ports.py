@@ -1,0 +1,102 @@
+"""What the run loop needs of the guest on a vcpu and of L0's nested SVM, without knowing either.
+
+`guest_kernel` implements `GuestCpuPort` and `GuestPort`, `nested_svm` implements `NestedPort`.  A
+step is `(at_ns, op)`: the next thing this vcpu does of its own accord; None means that it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from pagewake.events.types import ApfKind
+
+Step = tuple[int, int] | None
+
+IRQ_TIMER, IRQ_RESCHED, IRQ_DEVICE, IRQ_APF, IRQ_CALL = 1, 2, 4, 8, 16
+OP_GUEST = 7
+OP_GUEST_LATER = 8
+
+
+class FaultContext(NamedTuple):
+    """The touch that made the vcpu leave the guest: gfn in L1's memory, and in whose name."""
+
+    gfn: int
+    write: bool
+    cpl: int
+    level: int
+    task: str
+
+
+class AreaPort(Protocol):
+    """The shared area as the host sees it: it writes, never reads."""
+
+    reason: int
+    token: int
+
+
+class GuestCpuPort(Protocol):
+    """A guest CPU as its vcpu thread sees it; `depth` is the level of the guest that runs."""
+
+    area: AreaPort
+    if_flag: bool
+    cpl: int
+    shadow: bool
+    guest_mode: bool
+    depth: int
+
+    def stop(self, at_ns: int) -> None:
+        """The vcpu left the guest: account for what ran since it entered."""
+
+    def sync(self, at_ns: int) -> None:
+        """Make accessed and dirty bits current without leaving the guest."""
+
+    def resume(self, at_ns: int) -> Step:
+        """The vcpu entered the guest with nothing injected."""
+
+    def take_exception(self, at_ns: int, token: int, kind: ApfKind, level: int) -> Step:
+        """Entered with exception 14 and CR2 = token, for the guest at `level`."""
+
+    def take_interrupts(self, at_ns: int, irqs: int) -> Step:
+        """Entered with these interrupts (bit mask)."""
+
+    def take_nmi(self, at_ns: int, faults: bool) -> Step:
+        """Entered with an NMI; its handler takes an ordinary page fault if `faults`."""
+
+    def step(self, at_ns: int) -> Step:
+        """The step that the guest planned is due."""
+
+    def runs_memory_task(self) -> bool:
+        """Whether what runs now can reach a missing page by itself."""
+
+    def boot(self, at_ns: int) -> Step:
+        """First entry of this CPU."""
+
+
+class GuestPort(Protocol):
+    """The guest's kernel as the VM sees it."""
+
+    def mapped(self, gfn: int) -> None:
+        """L0 mapped this page."""
+
+    def unmapped(self, gfns: Sequence[int]) -> None:
+        """L0 took these pages out of its page table."""
+
+    def later(self, vcpu: int, at_ns: int, arg: int) -> None:
+        """A guest timer that does not depend on what the vcpu does."""
+
+    def control(self, event: object) -> bool:
+        """A control event; False if it is not the guest's business."""
+
+
+class NestedPort(Protocol):
+    """L0's nested SVM for one vcpu."""
+
+    def masks_interrupts(self) -> bool:
+        """L1 runs its guest with V_INTR_MASKING: L0 sees interrupts as not allowed (gap G0)."""
+
+    def queue_exception(self, token: int) -> bool:
+        """check_exception for the APF #PF: True if it becomes a #VMEXIT to L1."""
+
+    def same_mmu(self, level: int) -> bool:
+        """The MMU mode in force is the one in which a fault of `level` was taken."""

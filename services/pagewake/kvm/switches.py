@@ -1,0 +1,288 @@
+"""The rule switches: what differs between kernel generations, one switch per change.
+
+Each row cites the patch or commit it stands for (semantics 1.1, 1.4, 2.4, 3.x, 4.9, 5.2, section 6) and
+names the invariants of semantics section 11 that it relaxes or replaces, and at which of its values.
+Every switch can be used alone.  Its default is the rule of the series as posted in October 2010.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+SwitchValue: TypeAlias = str | bool | int
+
+_BOTH: tuple[SwitchValue, ...] = (False, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One rule.  `relaxes`: invariants that do not hold as written while its value is `relaxing`."""
+
+    name: str
+    values: tuple[SwitchValue, ...]
+    default: SwitchValue
+    introduced: str
+    description: str
+    relaxes: tuple[str, ...] = ()
+    relaxing: tuple[SwitchValue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """A value for every switch; the engine reads its fields."""
+
+    gup: Literal["posted_noio", "v2638_sync", "v2639_nowait"]
+    present_all: bool
+    present_unhalts: bool
+    present_makes_runnable: bool
+    probe_fixed: bool
+    pg_resets_hash: bool
+    hash_multiplier: Literal["old", "new"]
+    guest_wait: Literal["schedule", "halt_unsafe", "halt_kernel", "user_only"]
+    send_always: Literal["never", "auto", "always"]
+    host_kernel_rule: Literal["halt", "send_user_only"]
+    preempt: bool
+    prefault: Literal["direct_only", "same_mmu"]
+    ready_needs_not_present: bool
+    ready_by_interrupt: bool
+    completion_kicks: bool
+    apf_in_guest_mode: bool
+    paging_required: bool
+    msr_reserved: int
+    alloc_before_lock: bool
+    nested_fix: Literal["none", "2017", "2020"]
+    gap_g0: bool
+    gap_g1: bool
+    gap_g2: bool
+    gap_g3: bool
+    gap_g5: bool
+    gap_g6: bool
+    gap_g7: bool
+
+    @property
+    def g1_open(self) -> bool:
+        """The force-exit test looks at the hypervisor's own latch, not at the exception."""
+        return self.gap_g1 and self.nested_fix == "none"
+
+    @property
+    def g2_open(self) -> bool:
+        """A hypervisor passes its own APF on to its guest hypervisor."""
+        return self.gap_g2 and self.nested_fix != "2020"
+
+
+_TABLE: tuple[Switch, ...] = (
+    Switch(
+        "gup",
+        ("posted_noio", "v2638_sync", "v2639_nowait"),
+        "posted_noio",
+        "patch 01 of the posted series; dropped in 2.6.38 (af585b921e5); 318b275fbca1 and "
+        "0857b9e95c1a in 2.6.39",
+        "how the fast path looks for the page: minor faults only; sleeping, so that no fault is "
+        "asynchronous; or FOLL_NOWAIT",
+    ),
+    Switch(
+        "present_all",
+        _BOTH,
+        False,
+        "15096ffceab",
+        "check_completion handles completions until one is injected, instead of one per call",
+    ),
+    Switch(
+        "present_unhalts",
+        _BOTH,
+        False,
+        "e6d53e3b0db",
+        "present() ends the synthetic halt",
+    ),
+    Switch(
+        "present_makes_runnable",
+        _BOTH,
+        False,
+        "a4fa16353108 (2012)",
+        "present() also ends HLT",
+    ),
+    Switch(
+        "probe_fixed",
+        _BOTH,
+        False,
+        "c7d28c24042",
+        "a look-up in the gfn hash stops at an empty slot; without it the delete of an absent gfn "
+        "empties its home slot, whoever is in it",
+        relaxes=("I2",),
+        relaxing=(False,),
+    ),
+    Switch(
+        "pg_resets_hash",
+        _BOTH,
+        False,
+        "d170c4190630 (2.6.39)",
+        "a change of CR0.PG empties the gfn hash together with the queue; without it stale gfns "
+        "stay behind",
+        relaxes=("I2",),
+        relaxing=(False,),
+    ),
+    Switch(
+        "hash_multiplier",
+        ("old", "new"),
+        "old",
+        "the hash_32 of 4.7",
+        "multiplier of hash_32; the old one puts the tokens of a vcpu in 16 of 256 buckets",
+    ),
+    Switch(
+        "guest_wait",
+        ("schedule", "halt_unsafe", "halt_kernel", "user_only"),
+        "halt_unsafe",
+        "631bc4878220 (schedule); patch 10, 6c047cd982f9 (halt_unsafe); a2b7861bb33b, 2017 "
+        "(halt_kernel); 3a7c8fafd1b4, 5.8 (user_only)",
+        "where task_wait schedules and where it waits in sti;hlt: never halts; halts in idle or with "
+        "preemption off; also in kernel code of a build without preemption; or panics in kernel mode",
+    ),
+    Switch(
+        "send_always",
+        ("never", "auto", "always"),
+        "auto",
+        "patch 11, 6adba5274206; withdrawn from guests by 3a7c8fafd1b4 (5.8)",
+        "whether the guest sets SEND_ALWAYS; auto: iff it is built with preemption",
+    ),
+    Switch(
+        "host_kernel_rule",
+        ("halt", "send_user_only"),
+        "send_user_only",
+        "patch 09, 7c90705bf2a3 (halt); patch 12, fc5f06fac6fb (send_user_only)",
+        "a fault at CPL 0: always halt, or halt only a guest without SEND_ALWAYS",
+    ),
+    Switch(
+        "preempt",
+        _BOTH,
+        False,
+        "CONFIG_PREEMPT of the guest, a choice of its build",
+        "the guest's kernel code can be preempted",
+    ),
+    Switch(
+        "prefault",
+        ("direct_only", "same_mmu"),
+        "direct_only",
+        "patch 03, 56028d0861e4 (direct_only); c4806acdcec and fb67e14fc90 (same_mmu)",
+        "when a completion maps the page ahead of READY: under nested paging only, or in the MMU mode "
+        "of the fault",
+    ),
+    Switch(
+        "ready_needs_not_present",
+        _BOTH,
+        False,
+        "2a18b7e7cd88 (5.8)",
+        "READY is sent only where NOT_PRESENT was injected: no dummies for halted vcpus",
+        relaxes=("I5", "I6"),
+        relaxing=(True,),
+    ),
+    Switch(
+        "ready_by_interrupt",
+        _BOTH,
+        False,
+        "page-ready by interrupt (5.8): MSR_KVM_ASYNC_PF_INT, MSR_KVM_ASYNC_PF_ACK",
+        "READY is a token slot and an interrupt, acknowledged by an MSR write, not an exception",
+        relaxes=("I3", "I4"),
+        relaxing=(True,),
+    ),
+    Switch(
+        "completion_kicks",
+        _BOTH,
+        False,
+        "APF_READY request of 5.8",
+        "a worker that finishes makes a running vcpu exit",
+    ),
+    Switch(
+        "apf_in_guest_mode",
+        _BOTH,
+        True,
+        "removed by 9bc1f09f6fa7 (4.12)",
+        "a fault of L2 may be asynchronous whether or not L1 opted in",
+    ),
+    Switch(
+        "paging_required",
+        _BOTH,
+        False,
+        "57cb3bb0dc89 (5.19)",
+        "nothing is delivered while the guest's paging is off",
+    ),
+    Switch(
+        "msr_reserved",
+        (0x3E, 0x3C, 0x38, 0x30),
+        0x3C,
+        "344d9588a9df (0x3e); patch 11 (0x3c); DELIVERY_AS_PF_VMEXIT of 4.13 (0x38); "
+        "DELIVERY_AS_INT of 5.8 (0x30)",
+        "bits of the enable MSR that raise #GP",
+    ),
+    Switch(
+        "alloc_before_lock",
+        _BOTH,
+        False,
+        "0547758a6de3 (5.19)",
+        "a dummy is allocated outside the bucket's lock, and looked for again before it goes in",
+    ),
+    Switch(
+        "nested_fix",
+        ("none", "2017", "2020"),
+        "none",
+        "exception.nested_apf of 4.13 (2017); nSVM filter of 20 May 2020, 5.8 (2020)",
+        "later nested routing: 2017 closes G1, 2020 closes G1 and G2, whatever gap_g1 and gap_g2 say",
+    ),
+    Switch(
+        "gap_g0",
+        _BOTH,
+        True,
+        "the interrupt window of a nested guest, reworked in 5.8",
+        "no asynchronous fault, and no READY, while L2 runs under V_INTR_MASKING",
+    ),
+    Switch(
+        "gap_g1",
+        _BOTH,
+        True,
+        "631bc4878220; replaced by exception.nested_apf (4.13)",
+        "an APF for L1 is forced out of L2 by the hypervisor's own latch, so its token lands in L2",
+        relaxes=("I6",),
+        relaxing=(True,),
+    ),
+    Switch(
+        "gap_g2",
+        _BOTH,
+        True,
+        "631bc4878220; reversed by the nSVM fix of 20 May 2020 (5.8)",
+        "a hypervisor hands its own APF to its guest hypervisor",
+        relaxes=("I6",),
+        relaxing=(True,),
+    ),
+    Switch(
+        "gap_g3",
+        _BOTH,
+        True,
+        "631bc4878220; gone with the separate handler for nested page faults",
+        "an exit passed on leaves the latch set, and the next nested page fault waits on an address",
+        relaxes=("I6",),
+        relaxing=(True,),
+    ),
+    Switch(
+        "gap_g5",
+        _BOTH,
+        True,
+        "631bc4878220",
+        "the address is cut to 32 bits, and a reason above 2 is routed like an APF",
+    ),
+    Switch(
+        "gap_g6",
+        _BOTH,
+        True,
+        "fc5f06fac6fb",
+        "the CPL that decides about delivery is L2's, not L1's",
+    ),
+    Switch(
+        "gap_g7",
+        _BOTH,
+        True,
+        "631bc4878220",
+        "wake_all reaches only what waited on this cpu, also where the hypervisor moved the thread",
+    ),
+)
+
+SWITCHES: dict[str, Switch] = {switch.name: switch for switch in _TABLE}

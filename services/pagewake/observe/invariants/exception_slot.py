@@ -1,0 +1,191 @@
+"""I3: one pending exception per vcpu, and a reason word that is read before it is written again.
+
+A queued #PF leaves the slot by an entry that injects it, by being dropped, or, while a nested guest
+runs, as a synthesized #VMEXIT (semantics 3.5, 3.7, 3.9, 4.7). The 4-byte reason word is non-zero
+only between the host's write and the guest's read-and-reset (2.2, 4.2); an exception that is
+dropped, or a vcpu that is reset, leaves an orphaned reason behind, which the next trap may take or
+the next write may cover; an NMI handler that faults may steal it. With page-ready by interrupt (5.8)
+the token slot obeys the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pagewake.events.types import (
+    Event,
+    ExceptionDropped,
+    ExceptionInjected,
+    ExceptionQueued,
+    InterruptQueued,
+    MsrWritten,
+    NestedVmexit,
+    ProtocolFault,
+    ReasonLatched,
+    ReasonWritten,
+    TrapTaken,
+    VcpuReset,
+    VmMigrated,
+)
+from pagewake.observe.invariants.base import (
+    MSR_ASYNC_PF_EN,
+    Checker,
+    Handler,
+    Reporter,
+    token_name,
+)
+from pagewake.observe.invariants.rules import Rules
+
+
+class PendingException(Checker):
+    """The exception slot of each vcpu holds at most one asynchronous page fault."""
+
+    name = "I3"
+
+    def __init__(self, rules: Rules, reporter: Reporter) -> None:
+        super().__init__(rules, reporter)
+        self._pending: dict[int, ExceptionQueued] = {}
+        self._as_vmexit: dict[int, int] = {}
+
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        return {
+            ExceptionQueued: self._queued,
+            ExceptionInjected: self._left,
+            ExceptionDropped: self._left,
+            NestedVmexit: self._vmexit,
+        }
+
+    def _queued(self, event: ExceptionQueued) -> None:
+        pending = self._pending.get(event.vcpu)
+        if pending is not None:
+            self.fail(
+                event,
+                f"{event.kind} {token_name(event.token)} queued while {pending.kind} "
+                f"{token_name(pending.token)} (n={pending.n}) is pending",
+            )
+        self._pending[event.vcpu] = event
+        self._as_vmexit.pop(event.vcpu, None)
+
+    def _left(self, event: ExceptionInjected | ExceptionDropped) -> None:
+        pending = self._pending.pop(event.vcpu, None)
+        if pending is None:
+            if self._as_vmexit.pop(event.vcpu, None) != event.token:
+                self.fail(event, f"{event.kind} {token_name(event.token)} was not pending")
+        elif (pending.token, pending.kind) != (event.token, event.kind):
+            self.fail(
+                event,
+                f"{event.kind} {token_name(event.token)} left the slot, which holds "
+                f"{pending.kind} {token_name(pending.token)}",
+            )
+
+    def _vmexit(self, event: NestedVmexit) -> None:
+        pending = self._pending.get(event.vcpu)
+        if pending is None or event.reason != "apf" or event.level != 0:
+            return
+        del self._pending[event.vcpu]
+        self._as_vmexit[event.vcpu] = pending.token
+
+
+class _Area:
+    """The shared area of one vcpu, as the events tell it."""
+
+    __slots__ = ("enabled", "orphaned", "slot", "word")
+
+    def __init__(self) -> None:
+        self.word = 0
+        self.orphaned = False
+        self.slot: int | None = None
+        self.enabled: bool | None = None
+
+
+class ReasonWord(Checker):
+    """The reason word and, from 5.8, the token slot: written, read, written, read."""
+
+    name = "I3"
+
+    def __init__(self, rules: Rules, reporter: Reporter) -> None:
+        super().__init__(rules, reporter)
+        self._areas: dict[int, _Area] = {}
+
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        return {
+            ReasonWritten: self._written,
+            TrapTaken: self._trap,
+            ReasonLatched: self._latched,
+            ProtocolFault: self._stolen,
+            InterruptQueued: self._slot_written,
+            ExceptionDropped: self._orphan,
+            VcpuReset: self._orphan,
+            VmMigrated: self._orphan_all,
+            MsrWritten: self._msr_written,
+        }
+
+    def _area(self, vcpu: int) -> _Area:
+        return self._areas.setdefault(vcpu, _Area())
+
+    def _written(self, event: ReasonWritten) -> None:
+        if not event.ok:
+            return
+        area = self._area(event.vcpu)
+        if area.word and not area.orphaned:
+            self.fail(event, f"reason {event.reason} written over {area.word}, which nobody read")
+        area.word = event.reason
+        area.orphaned = False
+
+    def _trap(self, event: TrapTaken) -> None:
+        if self.rules.ready_by_interrupt and event.handler == "wake":
+            self._slot_read(event)
+        elif event.level == 1:
+            self._read(event, event.vcpu, event.reason)
+        elif event.reason:
+            self.fail(event, f"level {event.level} has no shared area, yet read {event.reason}")
+
+    def _latched(self, event: ReasonLatched) -> None:
+        if event.level == 1:
+            self._read(event, event.vcpu, event.apf_reason)
+        elif event.apf_reason:
+            self.fail(event, f"level {event.level} has no shared area, yet read {event.apf_reason}")
+
+    def _read(self, event: Event, vcpu: int, reason: int) -> None:
+        area = self._area(vcpu)
+        if area.enabled is False and not reason:
+            area.orphaned = area.word != 0
+            return
+        if reason != area.word:
+            self.fail(event, f"read reason {reason}, but the word holds {area.word}")
+        area.word = 0
+        area.orphaned = False
+
+    def _stolen(self, event: ProtocolFault) -> None:
+        if event.what == "reason_stolen":
+            self._read(event, event.vcpu, int(event.detail.rpartition(" ")[2]))
+
+    def _slot_written(self, event: InterruptQueued) -> None:
+        area = self._area(event.vcpu)
+        if area.slot is not None:
+            self.fail(
+                event, f"token slot overwritten: it holds {token_name(area.slot)}, not yet read"
+            )
+        area.slot = event.token
+
+    def _slot_read(self, event: TrapTaken) -> None:
+        area = self._area(event.vcpu)
+        if area.slot != event.cr2:
+            self.fail(
+                event, f"took {token_name(event.cr2)}, but the slot holds {token_name(area.slot)}"
+            )
+        area.slot = None
+
+    def _orphan(self, event: ExceptionDropped | VcpuReset) -> None:
+        area = self._area(event.vcpu)
+        area.orphaned = area.word != 0
+        if isinstance(event, VcpuReset):
+            area.slot = None
+
+    def _orphan_all(self, event: VmMigrated) -> None:
+        for area in self._areas.values():
+            area.orphaned = area.word != 0
+
+    def _msr_written(self, event: MsrWritten) -> None:
+        if event.msr == MSR_ASYNC_PF_EN and event.by == "guest" and event.stored:
+            self._area(event.vcpu).enabled = bool(event.value & 1) and event.ok

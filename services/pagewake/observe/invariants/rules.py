@@ -1,0 +1,34 @@
+"""What the checkers need to know of a run: its kernels' rules, and the host's lookahead.
+
+A kernel profile is a set of switches; most checkers hold under all of them. What a switch changes
+in what is legal stands here, by the switch's own name (`kvm.profile`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pagewake.kvm.profile import Switches
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The profile, as far as legality depends on it."""
+
+    lookahead_ns: int = 0
+    pg_resets_hash: bool = True
+    kernel_mode_sends: bool = True
+    ready_by_interrupt: bool = False
+    wake_all_everywhere: bool = False
+
+
+def rules_of(host: Switches, guest: Switches | None = None, lookahead_ns: int = 0) -> Rules:
+    """Rules of a run whose host follows `host` and whose guests follow `guest` (as the host)."""
+    guest = host if guest is None else guest
+    return Rules(
+        lookahead_ns=lookahead_ns,
+        pg_resets_hash=host.pg_resets_hash,
+        kernel_mode_sends=host.host_kernel_rule != "halt",
+        ready_by_interrupt=host.ready_by_interrupt,
+        wake_all_everywhere=not guest.gap_g7,
+    )

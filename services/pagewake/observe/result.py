@@ -1,0 +1,284 @@
+"""What one run came to: the object that `run --json` prints (design, "Command line").
+
+`ResultCounter` is a projection: it is fed a run's domain events, in any order between VMs, and sums
+up.  What is accounting and no event (work done, CPU time by kind, who still sleeps) comes from the
+shards' summaries at the end.  The same counter serves every runtime, so equal logs give equal
+results.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pagewake.events.types import (
+    Delivery,
+    DoubleFault,
+    DummyConsumed,
+    DummyInserted,
+    DummyUnlinked,
+    Event,
+    ExitRouted,
+    PageNotPresent,
+    PageReady,
+    PagesEvicted,
+    PageTouched,
+    Route,
+    TaskSlept,
+    TaskWoken,
+    VcpuHalted,
+    WakeHow,
+)
+
+DELIVERIES: tuple[Delivery, ...] = ("injected", "halted", "untold", "synchronous")
+WAKES: tuple[WakeHow, ...] = ("token", "broadcast", "offline")
+ROUTES: tuple[Route, ...] = ("host", "continue", "done")
+
+
+class Work(msgspec.Struct, frozen=True):
+    """Counter increments of work tasks; `per_task` is keyed `vm/task-i`."""
+
+    total: int
+    per_task: dict[str, int]
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """Outcomes of task_wait."""
+
+    slept: int
+    early_ready: int
+    halted: int
+
+
+class Dummies(msgspec.Struct, frozen=True):
+    """inserted = consumed + leaked + left (+ freed, by kernels that free what they unlink)."""
+
+    inserted: int
+    consumed: int
+    leaked: int
+    left: int
+
+
+class WaitTimes(msgspec.Struct, frozen=True):
+    """How long woken tasks had slept, in simulated seconds, by nearest rank."""
+
+    p50: float
+    p90: float
+    p99: float
+    max: float
+
+
+class RunFacts(msgspec.Struct, frozen=True):
+    """What the runner knows and no event says."""
+
+    scenario: str
+    seed: int
+    profile: str
+    apf: str
+    sim_ns: int
+    wall_s: float
+    windows: int
+    digest: str
+    shards: int
+    version: str
+
+
+class ShardSummary(msgspec.Struct, frozen=True):
+    """What a shard reports at the end.
+
+    `work`: increments by `vm/task-i`.  `cpu`: simulated vcpu time by kind.  `unresolved`: tasks
+    asleep whose page-in is not in flight.  `sleepers`: all tasks asleep in task_wait.
+    """
+
+    work: dict[str, int] = {}
+    cpu: dict[str, int] = {}
+    unresolved: list[str] = []
+    sleepers: int = 0
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The contract's keys in the contract's order, then ours."""
+
+    scenario: str
+    seed: int
+    profile: str
+    apf: str
+    sim_ns: int
+    wall_s: float
+    windows: int
+    events: int
+    digest: str
+    not_present: dict[str, int]
+    first_touches: int
+    page_ins: int
+    evictions: int
+    waits: Waits
+    wakes: dict[str, int]
+    dummies: Dummies
+    halts: dict[str, int]
+    double_faults: int
+    exits: dict[str, int]
+    work: Work
+    wait_sim_seconds: WaitTimes | None
+    unresolved: int
+
+    unresolved_tasks: list[str]
+    sleepers: int
+    cpu: dict[str, int]
+    by_event: dict[str, int]
+    shards: int
+    version: str
+
+    @property
+    def speed(self) -> float:
+        """Simulated over wall time."""
+        return self.sim_ns / 1e9 / self.wall_s if self.wall_s > 0 else 0.0
+
+
+class ResultCounter:
+    """Sums up a run's events; `finish` makes the result of them."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[type[Event]] = Counter()
+        self._not_present = dict.fromkeys(DELIVERIES, 0)
+        self._first_touches = 0
+        self._page_ins = 0
+        self._evictions = 0
+        self._slept = 0
+        self._slept_halted = 0
+        self._wakes = dict.fromkeys(WAKES, 0)
+        self._waited_ns = array("q")
+        self._unlinked_leaked = 0
+        self._halts: Counter[str] = Counter()
+        self._exits = dict.fromkeys(ROUTES, 0)
+        # The values take the type they are filed under; mypy cannot say so of a dict.
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            PageNotPresent: self._on_not_present,
+            PageTouched: self._on_touched,
+            PageReady: self._on_ready,
+            PagesEvicted: self._on_evicted,
+            TaskSlept: self._on_slept,
+            TaskWoken: self._on_woken,
+            DummyUnlinked: self._on_unlinked,
+            VcpuHalted: self._on_halted,
+            ExitRouted: self._on_routed,
+        }
+
+    def feed(self, events: Sequence[Event]) -> None:
+        """Take in events that were emitted or consumed by VMs, each once."""
+        self._seen.update(map(type, events))
+        handler_of = self._handlers.get
+        for event in events:
+            handler = handler_of(type(event))
+            if handler is not None:
+                handler(event)
+
+    @property
+    def events(self) -> int:
+        """How many were fed so far."""
+        return self._seen.total()
+
+    def finish(self, facts: RunFacts, summaries: Iterable[Mapping[str, object]]) -> RunResult:
+        """The result, from the events fed and the shards' closing summaries."""
+        closing = [msgspec.convert(summary, ShardSummary) for summary in summaries]
+        work = _summed(summary.work for summary in closing)
+        unresolved = sorted(task for summary in closing for task in summary.unresolved)
+        return RunResult(
+            scenario=facts.scenario,
+            seed=facts.seed,
+            profile=facts.profile,
+            apf=facts.apf,
+            sim_ns=facts.sim_ns,
+            wall_s=facts.wall_s,
+            windows=facts.windows,
+            events=self.events,
+            digest=facts.digest,
+            not_present=dict(self._not_present),
+            first_touches=self._first_touches,
+            page_ins=self._page_ins,
+            evictions=self._evictions,
+            waits=Waits(self._slept, self._seen[DummyConsumed], self._slept_halted),
+            wakes=dict(self._wakes),
+            dummies=self._dummies(),
+            halts=dict(sorted(self._halts.items())),
+            double_faults=self._seen[DoubleFault],
+            exits=dict(self._exits),
+            work=Work(sum(work.values()), work),
+            wait_sim_seconds=_wait_times(self._waited_ns),
+            unresolved=len(unresolved),
+            unresolved_tasks=unresolved,
+            sleepers=sum(summary.sleepers for summary in closing),
+            cpu=_summed(summary.cpu for summary in closing),
+            by_event={kind.__name__: n for kind, n in sorted(self._seen.items(), key=_by_name)},
+            shards=facts.shards,
+            version=facts.version,
+        )
+
+    def _dummies(self) -> Dummies:
+        inserted, consumed = self._seen[DummyInserted], self._seen[DummyConsumed]
+        left = inserted - consumed - self._seen[DummyUnlinked]
+        return Dummies(inserted, consumed, self._unlinked_leaked, left)
+
+    def _on_not_present(self, event: PageNotPresent) -> None:
+        if event.first_touch:
+            self._first_touches += 1
+            return
+        self._not_present[event.delivery] += 1
+        if event.served:
+            self._page_ins += 1
+
+    def _on_touched(self, event: PageTouched) -> None:
+        self._first_touches += len(event.gfns)
+
+    def _on_ready(self, event: PageReady) -> None:
+        if event.read:
+            self._page_ins += 1
+
+    def _on_evicted(self, event: PagesEvicted) -> None:
+        self._evictions += len(event.dropped)
+
+    def _on_slept(self, event: TaskSlept) -> None:
+        if event.halted:
+            self._slept_halted += 1
+        else:
+            self._slept += 1
+
+    def _on_woken(self, event: TaskWoken) -> None:
+        self._wakes[event.how] += 1
+        self._waited_ns.append(event.waited_ns)
+
+    def _on_unlinked(self, event: DummyUnlinked) -> None:
+        if event.leaked:
+            self._unlinked_leaked += 1
+
+    def _on_halted(self, event: VcpuHalted) -> None:
+        self._halts[event.why] += 1
+
+    def _on_routed(self, event: ExitRouted) -> None:
+        self._exits[event.route] += 1
+
+
+def _by_name(item: tuple[type[Event], int]) -> str:
+    return item[0].__name__
+
+
+def _summed(tables: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for table in tables:
+        total.update(table)
+    return dict(sorted(total.items()))
+
+
+def _wait_times(waited_ns: array[int]) -> WaitTimes | None:
+    if not waited_ns:
+        return None
+    ordered = sorted(waited_ns)
+
+    def at(percent: int) -> float:
+        return ordered[-(-len(ordered) * percent // 100) - 1] / 1e9
+
+    return WaitTimes(at(50), at(90), at(99), ordered[-1] / 1e9)

@@ -1,0 +1,227 @@
+"""What no single key can tell: whether the parts of a scenario fit together.
+
+Each check raises `BadValueError` with the path of the key to change. They run on the typed model; the
+raw document only says which keys were given.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pagewake.events import types as ev
+from pagewake.scenario import units
+from pagewake.scenario.keys import BadValueError, nearest
+from pagewake.scenario.locate import Path
+from pagewake.scenario.model import PATTERNS, Scenario, Task, Vm
+
+_REGION = ("random", "sequential", "zipf")
+_MEMORY = (*_REGION, "script")
+
+KEYS_OF_PATTERNS: Mapping[str, tuple[str, ...]] = {
+    "working_set": _MEMORY,
+    "access": _REGION,
+    "write_share": _REGION,
+    "populated": (*_MEMORY, "trace"),
+    "resident": (*_MEMORY, "trace"),
+    "private": (*_MEMORY, "trace"),
+    "touch": _MEMORY,
+    "touches": _REGION,
+    "stride": ("sequential",),
+    "theta": ("zipf",),
+    "trace": ("trace",),
+    "trace_sha256": ("trace",),
+    "repeat": ("trace",),
+    "cpi": ("trace",),
+    "script": ("script",),
+    "kernel_every": PATTERNS[:-1],
+    "kernel_for": PATTERNS[:-1],
+    "no_preempt": PATTERNS[:-1],
+    "finish_after": ("work",),
+}
+"""Keys that belong to some patterns only; the others belong to all."""
+
+_REQUIRED = {
+    "random": "working_set",
+    "sequential": "working_set",
+    "zipf": "working_set",
+    "trace": "trace",
+    "script": "script",
+}
+
+
+def check_scenario(scenario: Scenario, document: Mapping[str, Any]) -> None:
+    """Raises `BadValueError` for the first thing that does not fit."""
+    _check_names([vm.name for vm in scenario.vms], ("vm",), "VM")
+    _check_host(scenario)
+    for index, vm in enumerate(scenario.vms):
+        _check_vm(scenario, vm, ("vm", index), document["vm"][index]["task"])
+    for index, event in enumerate(scenario.events):
+        _check_event(scenario, event.control, ("event", index))
+
+
+def _check_names(names: list[str], path: Path, what: str) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            index = len(names) - 1 - names[::-1].index(name)
+            free = next(f"{name}{n}" for n in range(2, 9999) if f"{name}{n}" not in names)
+            text = f'there is another {what} called "{name}"; a free name is "{free}"'
+            raise BadValueError(text, (*path, index, "name"))
+
+
+def _check_host(scenario: Scenario) -> None:
+    vms = sum(vm.count for vm in scenario.vms)
+    if scenario.host.count > vms:
+        text = f"{scenario.host.count} hosts for {vms} VMs leaves some empty; at most {vms}"
+        raise BadValueError(text, ("host", "count"))
+    scheduler = scenario.kernel.scheduler
+    if scheduler.min_granularity_ns > scheduler.latency_ns:
+        most = units.format_duration(scheduler.latency_ns)
+        text = f'longer than scheduler.latency; at most "{most}"'
+        raise BadValueError(text, ("kernel", "scheduler", "min_granularity"))
+
+
+def _check_vm(scenario: Scenario, vm: Vm, path: Path, raw_tasks: list[dict[str, Any]]) -> None:
+    _check_names([task.name for task in vm.tasks], (*path, "task"), "task")
+    _check_nesting(vm, path)
+    for index, task in enumerate(vm.tasks):
+        where = (*path, "task", index)
+        _check_keys(task, where, raw_tasks[index])
+        _check_task(scenario, vm, task, where)
+    for level in range(1, vm.nested + 2):
+        _check_memory(vm, level, path)
+
+
+def _check_nesting(vm: Vm, path: Path) -> None:
+    for key, guest, needed in (("l2", vm.l2, 1), ("l3", vm.l3, 2)):
+        if vm.nested >= needed and guest is None:
+            text = f"nested = {vm.nested} needs a [vm.{key}] table with vcpus and memory"
+            raise BadValueError(text, (*path, key))
+        if vm.nested < needed and guest is not None:
+            text = f"there is no {key.upper()} guest with nested = {vm.nested}; it takes {needed}"
+            raise BadValueError(text, (*path, key))
+
+
+def _check_keys(task: Task, path: Path, raw: Mapping[str, Any]) -> None:
+    for name in raw:
+        patterns = KEYS_OF_PATTERNS.get(name, PATTERNS)
+        if task.pattern not in patterns:
+            text = (
+                f'a task of pattern "{task.pattern}" has no "{name}"; '
+                f"it belongs to {', '.join(patterns)}"
+            )
+            raise BadValueError(text, (*path, name))
+    required = _REQUIRED.get(task.pattern)
+    if required is not None and required not in raw:
+        text = f'the required key "{required}" is missing: pattern "{task.pattern}" needs it'
+        raise BadValueError(text, (*path, required))
+
+
+def _task_problems(scenario: Scenario, vm: Vm, task: Task) -> Iterator[tuple[bool, str, str]]:
+    given = task.working_set_pages is not None
+    pages = task.region_pages * task.regions
+    vcpus = vm.vcpus_at(task.level)
+    span = units.format_duration(scenario.duration_ns)
+    yield (
+        task.level > vm.nested + 1,
+        "level",
+        f"no L{task.level} guest with nested = {vm.nested}; at most level {vm.nested + 1}",
+    )
+    yield (
+        task.vcpu is not None and task.vcpu >= vcpus,
+        "vcpu",
+        f"there is no vcpu {task.vcpu}; the last one is {vcpus - 1}",
+    )
+    yield task.start_ns >= scenario.duration_ns, "start", f'after the end of the run, at "{span}"'
+    kernel = (task.kernel_every_ns is None) != (task.kernel_for_ns is None)
+    lone = "kernel_for" if task.kernel_every_ns is None else "kernel_every"
+    yield kernel, lone, "kernel_every and kernel_for go together"
+    yield (
+        task.no_preempt and task.kernel_every_ns is None,
+        "no_preempt",
+        "there are no kernel sections without kernel_every and kernel_for",
+    )
+    yield (
+        task.resident_pages is not None and not task.populated,
+        "resident",
+        "only populated memory can be resident at the start; set populated = true",
+    )
+    yield (
+        (task.resident_pages or 0) > pages,
+        "resident",
+        f'more than the task\'s memory; at most "{units.format_pages(pages)}"',
+    )
+    for index, step in enumerate(task.script):
+        if given and step.op == "touch" and step.page >= task.region_pages:
+            last = task.region_pages - 1
+            yield True, f"script.{index}", f"page {step.page} is outside; the last one is {last}"
+
+
+def _check_task(scenario: Scenario, vm: Vm, task: Task, path: Path) -> None:
+    for wrong, key, text in _task_problems(scenario, vm, task):
+        if wrong:
+            name, _, index = key.partition(".")
+            raise BadValueError(text, (*path, name, int(index)) if index else (*path, name))
+
+
+def _inner_pages(vm: Vm, level: int) -> int:
+    inner = {1: vm.l2, 2: vm.l3}.get(level)
+    return inner.memory_pages if inner is not None else 0
+
+
+def _check_memory(vm: Vm, level: int, path: Path) -> None:
+    """The tasks of a guest and the guest inside it share its memory."""
+    outer = {1: vm.memory_pages, 2: _inner_pages(vm, 1), 3: _inner_pages(vm, 2)}[level]
+    whose = f'VM "{vm.name}"' if level == 1 else f'L{level} guest of "{vm.name}"'
+    used = _inner_pages(vm, level)
+    has = f'the {whose} has "{units.format_pages(outer)}"'
+    if used > outer:
+        text = f'"{units.format_pages(used)}" does not fit: {has}'
+        raise BadValueError(text, (*path, f"l{level + 1}", "memory"))
+    for index, task in enumerate(vm.tasks):
+        needs = task.region_pages * task.regions
+        if task.level != level:
+            continue
+        used += needs
+        if used > outer:
+            key = "trace" if task.pattern == "trace" else "working_set"
+            key = key if task.working_set_pages or task.pattern != "script" else "script"
+            raise BadValueError(_too_much(task, needs, used, has), (*path, "task", index, key))
+
+
+def _too_much(task: Task, needs: int, used: int, has: str) -> str:
+    size, total = units.format_pages(needs), units.format_pages(used)
+    if task.pattern == "trace":
+        return (
+            f'the trace "{task.trace}" touches {task.trace_pages} pages ("{size}"), with what '
+            f'comes before "{total}", but {has}'
+        )
+    return f'the tasks up to "{task.name}" need "{total}" ("{size}" of it here), but {has}'
+
+
+def _check_event(scenario: Scenario, event: ev.Control, path: Path) -> None:
+    if event.at_ns >= scenario.duration_ns:
+        at, end = (units.format_duration(ns) for ns in (event.at_ns, scenario.duration_ns))
+        text = f'"{at}" is not before the end of the run, which is at "{end}"'
+        raise BadValueError(text, (*path, "at"))
+    if isinstance(event, ev.MediumChanged):
+        if event.host >= scenario.host.count:
+            text = f"there is no host {event.host}; the last one is {scenario.host.count - 1}"
+            raise BadValueError(text, (*path, "host"))
+        return
+    check_target(scenario, event, path)
+
+
+def check_target(scenario: Scenario, event: ev.Control, path: Path) -> None:
+    """The VM and the vcpu that a control event names must exist."""
+    stem, _, number = event.vm.rpartition("-")
+    vm = next((vm for vm in scenario.vms if vm.name == stem), None)
+    plain = number.isdecimal() and str(int(number)) == number
+    if vm is None or not plain or int(number) >= vm.count:
+        ends = [f"{vm.name}-{i}" for vm in scenario.vms for i in sorted({0, vm.count - 1})]
+        raise BadValueError(f'there is no VM "{event.vm}": {nearest(event.vm, ends)}', (*path, "vm"))
+    vcpu = getattr(event, "vcpu", 0)
+    if vcpu >= vm.vcpus:
+        text = f'"{event.vm}" has no vcpu {vcpu}; the last one is {vm.vcpus - 1}'
+        raise BadValueError(text, (*path, "vcpu"))

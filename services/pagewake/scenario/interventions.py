@@ -1,0 +1,288 @@
+"""What an `[[event]]` of a scenario can `do`, and the control event that each becomes.
+
+The same table serves the commands of a running cluster, which carry no `at` (design, "Control
+plane"). `pause`, `resume`, `pace` and `stop` concern wall time and exist only as commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from pagewake.events import types as ev
+from pagewake.scenario.keys import (
+    BadValueError,
+    Choice,
+    Duration,
+    Flag,
+    Integer,
+    Key,
+    Reader,
+    Text,
+    nearest,
+    show,
+)
+from pagewake.scenario.presets import medium_names
+from pagewake.scenario.script import read_msr, write_msr
+
+MAX_VCPUS = 64
+T = TypeVar("T")
+
+
+class _Msr:
+    textual = True
+
+    def read(self, raw: object) -> int:
+        return read_msr(raw)
+
+    def write(self, value: int) -> object:
+        return write_msr(value)
+
+
+class EventKey(NamedTuple):
+    """One key of an event: the control event's field it fills, and whether it may be left out."""
+
+    key: Key
+    field: str
+    required: bool = True
+
+
+class EventKind(NamedTuple):
+    """One `do`: the control event it stands for, its keys beside `at` and `do`, what it does."""
+
+    struct: type[ev.Control]
+    keys: tuple[EventKey, ...]
+    doc: str
+
+
+def _key(name: str, reader: Reader[Any], doc: str, field: str = "", required: bool = True) -> EventKey:
+    return EventKey(Key(name, reader, doc), field or name, required)
+
+
+_VM = _key("vm", Text(), "the VM instance, as in bm-0")
+_VCPU = _key("vcpu", Integer(0, MAX_VCPUS - 1), "the vcpu's number")
+_COUNT = _key("count", Integer(-1), "how many times; -1 = from now on", required=False)
+_ON_VCPU = (_VM, _VCPU)
+_FAIL_ALLOCATIONS = EventKind(
+    ev.AllocationFails,
+    (
+        _VM,
+        _key("where", Choice("place", ("guest", "host")), "whose atomic allocations fail"),
+        _key("count", Integer(-1), "how many; -1 = all from now on"),
+    ),
+    "the next atomic allocations fail: of dummies (guest) or of work items (host)",
+)
+
+EVENT_KINDS: Mapping[str, EventKind] = {
+    "vcpu-offline": EventKind(ev.VcpuOffline, _ON_VCPU, "the guest takes a vcpu down"),
+    "vcpu-online": EventKind(ev.VcpuOnline, _ON_VCPU, "the guest brings a vcpu up again"),
+    "migrate": EventKind(
+        ev.VmMigrated,
+        (_VM, _key("pause", Duration(), "how long the VM stands still", "pause_ns", False)),
+        "save and restore: outstanding page-ins are cancelled, every vcpu's MSR is rewritten",
+    ),
+    "fail-allocations": _FAIL_ALLOCATIONS,
+    "alloc-fails": _FAIL_ALLOCATIONS,
+    "medium": EventKind(
+        ev.MediumChanged,
+        (
+            _key("medium", Choice("medium", medium_names), "a preset"),
+            _key("host", Integer(0), "the simulated host", required=False),
+        ),
+        "the swap device has other timings from now on",
+    ),
+    "msr-write": EventKind(
+        ev.MsrWriteRequested,
+        (
+            *_ON_VCPU,
+            _key("msr", _Msr(), "apf-en, apf-int, apf-ack or a number"),
+            _key(
+                "value",
+                Integer(0, (1 << 64) - 1),
+                "default: what the guest would write",
+                required=False,
+            ),
+        ),
+        "guest code writes an MSR on this vcpu",
+    ),
+    "area-write-fails": EventKind(
+        ev.AreaWriteFails,
+        (*_ON_VCPU, _COUNT),
+        "the host's next writes to this vcpu's shared area fail",
+    ),
+    "worker-gup-fails": EventKind(
+        ev.WorkerGupFails, (_VM, _COUNT), "get_user_pages fails in the next page-in workers"
+    ),
+    "vcpu-reset": EventKind(
+        ev.VcpuReset, _ON_VCPU, "INIT/SIPI: MSR and queue cleared, halt lifted"
+    ),
+    "cr0-pg": EventKind(ev.Cr0PgToggled, _ON_VCPU, "the guest turns paging off and on again"),
+    "nmi": EventKind(
+        ev.NmiArrived,
+        (*_ON_VCPU, _key("faults", Flag(), "its handler takes a page fault", required=False)),
+        "an NMI for this vcpu",
+    ),
+    "irq": EventKind(ev.IrqArrived, _ON_VCPU, "a device interrupt for this vcpu"),
+    "vcpu-stall": EventKind(
+        ev.VcpuStalled,
+        (
+            *_ON_VCPU,
+            _key("for", Duration(1), "how long", "for_ns"),
+            _key(
+                "where",
+                Choice("place", ("handle-exit", "latch")),
+                "between handle_exit and the completion check, or in L1 after the latch",
+                required=False,
+            ),
+        ),
+        "the host takes the CPU from the vcpu thread",
+    ),
+    "registers-set": EventKind(
+        ev.RegistersSet, _ON_VCPU, "userspace sets the registers: a queued exception is dropped"
+    ),
+}  # fmt: skip
+
+COMMAND_ONLY: Mapping[str, str] = {
+    "pause": "stop opening windows",
+    "resume": "go on after pause",
+    "pace": "simulated seconds per wall second",
+    "stop": "end the run here",
+}
+
+_DEFAULTS: Mapping[str, object] = {"count": -1}
+_ALL_KEYS = sorted({each.key.name for kind in EVENT_KINDS.values() for each in kind.keys})
+
+
+class ScheduledEvent(msgspec.Struct, frozen=True):
+    """One `[[event]]`: what to do when, and the control event it becomes."""
+
+    at_ns: int
+    do: str
+    control: ev.Control
+
+
+def read_do(raw: object) -> str:
+    """The name of an event kind; raises `BadValueError`."""
+    if isinstance(raw, str) and raw in EVENT_KINDS:
+        return raw
+    if isinstance(raw, str) and raw in COMMAND_ONLY:
+        raise BadValueError(
+            f'"{raw}" is a command of a running cluster; a scenario file cannot hold it. '
+            f"Valid are {', '.join(EVENT_KINDS)}"
+        )
+    raise BadValueError(f"{show(raw)} is nothing to do: {nearest(str(raw), EVENT_KINDS)}")
+
+
+def control_event(do: str, at_ns: int, values: Mapping[str, Any]) -> ev.Control:
+    """The control event of one kind; `values` by key, already read."""
+    kind = EVENT_KINDS[do]
+    fields: dict[str, Any] = {}
+    for event_key in kind.keys:
+        name = event_key.key.name
+        if name in values:
+            fields[event_key.field] = values[name]
+        elif name in _DEFAULTS:
+            fields[event_key.field] = _DEFAULTS[name]
+    return kind.struct(at_ns=at_ns, n=0, **{"vm": "", **fields})
+
+
+def event_table(event: ScheduledEvent) -> dict[str, object]:
+    """The `[[event]]` table, without `at`, that reads back to the same event."""
+    table: dict[str, object] = {"do": event.do}
+    for event_key in EVENT_KINDS[event.do].keys:
+        value = getattr(event.control, event_key.field)
+        if value is not None:
+            table[event_key.key.name] = event_key.key.reader.write(value)
+    return table
+
+
+def describe_events() -> list[dict[str, object]]:
+    """What `pagewake scenarios --events` lists: name, description and keys of every kind."""
+    listed: list[dict[str, object]] = [
+        {
+            "name": do,
+            "description": kind.doc,
+            "in": "scenario, command",
+            "keys": {
+                event_key.key.name: event_key.key.doc
+                + ("" if event_key.required else " (optional)")
+                for event_key in kind.keys
+            },
+        }
+        for do, kind in EVENT_KINDS.items()
+    ]
+    for do, doc in COMMAND_ONLY.items():
+        listed.append({"name": do, "description": doc, "in": "command", "keys": {}})
+    return listed
+
+
+class EventsReader:
+    """Reader of `[[event]]`."""
+
+    textual = False
+
+    def read(self, raw: object) -> tuple[ScheduledEvent, ...]:
+        if not isinstance(raw, list):
+            raise BadValueError(f"{show(raw)} is not a list of tables; write [[event]] sections")
+        return tuple(self._one(index, item) for index, item in enumerate(raw))
+
+    @staticmethod
+    def _one(index: int, raw: object) -> ScheduledEvent:
+        if not isinstance(raw, dict):
+            raise BadValueError(f"{show(raw)} is not a table; write an [[event]] section", (index,))
+        try:
+            return read_event(raw)
+        except BadValueError as error:
+            raise BadValueError(str(error), (index, *error.at)) from None
+
+    def write(self, value: tuple[ScheduledEvent, ...]) -> object:
+        return [{"at": _AT.write(event.at_ns), **event_table(event)} for event in value]
+
+
+_AT = Duration()
+
+
+def read_event(raw: Mapping[str, object]) -> ScheduledEvent:
+    """One `[[event]]` table; raises `BadValueError`."""
+    if "do" not in raw:
+        _refuse_unknown(raw, ["at", "do", *_ALL_KEYS], "an event")
+    do = _at_key("do", _required(raw, "do", "what happens"), read_do)
+    _refuse_unknown(raw, ["at", "do", *_keys_of(do)], f'"{do}"')
+    at_ns = _at_key("at", _required(raw, "at", "simulated time"), _AT.read)
+    values = read_values(do, {name: raw[name] for name in raw if name not in ("at", "do")})
+    return ScheduledEvent(at_ns, do, control_event(do, at_ns, values))
+
+
+def _keys_of(do: str) -> dict[str, EventKey]:
+    return {event_key.key.name: event_key for event_key in EVENT_KINDS[do].keys}
+
+
+def _refuse_unknown(raw: Mapping[str, object], names: Iterable[str], whose: str) -> None:
+    for name in raw:
+        if name not in names:
+            raise BadValueError(f'{whose} has no key "{name}": {nearest(name, names)}', (name,))
+
+
+def read_values(do: str, raw: Mapping[str, object]) -> dict[str, object]:
+    """The keys of one kind beside `at` and `do`, read; raises `BadValueError`."""
+    keys = _keys_of(do)
+    _refuse_unknown(raw, keys, f'"{do}"')
+    for name, event_key in keys.items():
+        if event_key.required:
+            _required(raw, name, event_key.key.doc)
+    return {name: _at_key(name, value, keys[name].key.reader.read) for name, value in raw.items()}
+
+
+def _required(raw: Mapping[str, object], name: str, doc: str) -> object:
+    if name not in raw:
+        raise BadValueError(f'the required key "{name}" is missing ({doc})', (name,))
+    return raw[name]
+
+
+def _at_key(name: str, raw: object, read: Callable[[object], T]) -> T:
+    try:
+        return read(raw)
+    except BadValueError as error:
+        raise BadValueError(str(error), (name,)) from None

@@ -1,0 +1,158 @@
+"""Loads a scenario: a built-in name or a file, command-line settings on top, all of it checked.
+
+Whatever is wrong ends as one `ConfigError` that names file, line, key, the offending value and a
+valid one; wrong content of a trace file is a `DataError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pagewake.errors import ConfigError, DataError
+from pagewake.scenario.checks import check_scenario
+from pagewake.scenario.keys import BadValueError, show
+from pagewake.scenario.library import find_scenario, find_trace
+from pagewake.scenario.locate import Path as KeyPath
+from pagewake.scenario.locate import dotted, key_lines, line_of
+from pagewake.scenario.model import Scenario, Task, Vm
+from pagewake.scenario.page_trace import summary
+from pagewake.scenario.reading import read_struct
+from pagewake.scenario.settings import assign, split_assignment
+
+_TOML_PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
+
+
+class _Source(NamedTuple):
+    """Where the values of a document come from."""
+
+    label: str
+    text: str
+    origins: dict[KeyPath, str]
+
+    def place(self, path: KeyPath) -> str:
+        """The option or the file and line that a value comes from."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.origins:
+                return self.origins[path[:length]]
+        line = line_of(key_lines(self.text), path)
+        return self.label if line is None else f"{self.label}:{line}"
+
+
+def load(
+    name_or_path: str,
+    sets: Sequence[str] = (),
+    seed: int | None = None,
+    axes: Sequence[str] = (),
+) -> Scenario:
+    """The scenario of a built-in name or a file, with `--set`, `--axis` and `--seed` applied."""
+    path = find_scenario(name_or_path)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a scenario: {_reason(error)}") from None
+    return loads(text, str(path), path.parent, sets, seed, axes)
+
+
+def loads(
+    text: str,
+    label: str = "scenario",
+    base: Path = Path(),
+    sets: Sequence[str] = (),
+    seed: int | None = None,
+    axes: Sequence[str] = (),
+) -> Scenario:
+    """As `load`, of a text; `base` is the directory that relative trace files are looked up in."""
+    document = _parse(text, label)
+    source = _Source(label, text, {})
+    for option, texts in (("--set", sets), ("--axis", axes)):
+        for assignment in texts:
+            path, value = split_assignment(option, assignment)
+            source.origins[path] = f'{option} "{assignment}"'
+            assign(document, path, value, source.origins[path])
+    if seed is not None:
+        source.origins["scenario", "seed"] = f"--seed {seed}"
+        document.setdefault("scenario", {})["seed"] = seed
+    try:
+        scenario = _with_traces(read_struct(Scenario, document), base)
+        check_scenario(scenario, document)
+    except BadValueError as error:
+        place = source.place(error.at)
+        raise ConfigError(f"{place}: {_named(document, error)}: {error}") from None
+    return scenario
+
+
+def _named(document: object, error: BadValueError) -> str:
+    """The key, with its value unless the message has it already."""
+    value = document
+    for part in error.at:
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            return dotted(error.at)
+    shown = "" if isinstance(value, (dict, list)) or show(value) in str(error) else show(value)
+    return f"{dotted(error.at)} = {shown}" if shown else dotted(error.at)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _parse(text: str, label: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _TOML_PLACE.match(str(error))
+        problem, line, column = found.groups() if found else (str(error), None, None)
+        number = int(line) if line else text.count("\n") + 1
+        lines = text.splitlines()
+        shown = lines[number - 1].strip()[:80] if 0 < number <= len(lines) else ""
+        where = f"{label}:{number}" + (f":{column}" if column else "")
+        raise ConfigError(f'{where}: not valid TOML: {problem}: "{shown}"') from None
+
+
+def _with_traces(scenario: Scenario, base: Path) -> Scenario:
+    """The same scenario, its traces found, read once, and named so that they are found again."""
+    vms = tuple(_vm_traces(vm, base, ("vm", index)) for index, vm in enumerate(scenario.vms))
+    return msgspec.structs.replace(scenario, vms=vms)
+
+
+def _vm_traces(vm: Vm, base: Path, path: KeyPath) -> Vm:
+    tasks: list[Task] = []
+    for index, task in enumerate(vm.tasks):
+        if task.trace is None:
+            tasks.append(task)
+            continue
+        try:
+            tasks.append(_traced(task, task.trace, base))
+        except BadValueError as error:
+            raise BadValueError(str(error), (*path, "task", index, "trace")) from None
+    return msgspec.structs.replace(vm, tasks=tuple(tasks))
+
+
+def _traced(task: Task, name: str, base: Path) -> Task:
+    name, path = find_trace(name, base)
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        pages = summary(path).pages
+    except OSError as error:
+        raise BadValueError(f'"{path}" cannot be read: {error.strerror}') from None
+    if task.trace_sha256 not in (None, digest):
+        raise DataError(
+            f"{path}: not the trace this scenario was executed with: its SHA-256 is {digest}, "
+            f"not {task.trace_sha256}"
+        )
+    return msgspec.structs.replace(task, trace=name, trace_sha256=digest, trace_pages=pages)
+
+
+def settings_of(assignments: Mapping[str, str]) -> list[str]:
+    """The `axes` argument of `load` for one point of a grid."""
+    return [f"{key}={value}" for key, value in assignments.items()]

@@ -1,0 +1,114 @@
+"""`host.medium`: a preset by name, or a table that starts from a preset or from nothing.
+
+The distributions themselves, and the sources of the presets, are in `host_memory.media`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import msgspec
+
+from pagewake.host_memory import media
+from pagewake.scenario.keys import BadValueError, Choice, Duration, Flag, Integer, Key
+from pagewake.scenario.presets import medium_names
+from pagewake.scenario.reading import expect_table, read_struct, write_struct
+from pagewake.scenario.units import format_duration
+
+PRESET = Choice("medium", medium_names)
+
+
+class Medium(msgspec.Struct, frozen=True, kw_only=True):
+    """A swap device as the scenario says it; None = as in the preset `base`."""
+
+    base: Annotated[str | None, Key("base", PRESET, "preset that the other keys change")] = None
+    latency_ns: Annotated[int | None, Key("latency", Duration(1), "mean access time")] = None
+    jitter_ns: Annotated[int | None, Key("jitter", Duration(), "as much shorter or longer")] = None
+    transfer_ns: Annotated[int | None, Key("transfer", Duration(), "of each page")] = None
+    parallelism: Annotated[
+        int | None, Key("parallelism", Integer(1, 65536), "requests served at a time")
+    ] = None
+    synchronous: Annotated[
+        bool | None, Key("synchronous", Flag(), "completes in submission, as zram does")
+    ] = None
+
+    @property
+    def name(self) -> str:
+        """The preset's name if it is one unchanged, else `custom`."""
+        changed = any(name != "base" for name in write_struct(self))
+        return "custom" if changed or self.base is None else self.base
+
+    def device(self) -> media.Medium:
+        """The device that the host simulates."""
+        if self.base is None:
+            return self._from_nothing()
+        changes: dict[str, Any] = {"name": self.name}
+        preset = media.MEDIA[self.base]
+        if self.latency_ns is not None and preset.synchronous:
+            return media.synchronous_medium(self.latency_ns)
+        if self.latency_ns is not None:
+            access = self._from_nothing().read
+            changes |= {"read": access, "write": access}
+        if self.transfer_ns is not None:
+            changes["transfer_ns_per_page"] = self.transfer_ns
+        if self.parallelism is not None:
+            changes["parallelism"] = self.parallelism
+        return dataclasses.replace(preset, **changes)
+
+    def _from_nothing(self) -> media.Medium:
+        assert self.latency_ns is not None
+        if self.synchronous:
+            return media.synchronous_medium(self.latency_ns)
+        return media.uniform_medium(
+            self.latency_ns,
+            self.jitter_ns or 0,
+            self.parallelism or 1,
+            transfer_ns_per_page=self.transfer_ns or 0,
+        )
+
+
+class MediumReader:
+    """A string or a table."""
+
+    textual = True
+
+    def read(self, raw: object) -> Medium:
+        if isinstance(raw, str):
+            return Medium(base=PRESET.read(raw))
+        medium = read_struct(Medium, expect_table(raw, "host.medium"))
+        _check(medium)
+        return medium
+
+    def write(self, value: Medium) -> object:
+        table = write_struct(value)
+        return value.base if list(table) == ["base"] else table
+
+
+def _check(medium: Medium) -> None:
+    latency_ns = medium.latency_ns
+    if latency_ns is None:
+        if medium.base is None:
+            raise BadValueError('either "base" (a preset) or "latency" must be given', ("latency",))
+        if medium.jitter_ns is not None:
+            raise BadValueError('"jitter" needs "latency" beside it', ("jitter",))
+    elif (medium.jitter_ns or 0) >= latency_ns:
+        most = format_duration(latency_ns - 1)
+        raise BadValueError(
+            f'"{format_duration(medium.jitter_ns or 0)}" is not below the latency, so no shortest '
+            f'time is known; at most "{most}"',
+            ("jitter",),
+        )
+    synchronous = medium.synchronous
+    if medium.base is not None:
+        if synchronous is not None and synchronous != media.MEDIA[medium.base].synchronous:
+            raise BadValueError(
+                f'"{medium.base}" cannot be changed in this; leave out "base"', ("synchronous",)
+            )
+        synchronous = media.MEDIA[medium.base].synchronous
+    if synchronous:
+        for name in ("jitter", "transfer", "parallelism"):
+            if name in write_struct(medium):
+                raise BadValueError(
+                    f'a synchronous medium has only "latency", its cost; no "{name}"', (name,)
+                )

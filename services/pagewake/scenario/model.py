@@ -1,0 +1,290 @@
+"""A scenario in base units (nanoseconds, pages, events per second), frozen and picklable.
+
+Every field carries the key it is read from (design, "Scenario file"), so this file is also the
+definition of the file format; a field without a default is a key that must be given. What one
+field alone cannot tell, `checks.py` does.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from pagewake.kvm.profile import Switches, resolve
+from pagewake.scenario.interventions import MAX_VCPUS, EventsReader, ScheduledEvent
+from pagewake.scenario.keys import (
+    Choice,
+    Duration,
+    Flag,
+    Integer,
+    Key,
+    Number,
+    Rate,
+    Size,
+    Table,
+    Tables,
+    Text,
+)
+from pagewake.scenario.media import Medium, MediumReader
+from pagewake.scenario.overrides import Overrides, OverridesReader
+from pagewake.scenario.presets import profile_names
+from pagewake.scenario.script import ScriptStep, Steps
+
+_NAME = Text(r"[A-Za-z][A-Za-z0-9_.-]*", 'a name: letters, digits, "-", "_" and "."')
+_PROFILE = Choice("kernel profile", profile_names)
+PATTERNS = ("work", "random", "sequential", "zipf", "trace", "script")
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """A table of the file."""
+
+
+class About(_Part, frozen=True, kw_only=True):
+    """`[scenario]`"""
+
+    name: Annotated[str, Key("name", _NAME, "what the scenario is called")]
+    description: Annotated[str, Key("description", Text(), "one line for listings")] = ""
+    seed: Annotated[int, Key("seed", Integer(0, (1 << 63) - 1), "of all randomness")] = 1
+    duration_ns: Annotated[int, Key("duration", Duration(1), "simulated time, exclusive")]
+    shows: Annotated[str, Key("shows", Text(), "what one can see in it")] = ""
+    expects: Annotated[str, Key("expects", Text(), "the outcome it stands for")] = ""
+    version: Annotated[str, Key("version", Text(), "pagewake that executed it, in logs")] = ""
+
+
+class KernelCosts(_Part, frozen=True, kw_only=True):
+    """`[kernel.costs]`: time the guest's kernel takes from its vcpu."""
+
+    tick_ns: Annotated[int, Key("tick", Duration(), "one timer tick")] = 5_000
+    trap_ns: Annotated[int, Key("trap", Duration(1), "entry and exit of a #PF handler")] = 500
+    context_switch_ns: Annotated[int, Key("context_switch", Duration(1), "task to task")] = 1_100
+    irq_ns: Annotated[int, Key("irq", Duration(1), "a device interrupt or IPI")] = 1_000
+    spin_ns: Annotated[int, Key("spin", Duration(1), "one failed allocation in task_wake")] = 10_000
+
+
+class Scheduler(_Part, frozen=True, kw_only=True):
+    """`[kernel.scheduler]`: the fair scheduler's tunables."""
+
+    latency_ns: Annotated[int, Key("latency", Duration(1), "period of one round")] = 18_000_000
+    min_granularity_ns: Annotated[int, Key("min_granularity", Duration(1), "shortest slice")] = (
+        2_250_000
+    )
+    wakeup_granularity_ns: Annotated[
+        int, Key("wakeup_granularity", Duration(), "lead needed to preempt at a wake-up")
+    ] = 3_000_000
+    balance_ns: Annotated[int, Key("balance", Duration(1), "period of load balancing")] = 64_000_000
+
+
+class Kernel(_Part, frozen=True, kw_only=True):
+    """`[kernel]`: whose rules are in force, on the host and in the guests."""
+
+    profile: Annotated[str, Key("profile", _PROFILE, "the generation of every level")] = "2.6.39"
+    apf: Annotated[
+        str, Key("apf", Choice("APF mode", ("pv", "nonpv", "off")), "what the guest and host use")
+    ] = "pv"
+    l0: Annotated[str | None, Key("l0", _PROFILE, "the host's, if another")] = None
+    l1: Annotated[str | None, Key("l1", _PROFILE, "the guests', if another")] = None
+    l2: Annotated[str | None, Key("l2", _PROFILE, "the L2 guests', if another")] = None
+    overrides: Annotated[
+        Overrides, Key("overrides", OverridesReader(), "single switches, of all levels or one")
+    ] = Overrides()
+    hz: Annotated[int, Key("hz", Integer(0, 100_000), "guest timer; 0 = no tick")] = 1000
+    irqchip: Annotated[bool, Key("irqchip", Flag(), "interrupt controller in the kernel")] = True
+    increment_ns: Annotated[int, Key("increment", Duration(1), "one increment of work")] = 1
+    costs: Annotated[KernelCosts, Table("costs", "time of kernel paths")] = KernelCosts()
+    scheduler: Annotated[Scheduler, Table("scheduler", "fair scheduler")] = Scheduler()
+
+    def profile_of(self, level: int) -> str:
+        """The profile in force at a level (0 = host)."""
+        return (self.l0, self.l1, self.l2)[min(level, 2)] or self.profile
+
+    def switches(self, level: int) -> Switches:
+        """The rules in force at a level, overrides applied."""
+        return resolve(self.profile_of(level), self.overrides.of(level))
+
+
+class NestedExits(_Part, frozen=True, kw_only=True):
+    """`[nested.exits]`: how often an L2 vcpu leaves for reasons other than memory."""
+
+    hlt_per_s: Annotated[float, Key("hlt", Rate(), "HLT exits per second")] = 0.0
+    msr_per_s: Annotated[float, Key("msr", Rate(), "MSR exits per second")] = 0.0
+    io_per_s: Annotated[float, Key("io", Rate(), "IOIO exits per second")] = 0.0
+    cpuid_per_s: Annotated[float, Key("cpuid", Rate(), "CPUID exits per second")] = 0.0
+    intr_per_s: Annotated[float, Key("intr", Rate(), "INTR exits per second")] = 0.0
+
+
+class Nested(_Part, frozen=True, kw_only=True):
+    """`[nested]`: how the hypervisors are set up."""
+
+    npt: Annotated[bool, Key("npt", Flag(), "L0 uses nested paging")] = True
+    l1_npt: Annotated[bool, Key("l1_npt", Flag(), "L1 uses nested paging for L2")] = True
+    l1_vintr_masking: Annotated[
+        bool, Key("l1_vintr_masking", Flag(), "L1 runs L2 with V_INTR_MASKING")
+    ] = True
+    l2_npt: Annotated[bool, Key("l2_npt", Flag(), "L2 uses nested paging for L3")] = False
+    l2_vintr_masking: Annotated[
+        bool, Key("l2_vintr_masking", Flag(), "L2 runs L3 with V_INTR_MASKING")
+    ] = True
+    exits: Annotated[NestedExits, Table("exits", "rates per L2 vcpu")] = NestedExits()
+
+
+class HostCosts(_Part, frozen=True, kw_only=True):
+    """`[host.costs]`: time the host takes from a vcpu thread."""
+
+    exit_ns: Annotated[int, Key("exit", Duration(1), "leaving guest mode")] = 500
+    entry_ns: Annotated[int, Key("entry", Duration(2), "entering guest mode")] = 500
+    fault_ns: Annotated[int, Key("fault", Duration(), "handling a fault without I/O")] = 2_000
+    first_touch_ns: Annotated[int, Key("first_touch", Duration(), "a zeroed page")] = 3_300
+    worker_hop_ns: Annotated[int, Key("worker_hop", Duration(1), "hand-off to a worker")] = 2_400
+    wake_ns: Annotated[int, Key("wake", Duration(1), "blocked vcpu thread to running")] = 2_400
+
+
+class Host(_Part, frozen=True, kw_only=True):
+    """`[host]`: the simulated hosts, all alike."""
+
+    count: Annotated[int, Key("count", Integer(1, 4096), "VMs are dealt out over them")] = 1
+    medium: Annotated[Medium, Key("medium", MediumReader(), "swap device: preset or table")]
+    memory_pages: Annotated[int | None, Key("memory", Size(), "of one whole host")] = None
+    reclaim_lag_ns: Annotated[
+        int, Key("reclaim_lag", Duration(1), "from a decision to evict or grant to its effect")
+    ] = 200_000
+    hz: Annotated[int, Key("hz", Integer(0, 100_000), "host tick on a vcpu's cpu")] = 0
+    exits_per_s: Annotated[float, Key("exits_per_s", Rate(), "background exits per vcpu")] = 0.0
+    workers: Annotated[int, Key("workers", Integer(0), "page-in workers; 0 = unlimited")] = 0
+    writeback_pages: Annotated[int, Key("writeback", Integer(1), "pages per write-back")] = 32
+    costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()
+
+
+class Task(_Part, frozen=True, kw_only=True):
+    """`[[vm.task]]`: some threads of one guest that do the same."""
+
+    name: Annotated[str, Key("name", _NAME, "instances are name-0, name-1, ...")]
+    count: Annotated[int, Key("count", Integer(1, 4096), "instances")] = 1
+    pattern: Annotated[str, Key("pattern", Choice("pattern", PATTERNS), "what it does")]
+    level: Annotated[int, Key("level", Integer(1, 3), "2, 3: task of the L2, L3 guest")] = 1
+    weight: Annotated[int, Key("weight", Integer(1, 1 << 20), "scheduler weight")] = 1024
+    vcpu: Annotated[int | None, Key("vcpu", Integer(0, MAX_VCPUS - 1), "pinned to")] = None
+    start_ns: Annotated[int, Key("start", Duration(), "runnable from")] = 0
+    working_set_pages: Annotated[int | None, Key("working_set", Size(), "its memory")] = None
+    access: Annotated[
+        str, Key("access", Choice("access", ("read", "write", "mixed")), "kind of touches")
+    ] = "read"
+    write_share: Annotated[
+        float, Key("write_share", Number(0.0, 1.0), "writes among mixed touches")
+    ] = 0.5
+    populated: Annotated[
+        bool, Key("populated", Flag(), "written before time 0: resident or in swap")
+    ] = False
+    resident_pages: Annotated[
+        int | None, Key("resident", Size(0), "of populated memory, at most; else to the limit")
+    ] = None
+    private: Annotated[bool, Key("private", Flag(), "a region per instance")] = False
+    touch_ns: Annotated[int, Key("touch", Duration(1), "CPU time of one touch")] = 100
+    touches: Annotated[int | None, Key("touches", Integer(1), "finish after so many")] = None
+    stride_pages: Annotated[int, Key("stride", Integer(1), "pages from touch to touch")] = 1
+    theta: Annotated[float, Key("theta", Number(0.0, 5.0), "skew; 0 = uniform")] = 0.99
+    trace: Annotated[str | None, Key("trace", Text(), "file, or builtin:NAME")] = None
+    trace_sha256: Annotated[
+        str | None, Key("trace_sha256", Text("[0-9a-f]{64}", "a SHA-256"), "of the trace file")
+    ] = None
+    repeat: Annotated[int, Key("repeat", Integer(1), "how often the trace is played")] = 1
+    cpi_ns: Annotated[int, Key("cpi", Integer(1, 1_000_000), "nanoseconds per instruction")] = 1
+    script: Annotated[tuple[ScriptStep, ...], Key("script", Steps(), "steps in order")] = ()
+    kernel_every_ns: Annotated[
+        int | None, Key("kernel_every", Duration(1), "CPU time between kernel sections")
+    ] = None
+    kernel_for_ns: Annotated[
+        int | None, Key("kernel_for", Duration(1), "length of a kernel section")
+    ] = None
+    no_preempt: Annotated[
+        bool, Key("no_preempt", Flag(), "kernel sections run with preemption off")
+    ] = False
+    finish_after_ns: Annotated[
+        int | None, Key("finish_after", Duration(1), "CPU time after which it is done")
+    ] = None
+    trace_pages: int = 0
+    """Distinct pages of the trace, known once it was read."""
+
+    @property
+    def region_pages(self) -> int:
+        """Guest frames of one region: the working set, the trace's pages, the pages of a script."""
+        if self.pattern == "trace":
+            return self.trace_pages
+        if self.working_set_pages is not None:
+            return self.working_set_pages
+        touched = [step.page + 1 for step in self.script if step.op == "touch"]
+        return max(touched, default=0)
+
+    @property
+    def regions(self) -> int:
+        """How many regions its instances have between them."""
+        return self.count if self.private else 1
+
+
+class GuestOfGuest(_Part, frozen=True, kw_only=True):
+    """`[vm.l2]`, `[vm.l3]`: the guest that a nested hypervisor runs."""
+
+    vcpus: Annotated[int, Key("vcpus", Integer(1, MAX_VCPUS), "its vcpus")] = 1
+    memory_pages: Annotated[int, Key("memory", Size(), "a range of the memory around it")]
+
+
+class Vm(_Part, frozen=True, kw_only=True):
+    """`[[vm]]`: some VMs that are alike."""
+
+    name: Annotated[str, Key("name", _NAME, "instances are name-0, name-1, ...")]
+    count: Annotated[int, Key("count", Integer(1, 1_000_000), "instances")] = 1
+    vcpus: Annotated[int, Key("vcpus", Integer(1, MAX_VCPUS), "per VM")]
+    memory_pages: Annotated[int, Key("memory", Size(), "what the guest sees")]
+    limit_pages: Annotated[int, Key("limit", Size(), "what the host lets it keep resident")]
+    nested: Annotated[int, Key("nested", Integer(0, 2), "hypervisor levels inside")] = 0
+    l2: Annotated[GuestOfGuest | None, Table("l2", "the L2 guest")] = None
+    l3: Annotated[GuestOfGuest | None, Table("l3", "the L3 guest")] = None
+    tasks: Annotated[tuple[Task, ...], Tables("task", "its tasks")]
+
+    def vcpus_at(self, level: int) -> int:
+        """Vcpus that tasks of a level run on; 0 where there is no such guest."""
+        inner = {1: self.vcpus, 2: self.l2 and self.l2.vcpus, 3: self.l3 and self.l3.vcpus}
+        return inner.get(level) or 0
+
+
+class VmInstance(NamedTuple):
+    """One VM of a run: its name, what it is, and the simulated host it is on."""
+
+    name: str
+    spec: Vm
+    host: int
+
+
+class Scenario(_Part, frozen=True, kw_only=True):
+    """One scenario file."""
+
+    about: Annotated[About, Table("scenario", "what it is")]
+    kernel: Annotated[Kernel, Table("kernel", "rules and costs of the kernels")] = Kernel()
+    nested: Annotated[Nested, Table("nested", "set-up of nested hypervisors")] = Nested()
+    host: Annotated[Host, Table("host", "simulated hosts")]
+    vms: Annotated[tuple[Vm, ...], Tables("vm", "virtual machines")]
+    events: Annotated[
+        tuple[ScheduledEvent, ...], Key("event", EventsReader(), "interventions")
+    ] = ()
+
+    @property
+    def name(self) -> str:
+        """`scenario.name`"""
+        return self.about.name
+
+    @property
+    def seed(self) -> int:
+        """`scenario.seed`"""
+        return self.about.seed
+
+    @property
+    def duration_ns(self) -> int:
+        """`scenario.duration`"""
+        return self.about.duration_ns
+
+    def instances(self) -> list[VmInstance]:
+        """Every VM in file order, dealt out over the hosts one after another."""
+        named = [(f"{vm.name}-{i}", vm) for vm in self.vms for i in range(vm.count)]
+        return [
+            VmInstance(name, vm, index % self.host.count) for index, (name, vm) in enumerate(named)
+        ]

@@ -1,0 +1,144 @@
+"""`--set a.b=c` and `--axis a.b=c,d`: values of a scenario changed from the command line.
+
+A path goes through tables by name and through arrays by number, as in vm.0.task.1.touch=5us. What
+it names is checked when the scenario is read; here only the way there is.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import msgspec
+
+from pagewake.errors import ConfigError
+from pagewake.scenario.keys import Key, Table, nearest, show
+from pagewake.scenario.locate import Path, dotted
+from pagewake.scenario.model import Scenario
+from pagewake.scenario.reading import Field, fields_of
+
+
+def split_assignment(option: str, text: str) -> tuple[Path, str]:
+    """Path and value text of one `--set` or `--axis` argument."""
+    name, equals, value = text.partition("=")
+    parts = [part.strip() for part in name.split(".")]
+    if not equals or not all(parts):
+        raise ConfigError(f'{option} "{text}": write key=value, for example host.medium=nvme')
+    return tuple(int(part) if part.isdigit() else part for part in parts), value.strip()
+
+
+def assign(document: dict[str, Any], path: Path, value: str, origin: str) -> None:
+    """Changes one value of a scenario as read by tomllib; `origin` goes into messages."""
+    holder: Any = document
+    for depth, part in enumerate(path[:-1]):
+        holder = _step(holder, part, path[:depth], origin)
+    last = path[-1]
+    if isinstance(holder, list):
+        _element(holder, last, path[:-1], origin)
+    elif isinstance(last, int):
+        raise ConfigError(f"{origin}: {dotted(path[:-1]) or 'a scenario'} is a table, not a list")
+    holder[last] = parse_value(path, value, origin)
+
+
+def _step(holder: Holder, part: str | int, above: Path, origin: str) -> Holder:
+    if isinstance(holder, list):
+        return _element(holder, part, above, origin)
+    if isinstance(part, int):
+        raise ConfigError(f"{origin}: {dotted(above) or 'a scenario'} is a table, not a list")
+    here = (*above, part)
+    below = holder.get(part)
+    if here == ("host", "medium") and isinstance(below, str):
+        below = holder[part] = {"base": below}
+    if below is None:
+        _known(here, origin)
+        below = holder[part] = {}
+    if not isinstance(below, (dict, list)):
+        raise ConfigError(
+            f"{origin}: {dotted(here)} is {show(below)}, there is nothing below it; "
+            f"nearest is {dotted(here)}"
+        )
+    return below
+
+
+def _element(holder: list[Any], part: str | int, above: Path, origin: str) -> Holder:
+    where = dotted(above)
+    if not isinstance(part, int):
+        raise ConfigError(f"{origin}: {where} is a list; say which one, as in {where}.0.{part}")
+    if part >= len(holder):
+        raise ConfigError(
+            f"{origin}: there is no {where}.{part}; nearest is {where}.{len(holder) - 1}"
+        )
+    return holder[part]
+
+
+def _known(path: Path, origin: str) -> None:
+    """Refuses a table that the format does not have; list elements stand for any index."""
+    field_at(path, origin)
+
+
+def field_at(path: Path, origin: str) -> Field | None:
+    """The key a path names, None where the format leaves names free; ConfigError if none."""
+    struct: type[msgspec.Struct] = Scenario
+    field: Field | None = None
+    for depth, part in enumerate(path):
+        if isinstance(part, int):
+            continue
+        fields = {item.mark.name: item for item in fields_of(struct)}
+        if part not in fields:
+            where = dotted(path[: depth + 1])
+            raise ConfigError(f'{origin}: unknown key "{where}": {nearest(part, fields)}')
+        field = fields[part]
+        if field.struct is None or not fields_of(field.struct):
+            return field if depth == len(path) - 1 else None
+        struct = field.struct
+    return field
+
+
+def parse_value(path: Path, text: str, origin: str) -> object:
+    """The value as TOML would give it; unquoted text where the key holds text."""
+    field = field_at(path, origin)
+    quoted = text[:1] in ('"', "'", "{", "[")
+    if field is not None and isinstance(field.mark, Key) and field.mark.reader.textual:
+        if not quoted:
+            return text
+    elif isinstance(field and field.mark, Table) and not quoted:
+        raise ConfigError(f"{origin}: {dotted(path)} is a table; name a key below it")
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        if quoted:
+            raise ConfigError(f"{origin}: {text} is not a valid TOML value") from None
+        return text
+
+
+def _split_values(text: str) -> list[str]:
+    """At commas outside of brackets and quotes."""
+    values, depth, quote, current = [], 0, "", ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        depth += (letter in "[{") - (letter in "]}") if not quote else 0
+        if letter == "," and depth == 0 and not quote:
+            values.append(current.strip())
+            current = ""
+        else:
+            current += letter
+    return [*values, current.strip()]
+
+
+def parse_axis(text: str) -> tuple[str, list[str]]:
+    """Key and values of one `--axis kernel.apf=off,nonpv,pv`; ConfigError for a bad one."""
+    path, listed = split_assignment("--axis", text)
+    origin = f'--axis "{text}"'
+    field = field_at(path, origin)
+    if field is not None and not isinstance(field.mark, Key):
+        raise ConfigError(f"{origin}: {dotted(path)} is a table; name a key below it")
+    values = _split_values(listed)
+    if not all(values):
+        raise ConfigError(f"{origin}: a value is empty; write {dotted(path)}=A,B,C")
+    repeated = [value for value in values if values.count(value) > 1]
+    if repeated:
+        raise ConfigError(f'{origin}: the value "{repeated[0]}" is there twice')
+    return dotted(path), values

@@ -1,0 +1,87 @@
+"""What the window protocol needs of the two domains it connects.
+
+A simulated host's memory manager is a `HostDomain`; some VMs of that simulated host are a
+`ShardDomain`.  Both are deterministic, know no bus and no clock, and pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pagewake.events.types import Journal, ToHost, ToShard
+
+
+class ShardOutput:
+    """What a shard did in one window.
+
+    `to_host` is sorted by (at_ns, vm, n).  An answer of a VM that is frozen goes to the host like
+    any other, but with `n == 0`: it is not a domain event, so it is neither digested nor counted.
+    `journal` is in order of `n` per VM.  `consumed` are the deliveries as their VM numbered them.
+    """
+
+    __slots__ = ("to_host", "journal", "consumed")
+
+    def __init__(
+        self,
+        to_host: list[ToHost] | None = None,
+        journal: list[Journal] | None = None,
+        consumed: list[ToShard] | None = None,
+    ):
+        self.to_host: list[ToHost] = [] if to_host is None else to_host
+        self.journal: list[Journal] = [] if journal is None else journal
+        self.consumed: list[ToShard] = [] if consumed is None else consumed
+
+
+class HostDomain(Protocol):
+    """The memory of one simulated host.  Purely reactive; effects are timed from their cause."""
+
+    lookahead_ns: int
+    """Nothing that `handle` is told takes effect earlier than this after it happened; at least 1."""
+
+    def handle(self, events: Sequence[ToHost]) -> None:
+        """Take in one window's events of all shards, sorted by (at_ns, vm, n)."""
+        ...
+
+    def take(self, until_ns: int) -> list[ToShard]:
+        """Hand out, once, deliveries and control before `until_ns`: (at_ns, vm, insertion).
+
+        A control event whose `vm` is empty is for the host itself: it is put into the log of the
+        first shard and no shard sees it.
+        """
+        ...
+
+    def next_ns(self) -> int | None:
+        """The earliest pending delivery or control event."""
+        ...
+
+    def summary(self) -> dict[str, object]:
+        """Accounting that is not events.  It may depend on what was handled, not on `take`."""
+        ...
+
+
+class ShardDomain(Protocol):
+    """Some VMs of one simulated host."""
+
+    def advance(self, until_ns: int, deliveries: Sequence[ToShard]) -> ShardOutput:
+        """Simulate up to `until_ns`, exclusive, with everything that the host has for that span."""
+        ...
+
+    def next_ns(self) -> int | None:
+        """Lower bound of the next event the host may react to if nothing else comes; None: never.
+
+        Not before the instant that was simulated up to.
+        """
+        ...
+
+    def frozen_ns(self) -> int | None:
+        """When the last VM froze, once all have."""
+        ...
+
+    def digests(self) -> dict[str, str]:
+        """VM name to the hex digest of its domain events so far."""
+        ...
+
+    def summary(self) -> dict[str, object]:
+        """Accounting that is not events, up to each VM's freeze."""
+        ...

@@ -1,0 +1,228 @@
+"""The window protocol: how a simulated host and its shards advance together (design, "Time").
+
+A window is a half-open span of simulated time.  The sequencer opens it and hands each shard all
+that takes effect inside it; each shard simulates up to its edge and closes it, saying when the
+host may next hear of something.  What the host answers never takes effect earlier than its cause
+plus the lookahead, so with nothing to happen before `bound` the next window may reach to
+`bound + lookahead`, and a shorter one gives the same run.
+
+`Sequencer` and `Follower` are the two ends.  Both are plain data and know no bus: what they take
+and return is what stands in the commits.
+
+A simulated host ends at `duration`, exclusive, or at the freeze of its last VM.  The last window
+says so (`last`); when only the closes told that all VMs are frozen, one more window of no width
+follows to carry the word, so that a log ends with it either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Generic, TypeAlias, TypeVar
+
+from pagewake.errors import InternalError
+from pagewake.events.types import ToHost, ToShard, WindowClosed, WindowOpened
+from pagewake.simtime.ports import HostDomain, ShardDomain, ShardOutput
+
+Cut: TypeAlias = Callable[[int, int], int]
+Host = TypeVar("Host", bound=HostDomain)
+Shard = TypeVar("Shard", bound=ShardDomain)
+HOST_ORDER = attrgetter("at_ns", "vm", "n")
+
+
+class Sequencer(Generic[Host]):
+    """One simulated host's side: `names` are its shards, `shard_of` maps each VM to one."""
+
+    __slots__ = (
+        "host", "duration_ns", "cut", "shard_of", "names", "window", "from_ns", "until_ns",
+        "next_ns", "frozen_ns", "pending", "awaited", "end_ns", "last",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        host: Host,
+        names: Sequence[str],
+        shard_of: Mapping[str, str],
+        duration_ns: int,
+        cut: Cut | None = None,
+    ):
+        assert names, "a simulated host needs a shard"
+        assert duration_ns > 0, duration_ns
+        assert host.lookahead_ns > 0, host.lookahead_ns
+        self.host = host
+        self.duration_ns = duration_ns
+        self.cut = cut
+        self.shard_of = dict(shard_of)
+        self.names = list(names)
+        self.window = -1
+        self.from_ns = 0
+        self.until_ns = 0
+        self.next_ns: dict[str, int | None] = dict.fromkeys(self.names, 0)
+        self.frozen_ns: dict[str, int] = {}
+        self.pending: list[ToHost] = []
+        self.awaited: set[str] = set()
+        self.end_ns: int | None = None
+        self.last = False
+
+    @property
+    def ended(self) -> bool:
+        """The last window is closed; `end_ns` is where the simulated host ended."""
+        return self.last and not self.awaited
+
+    def open(self) -> dict[str, list[ToShard | WindowOpened]]:
+        """Open the next window: per shard its `WindowOpened` and then its deliveries."""
+        assert not self.awaited, f"window {self.window} is still open for {sorted(self.awaited)}"
+        assert not self.last, "the last window is closed"
+        self.window += 1
+        self.from_ns = self.until_ns
+        self.awaited.update(self.names)
+        if self.end_ns is not None:
+            self.last = True
+            return self._hand_out([])
+        self.until_ns = self._until()
+        self.last = self.until_ns == self.duration_ns
+        deliveries = self.host.take(self.until_ns)
+        if deliveries:
+            self._check(deliveries[0].at_ns, deliveries[-1].at_ns, "a delivery")
+        return self._hand_out(deliveries)
+
+    def _until(self) -> int:
+        bound = self.bound_ns()
+        if bound is None:
+            proposed = self.duration_ns
+        else:
+            proposed = min(bound + self.host.lookahead_ns, self.duration_ns)
+        if proposed <= self.until_ns:
+            raise InternalError(
+                f"window {self.window} cannot reach beyond {self.until_ns} ns: the host names "
+                f"{self.host.next_ns()}, the shards {self.next_ns}"
+            )
+        if self.cut is not None:
+            return max(self.until_ns + 1, min(proposed, self.cut(self.window, proposed)))
+        return proposed
+
+    def bound_ns(self) -> int | None:
+        """The earliest instant at which anything can happen that the host answers."""
+        bound = self.host.next_ns()
+        for instant in self.next_ns.values():
+            if instant is not None and (bound is None or instant < bound):
+                bound = instant
+        return bound
+
+    def _hand_out(self, deliveries: list[ToShard]) -> dict[str, list[ToShard | WindowOpened]]:
+        opened = WindowOpened(self.window, self.until_ns, self.last)
+        names = self.names
+        if len(names) == 1:
+            return {names[0]: [opened, *deliveries]}
+        handed: dict[str, list[ToShard | WindowOpened]] = {name: [opened] for name in names}
+        shard_of = self.shard_of
+        for delivery in deliveries:
+            handed[shard_of[delivery.vm] if delivery.vm else names[0]].append(delivery)
+        return handed
+
+    def close(self, name: str, events: Sequence[ToHost | WindowClosed]) -> bool:
+        """One shard's events and its `WindowClosed`; True once all shards have closed."""
+        if name not in self.awaited:
+            raise InternalError(f"{name} closes window {self.window}, which it does not have open")
+        *reported, closed = events
+        if not isinstance(closed, WindowClosed) or closed.window != self.window:
+            raise InternalError(f"{name} ends window {self.window} with {closed}")
+        self.awaited.discard(name)
+        self.next_ns[name] = closed.next_ns
+        if closed.frozen_ns is not None:
+            self.frozen_ns[name] = closed.frozen_ns
+        self.pending += reported  # type: ignore[arg-type]
+        if self.awaited:
+            return False
+        self._close_all()
+        return True
+
+    def _close_all(self) -> None:
+        events = self.pending
+        if events:
+            self.pending = []
+            if len(events) > 1:
+                events.sort(key=HOST_ORDER)
+            self._check(events[0].at_ns, events[-1].at_ns, "an event for the host")
+        if self.end_ns is None and len(self.frozen_ns) == len(self.names):
+            self.end_ns = max(self.frozen_ns.values())
+            events = [event for event in events if event.at_ns <= self.end_ns]
+        elif self.last and self.end_ns is None:
+            self.end_ns = self.duration_ns
+        if events:
+            self.host.handle(events)
+            self._check_lookahead()
+
+    def _check_lookahead(self) -> None:
+        """Every window reaches to lookahead after the first possible cause, so nothing is late."""
+        following = self.host.next_ns()
+        if following is not None and following < self.until_ns:
+            raise InternalError(
+                f"the host answers at {following} ns what happened in window {self.window} "
+                f"({self.from_ns} to {self.until_ns} ns): sooner than its lookahead, or a shard "
+                f"closed the window before with too late a bound"
+            )
+
+    def _check(self, first_ns: int, last_ns: int, what: str) -> None:
+        if first_ns < self.from_ns or last_ns >= self.until_ns:
+            raise InternalError(
+                f"{what} at {first_ns} or {last_ns} ns is outside of window {self.window} "
+                f"({self.from_ns} to {self.until_ns} ns)"
+            )
+
+
+class Follower(Generic[Shard]):
+    """One shard's side."""
+
+    __slots__ = ("name", "shard", "window", "from_ns", "until_ns", "last")
+
+    def __init__(self, name: str, shard: Shard):
+        self.name = name
+        self.shard = shard
+        self.window = -1
+        self.from_ns = 0
+        self.until_ns = 0
+        self.last = False
+
+    def apply(
+        self, events: Sequence[ToShard | WindowOpened]
+    ) -> tuple[list[ToHost | WindowClosed], ShardOutput]:
+        """Simulate one window: what goes to `faults`, and all that the shard did."""
+        opened, *rest = events
+        if not isinstance(opened, WindowOpened):
+            raise InternalError(f"{self.name}: a window begins with {opened}")
+        self._open(opened)
+        deliveries: list[ToShard] = rest  # type: ignore[assignment]
+        if deliveries:
+            self._check(deliveries[0].at_ns, deliveries[-1].at_ns, "a delivery")
+            deliveries = [delivery for delivery in deliveries if delivery.vm]
+        shard = self.shard
+        if self.until_ns > self.from_ns:
+            output = shard.advance(self.until_ns, deliveries)
+        else:
+            output = ShardOutput()
+        to_host = output.to_host
+        if to_host:
+            self._check(to_host[0].at_ns, to_host[-1].at_ns, "an event for the host")
+        closed = WindowClosed(self.window, shard.next_ns(), shard.frozen_ns())
+        return [*to_host, closed], output
+
+    def _open(self, opened: WindowOpened) -> None:
+        if opened.window != self.window + 1 or self.last:
+            raise InternalError(f"{self.name}: window {opened.window} follows {self.window}")
+        if opened.until_ns < self.until_ns + (not opened.last):
+            raise InternalError(
+                f"{self.name}: window {opened.window} ends at {opened.until_ns} ns, the one before "
+                f"at {self.until_ns} ns"
+            )
+        self.window = opened.window
+        self.last = opened.last
+        self.from_ns = self.until_ns
+        self.until_ns = opened.until_ns
+
+    def _check(self, first_ns: int, last_ns: int, what: str) -> None:
+        if first_ns < self.from_ns or last_ns >= self.until_ns:
+            raise InternalError(
+                f"{self.name}: {what} at {first_ns} or {last_ns} ns is outside of window "
+                f"{self.window} ({self.from_ns} to {self.until_ns} ns)"
+            )

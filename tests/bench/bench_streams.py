@@ -1,0 +1,120 @@
+"""How fast access streams are: touches per second of resident tasks, microseconds per miss.
+
+    PYTHONPATH=services python tests/bench/bench_streams.py
+
+A resident task is asked for its next miss and run for a guest timer tick at a time; the figure
+includes looking ahead and marking.  A thrashing task finds every page missing: plan, run to the
+miss, see what missed, map the page, plan again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagewake.guest_kernel.streams import (
+    AccessStream,
+    PageView,
+    RandomStream,
+    Region,
+    SequentialStream,
+    Touching,
+    ZipfStream,
+    ZipfTable,
+)
+from pagewake.guest_kernel.trace_stream import TraceStream
+
+TICK_NS = 1_000_000
+MISSES = 50_000
+SECONDS = 0.5
+PAGES = {"16 MiB": 4_096, "256 MiB": 65_536, "1 GiB": 262_144}
+
+
+class Block(NamedTuple):
+    icount: NDArray[np.int64]
+    page: NDArray[np.int64]
+    write: NDArray[np.bool_]
+
+
+class LocalTrace:
+    """A synthetic trace: runs of accesses to a drifting set of pages."""
+
+    def __init__(self, rows: int, block_rows: int) -> None:
+        draw = np.random.default_rng(1)
+        place = np.arange(rows) // 500 + draw.integers(0, 64, rows)
+        icount = np.cumsum(draw.integers(0, 200, rows))
+        self.blocks = [
+            Block(icount[at:to], place[at:to] + 0x4A21, draw.random(to - at) < 0.3)
+            for at in range(0, rows, block_rows)
+            for to in (min(at + block_rows, rows),)
+        ]
+
+    def open(self) -> Iterator[Block]:
+        return iter(self.blocks)
+
+
+def view_of(pages: int, mapped: int) -> PageView:
+    return PageView(np.full(pages, mapped, np.uint8), *np.zeros((2, pages), np.uint8))
+
+
+def patterns(view: PageView, pages: int) -> Iterator[tuple[str, AccessStream]]:
+    region, seed = Region(0, pages), 7
+    for access in ("read", "write", "mixed"):
+        touching = Touching(access=access)  # type: ignore[arg-type]
+        yield f"random {access}", RandomStream(view, region, touching, seed, "t")
+    touching = Touching("write")
+    yield "sequential write", SequentialStream(view, region, touching, seed, "t")
+    table = ZipfTable(pages, 0.99)
+    yield "zipf write", ZipfStream(view, region, touching, seed, "t", table)
+    trace = LocalTrace(500_000, 50_000)
+    yield "trace", TraceStream(view, region, trace, repeat=1_000)
+
+
+def touches_per_s(stream: AccessStream) -> float:
+    """Resident: nothing misses."""
+    began = time.perf_counter()
+    while (took := time.perf_counter() - began) < SECONDS:
+        for _ in range(20):
+            stream.advance(stream.cpu_until_miss(TICK_NS))
+    return stream.touches / took
+
+
+def us_per_miss(stream: AccessStream, view: PageView, unmap: bool) -> float:
+    """Nothing is mapped but what just missed."""
+    mapped = view.mapped
+    began = time.perf_counter()
+    for _ in range(MISSES):
+        stream.advance(stream.cpu_until_miss(TICK_NS))
+        gfn, _ = stream.current()
+        mapped[gfn] = 1
+        stream.advance(stream.cpu_until_miss(1))
+        mapped[gfn] = 0
+        if unmap:
+            stream.unmapped((gfn,))
+    return (time.perf_counter() - began) / MISSES * 1e6
+
+
+def table(title: str, mapped: int, measure: Callable[[AccessStream, PageView], float]) -> None:
+    print(title)
+    print(f"{'':18}" + "".join(f"{name:>10}" for name in PAGES))
+    rows: dict[str, list[float]] = {}
+    for pages in PAGES.values():
+        view = view_of(pages, mapped)
+        for name, stream in patterns(view, pages):
+            rows.setdefault(name, []).append(measure(stream, view))
+            view.mapped[:] = mapped
+    for name, figures in rows.items():
+        print(f"{name:18}" + "".join(f"{figure:10.1f}" for figure in figures))
+
+
+def main() -> None:
+    table("resident: million touches/s", 1, lambda stream, _: touches_per_s(stream) / 1e6)
+    table("thrashing: us per miss", 0, lambda stream, view: us_per_miss(stream, view, unmap=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Whatever VMs touch and when: limits hold, every request is answered, no page is lost.
+
+The host checks its own lookahead and charges by assertions that stay on; what is asserted here is
+what it cannot see by itself, and that cutting a run into windows otherwise changes nothing.
+"""
+
+from __future__ import annotations
+
+import pickle
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagewake.events.types import PageReady, ToShard
+from pagewake.host_memory.manager import HostMemory
+from pagewake.host_memory.media import MEDIA, Medium, uniform_medium
+from tests.unit.host_memory.driver import US, FakeShard, Touch, host_with, memory, run
+
+MEDIA_TRIED: list[Medium] = [
+    uniform_medium(100 * US, 60 * US, 2, transfer_ns_per_page=1_000),
+    uniform_medium(20 * US, 10 * US, 8),
+    MEDIA["hdd-2010"],
+    MEDIA["zram"],
+]
+
+
+class Case:
+    """A host and its VMs, drawn by hypothesis, that can be built any number of times."""
+
+    def __init__(self, medium: Medium, spare: int | None, workers: int, vms: list[VmCase]) -> None:
+        self.medium, self.spare, self.workers, self.vms = medium, spare, workers, vms
+
+    def __repr__(self) -> str:
+        return f"Case({self.medium.name}, {self.spare}, {self.workers}, {self.vms})"
+
+    def build(self) -> tuple[HostMemory, list[FakeShard]]:
+        shapes = [(f"vm-{i}", *vm) for i, vm in enumerate(self.vms)]
+        memories, shards, held = [], [], 0
+        for name, limit, populated, stock_eighths, touches in shapes:
+            stock = limit * stock_eighths // 8
+            resident = min(populated, limit - stock)
+            held += stock + resident
+            vm = memory(
+                name, pages=96, limit=limit, populated=populated, resident=resident, stock=stock
+            )
+            memories.append(vm)
+            shards.append(FakeShard(vm, touches, synchronous=self.medium.synchronous))
+        total = None if self.spare is None else held + self.spare
+        return host_with(
+            *memories, medium=self.medium, total=total, workers=self.workers, writeback=4
+        ), shards
+
+
+VmCase = tuple[int, int, int, list[Touch]]
+
+
+def touches() -> st.SearchStrategy[list[Touch]]:
+    """Up to 120 touches within 20 ms, over few pages or many."""
+    one = st.tuples(st.integers(0, 20_000), st.integers(0, 95), st.booleans())
+    return st.lists(one, max_size=120).map(lambda ts: [(at * US, g, w) for at, g, w in ts])
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    vms = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from([1, 2, 5, 16, 40, 80]),
+                st.integers(0, 96),
+                st.integers(0, 4),
+                touches(),
+            ),
+            min_size=1,
+            max_size=3,
+        )
+    )
+    spare = draw(st.none() | st.integers(1, 20))
+    return Case(draw(st.sampled_from(MEDIA_TRIED)), spare, draw(st.integers(0, 2)), vms)
+
+
+def reads(shards: list[FakeShard]) -> list[list[ToShard]]:
+    return [shard.log for shard in shards]
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_every_request_is_answered_once_and_no_page_is_lost(case: Case) -> None:
+    host, shards = case.build()
+    run(host, shards)
+    summary = host.summary()
+    assert summary["waiting"] == {}
+    for account, shard in zip(host._accounts, shards, strict=True):
+        assert not shard.asked
+        assert shard.answers == shard.requests
+        in_memory = account.pages.count + account.reclaiming
+        assert in_memory + len(shard.unreported) == shard.in_memory()
+        assert account.stock == shard.stock + len(shard.unreported)
+        assert host._frames.charges[account.index] == in_memory + account.stock
+        assert host._frames.charges[account.index] <= host._frames.limits[account.index]
+        assert sum(account.pages.place) == account.pages.count
+    assert host._frames.total <= host._frames.memory_pages
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases(), st.integers(0, 1 << 30))
+def test_cutting_into_other_windows_and_batches_changes_nothing(case: Case, seed: int) -> None:
+    whole, whole_shards = case.build()
+    run(whole, whole_shards)
+    draw = Random(seed)
+    cut, cut_shards = case.build()
+    run(cut, cut_shards, cut=lambda now, until: draw.randint(now + 1, until), batches=3)
+    assert reads(cut_shards) == reads(whole_shards)
+    assert cut.summary() == whole.summary()
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases(), st.integers(1, 30))
+def test_a_host_restored_from_its_pickle_goes_on_as_if_nothing_had_happened(
+    case: Case, windows: int
+) -> None:
+    host, shards = case.build()
+    run(host, shards)
+    other, other_shards = case.build()
+    try:
+        run(other, other_shards, most_windows=windows)
+    except AssertionError:
+        other = pickle.loads(pickle.dumps(other))  # noqa: S301
+        run(other, other_shards)
+    assert reads(other_shards) == reads(shards)
+    assert other.summary() == host.summary()
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases())
+def test_a_read_takes_at_least_the_shortest_service_of_the_medium(case: Case) -> None:
+    host, shards = case.build()
+    asked: dict[tuple[str, int], int] = {}
+    for shard in shards:
+        plain_fault, plain_receive = shard.fault, shard.receive
+
+        def fault(at: int, gfn: int, *, _vm=shard.vm, _fault=plain_fault, **fields: bool) -> None:
+            if not fields.get("joined") and not fields.get("served"):
+                asked[_vm, gfn] = at
+            _fault(at, gfn, **fields)
+
+        def receive(event: ToShard, *, _receive=plain_receive) -> None:
+            if isinstance(event, PageReady) and event.read:
+                shortest = case.medium.min_service_ns or case.medium.cost_ns
+                assert event.at_ns - asked[event.vm, event.gfn] >= shortest
+            _receive(event)
+
+        shard.fault, shard.receive = fault, receive
+    run(host, shards)
