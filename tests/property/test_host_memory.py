@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from random import Random
+from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from pagewake.events.types import PageReady, ToShard
 from pagewake.host_memory.manager import HostMemory
 from pagewake.host_memory.media import MEDIA, Medium, uniform_medium
 from tests.unit.host_memory.driver import US, FakeShard, Touch, host_with, memory, run
+
+S = TypeVar("S", bound=FakeShard)
 
 MEDIA_TRIED: list[Medium] = [
     uniform_medium(100 * US, 60 * US, 2, transfer_ns_per_page=1_000),
@@ -34,7 +37,7 @@ class Case:
     def __repr__(self) -> str:
         return f"Case({self.medium.name}, {self.spare}, {self.workers}, {self.vms})"
 
-    def build(self) -> tuple[HostMemory, list[FakeShard]]:
+    def build(self, kind: type[S] = FakeShard) -> tuple[HostMemory, list[S]]:
         shapes = [(f"vm-{i}", *vm) for i, vm in enumerate(self.vms)]
         memories, shards, held = [], [], 0
         for name, limit, populated, stock_eighths, touches in shapes:
@@ -45,7 +48,7 @@ class Case:
                 name, pages=96, limit=limit, populated=populated, resident=resident, stock=stock
             )
             memories.append(vm)
-            shards.append(FakeShard(vm, touches, synchronous=self.medium.synchronous))
+            shards.append(kind(vm, touches, synchronous=self.medium.synchronous))
         total = None if self.spare is None else held + self.spare
         return host_with(
             *memories, medium=self.medium, total=total, workers=self.workers, writeback=4
@@ -79,7 +82,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(draw(st.sampled_from(MEDIA_TRIED)), spare, draw(st.integers(0, 2)), vms)
 
 
-def reads(shards: list[FakeShard]) -> list[list[ToShard]]:
+def seen_by(shards: list[FakeShard]) -> list[list[ToShard]]:
     return [shard.log for shard in shards]
 
 
@@ -110,7 +113,7 @@ def test_cutting_into_other_windows_and_batches_changes_nothing(case: Case, seed
     draw = Random(seed)
     cut, cut_shards = case.build()
     run(cut, cut_shards, cut=lambda now, until: draw.randint(now + 1, until), batches=3)
-    assert reads(cut_shards) == reads(whole_shards)
+    assert seen_by(cut_shards) == seen_by(whole_shards)
     assert cut.summary() == whole.summary()
 
 
@@ -127,28 +130,25 @@ def test_a_host_restored_from_its_pickle_goes_on_as_if_nothing_had_happened(
     except AssertionError:
         other = pickle.loads(pickle.dumps(other))  # noqa: S301
         run(other, other_shards)
-    assert reads(other_shards) == reads(shards)
+    assert seen_by(other_shards) == seen_by(shards)
     assert other.summary() == host.summary()
+
+
+class TimedShard(FakeShard):
+    """Checks how long a read takes."""
+
+    shortest = 0
+
+    def receive(self, event: ToShard) -> None:
+        if isinstance(event, PageReady) and event.read:
+            assert event.at_ns - self.asked[event.gfn] >= self.shortest
+        super().receive(event)
 
 
 @settings(max_examples=80, deadline=None)
 @given(cases())
 def test_a_read_takes_at_least_the_shortest_service_of_the_medium(case: Case) -> None:
-    host, shards = case.build()
-    asked: dict[tuple[str, int], int] = {}
+    host, shards = case.build(TimedShard)
     for shard in shards:
-        plain_fault, plain_receive = shard.fault, shard.receive
-
-        def fault(at: int, gfn: int, *, _vm=shard.vm, _fault=plain_fault, **fields: bool) -> None:
-            if not fields.get("joined") and not fields.get("served"):
-                asked[_vm, gfn] = at
-            _fault(at, gfn, **fields)
-
-        def receive(event: ToShard, *, _receive=plain_receive) -> None:
-            if isinstance(event, PageReady) and event.read:
-                shortest = case.medium.min_service_ns or case.medium.cost_ns
-                assert event.at_ns - asked[event.vm, event.gfn] >= shortest
-            _receive(event)
-
-        shard.fault, shard.receive = fault, receive
+        shard.shortest = case.medium.min_service_ns or case.medium.cost_ns
     run(host, shards)

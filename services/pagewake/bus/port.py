@@ -55,7 +55,7 @@ class Outbox:
 
     __slots__ = ("topic", "partition", "code", "head", "seq")
 
-    def __init__(self, run: str, source: str, topic: str, partition: int, code: str):
+    def __init__(self, run: str, source: str, topic: str, partition: int, code: str) -> None:
         self.topic = topic
         self.partition = partition
         self.code = code
@@ -93,7 +93,7 @@ class Inbox:
 
     __slots__ = ("topic", "partition", "run", "duplicates", "sources")
 
-    def __init__(self, topic: str, partition: int, run: str):
+    def __init__(self, topic: str, partition: int, run: str) -> None:
         self.topic = topic
         self.partition = partition
         self.run = run

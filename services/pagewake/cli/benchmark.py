@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Annotated
 
 import msgspec
@@ -37,6 +38,7 @@ from pagewake.scenario.loading import load
 
 PREDICTION = "natapov-2010"
 MAX_SEEDS = 100
+REMARK_WIDTH = 100
 SURPRISING_ERRORS = 2.0
 PREDICTED_WITHIN = 0.05
 
@@ -198,7 +200,7 @@ def _report(outcome: Benchmark) -> list[RenderableType]:
         head,
         _ratio_table(outcome.modes),
         _cpu_table(outcome.modes),
-        *outcome.remarks,
+        *(fill(remark, REMARK_WIDTH) for remark in outcome.remarks),
     ]
 
 

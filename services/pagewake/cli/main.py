@@ -57,16 +57,21 @@ def _stopped(code: object) -> int:
 
 
 def _internal(error: Exception) -> int:
-    """A defect of ours: name it and where it came from; the traceback only on request."""
+    """A defect of ours."""
+    complain(f"internal error: {described(error)}")
+    return InternalError.exit_code
+
+
+def described(error: Exception) -> str:
+    """What escaped, and where it came from; the traceback goes to stderr only on request."""
     if os.environ.get("PAGEWAKE_DEBUG") == "1":
         traceback.print_exception(error)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    complain(
-        f"internal error: {type(error).__name__}: {error}{place}:"
+    return (
+        f"{type(error).__name__}: {error}{place}:"
         " a defect of pagewake; PAGEWAKE_DEBUG=1 shows the traceback"
     )
-    return InternalError.exit_code
 
 
 def complain(message: str) -> None:

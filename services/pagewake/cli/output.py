@@ -7,16 +7,17 @@ and the exit code stays what it was.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import msgspec
 from rich.console import Console, RenderableType
 
 from pagewake.errors import ConfigError
+
+PLAIN_WIDTH = 120
 
 
 def print_json(value: object) -> None:
@@ -26,9 +27,17 @@ def print_json(value: object) -> None:
 
 
 def print_text(*parts: RenderableType) -> None:
-    """Tables and lines for a person on stdout, plain when it is not a terminal."""
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
-    _deliver(lambda: console.print(*parts, sep="\n"))
+    """Tables and lines for a person on stdout; plain and of one width when it is no terminal."""
+    if sys.stdout.isatty():
+        console = Console(file=sys.stdout, highlight=False)
+        _deliver(lambda: console.print(*parts, sep="\n"))
+        return
+    plain = StringIO()
+    Console(file=plain, width=PLAIN_WIDTH, highlight=False, color_system=None).print(
+        *parts, sep="\n"
+    )
+    text = "".join(f"{line.rstrip()}\n" for line in plain.getvalue().splitlines())
+    _deliver(lambda: sys.stdout.write(text))
 
 
 def print_line(line: str) -> None:
@@ -41,8 +50,15 @@ def _deliver(write: Callable[[], object]) -> None:
         write()
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered must not fail again when the interpreter flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
+    except OSError as error:
+        _discard_stdout()
+        raise ConfigError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _discard_stdout() -> None:
+    """What is still buffered must not fail again when the interpreter flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def replacing(path: Path, write: Callable[[Path], None]) -> None:
@@ -57,22 +73,6 @@ def replacing(path: Path, write: Callable[[Path], None]) -> None:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of `path` to fill, moved there when the block ends well."""
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise ConfigError(f"{path} exists and is not empty: name a new directory")
-    temporary = _neighbour(path)
-    try:
-        temporary.mkdir()
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _neighbour(path: Path) -> Path:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+from pagewake.cli.main import described
 from pagewake.cli.progress import following
+from pagewake.engine.embedded import Progress
 from pagewake.engine.run import run_scenario
 from pagewake.errors import InternalError, PagewakeError
 from pagewake.observe.result import RunResult
@@ -26,7 +28,7 @@ REPORT_EVERY_S = 0.1
 
 def cores() -> int:
     """How many processes this machine runs side by side for us."""
-    if sys.platform == "linux":
+    if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
@@ -96,9 +98,29 @@ class _Crew:
         context = get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(theirs, scenario), daemon=True)
-        process.start()
+        with _interruption_held():
+            process.start()
+            self._working[ours] = (index, process)
         theirs.close()
-        self._working[ours] = (index, process)
+
+
+@contextmanager
+def _interruption_held() -> Iterator[None]:
+    """Ctrl-C waits until the block is done; a process started inside never sees one.
+
+    It goes to the whole foreground group, but is the parent's business alone.  The mask is what the
+    child inherits; the handler is for threads of numpy's libraries, which the mask does not cover.
+    """
+    arrived: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if arrived:
+        raise KeyboardInterrupt
 
 
 def _receive(pipe: Connection, process: SpawnProcess) -> int | RunResult | PagewakeError:
@@ -114,20 +136,26 @@ def _receive(pipe: Connection, process: SpawnProcess) -> int | RunResult | Pagew
 
 
 def _work(pipe: Connection, scenario: Scenario) -> None:
-    """One run, in its own process; Ctrl-C is the parent's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """One run, in its own process; ends quietly when the parent is gone."""
     next_report_s = 0.0
 
-    def report(at_ns: int, windows: int) -> None:
+    def report(at_ns: int, _windows: int) -> None:
         nonlocal next_report_s
         now_s = time.monotonic()
         if now_s >= next_report_s:
             next_report_s = now_s + REPORT_EVERY_S
             pipe.send(at_ns)
 
+    with suppress(BrokenPipeError):
+        pipe.send(_outcome(scenario, report))
+
+
+def _outcome(scenario: Scenario, report: Progress) -> RunResult | PagewakeError:
     try:
-        pipe.send(run_scenario(scenario, on_progress=report))
+        return run_scenario(scenario, on_progress=report)
     except PagewakeError as error:
-        pipe.send(error)
+        return error
+    except BrokenPipeError:
+        raise
     except Exception as error:  # noqa: BLE001 - the parent reports it
-        pipe.send(InternalError(f"in a worker process: {type(error).__name__}: {error}"))
+        return InternalError(f"in a worker process: {described(error)}")

@@ -68,7 +68,7 @@ class Reach:
         runs = f"{self.finished} of {self.runs} runs done, " if self.runs > 1 else ""
         share = 100 * self.at_ns / self.total_ns if self.total_ns else 0
         return (
-            f"interrupted: {runs}{seconds(self.at_ns)} of {seconds(self.total_ns)} simulated"
+            f"interrupted: {runs}{self.at_ns / 1e9:.3f} of {seconds(self.total_ns)} simulated"
             f" ({share:.0f} %) after {self.elapsed_s:.1f} s"
         )
 
@@ -85,7 +85,7 @@ class _Bar:
     def __init__(self, total_ns: int) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=24),
             _SimulatedColumn(),
             TimeRemainingColumn(),
             console=Console(file=sys.stderr),
@@ -109,8 +109,8 @@ class _SimulatedColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         elapsed_s = float(task.fields["elapsed_s"])
         speed = task.completed / 1e9 / elapsed_s if elapsed_s else 0.0
-        total = seconds(int(task.total or 0))
-        return Text(f"{seconds(int(task.completed))} of {total} simulated, {speed:.2f} x real time")
+        reached = f"{task.completed / 1e9:.2f} of {seconds(int(task.total or 0))} simulated"
+        return Text(f"{reached}, {speed:.3g} x real time", no_wrap=True)
 
 
 @contextmanager

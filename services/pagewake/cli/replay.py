@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 
 from pagewake import __version__
+from pagewake.bus.log_reader import LogReader
+from pagewake.bus.log_sums import RUN_NAME
 from pagewake.cli.main import complain
 from pagewake.cli.options import JsonOption, LogArgument
 from pagewake.cli.output import print_json, print_line
@@ -45,20 +47,17 @@ def replay(log: LogArgument, as_json: JsonOption = False) -> None:
 
 
 def recorded_digest(log: Path) -> str:
-    """The digest that the run left."""
-    path = log / "digest.txt"
-    try:
-        lines = path.read_text("utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}: is {log} a log directory?") from None
-    if not lines:
-        raise DataError(f"{path}: is empty, it should hold the run's digest")
-    return lines[0]
+    """The digest that the run left; DataError when parts of the log are missing or edited."""
+    reader = LogReader(log)
+    if reader.faults:
+        raise DataError(f"{log / str(reader.faults[0])}")
+    assert reader.sums is not None
+    return reader.sums.digest
 
 
 def recorded_scenario(log: Path) -> Scenario:
     """The scenario as it was executed; says so when another version did."""
-    scenario = load(str(log / "run.toml"))
+    scenario = load(str(log / RUN_NAME))
     version = scenario.about.version
     if version not in ("", __version__):
         complain(f"the log was written by pagewake {version}, this is {__version__}")

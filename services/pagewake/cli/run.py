@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption
-from pagewake.cli.output import new_directory, print_json, print_text
+from pagewake.cli.output import print_json, print_text
 from pagewake.cli.progress import following
 from pagewake.cli.tables import run_table
 from pagewake.engine.run import run_scenario
@@ -49,9 +49,4 @@ def run(
 
 def _simulate(scenario: Scenario, shards: int, log: Path | None) -> RunResult:
     with following(scenario.duration_ns) as reach:
-        if log is None:
-            return run_scenario(scenario, shards=shards, on_progress=reach.report)
-        with new_directory(log) as directory:
-            return run_scenario(
-                scenario, shards=shards, log_dir=directory, on_progress=reach.report
-            )
+        return run_scenario(scenario, shards=shards, log_dir=log, on_progress=reach.report)

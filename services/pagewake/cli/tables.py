@@ -112,9 +112,17 @@ def duration(value_s: float) -> str:
 
 def figures_table(headings: Sequence[str], title: str | None = None, words: int = 1) -> Table:
     """An empty table: `words` columns of words on the left, numbers after them."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+    )
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index < words else "right")
+        # Folded rather than cut where a terminal is too narrow: a figure must not lose digits.
+        table.add_column(heading, justify="left" if index < words else "right", overflow="fold")
     return table
 
 

@@ -11,7 +11,7 @@ furthest behind, so progress means the same with one host and with twenty.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heapify, heapreplace, heappop
+from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple, TypeAlias
 
 from pagewake import __version__
@@ -51,7 +51,7 @@ class EmbeddedOutcome(NamedTuple):
 class InterruptedRun(KeyboardInterrupt):
     """Ctrl-C, or `should_stop`, and how far the run had got."""
 
-    def __init__(self, sim_ns: int, windows: int):
+    def __init__(self, sim_ns: int, windows: int) -> None:
         super().__init__(f"stopped at {sim_ns} ns of simulated time, after {windows} windows")
         self.sim_ns = sim_ns
         self.windows = windows
@@ -87,7 +87,7 @@ def run_embedded(
         [host.summary() for host in hosts],
     )
     if log is not None:
-        log.finish(outcome.digest, digests)
+        log.finish(outcome.digest, digests, [code])
     return outcome
 
 
@@ -127,7 +127,7 @@ class _Link:
 
     def __init__(
         self, bus: MemoryBus, topic: str, partition: int, inbox: Inbox, log: LogWriter | None
-    ):
+    ) -> None:
         self.bus = bus
         self.topic = topic
         self.partition = partition
@@ -176,7 +176,7 @@ class _HostRun:
         faults: _Link,
         log: LogWriter | None,
         observer: Observer | None,
-    ):
+    ) -> None:
         self.sequencer = sequencer
         self.shards = shards
         self.faults = faults
@@ -253,7 +253,7 @@ class _Wiring:
         bus: MemoryBus,
         log: LogWriter | None,
         observer: Observer | None,
-    ):
+    ) -> None:
         self.run = run
         self.code = code
         self.bus = bus
@@ -282,11 +282,10 @@ class _Wiring:
         duration_ns: int,
         cut: Cut | None,
     ) -> _HostRun:
+        parts = sorted(parts, key=lambda part: part[0])  # a window closes in order of the sources
         shards = [self._shard(index, topic, shard) for topic, shard, _ in parts]
         shard_of = {
-            vm: shard.source
-            for shard, (_, _, vms) in zip(shards, parts, strict=True)
-            for vm in vms
+            vm: shard.source for shard, (_, _, vms) in zip(shards, parts, strict=True) for vm in vms
         }
         names = [shard.source for shard in shards]
         sequencer = Sequencer(host, names, shard_of, duration_ns, cut)
@@ -297,6 +296,8 @@ class _Wiring:
         self.counts[topic] = partition + 1
         source = f"{topic.removeprefix('apf.')}-{partition}"
         journal = partition if topic == APF_GUEST else self.guests + partition
+        if self.log is not None:
+            self.log.declare(JOURNAL_TOPIC, journal)
         return _ShardRun(
             Follower(source, shard),
             source,
@@ -307,4 +308,6 @@ class _Wiring:
         )
 
     def _link(self, topic: str, partition: int) -> _Link:
+        if self.log is not None:
+            self.log.declare(topic, partition)
         return _Link(self.bus, topic, partition, Inbox(topic, partition, self.run), self.log)

@@ -53,9 +53,7 @@ def build_kernel(
     return kernel
 
 
-def vm_config(
-    scenario: model.Scenario, instance: model.VmInstance, stock_pages: int
-) -> VmConfig:
+def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages: int) -> VmConfig:
     """The part of the scenario that L0's KVM of one VM needs."""
     kernel, host, spec = scenario.kernel, scenario.host, instance.spec
     device = host.medium.device()
@@ -196,12 +194,12 @@ def _stream(
     if spec.pattern == "trace":
         assert spec.trace is not None
         cpi_ns = max(1, round(spec.cpi_ns))
-        return TraceStream(pages, where, TraceSource.of(find_trace(spec.trace)), spec.repeat, cpi_ns, entity)
+        return TraceStream(
+            pages, where, TraceSource.of(find_trace(spec.trace)), spec.repeat, cpi_ns, entity
+        )
     touching = Touching(spec.access, spec.write_share, spec.touch_ns, spec.touches)  # type: ignore[arg-type]
     if spec.pattern == "sequential":
-        return SequentialStream(
-            pages, where, touching, scenario.seed, entity, spec.stride_pages
-        )
+        return SequentialStream(pages, where, touching, scenario.seed, entity, spec.stride_pages)
     if spec.pattern == "zipf":
         table = zipf_table(region.pages, spec.theta)
         return ZipfStream(pages, where, touching, scenario.seed, entity, table)

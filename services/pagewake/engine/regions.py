@@ -53,9 +53,7 @@ def lay_out(vm: Vm) -> Layout:
     return Layout(regions, inner)
 
 
-def _place(
-    regions: dict[tuple[int, int], TaskRegion], index: int, task: Task, at: int
-) -> int:
+def _place(regions: dict[tuple[int, int], TaskRegion], index: int, task: Task, at: int) -> int:
     pages = task.region_pages
     for instance in range(task.count):
         first = task.private or instance == 0

@@ -12,8 +12,10 @@ What stands in a record depends on its topic: `faults` has a shard's events and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from hashlib import blake2b
-from typing import NamedTuple, TypeAlias, Union, cast
+from operator import or_
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -23,9 +25,6 @@ from pagewake.events.types import (
     TO_HOST,
     TO_SHARD,
     Event,
-    Journal,
-    ToHost,
-    ToShard,
     WindowClosed,
     WindowOpened,
 )
@@ -40,8 +39,6 @@ PART_BYTES = 256 * 1024
 HASH_BYTES = 16
 
 Record: TypeAlias = Event | WindowOpened | WindowClosed
-FaultsRecord: TypeAlias = ToHost | WindowClosed
-ApfRecord: TypeAlias = ToShard | WindowOpened
 
 
 class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -67,14 +64,20 @@ class Encoded(NamedTuple):
 
 _encode = msgspec.json.Encoder().encode
 _commit_decoder = msgspec.json.Decoder(Commit)
-_faults = msgspec.json.Decoder(list[Union[(*TO_HOST, WindowClosed)]])
-_apf = msgspec.json.Decoder(list[Union[(*TO_SHARD, WindowOpened)]])
-_journal = msgspec.json.Decoder(list[Union[JOURNAL]])
-_decoders: dict[str, msgspec.json.Decoder[list[Record]]] = {
-    FAULTS: cast("msgspec.json.Decoder[list[Record]]", _faults),
-    APF_GUEST: cast("msgspec.json.Decoder[list[Record]]", _apf),
-    APF_NESTED: cast("msgspec.json.Decoder[list[Record]]", _apf),
-    JOURNAL_TOPIC: cast("msgspec.json.Decoder[list[Record]]", _journal),
+
+
+def _decoder(*records: type[Record]) -> msgspec.json.Decoder[list[Record]]:
+    """Of arrays that hold these records and no other."""
+    union: Any = reduce(or_, records)
+    return msgspec.json.Decoder(list[union])
+
+
+_apf = _decoder(*TO_SHARD, WindowOpened)
+_decoders = {
+    FAULTS: _decoder(*TO_HOST, WindowClosed),
+    APF_GUEST: _apf,
+    APF_NESTED: _apf,
+    JOURNAL_TOPIC: _decoder(*JOURNAL),
 }
 
 
@@ -91,7 +94,9 @@ def encode_commit(
     bodies = [body] if len(body) <= PART_BYTES else split_events(events)
     parts = len(bodies)
     return [
-        _record(b'%b%d,"window":%d,"part":%d,"parts":%d' % (head, seq, window, part, parts), code, body)
+        _record(
+            b'%b%d,"window":%d,"part":%d,"parts":%d' % (head, seq, window, part, parts), code, body
+        )
         for part, body in enumerate(bodies)
     ]
 
@@ -157,23 +162,3 @@ def name_of(commit: Commit) -> str:
     """How messages call a commit."""
     part = f" part {commit.part + 1} of {commit.parts}" if commit.parts != 1 else ""
     return f"commit {commit.seq} of {commit.source}{part}"
-
-
-__all__ = [
-    "APF_GUEST",
-    "APF_NESTED",
-    "FAULTS",
-    "JOURNAL_TOPIC",
-    "ApfRecord",
-    "Commit",
-    "Encoded",
-    "FaultsRecord",
-    "Journal",
-    "Record",
-    "decode_commit",
-    "decode_events",
-    "encode_again",
-    "encode_commit",
-    "head_of",
-    "name_of",
-]

@@ -27,7 +27,9 @@ class RunningDigest:
 
     __slots__ = ("pending", "state")
 
-    def __init__(self, state: bytes = bytes(DIGEST_BYTES), pending: list[Event] | None = None):
+    def __init__(
+        self, state: bytes = bytes(DIGEST_BYTES), pending: list[Event] | None = None
+    ) -> None:
         self.state = state
         self.pending: list[Event] = [] if pending is None else pending
 

@@ -44,17 +44,13 @@ def next_ns(kernel: GuestKernel) -> int | None:
         return None
     if not _may_miss(kernel):
         return None
-    soonest = next_event_ns(kernel)
     if not _quiet(kernel):
-        return soonest
+        return next_event_ns(kernel)
     bound = None
     for cpu in kernel.cpus:
         instant = _cpu_bound(cpu)
-        if instant is not None and (bound is None or instant < bound):
-            bound = instant
-    if bound is not None and soonest is not None and bound < soonest:
-        # a task's own next miss is planned as a step, so nothing can come before it
-        return bound
+        if instant is not None:
+            bound = _least(bound, instant)
     return bound
 
 
@@ -111,11 +107,22 @@ def _cpu_bound(cpu: GuestCpu) -> int | None:
 
 
 def _halted_bound(cpu: GuestCpu) -> int | None:
-    """Blocked with its tick pending: the tick may run somebody else; else it waits for the host."""
-    tick_ns = cpu.thread.timer_at
-    if cpu.thread.mode == BLOCKED and tick_ns:
-        return tick_ns
-    return None
+    """Blocked with its tick pending: the tick may run somebody else; else it waits for the host.
+
+    Halted on a page in flight, the current task only faults on it again at every tick (double
+    fault), and the host does not hear of that.
+    """
+    thread = cpu.thread
+    tick_ns = thread.timer_at
+    if thread.mode != BLOCKED or not tick_ns:
+        return None
+    if thread.apf.halted and not any(touches_memory(other) for other in cpu.rq.waiting):
+        task = cpu.curr
+        if task is not None and task.stream is not None and touches_memory(task):
+            missed = task.stream.cpu_until_miss(1) == 0
+            if missed and thread.apf.gfn_hash.find(task.stream.current()[0]):
+                return max(tick_ns, cpu.next_balance_ns)
+    return tick_ns
 
 
 def _least(a: int | None, b: int) -> int:

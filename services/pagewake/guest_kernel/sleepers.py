@@ -1,8 +1,8 @@
 """The sleeper hash of one guest: who waits for which token, and the wakes that came first.
 
-Theory of operation (semantics 2.3, from "KVM: Handle async PF in a guest.").  An entry is a sleeping
-task, or a dummy that a wake left because its wait had not come yet.  Wait and wake both take out what
-they find and otherwise put something in, so there is never more than one entry for a token:
+Theory of operation (semantics 2.3, from "KVM: Handle async PF in a guest.").  An entry is a
+sleeping task, or a dummy that a wake left because its wait had not come yet.  Wait and wake both
+take out what they find and otherwise put something in, so a token never has more than one entry:
 
     entry     wait(token)                     wake(token)                  wake_all on entry.cpu
     absent    sleeper inserted, task sleeps   dummy inserted, if memory    -
@@ -10,33 +10,22 @@ they find and otherwise put something in, so there is never more than one entry 
               is lost, this one returns
     dummy     removed and freed, returns      removed, memory leaks        removed, memory leaks
 
-The kernel has 256 buckets and inserts at the head.  A dict by token in order of insertion holds the
-same: a bucket, head to tail, is its entries from the newest to the oldest.  Buckets show only in the
-order in which wake_all walks, so they are computed there; 25,000 empty tables cost nothing.
+The kernel has 256 buckets and inserts at the head.  A dict by token in order of insertion holds
+the same: a bucket, head to tail, is its entries from the newest to the oldest.  Buckets show only
+in the order in which wake_all walks, so they are computed there; empty tables cost nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
+from pagewake.kvm.async_pf import BROADCAST_TOKEN
 from pagewake.kvm.gfn_hash import OLD_MULTIPLIER, hash_32
 
 TaskT = TypeVar("TaskT", bound="int | str")
-Kind: TypeAlias = Literal["absent", "sleeper", "dummy"]
-Act: TypeAlias = Literal["insert", "free", "lose", "wake", "leak"]
 
-BROADCAST_TOKEN = 0xFFFFFFFF
 HASH_BITS = 8
-
-TRANSITIONS: Final[dict[tuple[str, Kind], Act]] = {
-    ("wait", "absent"): "insert",
-    ("wait", "dummy"): "free",
-    ("wait", "sleeper"): "lose",
-    ("wake", "absent"): "insert",
-    ("wake", "dummy"): "leak",
-    ("wake", "sleeper"): "wake",
-}
 
 
 class Entry(Generic[TaskT]):
@@ -72,7 +61,7 @@ class WakeResult(NamedTuple):
 
 
 class WakeAllResult(NamedTuple):
-    """(task, token) of those woken, tokens of the dummies unlinked, each in the order it happened."""
+    """(task, token) of those woken and tokens of the dummies unlinked, in the order it happened."""
 
     woke: list[tuple[int | str, int]]
     dropped: list[int]
@@ -109,7 +98,7 @@ class Sleepers(Generic[TaskT]):
         return WaitResult(False, "sleeper", entry.task)
 
     def try_wake(self, cpu: int, token: int, can_allocate: Callable[[], bool]) -> WakeResult | None:
-        """One attempt of task_wake on `cpu`; None: it needed memory and got none, so it tries again.
+        """One attempt of task_wake on `cpu`; None: it needed memory and got none, so try again.
 
         `can_allocate` is called only if a dummy is needed.  The broadcast token is `wake_all`'s.
         """

@@ -185,7 +185,7 @@ class BufferedStream(AccessStream):
         if self._writing:
             view.dirty[pages] = 1
         elif len(self._rows) > 1:
-            view.dirty[pages[self._rows[1][offset:stop]]] = 1
+            view.dirty[pages.take(np.flatnonzero(self._rows[1][offset:stop]))] = 1
 
     def current(self) -> tuple[int, bool]:
         index, now_ns = self.touches, self.cpu_ns

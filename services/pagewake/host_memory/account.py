@@ -44,7 +44,7 @@ class VmAccount:
         self.owed = 0
         self.waiting: deque[PageNotPresent] = deque()
         self.queued = False
-        self.aging: deque[list[int]] = deque()
+        self.aging: deque[tuple[int, list[int]]] = deque()
         self.reclaiming = 0
         self.fruitless = 0
         self.in_flight: dict[int, int] = {}

@@ -10,7 +10,8 @@ cause plus `reclaim_lag` or, for the last, at the completion of the write-back:
 3. `PageDropped` -> `PagesEvicted`: gone, or refused because they were mapped again meanwhile.
 
 A frame is free only with the shard's answer, for the shard alone knows the page at that instant
-(design section 5). Answers to `AgePages` come in the order in which they were asked for.
+(design section 5). Answers to `AgePages` come at the instant and in the order of the questions.
+Pages being read are passed over; where no others are left, step 1 waits for the first of them.
 
 No page gets a second chance twice in one round, so reclaim makes progress even if all pages are
 accessed all the time: once as many pages as the VM has in memory were examined without finding a
@@ -23,7 +24,9 @@ charge relative to its limit first, ties in name order, until the host's own `hi
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
+from operator import itemgetter
 
 from pagewake.events.types import AgePages, PageDropped, PagesAged, PagesEvicted, PageUnmapped
 from pagewake.host_memory.account import VmAccount
@@ -91,7 +94,7 @@ class Reclaim:
     def aged(self, vm: VmAccount, event: PagesAged) -> None:
         """Step 1 is answered: unmap what was not accessed."""
         assert vm.aging, f"{vm.name} answered an AgePages that was not asked"
-        batch = vm.aging.popleft()
+        _, batch = vm.aging.popleft()
         accessed = frozenset(event.accessed)
         victims = [gfn for gfn in batch if gfn not in accessed]
         if victims:
@@ -142,13 +145,29 @@ class Reclaim:
             return 0
         vm.reclaiming += len(gfns)
         self._reclaiming += len(gfns)
+        at_ns = now_ns + self._lag_ns
+        if vm.in_flight:
+            gfns, at_ns = self._pass_over_reads(vm, now_ns, gfns)
         if force:
             self.forced += len(gfns)
-            self._unmap(vm, now_ns, gfns)
+            self._outbox.put(now_ns, PageUnmapped(at_ns, vm.name, 0, gfns))
         else:
-            vm.aging.append(gfns)
-            self._outbox.put(now_ns, AgePages(now_ns + self._lag_ns, vm.name, 0, gfns))
+            insort(vm.aging, (at_ns, gfns), key=itemgetter(0))
+            self._outbox.put(now_ns, AgePages(at_ns, vm.name, 0, gfns))
         return len(gfns)
+
+    def _pass_over_reads(
+        self, vm: VmAccount, now_ns: int, gfns: list[int]
+    ) -> tuple[list[int], int]:
+        """Pages that are not being read, for now; or if all are, all of them, for the first end."""
+        soonest = now_ns + self._lag_ns
+        ready = vm.in_flight.get
+        here = [gfn for gfn in gfns if ready(gfn, 0) <= now_ns]
+        if not here:
+            return gfns, max(soonest, min(vm.in_flight[gfn] for gfn in gfns))
+        if len(here) < len(gfns):
+            self._restore(vm, [gfn for gfn in gfns if ready(gfn, 0) > now_ns])
+        return here, soonest
 
     def _unmap(self, vm: VmAccount, now_ns: int, gfns: list[int]) -> None:
         self._outbox.put(now_ns, PageUnmapped(now_ns + self._lag_ns, vm.name, 0, gfns))

@@ -2,7 +2,7 @@
 
 Each VM has one list, oldest page first. A page joins at the young end with the frame that is
 charged for it, so a page still being read is on the list already, as in Linux, where it is added
-locked before the read is submitted; a shard refuses to give such a page up. Candidates leave from
+locked before the read is submitted; reclaim passes such a page over. Candidates leave from
 the old end. Those whose accessed bit turns out to be set, and those a shard refuses, join again at
 the young end. At time 0 the list has the resident pages in order of writing.
 

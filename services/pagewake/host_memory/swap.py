@@ -22,10 +22,8 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from heapq import heappop, heappush
 
-from pagewake.host_memory.media import MEDIA, AccessTime, Medium
+from pagewake.host_memory.media import AccessTime, Medium
 from pagewake.simtime.randomness import Draws
-
-__all__ = ["MEDIA", "Device"]
 
 
 class Device:

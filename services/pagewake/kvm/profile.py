@@ -1,8 +1,8 @@
 """Kernel profiles: which generation's rules are in force, as data.
 
 A profile is a named value for every rule switch in `switches.py`; each is written as what changed
-since the profile before it (semantics 5.2 for the series, section 6 for what came later).  `resolve`
-turns a profile's name and overrides into the `Switches` that the engine reads.
+since the profile before it (semantics 5.2 for the series, section 6 for what came later).
+`resolve` turns a profile's name and overrides into the `Switches` that the engine reads.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ PROFILES: Mapping[str, Profile] = {
 
 
 def resolve(profile: str, overrides: Mapping[str, object]) -> Switches:
-    """The switches of a profile, some of them overridden by name; `ProfileError` names the nearest."""
+    """The switches of a profile, some of them overridden; `ProfileError` names the nearest name."""
     chosen = PROFILES.get(profile)
     if chosen is None:
         message = f'unknown kernel profile "{profile}": {_nearest(profile, PROFILES)}'
@@ -118,10 +118,11 @@ def resolve(profile: str, overrides: Mapping[str, object]) -> Switches:
 
 
 def relaxed(switches: Switches) -> dict[str, tuple[str, ...]]:
-    """Invariants (I1 to I7) that these rules relax or replace, each with the switches that do so."""
+    """Invariants (I1 to I7) that these rules relax or replace, with the switches that do so."""
     found: dict[str, tuple[str, ...]] = {}
+    effective = {"gap_g1": switches.g1_open, "gap_g2": switches.g2_open}
     for name, switch in SWITCHES.items():
-        if getattr(switches, name) in switch.relaxing:
+        if effective.get(name, getattr(switches, name)) in switch.relaxing:
             for invariant in switch.relaxes:
                 found[invariant] = (*found.get(invariant, ()), name)
     return found
@@ -135,8 +136,9 @@ def _checked(name: str, value: object) -> SwitchValue:
     for valid in switch.values:
         if type(valid) is type(value) and valid == value:
             return valid
-    listed = [_shown(valid) for valid in switch.values]
-    message = f"kernel switch {name}: {_shown(value)} is not a value of it: {_nearest(_shown(value), listed)}"
+    shown = _shown(value)
+    nearest = _nearest(shown, [_shown(valid) for valid in switch.values])
+    message = f'kernel switch "{name}" has no value {shown}: {nearest}'
     raise ProfileError(message)
 
 

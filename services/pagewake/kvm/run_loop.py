@@ -250,7 +250,7 @@ class VcpuThread:
 
     def revive(self, at_ns: int, why: str, pause_ns: int) -> None:
         """Migration or reset: out of the guest and out of apf.halted, on again after a pause."""
-        if self.mode in (BLACKOUT, OFFLINE):
+        if self.mode in (BLACKOUT, OFFLINE) or self.blackout_gfn >= 0:
             return
         if self.mode == GUEST:
             self.leave(at_ns)
@@ -295,6 +295,7 @@ class VcpuThread:
         if token is not None:
             completion.worker_done(self, at_ns, gfn, token)
         elif self.mode == BLACKOUT and self.blackout_gfn == gfn:
+            self.mode = WAKING
             self.gen += 1
             self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, OP_SYNC_DONE, gfn)
         else:

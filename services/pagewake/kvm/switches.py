@@ -1,8 +1,8 @@
 """The rule switches: what differs between kernel generations, one switch per change.
 
-Each row cites the patch or commit it stands for (semantics 1.1, 1.4, 2.4, 3.x, 4.9, 5.2, section 6) and
-names the invariants of semantics section 11 that it relaxes or replaces, and at which of its values.
-Every switch can be used alone.  Its default is the rule of the series as posted in October 2010.
+Each row cites the patch or commit it stands for (semantics 1.1, 1.4, 2.4, 3, 4.9, 5.2 and 6) and
+names the invariants of semantics section 11 that it relaxes or replaces, and at which of its
+values.  Every switch can be used alone.  Its default is the rule of the series as posted in 2010.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BOTH: tuple[SwitchValue, ...] = (False, True)
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One rule.  `relaxes`: invariants that do not hold as written while its value is `relaxing`."""
+    """One rule.  `relaxes`: invariants that do not hold as written when its value is `relaxing`."""
 
     name: str
     values: tuple[SwitchValue, ...]
@@ -135,8 +135,8 @@ _TABLE: tuple[Switch, ...] = (
         "halt_unsafe",
         "631bc4878220 (schedule); patch 10, 6c047cd982f9 (halt_unsafe); a2b7861bb33b, 2017 "
         "(halt_kernel); 3a7c8fafd1b4, 5.8 (user_only)",
-        "where task_wait schedules and where it waits in sti;hlt: never halts; halts in idle or with "
-        "preemption off; also in kernel code of a build without preemption; or panics in kernel mode",
+        "where task_wait schedules and where it waits in sti;hlt: never; idle or with preemption off"
+        "; also in kernel code of a build without preemption; or panic in kernel mode",
     ),
     Switch(
         "send_always",
@@ -164,8 +164,8 @@ _TABLE: tuple[Switch, ...] = (
         ("direct_only", "same_mmu"),
         "direct_only",
         "patch 03, 56028d0861e4 (direct_only); c4806acdcec and fb67e14fc90 (same_mmu)",
-        "when a completion maps the page ahead of READY: under nested paging only, or in the MMU mode "
-        "of the fault",
+        "when a completion maps the page ahead of READY: under nested paging only, or in the MMU "
+        "mode of the fault",
     ),
     Switch(
         "ready_needs_not_present",
@@ -226,7 +226,7 @@ _TABLE: tuple[Switch, ...] = (
         ("none", "2017", "2020"),
         "none",
         "exception.nested_apf of 4.13 (2017); nSVM filter of 20 May 2020, 5.8 (2020)",
-        "later nested routing: 2017 closes G1, 2020 closes G1 and G2, whatever gap_g1 and gap_g2 say",
+        "later nested routing: 2017 closes G1, 2020 closes G1 and G2, whatever their switches say",
     ),
     Switch(
         "gap_g0",
@@ -258,7 +258,7 @@ _TABLE: tuple[Switch, ...] = (
         _BOTH,
         True,
         "631bc4878220; gone with the separate handler for nested page faults",
-        "an exit passed on leaves the latch set, and the next nested page fault waits on an address",
+        "an exit passed on leaves the latch set: the next nested page fault waits on an address",
         relaxes=("I6",),
         relaxing=(True,),
     ),

@@ -144,17 +144,17 @@ class ResultCounter:
 
     def __init__(self) -> None:
         self._seen: Counter[type[Event]] = Counter()
-        self._not_present = dict.fromkeys(DELIVERIES, 0)
+        self._not_present: dict[str, int] = dict.fromkeys(DELIVERIES, 0)
         self._first_touches = 0
         self._page_ins = 0
         self._evictions = 0
         self._slept = 0
         self._slept_halted = 0
-        self._wakes = dict.fromkeys(WAKES, 0)
+        self._wakes: dict[str, int] = dict.fromkeys(WAKES, 0)
         self._waited_ns = array("q")
         self._unlinked_leaked = 0
         self._halts: Counter[str] = Counter()
-        self._exits = dict.fromkeys(ROUTES, 0)
+        self._exits: dict[str, int] = dict.fromkeys(ROUTES, 0)
         # The values take the type they are filed under; mypy cannot say so of a dict.
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             PageNotPresent: self._on_not_present,
@@ -169,7 +169,7 @@ class ResultCounter:
         }
 
     def feed(self, events: Sequence[Event]) -> None:
-        """Take in events that were emitted or consumed by VMs, each once."""
+        """Take in domain events, emitted or consumed, each once and numbered (`n` > 0)."""
         self._seen.update(map(type, events))
         handler_of = self._handlers.get
         for event in events:

@@ -1,7 +1,7 @@
 """What no single key can tell: whether the parts of a scenario fit together.
 
-Each check raises `BadValueError` with the path of the key to change. They run on the typed model; the
-raw document only says which keys were given.
+Each check raises `BadValueError` with the path of the key to change. They run on the typed model;
+the raw document only says which keys were given.
 """
 
 from __future__ import annotations
@@ -220,7 +220,9 @@ def check_target(scenario: Scenario, event: ev.Control, path: Path) -> None:
     plain = number.isdecimal() and str(int(number)) == number
     if vm is None or not plain or int(number) >= vm.count:
         ends = [f"{vm.name}-{i}" for vm in scenario.vms for i in sorted({0, vm.count - 1})]
-        raise BadValueError(f'there is no VM "{event.vm}": {nearest(event.vm, ends)}', (*path, "vm"))
+        raise BadValueError(
+            f'there is no VM "{event.vm}": {nearest(event.vm, ends)}', (*path, "vm")
+        )
     vcpu = getattr(event, "vcpu", 0)
     if vcpu >= vm.vcpus:
         text = f'"{event.vm}" has no vcpu {vcpu}; the last one is {vm.vcpus - 1}'

@@ -57,7 +57,9 @@ class EventKind(NamedTuple):
     doc: str
 
 
-def _key(name: str, reader: Reader[Any], doc: str, field: str = "", required: bool = True) -> EventKey:
+def _key(
+    name: str, reader: Reader[Any], doc: str, field: str = "", required: bool = True
+) -> EventKey:
     return EventKey(Key(name, reader, doc), field or name, required)
 
 

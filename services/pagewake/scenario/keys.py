@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pagewake.scenario import units
 
-
 T = TypeVar("T")
 
 

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -92,14 +93,17 @@ def _named(document: object, error: BadValueError) -> str:
     """The key, with its value unless the message has it already."""
     value = document
     for part in error.at:
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            return dotted(error.at)
-    shown = "" if isinstance(value, (dict, list)) or show(value) in str(error) else show(value)
-    return f"{dotted(error.at)} = {shown}" if shown else dotted(error.at)
+        value = _inside(value, part)
+    shown = "" if isinstance(value, (dict, list, NoneType)) else show(value)
+    return dotted(error.at) + (f" = {shown}" if shown and shown not in str(error) else "")
+
+
+def _inside(holder: object, part: str | int) -> object:
+    if isinstance(holder, dict):
+        return holder.get(part)
+    if isinstance(holder, list) and isinstance(part, int) and part < len(holder):
+        return holder[part]
+    return None
 
 
 def _reason(error: Exception) -> str:

@@ -9,23 +9,24 @@ Two formats, plain or gzip, told apart by their content:
 
 Both become the same stream of numpy blocks. A fetch is a read; only S and M write. Lackey's
 consecutive accesses to one page of one kind are merged, which changes no page's fate. Files are
-streamed, never held whole. A trace source holds a path and a format, so it pickles.
+streamed, never held whole. A trace source holds a name, so it pickles.
 """
 
 from __future__ import annotations
 
 import functools
 import gzip
-import os
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from pagewake.errors import DataError
+from pagewake.scenario.library import trace_path
 
 HEADER = b"icount,page,kind,count"
 _CHUNK_BYTES = 1 << 20
@@ -96,7 +97,8 @@ class _Lines:
         wrong = upto - since != per_line
         if wrong.any():
             self.refuse(int(chosen[np.argmax(wrong)]), what)
-        return commas[since[:, None] + np.arange(per_line)]
+        chosen_commas: Ints = commas[since[:, None] + np.arange(per_line)]
+        return chosen_commas
 
     def numbers(self, starts: Ints, ends: Ints, base: int) -> tuple[Ints, Bools]:
         """The numbers between the positions, and which of them are none."""
@@ -169,65 +171,74 @@ def _merged(block: TraceBlock) -> TraceBlock:
     return TraceBlock(block.icount[new], block.page[new], block.write[new])
 
 
-class TraceSource(NamedTuple):
-    """A trace file and how it is written."""
+class _Form(NamedTuple):
+    """How a trace file is written."""
 
-    path: str
-    form: Literal["csv", "lackey"]
+    is_csv: bool
     zipped: bool
 
-    @classmethod
-    def of(cls, path: str | Path) -> TraceSource:
-        """Looks at the beginning of the file; OSError if it cannot be read."""
-        name = str(path)
-        with open(name, "rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-        beginning = next(_chunks(name, zipped), b"")
-        is_csv = beginning.lstrip().startswith(b"icount")
-        return cls(name, "csv" if is_csv else "lackey", zipped)
+
+def form_of(path: Path) -> _Form:
+    """Looks at the beginning of the file; OSError if it cannot be read."""
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    beginning = next(_chunks(path, zipped), b"")
+    return _Form(beginning.lstrip().startswith(b"icount"), zipped)
+
+
+class TraceSource(NamedTuple):
+    """A trace by the name a loaded scenario has for it: a path, or `builtin:NAME`."""
+
+    name: str
 
     def open(self) -> Iterator[TraceBlock]:
         """The whole trace, block by block; DataError at the first line that is not one."""
-        parser = _CsvParser() if self.form == "csv" else _LackeyParser()
-        empty = True
-        for lines in self._lines():
-            block = parser.parse(lines)
-            if len(block.page):
-                empty = False
-                yield block
-        if empty:
-            raise DataError(f"{self.path}: no accesses in this trace")
-
-    def _lines(self) -> Iterator[_Lines]:
-        first_line, rest = 1, b""
-        for chunk in _chunks(self.path, self.zipped):
-            text, newline, rest = (rest + chunk).rpartition(b"\n")
-            if len(rest) > _LONGEST_LINE:
-                raise DataError(
-                    f"{self.path}: not a text file: no end of line in {len(rest)} bytes"
-                )
-            if newline:
-                yield from self._whole(text + newline, first_line)
-                first_line += text.count(b"\n") + 1
-        if rest:
-            yield from self._whole(rest + b"\n", first_line)
-
-    def _whole(self, text: bytes, first_line: int) -> Iterator[_Lines]:
-        if self.form == "csv" and first_line == 1:
-            header, _, text = text.partition(b"\n")
-            if header != HEADER:
-                shown = header[:80].decode("utf-8", "backslashreplace")
-                raise DataError(f'{self.path}:1: "{shown}" is not the header "{HEADER.decode()}"')
-            first_line = 2
-        if text:
-            yield _Lines(self.path, text, first_line)
+        return read_trace(trace_path(self.name))
 
 
-def _open(path: str, zipped: bool) -> IO[bytes]:
-    return gzip.open(path, "rb") if zipped else open(path, "rb")
+def read_trace(path: Path) -> Iterator[TraceBlock]:
+    """As `TraceSource.open`, of a file."""
+    form = form_of(path)
+    parser = _CsvParser() if form.is_csv else _LackeyParser()
+    empty = True
+    for lines in _lines(path, form):
+        block = parser.parse(lines)
+        if len(block.page):
+            empty = False
+            yield block
+    if empty:
+        raise DataError(f"{path}: no accesses in this trace")
 
 
-def _chunks(path: str, zipped: bool) -> Iterator[bytes]:
+def _lines(path: Path, form: _Form) -> Iterator[_Lines]:
+    first_line, rest = 1, b""
+    for chunk in _chunks(path, form.zipped):
+        text, newline, rest = (rest + chunk).rpartition(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            raise DataError(f"{path}: not a text file: no end of line in {len(rest)} bytes")
+        if newline:
+            yield from _whole(path, form, text + newline, first_line)
+            first_line += text.count(b"\n") + 1
+    if rest:
+        yield from _whole(path, form, rest + b"\n", first_line)
+
+
+def _whole(path: Path, form: _Form, text: bytes, first_line: int) -> Iterator[_Lines]:
+    if form.is_csv and first_line == 1:
+        header, _, text = text.partition(b"\n")
+        if header != HEADER:
+            shown = header[:80].decode("utf-8", "backslashreplace")
+            raise DataError(f'{path}:1: "{shown}" is not the header "{HEADER.decode()}"')
+        first_line = 2
+    if text:
+        yield _Lines(str(path), text, first_line)
+
+
+def _open(path: Path, zipped: bool) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path, "rb") if zipped else path.open("rb")
+
+
+def _chunks(path: Path, zipped: bool) -> Iterator[bytes]:
     try:
         with _open(path, zipped) as file:
             while chunk := file.read(_CHUNK_BYTES):
@@ -236,17 +247,17 @@ def _chunks(path: str, zipped: bool) -> Iterator[bytes]:
         raise DataError(f"{path}: the gzip data is torn or damaged ({error})") from None
 
 
-def summary(path: str | Path) -> TraceSummary:
-    """What is in a trace; read once per file and version of it."""
-    state = os.stat(path)
-    return _summary(str(path), state.st_mtime_ns, state.st_size)
+def summary(path: Path) -> TraceSummary:
+    """What is in a trace file; read once per file and version of it."""
+    state = path.stat()
+    return _summary(path, state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=64)
-def _summary(path: str, _mtime_ns: int, _size_bytes: int) -> TraceSummary:
+def _summary(path: Path, _mtime_ns: int, _size_bytes: int) -> TraceSummary:
     pages = written = np.zeros(0, dtype=np.int64)
     rows = instructions = 0
-    for block in TraceSource.of(path).open():
+    for block in read_trace(path):
         pages = np.union1d(pages, block.page)
         written = np.union1d(written, block.page[block.write])
         rows += len(block.page)

@@ -88,7 +88,9 @@ def read_msr(raw: object) -> int:
         return _number(raw, 32, "an MSR", tuple(MSR_NUMBERS)) if named is None else named
     if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 1 << 32:
         return raw
-    raise BadValueError(f'{show(raw)} is not an MSR: write "apf-en", "apf-int", "apf-ack" or a number')
+    raise BadValueError(
+        f'{show(raw)} is not an MSR: write "apf-en", "apf-int", "apf-ack" or a number'
+    )
 
 
 def write_msr(number: int) -> str:
@@ -149,7 +151,9 @@ def parse_step(text: str) -> ScriptStep:
     if form is None:
         raise BadValueError(f'"{words[0]}" in "{text}" is no step: {nearest(words[0], STEP_FORMS)}')
     if len(words) - 1 not in _ARGUMENT_COUNTS.get(form.op, (0,)):
-        raise BadValueError(f'"{text}" is incomplete or too long: {form.form}, as in "{form.example}"')
+        raise BadValueError(
+            f'"{text}" is incomplete or too long: {form.form}, as in "{form.example}"'
+        )
     return msgspec.structs.replace(
         ScriptStep(op=form.op, at_ns=at_ns), **_arguments(form.op, words[1:])
     )
@@ -175,13 +179,17 @@ class Steps:
 
     def read(self, raw: object) -> tuple[ScriptStep, ...]:
         if not isinstance(raw, list) or not raw:
-            raise BadValueError(f'{show(raw)} is not a list of steps, as in ["touch 0 write", "finish"]')
+            raise BadValueError(
+                f'{show(raw)} is not a list of steps, as in ["touch 0 write", "finish"]'
+            )
         return tuple(self._step(index, item) for index, item in enumerate(raw))
 
     @staticmethod
     def _step(index: int, raw: object) -> ScriptStep:
         if not isinstance(raw, str):
-            raise BadValueError(f'{show(raw)} is no step; write a string such as "touch 0"', (index,))
+            raise BadValueError(
+                f'{show(raw)} is no step; write a string such as "touch 0"', (index,)
+            )
         try:
             return parse_step(raw)
         except BadValueError as error:

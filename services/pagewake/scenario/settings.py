@@ -7,15 +7,17 @@ it names is checked when the scenario is read; here only the way there is.
 from __future__ import annotations
 
 import tomllib
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from pagewake.errors import ConfigError
-from pagewake.scenario.keys import Key, Table, nearest, show
+from pagewake.scenario.keys import Key, nearest, show
 from pagewake.scenario.locate import Path, dotted
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.reading import Field, fields_of
+
+Holder: TypeAlias = dict[str, Any] | list[Any]
 
 
 def split_assignment(option: str, text: str) -> tuple[Path, str]:
@@ -24,56 +26,57 @@ def split_assignment(option: str, text: str) -> tuple[Path, str]:
     parts = [part.strip() for part in name.split(".")]
     if not equals or not all(parts):
         raise ConfigError(f'{option} "{text}": write key=value, for example host.medium=nvme')
-    return tuple(int(part) if part.isdigit() else part for part in parts), value.strip()
+    return tuple(
+        int(part) if part.isdecimal() and part.isascii() else part for part in parts
+    ), value.strip()
 
 
 def assign(document: dict[str, Any], path: Path, value: str, origin: str) -> None:
     """Changes one value of a scenario as read by tomllib; `origin` goes into messages."""
-    holder: Any = document
-    for depth, part in enumerate(path[:-1]):
-        holder = _step(holder, part, path[:depth], origin)
-    last = path[-1]
+    holder: Holder = document
+    for depth in range(1, len(path)):
+        holder = _below(holder, path[:depth], origin)
+    _check_step(holder, path, origin)
+    parsed = parse_value(path, value, origin)
     if isinstance(holder, list):
-        _element(holder, last, path[:-1], origin)
-    elif isinstance(last, int):
-        raise ConfigError(f"{origin}: {dotted(path[:-1]) or 'a scenario'} is a table, not a list")
-    holder[last] = parse_value(path, value, origin)
+        holder[int(path[-1])] = parsed
+    else:
+        holder[str(path[-1])] = parsed
 
 
-def _step(holder: Holder, part: str | int, above: Path, origin: str) -> Holder:
+def _below(holder: Holder, path: Path, origin: str) -> Holder:
+    """The table or list at `path`, made if it is a table that the file leaves out."""
+    _check_step(holder, path, origin)
+    below: object
     if isinstance(holder, list):
-        return _element(holder, part, above, origin)
-    if isinstance(part, int):
-        raise ConfigError(f"{origin}: {dotted(above) or 'a scenario'} is a table, not a list")
-    here = (*above, part)
-    below = holder.get(part)
-    if here == ("host", "medium") and isinstance(below, str):
-        below = holder[part] = {"base": below}
-    if below is None:
-        _known(here, origin)
-        below = holder[part] = {}
+        below = holder[int(path[-1])]
+    else:
+        name = str(path[-1])
+        if path == ("host", "medium") and isinstance(holder.get(name), str):
+            holder[name] = {"base": holder[name]}
+        if name not in holder:
+            field_at(path, origin)
+        below = holder.setdefault(name, {})
     if not isinstance(below, (dict, list)):
         raise ConfigError(
-            f"{origin}: {dotted(here)} is {show(below)}, there is nothing below it; "
-            f"nearest is {dotted(here)}"
+            f"{origin}: {dotted(path)} is {show(below)}, there is nothing below it; "
+            f"nearest is {dotted(path)}"
         )
     return below
 
 
-def _element(holder: list[Any], part: str | int, above: Path, origin: str) -> Holder:
-    where = dotted(above)
-    if not isinstance(part, int):
+def _check_step(holder: Holder, path: Path, origin: str) -> None:
+    """Whether the last part of the path can be looked up in what holds it."""
+    where, part = dotted(path[:-1]), path[-1]
+    if isinstance(holder, dict):
+        if isinstance(part, int):
+            hint = nearest(str(part), holder)
+            raise ConfigError(f"{origin}: {where or 'a scenario'} is a table, not a list: {hint}")
+    elif not isinstance(part, int):
         raise ConfigError(f"{origin}: {where} is a list; say which one, as in {where}.0.{part}")
-    if part >= len(holder):
-        raise ConfigError(
-            f"{origin}: there is no {where}.{part}; nearest is {where}.{len(holder) - 1}"
-        )
-    return holder[part]
-
-
-def _known(path: Path, origin: str) -> None:
-    """Refuses a table that the format does not have; list elements stand for any index."""
-    field_at(path, origin)
+    elif part >= len(holder):
+        last = f"nearest is {where}.{len(holder) - 1}" if holder else "the list is empty"
+        raise ConfigError(f"{origin}: there is no {where}.{part}; {last}")
 
 
 def field_at(path: Path, origin: str) -> Field | None:
@@ -101,7 +104,7 @@ def parse_value(path: Path, text: str, origin: str) -> object:
     if field is not None and isinstance(field.mark, Key) and field.mark.reader.textual:
         if not quoted:
             return text
-    elif isinstance(field and field.mark, Table) and not quoted:
+    elif field is not None and not isinstance(field.mark, Key) and not quoted:
         raise ConfigError(f"{origin}: {dotted(path)} is a table; name a key below it")
     try:
         return tomllib.loads(f"value = {text}")["value"]

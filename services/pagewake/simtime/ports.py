@@ -27,7 +27,7 @@ class ShardOutput:
         to_host: list[ToHost] | None = None,
         journal: list[Journal] | None = None,
         consumed: list[ToShard] | None = None,
-    ):
+    ) -> None:
         self.to_host: list[ToHost] = [] if to_host is None else to_host
         self.journal: list[Journal] = [] if journal is None else journal
         self.consumed: list[ToShard] = [] if consumed is None else consumed
@@ -37,7 +37,7 @@ class HostDomain(Protocol):
     """The memory of one simulated host.  Purely reactive; effects are timed from their cause."""
 
     lookahead_ns: int
-    """Nothing that `handle` is told takes effect earlier than this after it happened; at least 1."""
+    """No answer takes effect earlier than this after its cause; at least 1."""
 
     def handle(self, events: Sequence[ToHost]) -> None:
         """Take in one window's events of all shards, sorted by (at_ns, vm, n)."""
@@ -68,10 +68,7 @@ class ShardDomain(Protocol):
         ...
 
     def next_ns(self) -> int | None:
-        """Lower bound of the next event the host may react to if nothing else comes; None: never.
-
-        Not before the instant that was simulated up to.
-        """
+        """Lower bound of the next event for the host if nothing else comes; None: never."""
         ...
 
     def frozen_ns(self) -> int | None:

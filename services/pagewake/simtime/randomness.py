@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from math import frexp, sqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ class Draws:
 
     __slots__ = ("key_0", "key_1")
 
-    def __init__(self, seed: int, entity: str):
+    def __init__(self, seed: int, entity: str) -> None:
         self.key_0, self.key_1 = key_of(seed, entity)
 
     def u64(self, counter: int) -> int:
@@ -81,7 +82,7 @@ class Draws:
 
     def block_u32(self, block: int, size: int) -> npt.NDArray[np.uint32]:
         """`size` 32-bit words, the first ones of block number `block`."""
-        _PHILOX.state = {
+        state: Any = {
             "bit_generator": "Philox",
             "state": {"counter": (0, block, 0, 0), "key": (self.key_0, self.key_1)},
             "buffer": _NO_BUFFER,
@@ -89,6 +90,7 @@ class Draws:
             "has_uint32": 0,
             "uinteger": 0,
         }
+        _PHILOX.state = state
         raw = _PHILOX.random_raw((size + 1) >> 1)
         return raw.astype("<u8", copy=False).view("<u4").astype(np.uint32, copy=False)[:size]
 

@@ -45,7 +45,7 @@ class Sequencer(Generic[Host]):
         shard_of: Mapping[str, str],
         duration_ns: int,
         cut: Cut | None = None,
-    ):
+    ) -> None:
         assert names, "a simulated host needs a shard"
         assert duration_ns > 0, duration_ns
         assert host.lookahead_ns > 0, host.lookahead_ns
@@ -176,7 +176,7 @@ class Follower(Generic[Shard]):
 
     __slots__ = ("name", "shard", "window", "from_ns", "until_ns", "last")
 
-    def __init__(self, name: str, shard: Shard):
+    def __init__(self, name: str, shard: Shard) -> None:
         self.name = name
         self.shard = shard
         self.window = -1
@@ -204,8 +204,10 @@ class Follower(Generic[Shard]):
         to_host = output.to_host
         if to_host:
             self._check(to_host[0].at_ns, to_host[-1].at_ns, "an event for the host")
-        closed = WindowClosed(self.window, shard.next_ns(), shard.frozen_ns())
-        return [*to_host, closed], output
+        next_ns = shard.next_ns()
+        if next_ns is not None and next_ns < self.until_ns:
+            next_ns = self.until_ns
+        return [*to_host, WindowClosed(self.window, next_ns, shard.frozen_ns())], output
 
     def _open(self, opened: WindowOpened) -> None:
         if opened.window != self.window + 1 or self.last:

@@ -9,7 +9,7 @@ it goes on as the log says, so that one fault is reported once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import msgspec
 
@@ -44,16 +44,25 @@ class Violation(msgspec.Struct, frozen=True):
         )
 
 
+class Located(Protocol):
+    """Something that knows its place in a log."""
+
+    @property
+    def where(self) -> str:
+        """`file:line`"""
+        ...
+
+
 class Reporter:
     """Collects violations, at most `limit` of them; the rest is only counted."""
 
-    __slots__ = ("found", "limit", "suppressed", "where")
+    __slots__ = ("found", "limit", "place", "suppressed")
 
     def __init__(self, limit: int = 1000) -> None:
         self.found: list[Violation] = []
         self.limit = limit
         self.suppressed = 0
-        self.where = ""
+        self.place: Located | None = None
 
     def add(self, invariant: str, event: Event, message: str) -> None:
         """Report `message` about `event`, at the place that is being read."""
@@ -69,7 +78,7 @@ class Reporter:
                 vcpu=getattr(event, "vcpu", None),
                 event=type(event).__name__,
                 message=message,
-                where=self.where,
+                where="" if self.place is None else self.place.where,
             )
         )
 

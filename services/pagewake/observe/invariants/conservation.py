@@ -194,9 +194,7 @@ class NotPresentLedger(Checker):
 
     def finish(self, last: Event) -> None:
         counts = self.counts
-        counts["not_yet_taken"] = (
-            self._queued.total() + len(self._delivered) + self._taken.total()
-        )
+        counts["not_yet_taken"] = self._queued.total() + len(self._delivered) + self._taken.total()
         counts["asleep"] = sum(self._asleep.values())
         counts["dummies_left"] = counts["dummies_inserted"] - sum(
             counts[f"dummies_{end}"] for end in ("consumed", "leaked", "freed")

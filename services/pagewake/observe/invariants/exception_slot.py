@@ -4,8 +4,8 @@ A queued #PF leaves the slot by an entry that injects it, by being dropped, or, 
 runs, as a synthesized #VMEXIT (semantics 3.5, 3.7, 3.9, 4.7). The 4-byte reason word is non-zero
 only between the host's write and the guest's read-and-reset (2.2, 4.2); an exception that is
 dropped, or a vcpu that is reset, leaves an orphaned reason behind, which the next trap may take or
-the next write may cover; an NMI handler that faults may steal it. With page-ready by interrupt (5.8)
-the token slot obeys the same rule.
+the next write may cover; an NMI handler that faults may steal it. With page-ready by interrupt
+(5.8) the token slot obeys the same rule.
 """
 
 from __future__ import annotations

@@ -1,0 +1,152 @@
+"""Writing a log directory: `run.toml`, a JSON-lines file per topic partition, `digest.txt`.
+
+All is written into a temporary neighbour and renamed at the end, so a directory of that name is a
+whole log or it is not there.  `log_reader` is the other direction.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import Self
+
+from pagewake.bus.log_sums import (
+    DIGEST_NAME,
+    RUN_NAME,
+    SUM_BYTES,
+    FileSum,
+    Sums,
+    format_sums,
+    sum_of,
+)
+from pagewake.errors import ConfigError
+from pagewake.events.codec import Encoded
+
+BUFFER_BYTES = 256 * 1024
+
+
+def file_name(topic: str, partition: int) -> str:
+    """`faults-0.jsonl` for partition 0 of `faults`."""
+    return f"{topic}-{partition}.jsonl"
+
+
+class _LogFile:
+    """One partition.  Opened only to be appended to: there may be more of them than descriptors."""
+
+    __slots__ = ("path", "pending", "pending_bytes", "hash", "records", "last")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.pending: list[bytes] = []
+        self.pending_bytes = 0
+        self.hash = blake2b(digest_size=SUM_BYTES)
+        self.records = 0
+        self.last = "-"
+        path.touch()
+
+    def append(self, encoded: Encoded) -> None:
+        self.pending.append(encoded.record)
+        self.pending_bytes += len(encoded.record)
+        self.records += 1
+        self.last = encoded.hash
+        if self.pending_bytes >= BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.pending:
+            text = b"\n".join([*self.pending, b""])
+            self.hash.update(text)
+            self.pending.clear()
+            self.pending_bytes = 0
+            with self.path.open("ab") as file:
+                file.write(text)
+
+    def sum(self) -> FileSum:
+        return FileSum(self.hash.hexdigest(), self.records, self.last)
+
+
+class LogWriter:
+    """Writes one log.  As a context manager it leaves nothing behind unless it was finished."""
+
+    def __init__(self, directory: Path, run_toml: str) -> None:
+        """`run_toml` is the text of `run.toml`; ConfigError when `directory` cannot be written."""
+        self.directory = directory
+        self.run_toml = run_toml
+        self._files: dict[str, _LogFile] = {}
+        self._temporary = self._make_temporary()
+
+    def _make_temporary(self) -> Path:
+        directory = self.directory
+        try:
+            if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+                raise ConfigError(
+                    f"{directory} exists and is not an empty directory: "
+                    f"remove it or name another one for the log"
+                )
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+            temporary.chmod(0o777 & ~_umask())
+            (temporary / RUN_NAME).write_text(self.run_toml, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return temporary
+
+    def declare(self, topic: str, partition: int) -> None:
+        """Have a file for this partition, even if nothing is ever appended."""
+        name = file_name(topic, partition)
+        if name not in self._files:
+            self._files[name] = _LogFile(self._temporary / name)
+
+    def append(self, topic: str, partition: int, encoded: Encoded) -> None:
+        """Append a record to the file of a declared partition."""
+        try:
+            self._files[f"{topic}-{partition}.jsonl"].append(encoded)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def finish(self, digest: str, host_digests: list[str], codes: list[str]) -> None:
+        """Write what is left and `digest.txt`, and give the directory its name."""
+        try:
+            for file in self._files.values():
+                file.flush()
+            files = {name: self._files[name].sum() for name in sorted(self._files, key=_natural)}
+            run_sum = sum_of(self.run_toml.encode())
+            text = format_sums(Sums(digest, host_digests, codes, run_sum, files))
+            (self._temporary / DIGEST_NAME).write_text(text, encoding="utf-8", newline="\n")
+            self._temporary.replace(self.directory)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def close(self) -> None:
+        """Remove what was written, unless the log is finished."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"{self.directory}: cannot be written: {error.strerror or error}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """Sorts `faults-2.jsonl` before `faults-10.jsonl`."""
+    topic, partition = name.removesuffix(".jsonl").rsplit("-", 1)
+    return topic, int(partition)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,84 @@
+"""SVM exit codes: numbers, names, and the words the kvm_exit trace point prints for them.
+
+Source: semantics 1.6 (numbers and intercept bits) and 7.1 (reason strings).
+"""
+
+from __future__ import annotations
+
+READ_CR0 = 0x000
+WRITE_CR8 = 0x018
+READ_DR0 = 0x020
+WRITE_DR7 = 0x037
+EXCP_BASE = 0x040
+EXCP_LAST = 0x05F
+EXCP_NM = 0x047
+EXCP_PF = 0x04E
+EXCP_MC = 0x052
+INTR = 0x060
+NMI = 0x061
+VINTR = 0x064
+CPUID = 0x072
+PAUSE = 0x077
+HLT = 0x078
+IOIO = 0x07B
+MSR = 0x07C
+VMRUN = 0x080
+VMMCALL = 0x081
+NPF = 0x400
+ERR = 0xFFFFFFFF
+
+PF_VECTOR = 14
+MISC_BASE = INTR
+"""Exit codes from here on have the intercept bit (code - MISC_BASE) of a 64-bit word."""
+
+_VECTORS = (
+    "DE DB NMI BP OF BR UD NM DF 9 TS NP SS GP PF 15 MF AC MC XF "
+    "20 21 22 23 24 25 26 27 28 29 30 31"
+).split()
+
+_FROM_INTR = (
+    "INTR NMI SMI INIT VINTR CR0_SEL_WRITE IDTR_READ GDTR_READ LDTR_READ TR_READ IDTR_WRITE "
+    "GDTR_WRITE LDTR_WRITE TR_WRITE RDTSC RDPMC PUSHF POPF CPUID RSM IRET SWINT INVD PAUSE HLT "
+    "INVLPG INVLPGA IOIO MSR TASK_SWITCH FERR_FREEZE SHUTDOWN VMRUN VMMCALL VMLOAD VMSAVE STGI "
+    "CLGI SKINIT RDTSCP ICEBP WBINVD MONITOR MWAIT MWAIT_COND XSETBV"
+).split()
+
+NAMES: dict[int, str] = {
+    **{code: f"READ_CR{code}" for code in range(16)},
+    **{0x10 + n: f"WRITE_CR{n}" for n in range(16)},
+    **{0x20 + n: f"READ_DR{n}" for n in range(16)},
+    **{0x30 + n: f"WRITE_DR{n}" for n in range(16)},
+    **{EXCP_BASE + vector: f"EXCP_{name}" for vector, name in enumerate(_VECTORS)},
+    **{INTR + offset: name for offset, name in enumerate(_FROM_INTR)},
+    NPF: "NPF",
+    ERR: "ERR",
+}
+
+_REASONS: dict[int, str] = {
+    **{n: f"read_cr{n}" for n in (0, 3, 4, 8)},
+    **{0x10 + n: f"write_cr{n}" for n in (0, 3, 4, 8)},
+    **{0x20 + n: f"read_dr{n}" for n in range(8)},
+    **{0x30 + n: f"write_dr{n}" for n in range(8)},
+    **{EXCP_BASE + _VECTORS.index(name): f"{name} excp" for name in "DB BP UD PF NM MC".split()},
+    **{
+        INTR + _FROM_INTR.index(name): name.lower()
+        for name in (
+            "NMI SMI INIT VINTR CPUID INVD HLT INVLPG INVLPGA MSR TASK_SWITCH SHUTDOWN VMRUN "
+            "VMLOAD VMSAVE STGI CLGI SKINIT WBINVD MONITOR MWAIT XSETBV"
+        ).split()
+    },
+    INTR: "interrupt",
+    IOIO: "io",
+    VMMCALL: "hypercall",
+    NPF: "npf",
+}
+
+
+def name_of(code: int) -> str:
+    """`NPF`, `EXCP_PF`, ...; `UNDEFINED_8E` for a code that has no name."""
+    return NAMES.get(code) or f"UNDEFINED_{code:X}"
+
+
+def trace_reason(code: int) -> str:
+    """What 2.6.38's kvm_exit prints after `reason `: nothing for a code without a word."""
+    return _REASONS.get(code, "")

@@ -1,0 +1,211 @@
+"""A log directory as the run it tells of: per simulated host, window by window, shard by shard.
+
+The files of a run belong together: a shard's commit in `faults` closes a window that its commit in
+`apf.*` opened, and its journal of that window stands in `journal`. They are read side by side, so
+a log of any size needs the memory of one window. What a file itself says wrong is kept with it
+(`bus.log_reader`); what does not fit between the files is a complaint here: windows that do not
+follow one another, events outside of their window (design, "Time", Windows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pagewake.bus.log_lines import LoggedCommit
+from pagewake.bus.log_reader import LogFile, LogProblem, LogReader
+from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS, JOURNAL_TOPIC
+from pagewake.events.types import Event, WindowClosed, WindowOpened
+
+
+class Placed(NamedTuple):
+    """An event and the record it stands in."""
+
+    event: Event
+    file: str
+    line: int
+
+    @property
+    def where(self) -> str:
+        """As messages name it."""
+        return f"{self.file}:{self.line}"
+
+
+class ShardWindow(NamedTuple):
+    """What one shard was handed and what it emitted in one window."""
+
+    source: str
+    until_ns: int
+    delivered: list[Placed]
+    own: list[Placed]
+
+
+class _Stream:
+    """One file, read commit by commit."""
+
+    __slots__ = ("_commits", "file", "head", "name", "problems")
+
+    def __init__(self, reader: LogReader, file: LogFile) -> None:
+        self.file = file
+        self.name = file.path.name
+        self.problems: list[LogProblem] = []
+        self._commits = reader.scan(file, self.problems)
+        self.head: LoggedCommit | None = next(self._commits, None)
+
+    def take(self) -> LoggedCommit | None:
+        """The next commit, and step on."""
+        commit = self.head
+        if commit is not None:
+            self.head = next(self._commits, None)
+        return commit
+
+    def drain(self) -> None:
+        """Read to the end, for what is wrong there."""
+        while self.take() is not None:
+            pass
+
+
+class _Shard:
+    """Where one shard's windows are: their files, and the edge reached."""
+
+    __slots__ = ("apf", "from_ns", "journal", "last", "until_ns", "window")
+
+    def __init__(self, apf: _Stream | None, journal: _Stream | None) -> None:
+        self.apf = apf
+        self.journal = journal
+        self.window = -1
+        self.from_ns = 0
+        self.until_ns = 0
+        self.last = False
+
+
+class LogRun:
+    """The run in a log; `complaints` are what does not fit, as `file:line: what`."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self.reader = reader
+        self.complaints: list[str] = []
+        self._files = {(file.topic, file.partition): file for file in reader.files}
+        self._streams: dict[LogFile, _Stream] = {}
+        self._guests = sum(file.topic == APF_GUEST for file in reader.files)
+
+    def hosts(self) -> list[int]:
+        """Numbers of the simulated hosts."""
+        return [partition for topic, partition in self._files if topic == FAULTS]
+
+    def windows(self, host: int) -> Iterator[ShardWindow]:
+        """Every shard's windows in the order in which the host received them."""
+        faults = self._stream(FAULTS, host)
+        shards: dict[str, _Shard] = {}
+        while faults is not None and (commit := faults.take()) is not None:
+            shard = shards.get(commit.source)
+            if shard is None:
+                shard = shards[commit.source] = self._shard(commit.source)
+            yield self._window(faults, commit, shard)
+        for source, shard in shards.items():
+            self._finish(source, shard)
+
+    def integrity(self) -> list[LogProblem]:
+        """What is wrong with the directory and its files; reads what was not read yet."""
+        problems = list(self.reader.faults)
+        for file in self.reader.files:
+            stream = self._streams.get(file) or _Stream(self.reader, file)
+            stream.drain()
+            problems += stream.problems
+        return problems
+
+    # ------------------------------------------------------------------ one window
+
+    def _stream(self, topic: str, partition: int) -> _Stream | None:
+        file = self._files.get((topic, partition))
+        if file is None:
+            return None
+        if file not in self._streams:
+            self._streams[file] = _Stream(self.reader, file)
+        return self._streams[file]
+
+    def _shard(self, source: str) -> _Shard:
+        kind, _, number = source.rpartition("-")
+        if kind not in ("guest", "nested") or not number.isdecimal():
+            return _Shard(None, None)
+        partition = int(number)
+        topic, journal = APF_GUEST, partition
+        if kind == "nested":
+            topic, journal = APF_NESTED, self._guests + partition
+        return _Shard(self._stream(topic, partition), self._stream(JOURNAL_TOPIC, journal))
+
+    def _window(self, faults: _Stream, commit: LoggedCommit, shard: _Shard) -> ShardWindow:
+        place = f"{faults.name}:{commit.line}"
+        delivered = self._delivered(place, commit, shard)
+        own = _events(faults, commit)
+        closed = commit.events[-1] if commit.events else None
+        if not isinstance(closed, WindowClosed) or closed.window != commit.window:
+            self._complain(place, f"{commit.source} does not end with the close of its window")
+        journal = shard.journal
+        if journal is not None and journal.head is not None:
+            head = journal.head
+            if head.source != commit.source or head.window < commit.window:
+                where = f"{journal.name}:{head.line}"
+                self._complain(where, f"window {head.window} of {head.source} does not stand here")
+                journal.take()
+            elif head.window == commit.window:
+                journal.take()
+                own += _events(journal, head)
+        self._inside(own, shard)
+        return ShardWindow(commit.source, shard.until_ns, delivered, own)
+
+    def _delivered(self, place: str, commit: LoggedCommit, shard: _Shard) -> list[Placed]:
+        apf = shard.apf
+        head = apf.head if apf is not None else None
+        if apf is None or head is None or head.window != commit.window:
+            self._complain(place, f"window {commit.window} of {commit.source} was never opened")
+            return []
+        apf.take()
+        opened = head.events[0] if head.events else None
+        self._open(f"{apf.name}:{head.line}", opened, commit.window, shard)
+        delivered = _events(apf, head)
+        self._inside(delivered, shard)
+        return [placed for placed in delivered if placed.event.vm]
+
+    def _open(self, where: str, opened: object, window: int, shard: _Shard) -> None:
+        if not isinstance(opened, WindowOpened) or opened.window != window:
+            self._complain(where, f"does not begin with the opening of window {window}")
+            return
+        if window != shard.window + 1 or shard.last:
+            after = "the last window" if shard.last else f"window {shard.window}"
+            self._complain(where, f"window {window} follows {after}")
+        if opened.until_ns < shard.until_ns + (not opened.last):
+            self._complain(where, f"window {window} ends before it begins, at {shard.until_ns} ns")
+        shard.window = window
+        shard.from_ns, shard.until_ns = shard.until_ns, opened.until_ns
+        shard.last = opened.last
+
+    def _inside(self, events: list[Placed], shard: _Shard) -> None:
+        from_ns, until_ns = shard.from_ns, shard.until_ns
+        for placed in events:
+            if not from_ns <= placed.event.at_ns < until_ns:
+                self._complain(
+                    placed.where,
+                    f"{type(placed.event).__name__} n={placed.event.n} of {placed.event.vm} at "
+                    f"{placed.event.at_ns} ns is outside of its window {shard.window} "
+                    f"({from_ns} to {until_ns} ns)",
+                )
+
+    def _finish(self, source: str, shard: _Shard) -> None:
+        if not shard.last and shard.apf is not None:
+            self._complain(
+                shard.apf.name, f"ends with window {shard.window}, which is not the last"
+            )
+        for stream, what in ((shard.apf, "opened"), (shard.journal, "written of")):
+            if stream is not None and stream.head is not None:
+                head = stream.head
+                where = f"{stream.name}:{head.line}"
+                self._complain(where, f"window {head.window} {what}, but {source} never closed it")
+
+    def _complain(self, where: str, what: str) -> None:
+        self.complaints.append(f"{where}: window: {what}")
+
+
+def _events(stream: _Stream, commit: LoggedCommit) -> list[Placed]:
+    name, line = stream.name, commit.line
+    return [Placed(event, name, line) for event in commit.events if isinstance(event, Event)]

@@ -1,0 +1,196 @@
+"""A small simulated host and small VMs, for tests of what connects the two.
+
+A VM steps, misses a page, sleeps until it is ready, and steps again, until it has missed often
+enough; it also ticks, and answers when its pages are aged, frozen or not.  The host has one device
+that serves in order of arrival, so the order in which it hears of misses shows in every answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+
+from msgspec.structs import replace
+
+from pagewake.events.digest import RunningDigest
+from pagewake.events.types import (
+    AgePages,
+    Event,
+    Journal,
+    MediumChanged,
+    PageNotPresent,
+    PageReady,
+    PagesAged,
+    TaskFinished,
+    TaskSlept,
+    TaskWoken,
+    ToHost,
+    ToShard,
+    VcpuHalted,
+)
+from pagewake.simtime.ports import ShardOutput
+from pagewake.simtime.randomness import Draws
+
+MISS, TICK = "miss", "tick"
+
+
+class FakeHost:
+    """Serves misses one after another; ages every VM's pages now and then."""
+
+    def __init__(
+        self, seed: int, lookahead_ns: int, vms: Sequence[str], agings: Sequence[int] = ()
+    ) -> None:
+        self.lookahead_ns = lookahead_ns
+        self.draws = Draws(seed, "device")
+        self.free_ns = 0
+        self.served = 0
+        self.windows = 0
+        self.inserted = 0
+        self.heard: list[tuple[int, str, int]] = []
+        self.due: list[tuple[int, str, int, ToShard]] = []
+        for at_ns in agings:
+            self.put(MediumChanged(at_ns, "", 0, "other"))
+            for vm in vms:
+                self.put(AgePages(at_ns, vm, 0, [1, 2, 3]))
+
+    def put(self, event: ToShard) -> None:
+        self.inserted += 1
+        heappush(self.due, (event.at_ns, event.vm, self.inserted, event))
+
+    def handle(self, events: Sequence[ToHost]) -> None:
+        self.windows += 1
+        for event in events:
+            self.heard.append((event.at_ns, event.vm, event.n))
+            if isinstance(event, PageNotPresent):
+                service_ns = self.lookahead_ns + self.draws.below(self.served, 50)
+                self.served += 1
+                self.free_ns = max(self.free_ns, event.at_ns) + service_ns
+                self.put(PageReady(self.free_ns, event.vm, 0, 0, event.gfn, 0, event.token))
+
+    def take(self, until_ns: int) -> list[ToShard]:
+        taken = []
+        while self.due and self.due[0][0] < until_ns:
+            taken.append(heappop(self.due)[3])
+        return taken
+
+    def next_ns(self) -> int | None:
+        return self.due[0][0] if self.due else None
+
+    def summary(self) -> dict[str, object]:
+        return {"served": self.served, "heard": len(self.heard)}
+
+
+class FakeVm:
+    """One vcpu, one task; `misses` None: it never finishes."""
+
+    def __init__(self, seed: int, name: str, misses: int | None, tick_ns: int = 0) -> None:
+        self.name = name
+        self.draws = Draws(seed, name)
+        self.misses = misses
+        self.tick_ns = tick_ns
+        self.missed = 0
+        self.slept_ns = 0
+        self.n = 1
+        self.inserted = 0
+        self.frozen_ns: int | None = None
+        self.digest = RunningDigest()
+        self.heap: list[tuple[int, int, int, str | ToShard]] = []
+        self.output = ShardOutput()
+        self.push(self.draws.below(0, 40), 2, MISS)
+        if tick_ns:
+            self.push(tick_ns, 2, TICK)
+
+    def push(self, at_ns: int, rank: int, what: str | ToShard) -> None:
+        self.inserted += 1
+        heappush(self.heap, (at_ns, rank, self.inserted, what))
+
+    def numbered(self, event: Event) -> Event:
+        event = replace(event, n=self.n)
+        self.n += 1
+        self.digest.add(event)
+        return event
+
+    def tell(self, event: ToHost) -> None:
+        if self.frozen_ns is None:
+            event = self.numbered(event)
+        self.output.to_host.append(event)
+
+    def note(self, event: Journal) -> None:
+        self.output.journal.append(self.numbered(event))
+
+    def run(self, until_ns: int) -> None:
+        while self.heap and self.heap[0][0] < until_ns:
+            at_ns, _, _, what = heappop(self.heap)
+            if isinstance(what, str):
+                self.step(at_ns, what)
+            else:
+                self.consume(at_ns, what)
+
+    def step(self, at_ns: int, what: str) -> None:
+        if self.frozen_ns is not None:
+            return
+        if what == TICK:
+            self.note(VcpuHalted(at_ns, self.name, 0, 0, "hlt"))
+            self.push(at_ns + self.tick_ns, 2, TICK)
+            return
+        self.missed += 1
+        self.slept_ns = at_ns
+        self.tell(
+            PageNotPresent(
+                at_ns, self.name, 0, 0, self.missed, "write", 3, 1, 0, "injected", self.missed
+            )
+        )
+        self.note(TaskSlept(at_ns, self.name, 0, 0, "task-0", self.missed))
+
+    def consume(self, at_ns: int, what: ToShard) -> None:
+        if self.frozen_ns is None:
+            self.output.consumed.append(self.numbered(what))
+        if isinstance(what, AgePages):
+            self.tell(PagesAged(at_ns, self.name, 0, what.gfns, []))
+        elif isinstance(what, PageReady) and self.frozen_ns is None:
+            waited_ns = at_ns - self.slept_ns
+            self.note(TaskWoken(at_ns, self.name, 0, 0, "task-0", what.token or 0, "token", waited_ns))
+            if self.missed == self.misses:
+                self.note(TaskFinished(at_ns, self.name, 0, 0, "task-0"))
+                self.frozen_ns = at_ns
+            else:
+                self.push(at_ns + self.draws.below(self.missed, 300), 2, MISS)
+
+    def next_ns(self) -> int | None:
+        misses = [entry[0] for entry in self.heap if entry[3] == MISS]
+        return min(misses, default=None) if self.frozen_ns is None else None
+
+
+class FakeShard:
+    """Some VMs, advanced together."""
+
+    def __init__(self, vms: Sequence[FakeVm]) -> None:
+        self.vms = {vm.name: vm for vm in vms}
+
+    def advance(self, until_ns: int, deliveries: Sequence[ToShard]) -> ShardOutput:
+        for delivery in deliveries:
+            rank = 0 if isinstance(delivery, AgePages) else 1
+            self.vms[delivery.vm].push(delivery.at_ns, rank, delivery)
+        whole = ShardOutput()
+        for vm in self.vms.values():
+            vm.run(until_ns)
+            whole.to_host += vm.output.to_host
+            whole.journal += vm.output.journal
+            whole.consumed += vm.output.consumed
+            vm.output = ShardOutput()
+        whole.to_host.sort(key=lambda event: (event.at_ns, event.vm, event.n))
+        return whole
+
+    def next_ns(self) -> int | None:
+        instants = [vm.next_ns() for vm in self.vms.values()]
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def frozen_ns(self) -> int | None:
+        frozen = [vm.frozen_ns for vm in self.vms.values() if vm.frozen_ns is not None]
+        return max(frozen) if len(frozen) == len(self.vms) else None
+
+    def digests(self) -> dict[str, str]:
+        return {name: vm.digest.hexdigest() for name, vm in self.vms.items()}
+
+    def summary(self) -> dict[str, object]:
+        return {"missed": sum(vm.missed for vm in self.vms.values())}

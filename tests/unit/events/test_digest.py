@@ -1,0 +1,57 @@
+"""The running digest does not depend on where it is cut, saved or looked at."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from pagewake.events.digest import BLOCK_EVENTS, RunningDigest, combine_hosts, combine_vms
+from pagewake.events.types import Event, TaskFinished
+
+
+def some_events(count: int) -> list[Event]:
+    return [TaskFinished(at_ns=7 * n, vm="vm-0", n=n, vcpu=0, task="t") for n in range(1, count + 1)]
+
+
+def digest_of(events: list[Event]) -> str:
+    digest = RunningDigest()
+    for event in events:
+        digest.add(event)
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("count", [1, BLOCK_EVENTS - 1, BLOCK_EVENTS, 3 * BLOCK_EVENTS + 5])
+def test_saving_and_looking_in_between_change_nothing(count: int) -> None:
+    digest = RunningDigest()
+    for event in some_events(count):
+        digest.add(event)
+        if event.n % 97 == 0:
+            digest.hexdigest()
+            digest = pickle.loads(pickle.dumps(digest))  # noqa: S301
+
+    assert digest.hexdigest() == digest_of(some_events(count))
+
+
+def test_every_event_and_its_place_count() -> None:
+    events = some_events(300)
+    swapped = [events[1], events[0], *events[2:]]
+
+    assert len({digest_of(events), digest_of(events[:-1]), digest_of(swapped)}) == 3
+
+
+def test_what_waits_is_less_than_a_block() -> None:
+    digest = RunningDigest()
+    for event in some_events(2 * BLOCK_EVENTS + 3):
+        digest.add(event)
+
+    assert len(digest.pending) == 3
+
+
+def test_vms_combine_in_name_order_whatever_the_order_they_come_in() -> None:
+    assert combine_vms({"a": "1", "b": "2"}) == combine_vms({"b": "2", "a": "1"})
+    assert combine_vms({"a": "1", "b": "2"}) != combine_vms({"a": "2", "b": "1"})
+
+
+def test_hosts_combine_in_index_order() -> None:
+    assert combine_hosts(["1", "2"]) != combine_hosts(["2", "1"])

@@ -1,0 +1,83 @@
+"""What a request costs on each medium."""
+
+from __future__ import annotations
+
+import pytest
+
+from pagewake.errors import ConfigError
+from pagewake.host_memory.media import (
+    MEDIA,
+    DiskArm,
+    Medium,
+    Uniform,
+    synchronous_medium,
+    uniform_medium,
+)
+from pagewake.simtime.randomness import Draws
+
+US = 1_000
+ALL_ONES = (1 << 64) - 1
+
+
+def one_page(medium: Medium, samples: int = 20_000) -> list[int]:
+    draws = Draws(1, "samples")
+    transfer = medium.transfer_ns_per_page
+    return [medium.read.sample_ns(draws.u64(i)) + transfer for i in range(samples)]
+
+
+def test_uniform_reaches_both_ends_and_nothing_beyond() -> None:
+    access = Uniform(10, 13)
+    assert access.sample_ns(0) == 10
+    assert access.sample_ns(ALL_ONES) == 13
+
+
+def test_a_disk_arm_reaches_its_shortest_and_its_longest() -> None:
+    arm = DiskArm(1_000, 9_000, 4_000)
+    assert arm.sample_ns(0) == arm.min_ns == 1_000
+    assert 12_990 <= arm.sample_ns(ALL_ONES) < 13_000
+
+
+@pytest.mark.parametrize(
+    ("name", "shortest", "mean", "longest"),
+    [
+        ("hdd-2010", 841 * US, 8_208 * US, 15_175 * US),
+        ("ssd-sata", 80 * US, 100 * US, 120 * US),
+        ("nvme", 20 * US, 50 * US, 80 * US),
+        ("rdma", 8 * US, 10 * US, 12 * US),
+    ],
+)
+def test_presets_have_the_service_times_they_state(
+    name: str, shortest: int, mean: int, longest: int
+) -> None:
+    times = one_page(MEDIA[name])
+    assert MEDIA[name].min_service_ns == shortest <= min(times)
+    assert max(times) <= longest
+    assert sum(times) / len(times) == pytest.approx(mean, rel=0.01)
+
+
+def test_presets_have_the_parallelism_of_the_semantics() -> None:
+    parallelism = {name: m.parallelism for name, m in MEDIA.items() if not m.synchronous}
+    assert parallelism == {"hdd-2010": 1, "ssd-sata": 4, "nvme": 16, "rdma": 8}
+
+
+def test_only_zram_is_synchronous() -> None:
+    assert [name for name, m in MEDIA.items() if m.synchronous] == ["zram"]
+    assert MEDIA["zram"].min_service_ns is None
+    assert MEDIA["zram"].cost_ns == 2 * US
+
+
+def test_every_preset_says_where_its_figures_are_from() -> None:
+    assert all("semantics 9" in medium.source for medium in MEDIA.values())
+    assert all(name == medium.name for name, medium in MEDIA.items())
+
+
+def test_jitter_must_leave_a_shortest_service() -> None:
+    with pytest.raises(ConfigError, match="jitter 100 ns"):
+        uniform_medium(100, 100, 1)
+
+
+def test_parallelism_and_cost_must_be_possible() -> None:
+    with pytest.raises(ConfigError, match="parallelism 0"):
+        uniform_medium(100, 0, 0)
+    with pytest.raises(ConfigError, match="cost 0 ns"):
+        synchronous_medium(0)
