@@ -96,7 +96,7 @@ def test_every_request_is_answered_once_and_no_page_is_lost(case: Case) -> None:
     for account, shard in zip(host._accounts, shards, strict=True):
         assert not shard.asked
         assert shard.answers == shard.requests
-        in_memory = account.pages.count + account.reclaiming
+        in_memory = account.pages.count + host._frames.leaving[account.index]
         assert in_memory + len(shard.unreported) == shard.in_memory()
         assert account.stock == shard.stock + len(shard.unreported)
         assert host._frames.charges[account.index] == in_memory + account.stock

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -31,6 +32,7 @@ from pagewake.events.types import (
 from pagewake.simtime.ports import ShardOutput
 from pagewake.simtime.randomness import Draws
 
+AnEvent = TypeVar("AnEvent", bound=Event)
 MISS, TICK = "miss", "tick"
 
 
@@ -104,7 +106,7 @@ class FakeVm:
         self.inserted += 1
         heappush(self.heap, (at_ns, rank, self.inserted, what))
 
-    def numbered(self, event: Event) -> Event:
+    def numbered(self, event: AnEvent) -> AnEvent:
         event = replace(event, n=self.n)
         self.n += 1
         self.digest.add(event)
@@ -149,7 +151,9 @@ class FakeVm:
             self.tell(PagesAged(at_ns, self.name, 0, what.gfns, []))
         elif isinstance(what, PageReady) and self.frozen_ns is None:
             waited_ns = at_ns - self.slept_ns
-            self.note(TaskWoken(at_ns, self.name, 0, 0, "task-0", what.token or 0, "token", waited_ns))
+            self.note(
+                TaskWoken(at_ns, self.name, 0, 0, "task-0", what.token or 0, "token", waited_ns)
+            )
             if self.missed == self.misses:
                 self.note(TaskFinished(at_ns, self.name, 0, 0, "task-0"))
                 self.frozen_ns = at_ns

@@ -126,7 +126,8 @@ class LogWriter:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _unwritable(self, error: OSError) -> ConfigError:
-        return ConfigError(f"{self.directory}: cannot be written: {error.strerror or error}")
+        where = f" ({error.filename})" if error.filename else ""
+        return ConfigError(f"{self.directory}: cannot be written: {error.strerror}{where}")
 
     def __enter__(self) -> Self:
         return self

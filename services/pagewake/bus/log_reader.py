@@ -133,7 +133,7 @@ class LogReader:
         scan = self.scan(file, problems)
         while not problems:
             commit = next(scan, None)
-            if commit is None:
+            if commit is None or problems:
                 break
             yield commit
         if problems:

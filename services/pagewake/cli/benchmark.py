@@ -37,6 +37,7 @@ from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import load
 
 PREDICTION = "natapov-2010"
+ALWAYS_SHOWN = ("blackout", "halted", "idle", "interrupt")
 MAX_SEEDS = 100
 REMARK_WIDTH = 100
 SURPRISING_ERRORS = 2.0
@@ -230,9 +231,14 @@ def _cpu_table(modes: Sequence[Mode]) -> RenderableType:
         ["vcpu time", *(mode.name for mode in modes)], title="what each mode did with the CPU"
     )
     kinds = sorted(
-        {kind for mode in modes for kind in mode.cpu},
+        {*ALWAYS_SHOWN, *(kind for mode in modes for kind in mode.cpu)},
         key=lambda kind: (-sum(mode.cpu.get(kind, 0.0) for mode in modes), kind),
     )
     for kind in kinds:
-        table.add_row(label(kind), *(f"{100 * mode.cpu.get(kind, 0.0):.2f} %" for mode in modes))
+        table.add_row(label(kind), *(_percent(mode.cpu.get(kind, 0.0)) for mode in modes))
     return table
+
+
+def _percent(share: float) -> str:
+    """A share; what is there but rounds to nothing does not look like nothing."""
+    return "<0.01 %" if 0 < share < 0.00005 else f"{100 * share:.2f} %"

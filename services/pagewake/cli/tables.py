@@ -88,8 +88,8 @@ def _shares(cpu: Mapping[str, int]) -> str:
 
 
 def label(name: str) -> str:
-    """A key as words."""
-    return name.replace("_", " ")
+    """A key as words; vcpu time that went to tasks is called by the tasks' name alone."""
+    return name.removeprefix("task:").replace("_", " ")
 
 
 def wait_times(times: WaitTimes | None) -> str:

@@ -26,6 +26,12 @@ class ApfArea:
         self.reason = 0
         return reason
 
+    def disable(self) -> bool:
+        """Of this CPU going down: True if the enable MSR is to be written with 0."""
+        was_enabled = bool(self.enabled)
+        self.enabled = 0
+        return was_enabled
+
     def take_token(self) -> int:
         """5.8: the token of a ready page, whose slot is free afterwards (but not acknowledged)."""
         token = self.token

@@ -24,7 +24,13 @@ from pagewake.kvm.vm import Vm
 class InnerGuests(Protocol):
     """The hypervisor side of a guest whose tasks include vcpu threads (`nested_svm`)."""
 
+    def inner_tasks(self) -> list[Task]: ...
+
     def run(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step: ...
+
+    def latch(self, cpu: GuestCpu, at_ns: int) -> Step: ...
+
+    def interrupt(self, cpu: GuestCpu, at_ns: int) -> Step: ...
 
     def event(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step: ...
 
@@ -79,7 +85,7 @@ class GuestKernel:
         """Time 0: every CPU boots; tasks are runnable at once or from their start time on."""
         self.tasks = tasks
         self.by_name = {task.name: task for task in tasks}
-        self.unfinished = sum(1 for task in tasks if task.inner is None)
+        self.unfinished = sum(1 for task in self.all_tasks() if task.inner is None)
         for task in tasks:
             if task.start_ns:
                 self.vm.push(task.start_ns, task.cpu, -1, OP_GUEST_LATER, task.index)
@@ -92,6 +98,10 @@ class GuestKernel:
             self.vm.push(0, cpu.id, 0, OP_ENTER)
 
     # ------------------------------------------------------------------ tasks
+
+    def all_tasks(self) -> list[Task]:
+        """The guest's own tasks and those of the guests inside it."""
+        return self.tasks + (self.inner.inner_tasks() if self.inner is not None else [])
 
     def finished(self, at_ns: int) -> bool:
         """One task less; True if the VM froze with it."""

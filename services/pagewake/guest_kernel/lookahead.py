@@ -42,10 +42,10 @@ def next_ns(kernel: GuestKernel) -> int | None:
     vm = kernel.vm
     if vm.frozen_ns is not None:
         return None
-    if not _may_miss(kernel):
-        return None
     if not _quiet(kernel):
         return next_event_ns(kernel)
+    if not _may_miss(kernel):
+        return None
     bound = None
     for cpu in kernel.cpus:
         instant = _cpu_bound(cpu)
@@ -56,8 +56,6 @@ def next_ns(kernel: GuestKernel) -> int | None:
 
 def _may_miss(kernel: GuestKernel) -> bool:
     """Is there a task that could run without an answer of the host, and miss?"""
-    if any(cpu.thread.apf.done for cpu in kernel.cpus):
-        return True
     return any(
         task.state not in ("finished", "asleep") and touches_memory(task) for task in kernel.tasks
     )

@@ -51,6 +51,7 @@ class Task:
         "index",
         "inner",
         "left_ns",
+        "level",
         "name",
         "pc",
         "pinned",
@@ -85,8 +86,10 @@ class Task:
         base_gfn: int = 0,
         touch_ns: int = 100,
         work_step_ns: int = 0,
+        level: int = 1,
     ) -> None:
         self.index = index
+        self.level = level
         self.name = name
         self.group = group
         self.cpu = cpu

@@ -203,9 +203,11 @@ class GuestCpu:
         if task is None:
             if self.rq.waiting and not self.idle_halting:
                 return self.schedule(at_ns)
+            if not self.thread.timer_at:
+                self.thread.arm_timer(at_ns, self.vm.config.idle_tick_ns)
             return self.thread.exit_hlt(at_ns)
         if not self.thread.timer_at:
-            self.thread.arm_timer(at_ns)
+            self.thread.arm_timer(at_ns, self.vm.config.tick_ns)
         if task.state == "halting":
             return self.thread.exit_hlt(at_ns)
         self.thread.account(at_ns, task.group)
@@ -300,8 +302,8 @@ class GuestCpu:
         self.curr = task
         if task is prev:
             return self.iret(at_ns)
-        if task is None:
-            self.thread.timer_at = 0
+        if task is None or prev is None:
+            self.thread.timer_at = 0  # the idle tick is another one
         return self.overlay(at_ns, self.vm.costs.switch_ns, "switched")
 
     def switched(self, at_ns: int) -> Step:
@@ -316,7 +318,11 @@ class GuestCpu:
     # ------------------------------------------------------------------ interrupts and exceptions
 
     def take_interrupts(self, at_ns: int, irqs: int) -> Step:
-        """Interrupt handlers, one after the other in one overlay."""
+        """Interrupt handlers, one after the other in one overlay; they are L1's."""
+        if self.guest_mode:
+            self.thread.irqs |= irqs
+            assert self.kernel.inner is not None
+            return self.kernel.inner.interrupt(self, at_ns)
         costs = self.vm.costs
         for_ns = costs.tick_ns if irqs & IRQ_TIMER else 0
         if irqs & ~IRQ_TIMER:
@@ -345,7 +351,7 @@ class GuestCpu:
         if rq.tick_preempts(at_ns):
             self.need_resched = True
         if self.curr is not None:
-            self.thread.arm_timer(at_ns)
+            self.thread.arm_timer(at_ns, self.vm.config.tick_ns)
 
     def take_exception(self, at_ns: int, token: int, kind: ev.ApfKind, level: int) -> Step:
         """#PF with CR2 = token; while a nested guest runs its hypervisor has a say."""
@@ -355,6 +361,10 @@ class GuestCpu:
 
     def take_nmi(self, at_ns: int, faults: bool) -> Step:
         """NMI; its handler may take a page fault and so steal a pending reason (semantics 2.2)."""
+        if self.guest_mode:
+            self.thread.nmi = faults
+            assert self.kernel.inner is not None
+            return self.kernel.inner.interrupt(self, at_ns)
         if self.action is not None:
             if faults:
                 apf_handler.nmi_steals(self, at_ns)
@@ -366,6 +376,11 @@ class GuestCpu:
         if faults:
             apf_handler.nmi_steals(self, at_ns)
         return self.iret(at_ns)
+
+    def inner_latch(self, at_ns: int) -> Step:
+        """L1's KVM right behind its VMRUN, interrupts still off."""
+        assert self.kernel.inner is not None
+        return self.kernel.inner.latch(self, at_ns)
 
     def call(self, at_ns: int, what: str, a: int = 0, b: int = 0) -> None:
         """Have something executed on this CPU, by interrupt."""
@@ -385,4 +400,5 @@ ACTIONS = {
     "spin": apf_handler.spin,
     "boot": GuestCpu.boot,
     "booted": apf_handler.booted,
+    "inner_latch": GuestCpu.inner_latch,
 }

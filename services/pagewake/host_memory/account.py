@@ -29,7 +29,6 @@ class VmAccount:
         "waiting",
         "queued",
         "aging",
-        "reclaiming",
         "fruitless",
         "in_flight",
     )
@@ -45,7 +44,6 @@ class VmAccount:
         self.waiting: deque[PageNotPresent] = deque()
         self.queued = False
         self.aging: deque[tuple[int, list[int]]] = deque()
-        self.reclaiming = 0
         self.fruitless = 0
         self.in_flight: dict[int, int] = {}
 

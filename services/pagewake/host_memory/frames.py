@@ -30,15 +30,17 @@ class Watermarks:
 
 
 class Frames:
-    """Charges per VM, indexed by the VM's place in name order."""
+    """Charges per VM, indexed by the VM's place in name order; `leaving`: those under reclaim."""
 
-    __slots__ = ("charges", "limits", "memory_pages", "total")
+    __slots__ = ("charges", "leaving", "limits", "memory_pages", "total", "total_leaving")
 
     def __init__(self, limits: Sequence[int], memory_pages: int | None) -> None:
         self.limits = array("q", limits)
         self.charges = array("q", bytes(8 * len(limits)))
         self.memory_pages = sum(limits) if memory_pages is None else memory_pages
+        self.leaving = array("q", bytes(8 * len(limits)))
         self.total = 0
+        self.total_leaving = 0
 
     def under_limit(self, vm: int) -> int:
         """Frames the VM may take before it meets its own limit."""
@@ -67,7 +69,13 @@ class Frames:
         self.total -= frames
         assert self.charges[vm] >= 0, "frames given back twice"
 
+    def leave(self, vm: int, frames: int) -> None:
+        """Reclaim takes so many pages of the VM in hand; fewer than none: has done with them."""
+        self.leaving[vm] += frames
+        self.total_leaving += frames
+
     def by_pressure(self) -> list[int]:
-        """VMs by charge relative to their limit, fullest first, ties in name order."""
-        share = np.frombuffer(self.charges, np.int64) / np.frombuffer(self.limits, np.int64)
+        """VMs by staying charge relative to limit, fullest first, ties in name order."""
+        staying = np.frombuffer(self.charges, np.int64) - np.frombuffer(self.leaving, np.int64)
+        share = staying / np.frombuffer(self.limits, np.int64)
         return [int(vm) for vm in np.argsort(-share, kind="stable")]

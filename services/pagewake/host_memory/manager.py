@@ -127,7 +127,9 @@ class HostMemory:
             "pages_written": device.pages_written,
             "device_busy_ns": device.busy_ns,
             "queue_max": device.queue_max,
-            "resident": {vm.name: vm.pages.count + vm.reclaiming for vm in self._accounts},
+            "resident": {
+                vm.name: vm.pages.count + self._frames.leaving[vm.index] for vm in self._accounts
+            },
             "stock": {vm.name: vm.stock for vm in self._accounts},
             "waiting": {vm.name: len(vm.waiting) for vm in self._accounts if vm.waiting},
         }

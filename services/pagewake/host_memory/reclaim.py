@@ -19,7 +19,8 @@ victim, batches skip step 1, until `high` frames are free for the VM or a victim
 bit.
 
 Where the host as a whole is short, a batch is taken from each VM in turn, the one with the largest
-charge relative to its limit first, ties in name order, until the host's own `high` is reached.
+charge (less what is under reclaim already) relative to its limit first, ties in name order, until
+the host's own `high` is reached.
 """
 
 from __future__ import annotations
@@ -51,7 +52,6 @@ class Reclaim:
         "_lag_ns",
         "_writeback_pages",
         "_marks",
-        "_reclaiming",
     )
 
     def __init__(
@@ -76,13 +76,12 @@ class Reclaim:
         self._lag_ns = lag_ns
         self._writeback_pages = writeback_pages
         self._marks = Watermarks(frames.memory_pages) if host_limited else None
-        self._reclaiming = 0
 
     def balance(self, vm: VmAccount, now_ns: int) -> None:
         """Start as many batches as the VM, and the host, are short of."""
         marks = vm.marks
         short = len(vm.waiting) + vm.owed
-        ahead = self._frames.under_limit(vm.index) + vm.reclaiming - short
+        ahead = self._frames.under_limit(vm.index) + self._frames.leaving[vm.index] - short
         if ahead < marks.low:
             while ahead < marks.high and (taken := self._start_batch(vm, now_ns)):
                 ahead += taken
@@ -114,8 +113,7 @@ class Reclaim:
             for gfn in gone:
                 forget(gfn)
             self._frames.uncharge(vm.index, len(gone))
-            vm.reclaiming -= len(gone)
-            self._reclaiming -= len(gone)
+            self._frames.leave(vm.index, -len(gone))
             self.evictions += len(gone)
         if event.refused:
             self._restore(vm, event.refused)
@@ -124,7 +122,7 @@ class Reclaim:
             self._write_back(vm, event.at_ns, event.dirty)
 
     def _balance_host(self, marks: Watermarks, now_ns: int) -> None:
-        ahead = self._frames.left() + self._reclaiming - self.short_of
+        ahead = self._frames.left() + self._frames.total_leaving - self.short_of
         if ahead >= marks.low:
             return
         ranking = self._frames.by_pressure()
@@ -139,12 +137,12 @@ class Reclaim:
 
     def _start_batch(self, vm: VmAccount, now_ns: int) -> int:
         """Examine the VM's oldest pages; how many, 0 if it has none to examine."""
-        force = vm.fruitless > 0 and vm.fruitless >= vm.pages.count + vm.reclaiming
+        in_memory = vm.pages.count + self._frames.leaving[vm.index]
+        force = 0 < in_memory <= vm.fruitless
         gfns = vm.pages.isolate(vm.marks.batch)
         if not gfns:
             return 0
-        vm.reclaiming += len(gfns)
-        self._reclaiming += len(gfns)
+        self._frames.leave(vm.index, len(gfns))
         at_ns = now_ns + self._lag_ns
         if vm.in_flight:
             gfns, at_ns = self._pass_over_reads(vm, now_ns, gfns)
@@ -176,8 +174,7 @@ class Reclaim:
         restore = vm.pages.restore
         for gfn in gfns:
             restore(gfn)
-        vm.reclaiming -= len(gfns)
-        self._reclaiming -= len(gfns)
+        self._frames.leave(vm.index, -len(gfns))
 
     def _write_back(self, vm: VmAccount, now_ns: int, dirty: list[int]) -> None:
         soonest = now_ns + self._outbox.lookahead_ns

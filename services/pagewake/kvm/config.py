@@ -54,6 +54,7 @@ class VmConfig:
     """Synchronous media by name, with the CPU time of one page-in, ns."""
     stock_pages: int = 64
     tick_ns: int = 1_000_000
+    idle_tick_ns: int = 100_000_000
     host_tick_ns: int = 0
     background_exit_ns: int = 0
     nested: NestedConfig | None = None

@@ -98,5 +98,8 @@ class NestedPort(Protocol):
     def queue_exception(self, token: int) -> bool:
         """check_exception for the APF #PF: True if it becomes a #VMEXIT to L1."""
 
+    def external_exit(self, at_ns: int) -> None:
+        """A physical interrupt made the vcpu leave guest mode."""
+
     def same_mmu(self, level: int) -> bool:
         """The MMU mode in force is the one in which a fault of `level` was taken."""

@@ -190,7 +190,7 @@ class VcpuThread:
             faults, self.nmi = self.nmi, None
             self.account(at_ns, "interrupt")
             return guest.take_nmi(at_ns, faults)
-        if self.irqs and self.interrupt_allowed():
+        if self.irqs and (guest.guest_mode or self.interrupt_allowed()):
             irqs, self.irqs = self.irqs, 0
             self.account(at_ns, "interrupt")
             return guest.take_interrupts(at_ns, irqs)
@@ -271,6 +271,8 @@ class VcpuThread:
     def kick(self, at_ns: int) -> None:
         """Make a running vcpu leave the guest for the host's attention."""
         if self.mode == GUEST:
+            if self.guest.guest_mode and self.nested is not None:
+                self.nested.external_exit(at_ns)
             step = self.exit_plain(at_ns)
             assert step is not None
             self.vm.push(step[0], self.id, self.gen, step[1])
@@ -313,9 +315,8 @@ class VcpuThread:
 
     # ------------------------------------------------------------------ timers and other exits
 
-    def arm_timer(self, at_ns: int) -> None:
-        """Guest timer: the next tick on this vcpu's grid after `at_ns` (ticks are staggered)."""
-        period = self.vm.config.tick_ns
+    def arm_timer(self, at_ns: int, period: int) -> None:
+        """Guest timer: the next instant on this vcpu's grid after `at_ns` (grids are staggered)."""
         if not period:
             return
         offset = period * self.id // len(self.vm.vcpus)

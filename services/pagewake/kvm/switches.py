@@ -135,8 +135,8 @@ _TABLE: tuple[Switch, ...] = (
         "halt_unsafe",
         "631bc4878220 (schedule); patch 10, 6c047cd982f9 (halt_unsafe); a2b7861bb33b, 2017 "
         "(halt_kernel); 3a7c8fafd1b4, 5.8 (user_only)",
-        "where task_wait schedules and where it waits in sti;hlt: never; idle or with preemption off"
-        "; also in kernel code of a build without preemption; or panic in kernel mode",
+        "where task_wait halts (sti;hlt) instead of scheduling: never; idle or preemption off; "
+        "also in kernel code of a build without preemption; or panic in kernel mode",
     ),
     Switch(
         "send_always",

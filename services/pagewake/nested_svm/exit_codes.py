@@ -31,17 +31,27 @@ PF_VECTOR = 14
 MISC_BASE = INTR
 """Exit codes from here on have the intercept bit (code - MISC_BASE) of a 64-bit word."""
 
+# fmt: off
 _VECTORS = (
-    "DE DB NMI BP OF BR UD NM DF 9 TS NP SS GP PF 15 MF AC MC XF "
-    "20 21 22 23 24 25 26 27 28 29 30 31"
-).split()
-
+    "DE", "DB", "NMI", "BP", "OF", "BR", "UD", "NM", "DF", "9", "TS", "NP", "SS", "GP", "PF", "15",
+    "MF", "AC", "MC", "XF", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31",
+)
 _FROM_INTR = (
-    "INTR NMI SMI INIT VINTR CR0_SEL_WRITE IDTR_READ GDTR_READ LDTR_READ TR_READ IDTR_WRITE "
-    "GDTR_WRITE LDTR_WRITE TR_WRITE RDTSC RDPMC PUSHF POPF CPUID RSM IRET SWINT INVD PAUSE HLT "
-    "INVLPG INVLPGA IOIO MSR TASK_SWITCH FERR_FREEZE SHUTDOWN VMRUN VMMCALL VMLOAD VMSAVE STGI "
-    "CLGI SKINIT RDTSCP ICEBP WBINVD MONITOR MWAIT MWAIT_COND XSETBV"
-).split()
+    "INTR", "NMI", "SMI", "INIT", "VINTR", "CR0_SEL_WRITE", "IDTR_READ", "GDTR_READ", "LDTR_READ",
+    "TR_READ", "IDTR_WRITE", "GDTR_WRITE", "LDTR_WRITE", "TR_WRITE", "RDTSC", "RDPMC", "PUSHF",
+    "POPF", "CPUID", "RSM", "IRET", "SWINT", "INVD", "PAUSE", "HLT", "INVLPG", "INVLPGA", "IOIO",
+    "MSR", "TASK_SWITCH", "FERR_FREEZE", "SHUTDOWN", "VMRUN", "VMMCALL", "VMLOAD", "VMSAVE", "STGI",
+    "CLGI", "SKINIT", "RDTSCP", "ICEBP", "WBINVD", "MONITOR", "MWAIT", "MWAIT_COND", "XSETBV",
+)
+_EXCP_REASONS = (
+    "DB", "BP", "UD", "PF", "NM", "MC",
+)
+_OWN_NAME_REASONS = (
+    "NMI", "SMI", "INIT", "VINTR", "CPUID", "INVD", "HLT", "INVLPG", "INVLPGA", "MSR",
+    "TASK_SWITCH", "SHUTDOWN", "VMRUN", "VMLOAD", "VMSAVE", "STGI", "CLGI", "SKINIT", "WBINVD",
+    "MONITOR", "MWAIT", "XSETBV",
+)
+# fmt: on
 
 NAMES: dict[int, str] = {
     **{code: f"READ_CR{code}" for code in range(16)},
@@ -59,14 +69,8 @@ _REASONS: dict[int, str] = {
     **{0x10 + n: f"write_cr{n}" for n in (0, 3, 4, 8)},
     **{0x20 + n: f"read_dr{n}" for n in range(8)},
     **{0x30 + n: f"write_dr{n}" for n in range(8)},
-    **{EXCP_BASE + _VECTORS.index(name): f"{name} excp" for name in "DB BP UD PF NM MC".split()},
-    **{
-        INTR + _FROM_INTR.index(name): name.lower()
-        for name in (
-            "NMI SMI INIT VINTR CPUID INVD HLT INVLPG INVLPGA MSR TASK_SWITCH SHUTDOWN VMRUN "
-            "VMLOAD VMSAVE STGI CLGI SKINIT WBINVD MONITOR MWAIT XSETBV"
-        ).split()
-    },
+    **{EXCP_BASE + _VECTORS.index(name): f"{name} excp" for name in _EXCP_REASONS},
+    **{INTR + _FROM_INTR.index(name): name.lower() for name in _OWN_NAME_REASONS},
     INTR: "interrupt",
     IOIO: "io",
     VMMCALL: "hypercall",

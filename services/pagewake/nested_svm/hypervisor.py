@@ -1,10 +1,10 @@
-"""SVM's side of one hypervisor on one vcpu: the latched reason, guest mode, exits owed to its guest.
+"""SVM in one hypervisor on one vcpu: the latched reason, guest mode, exits owed to its guest.
 
 Rule: semantics 4.2 (latch), 4.4 (order of handle_exit), 4.7 (queueing an exception for a nested
 guest).  "Its guest" is the hypervisor it runs, whose own guest is running while `guest_mode`.  One
 object for L0 (whose reason is always 0, on bare metal) and one for every hypervisor above it.
 
-Of the gaps of semantics 4.9, G1, G2, G3 and G5 live here and in `routing.py`; the switches close them.
+Of the gaps of semantics 4.9, G1, G2, G3 and G5 live here and in `routing.py`, until switched off.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pagewake.kvm.switches import Switches
 from pagewake.nested_svm.exit_codes import ERR, EXCP_BASE, EXCP_PF, INTR, NPF
 from pagewake.nested_svm.interception import Interception, pf_interception
 from pagewake.nested_svm.routing import (
+    Intercept,
     Intercepts,
+    Special,
     activates_fpu,
     counts_as_apf,
     intercept,
-    route,
     special,
 )
 
@@ -83,7 +84,7 @@ class NestedSvm:
 
     @property
     def exit_required(self) -> bool:
-        """An exit is owed to the guest hypervisor: the next run returns at once, nothing latched."""
+        """An exit is owed to the guest hypervisor: the next run returns at once, unlatched."""
         return self.owed is not None
 
     def latch(self, exit_code: int, read_reason: Callable[[], int]) -> bool:
@@ -120,13 +121,20 @@ class NestedSvm:
         return Disposition("vmexit", left, "done", why, None, activates_fpu(exit_code))
 
     def route(self, exit_code: int, info1: int = 0, rcx: int = 0) -> Route:
-        """`special`, and `intercept` where that leaves it open."""
-        is_apf = counts_as_apf(self.apf_reason, self._gap_g5)
-        first = special(exit_code, is_apf, self.npt, self._g2_open)
-        if first == "host":
+        """Both stages: `continue` is left to this hypervisor by the second one."""
+        if self.special(exit_code) == "host":
             return "host"
-        forced = self._g1_open and is_apf
-        return route(first, intercept(exit_code, self.intercepts, forced, info1, rcx))
+        return "done" if self.intercept(exit_code, info1, rcx) == "done" else "continue"
+
+    def special(self, exit_code: int) -> Special:
+        """First stage."""
+        is_apf = counts_as_apf(self.apf_reason, self._gap_g5)
+        return special(exit_code, is_apf, self.npt, self._g2_open)
+
+    def intercept(self, exit_code: int, info1: int = 0, rcx: int = 0) -> Intercept:
+        """Second stage, taken alone."""
+        forced = self._g1_open and counts_as_apf(self.apf_reason, self._gap_g5)
+        return intercept(exit_code, self.intercepts, forced, info1, rcx)
 
     def _handle(self, left: Exit, way: Route | None, needs_reinjection: bool) -> Disposition:
         code = left.code

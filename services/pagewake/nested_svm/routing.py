@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from pagewake.events.types import Route
 from pagewake.nested_svm.exit_codes import (
     ERR,
     EXCP_BASE,
@@ -43,7 +42,7 @@ _BYTES_PER_RANGE = 0x800
 
 
 class PermissionMap:
-    """A permission map in the guest hypervisor's memory: `fill`, except for some `changed` bytes."""
+    """A permission map in the guest hypervisor's memory: `fill`, but for some `changed` bytes."""
 
     __slots__ = ("changed", "fill", "unreadable")
 
@@ -127,13 +126,6 @@ def intercept(
     else:
         hit = exit_code == ERR or intercepts.misc >> (exit_code - MISC_BASE & 63) & 1
     return "done" if hit else "host"
-
-
-def route(first: Special, second: Intercept) -> Route:
-    """The two stages together: `host` at once, or `continue` to a host or `done` by intercept."""
-    if first == "host":
-        return "host"
-    return "done" if second == "done" else "continue"
 
 
 def msr_word_offset(msr: int) -> int | None:

@@ -89,6 +89,9 @@ class Kernel(_Part, frozen=True, kw_only=True):
         Overrides, Key("overrides", OverridesReader(), "single switches, of all levels or one")
     ] = Overrides()
     hz: Annotated[int, Key("hz", Integer(0, 100_000), "guest timer; 0 = no tick")] = 1000
+    idle_hz: Annotated[
+        int, Key("idle_hz", Integer(0, 100_000), "timer of an idle vcpu (dyntick); 0 = none")
+    ] = 10
     irqchip: Annotated[bool, Key("irqchip", Flag(), "interrupt controller in the kernel")] = True
     increment_ns: Annotated[int, Key("increment", Duration(1), "one increment of work")] = 1
     costs: Annotated[KernelCosts, Table("costs", "time of kernel paths")] = KernelCosts()

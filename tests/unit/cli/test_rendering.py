@@ -54,7 +54,11 @@ def test_a_grid_has_a_bound() -> None:
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text("old", encoding="utf-8")
-    replacing(path, lambda temporary: temporary.write_text("new", encoding="utf-8") and None)
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("new", encoding="utf-8")
+
+    replacing(path, write)
     assert path.read_text("utf-8") == "new"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -11,7 +11,9 @@ from pagewake.events.types import Event, TaskFinished
 
 
 def some_events(count: int) -> list[Event]:
-    return [TaskFinished(at_ns=7 * n, vm="vm-0", n=n, vcpu=0, task="t") for n in range(1, count + 1)]
+    return [
+        TaskFinished(at_ns=7 * n, vm="vm-0", n=n, vcpu=0, task="t") for n in range(1, count + 1)
+    ]
 
 
 def digest_of(events: list[Event]) -> str:
@@ -28,7 +30,7 @@ def test_saving_and_looking_in_between_change_nothing(count: int) -> None:
         digest.add(event)
         if event.n % 97 == 0:
             digest.hexdigest()
-            digest = pickle.loads(pickle.dumps(digest))  # noqa: S301
+            digest = pickle.loads(pickle.dumps(digest))
 
     assert digest.hexdigest() == digest_of(some_events(count))
 

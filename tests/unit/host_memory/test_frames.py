@@ -44,6 +44,8 @@ def test_pressure_is_charge_relative_to_limit_and_ties_go_by_name_order() -> Non
     for vm, charge in enumerate([50, 9, 50, 10]):
         frames.charge(vm, charge)
     assert frames.by_pressure() == [1, 0, 2, 3]
+    frames.leave(0, 45)
+    assert frames.by_pressure() == [1, 2, 3, 0]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class Story:
         self.events: list[ev.Event] = []
         self.at_ns = 0
 
-    def add(self, kind: type[Kind], /, **fields: Any) -> Kind:
+    def add(self, kind: type[Kind], /, **fields: object) -> Kind:
         """The next event, now."""
         event = kind(at_ns=self.at_ns, vm=VM, n=len(self.events) + 1, **fields)
         self.events.append(event)
@@ -86,13 +86,13 @@ class Story:
         self.tell(vcpu, gfn, "injected", token, joined=joined)
         self.queue(vcpu, token, "not_present")
 
-    def tell(self, vcpu: int, gfn: int, delivery: str, token: int | None, **more: Any) -> None:
+    def tell(self, vcpu: int, gfn: int, delivery: str, token: int | None, **more: object) -> None:
         """What the host learns of a fault."""
         fields: dict[str, Any] = {"access": "read", "cpl": 3, "level": 1, "epoch": 0}
         fields |= {"vcpu": vcpu, "gfn": gfn, "delivery": delivery, "token": token} | more
         self.add(ev.PageNotPresent, **fields)
 
-    def queue(self, vcpu: int, token: int, kind: str, **changes: Any) -> None:
+    def queue(self, vcpu: int, token: int, kind: str, **changes: object) -> None:
         """An exception is queued, legally unless `changes` say otherwise."""
         fields: dict[str, Any] = {"level": 1, "cpl": 3, "if_flag": True, "gif": True}
         fields |= {"shadow": False, "vcpu": vcpu, "token": token, "kind": kind} | changes
@@ -103,9 +103,7 @@ class Story:
         self.wait(500)
         self.add(ev.ExceptionInjected, vcpu=vcpu, token=token, kind=kind, level=1)
         self.wait(500)
-        self.add(
-            ev.TrapTaken, vcpu=vcpu, level=1, reason=reason, cr2=token, handler=handler, cpl=3
-        )
+        self.add(ev.TrapTaken, vcpu=vcpu, level=1, reason=reason, cr2=token, handler=handler, cpl=3)
 
     def sleep(self, vcpu: int, token: int, task: str = "task-0") -> None:
         """The task that took the not-present sleeps on it."""
@@ -151,7 +149,7 @@ class Story:
 
     # ------------------------------------------------------------------ falsifying
 
-    def change(self, kind: type[ev.Event], which: int = -1, /, **changes: Any) -> ev.Event:
+    def change(self, kind: type[ev.Event], which: int = -1, /, **changes: object) -> ev.Event:
         """Falsify the `which`-th event of a kind; returns what it is now."""
         at = self._at(kind, which)
         self.events[at] = msgspec.structs.replace(self.events[at], **changes)
@@ -184,9 +182,37 @@ def page_fault_story() -> Story:
     return story
 
 
-def violations(story: Story, **rules: Any) -> list[Violation]:
+def outstanding(count: int) -> Story:
+    """A vcpu without the MSR, halted for each of `count` outstanding faults in turn."""
+    story = Story()
+    for index in range(count):
+        story.add(ev.ApfStarted, vcpu=0, gfn=index, outcome="queued", token=index << 12)
+        story.tell(0, index, "halted", index << 12)
+    return story
+
+
+def two_completions() -> Story:
+    """`page_fault_story`, then two more faults whose workers are done."""
+    story = page_fault_story()
+    for token, gfn, task in ((0x1000, 0x11, "task-1"), (0x2000, 0x12, "task-2")):
+        story.wait(1_000)
+        story.fault(0, token, gfn)
+        story.sleep(0, token, task)
+    story.wait(600_000)
+    story.complete(0, 0x1000, 0x11)
+    story.complete(0, 0x2000, 0x12)
+    return story
+
+
+def violations(story: Story, **rules: object) -> list[Violation]:
     """What the checkers say of a story."""
-    return check_events({VM: story.events}, Rules(**({"lookahead_ns": LOOKAHEAD_NS} | rules)))
+    in_force: dict[str, Any] = {"lookahead_ns": LOOKAHEAD_NS} | rules
+    return check_events({VM: story.events}, Rules(**in_force))
+
+
+def named(story: Story, invariant: str, **rules: object) -> list[int]:
+    """Numbers of the events that break an invariant."""
+    return [found.n for found in violations(story, **rules) if found.invariant == invariant]
 
 
 def digest_of(events: Iterable[ev.Event]) -> str:
@@ -201,13 +227,15 @@ def write_log(
     directory: Path,
     story: Story,
     *,
-    edges_ns: tuple[int, ...] = (1_200_000, 1_700_000, DURATION_NS),
+    edges_ns: tuple[int, ...] = (1_200_000, 1_604_200, DURATION_NS),
     digest: str | None = None,
     part_of: Iterable[ev.Event] | None = None,
+    postponed: ev.Event | None = None,
 ) -> Path:
     """A log of the story in windows that end at `edges_ns`; `part_of`: what is in it, if not all.
 
-    `digest` None is the right one for the story.
+    `digest` None is the right one for the story. `postponed` stands in the last window, wherever
+    it belongs.
     """
     told = list(story.events if part_of is None else part_of)
     run_digest = digest_of(story.events) if digest is None else digest
@@ -221,7 +249,12 @@ def write_log(
             log.declare(topic, 0)
         from_ns = 0
         for window, until_ns in enumerate(edges_ns):
-            inside = [event for event in told if from_ns <= event.at_ns < until_ns]
+            inside = [
+                event
+                for event in told
+                if (until_ns if event is postponed else from_ns) <= event.at_ns < until_ns
+                or (event is postponed and until_ns == DURATION_NS)
+            ]
             for topic, records in _commits(inside, window, until_ns).items():
                 if records:
                     for encoded in outboxes[topic].encode(window, records):

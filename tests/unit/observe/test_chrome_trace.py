@@ -117,6 +117,6 @@ def test_a_damaged_log_leaves_no_trace_behind(tmp_path: Path) -> None:
     text = (log / "journal-0.jsonl").read_bytes()
     (log / "journal-0.jsonl").write_bytes(text[:-20])
 
-    with pytest.raises(DataError, match=r"journal-0\.jsonl:2: torn"):
+    with pytest.raises(DataError, match=r"journal-0\.jsonl:3: torn"):
         write_trace(log, tmp_path / "trace.json")
     assert [path.name for path in tmp_path.iterdir()] == ["log"]

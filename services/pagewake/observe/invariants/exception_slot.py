@@ -2,10 +2,10 @@
 
 A queued #PF leaves the slot by an entry that injects it, by being dropped, or, while a nested guest
 runs, as a synthesized #VMEXIT (semantics 3.5, 3.7, 3.9, 4.7). The 4-byte reason word is non-zero
-only between the host's write and the guest's read-and-reset (2.2, 4.2); an exception that is
-dropped, or a vcpu that is reset, leaves an orphaned reason behind, which the next trap may take or
-the next write may cover; an NMI handler that faults may steal it. With page-ready by interrupt
-(5.8) the token slot obeys the same rule.
+only between the host's write and the guest's read-and-reset (2.2, 4.2). An exception that is
+dropped or lands in L2 (gap G1), or a vcpu that is reset, leaves an orphaned reason behind, which
+the next trap may take or the next write may cover; an NMI handler that faults may steal it. With
+page-ready by interrupt (5.8) the token slot obeys the same rule.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ class ReasonWord(Checker):
             ProtocolFault: self._stolen,
             InterruptQueued: self._slot_written,
             ExceptionDropped: self._orphan,
+            ExceptionInjected: self._injected,
             VcpuReset: self._orphan,
             VmMigrated: self._orphan_all,
             MsrWritten: self._msr_written,
@@ -148,7 +149,7 @@ class ReasonWord(Checker):
 
     def _read(self, event: Event, vcpu: int, reason: int) -> None:
         area = self._area(vcpu)
-        if area.enabled is False and not reason:
+        if not reason and (area.enabled is False or not self.rules.guest_reads_reason):
             area.orphaned = area.word != 0
             return
         if reason != area.word:
@@ -175,6 +176,11 @@ class ReasonWord(Checker):
                 event, f"took {token_name(event.cr2)}, but the slot holds {token_name(area.slot)}"
             )
         area.slot = None
+
+    def _injected(self, event: ExceptionInjected) -> None:
+        if event.level > 1:
+            area = self._area(event.vcpu)
+            area.orphaned = area.word != 0
 
     def _orphan(self, event: ExceptionDropped | VcpuReset) -> None:
         area = self._area(event.vcpu)

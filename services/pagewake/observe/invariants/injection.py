@@ -44,8 +44,8 @@ class InjectionAllowed(Checker):
         against = [
             text
             for wrong, text in (
-                (not event.if_flag, "IF=0"),
-                (not event.gif, "GIF=0"),
+                (not event.if_flag, "with IF=0"),
+                (not event.gif, "with GIF=0"),
                 (event.shadow, "in an interrupt shadow"),
                 (event.reinjecting, "during a re-injection"),
             )
@@ -53,7 +53,7 @@ class InjectionAllowed(Checker):
         ]
         if against:
             what = f"{event.kind} {token_name(event.token)}"
-            self.fail(event, f"{what} queued with {' and '.join(against)}")
+            self.fail(event, f"{what} queued {' and '.join(against)}")
         self._needs_msr(event)
         if event.kind == "not_present" and event.cpl == 0 and not self._kernel_may(event.vcpu):
             self.fail(event, f"{token_name(event.token)} queued at cpl 0 without SEND_ALWAYS")

@@ -20,10 +20,17 @@ class Rules:
     kernel_mode_sends: bool = True
     ready_by_interrupt: bool = False
     wake_all_everywhere: bool = False
+    guest_reads_reason: bool = True
 
 
-def rules_of(host: Switches, guest: Switches | None = None, lookahead_ns: int = 0) -> Rules:
-    """Rules of a run whose host follows `host` and whose guests follow `guest` (as the host)."""
+def rules_of(
+    host: Switches, guest: Switches | None = None, lookahead_ns: int = 0, apf: str = "pv"
+) -> Rules:
+    """Rules of a run whose host follows `host` and whose guests follow `guest` (as the host).
+
+    A guest without PV support never enables its area, so it always reads reason 0, whatever an MSR
+    write of somebody else made the host write there.
+    """
     guest = host if guest is None else guest
     return Rules(
         lookahead_ns=lookahead_ns,
@@ -31,4 +38,5 @@ def rules_of(host: Switches, guest: Switches | None = None, lookahead_ns: int = 
         kernel_mode_sends=host.host_kernel_rule != "halt",
         ready_by_interrupt=host.ready_by_interrupt,
         wake_all_everywhere=not guest.gap_g7,
+        guest_reads_reason=apf == "pv",
     )

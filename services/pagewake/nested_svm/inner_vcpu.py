@@ -1,0 +1,178 @@
+"""One vcpu of an L2 guest: what L1's KVM keeps for it, and the tasks that run on it.
+
+It is a thread of L1 (`Task.inner`).  `phase` says what that thread does: `run`, the nested guest
+executes; `l1`, L1's KVM is between an exit and its handler, interrupts on, preemptible; `vmrun`, it
+is about to enter again.  Tasks of level 3 run inside an L3 guest of which the L2 guest is the
+hypervisor; while one is current, L1's own SVM is in guest mode (design section 4, "Nesting").
+
+Time inside is the CPU time this vcpu was given; its scheduler ticks in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from pagewake.guest_kernel.scheduler import RunQueue, SchedulerConfig
+from pagewake.guest_kernel.tasks import Task
+from pagewake.nested_svm.exit_codes import CPUID, HLT, INTR, IOIO, MSR
+from pagewake.nested_svm.hypervisor import Exit, NestedSvm
+from pagewake.nested_svm.inner_memory import InnerMemory
+from pagewake.simtime.randomness import Draws
+
+Phase = Literal["run", "l1", "vmrun"]
+NEVER_NS = 1 << 62
+
+EXIT_CODES = {"hlt": HLT, "msr": MSR, "io": IOIO, "cpuid": CPUID, "intr": INTR}
+MSR_PASSED_THROUGH = 0xC0000100
+MSR_INTERCEPTED = 0xC0000080
+PORT = 0x3F8 << 16
+
+
+class DueExit(NamedTuple):
+    """An exit that the L2 guest takes of its own: the exit and, for MSR, which one."""
+
+    exit: Exit
+    rcx: int = 0
+
+
+class InnerVcpu:
+    """See the module; `svm` is L1's nested SVM state for this vcpu."""
+
+    __slots__ = (
+        "_draws",
+        "_exits",
+        "_interval_ns",
+        "cpu_ns",
+        "curr",
+        "exit_count",
+        "fault_gfn",
+        "index",
+        "left_ns",
+        "memory",
+        "next_exit_ns",
+        "next_tick_ns",
+        "pending",
+        "phase",
+        "rq",
+        "svm",
+        "tasks",
+        "tick_ns",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        svm: NestedSvm,
+        memory: InnerMemory,
+        scheduler: SchedulerConfig,
+        tick_ns: int,
+        draws: Draws,
+        exit_rates: dict[str, float],
+    ) -> None:
+        self.index = index
+        self.svm = svm
+        self.memory = memory
+        self.rq = RunQueue(scheduler)
+        self.tick_ns = tick_ns or NEVER_NS
+        self.tasks: list[Task] = []
+        self.curr: Task | None = None
+        self.cpu_ns = 0
+        self.next_tick_ns = self.tick_ns
+        self.phase: Phase = "vmrun"
+        self.left_ns = 0
+        self.pending = DueExit(Exit(0))
+        self.fault_gfn = -1
+        self.exit_count = 0
+        self._draws = draws
+        self._exits = [(name, rate) for name, rate in exit_rates.items() if rate > 0]
+        total = sum(rate for _, rate in self._exits)
+        self._interval_ns = 1e9 / total if total else 0.0
+        self.next_exit_ns = 0
+        self._plan_exit()
+
+    def add(self, task: Task) -> None:
+        """A task of this vcpu's guests, runnable from the start."""
+        self.tasks.append(task)
+        task.state = "runnable"
+        self.rq.enqueue_new(task)
+
+    def current(self) -> Task | None:
+        """The task that runs when this vcpu runs; None: all are finished or killed."""
+        if self.curr is None:
+            self.curr = self.rq.pick(self.cpu_ns)
+        return self.curr
+
+    def remove_current(self) -> None:
+        """The current task is finished or killed."""
+        self.rq.update(self.cpu_ns)
+        self.rq.curr = None
+        self.curr = None
+
+    def ran(self, ran_ns: int) -> None:
+        """L1's thread consumed CPU: in L1's handler, or in the guest."""
+        if self.phase == "l1":
+            self.left_ns -= ran_ns
+            return
+        self.cpu_ns += ran_ns
+        task = self.curr
+        if task is not None:
+            task.cpu_ns += ran_ns
+            assert task.stream is not None
+            task.stream.advance(ran_ns)
+
+    def plan_ns(self, task: Task, limit_ns: int) -> int:
+        """CPU time until something happens inside, at most `limit_ns`."""
+        stream = task.stream
+        assert stream is not None
+        stop_ns = min(limit_ns, self.next_tick_ns - self.cpu_ns, self.next_exit_ns - self.cpu_ns)
+        remaining_ns = stream.remaining_ns()
+        if remaining_ns is not None and remaining_ns < stop_ns:
+            stop_ns = remaining_ns
+        return stream.cpu_until_miss(stop_ns)
+
+    def tick(self) -> None:
+        """The L2 kernel's scheduler tick."""
+        self.next_tick_ns += self.tick_ns
+        self.rq.update(self.cpu_ns)
+        if self.rq.tick_preempts(self.cpu_ns):
+            self.rq.put_back()
+            self.curr = self.rq.pick(self.cpu_ns)
+
+    # ------------------------------------------------------------------ exits of its own
+
+    def _plan_exit(self) -> None:
+        if not self._exits:
+            self.next_exit_ns = NEVER_NS
+            return
+        wait = self._draws.exponential(2 * self.exit_count) * self._interval_ns
+        self.next_exit_ns = self.cpu_ns + 1 + int(wait)
+
+    def take_exit(self) -> DueExit:
+        """The exit that is due now, by rate; MSR accesses alternate between passed and intercepted."""
+        number = self.exit_count
+        pick = self._draws.unit(2 * number + 1) * sum(rate for _, rate in self._exits)
+        name = self._exits[-1][0]
+        for candidate, rate in self._exits:
+            if pick < rate:
+                name = candidate
+                break
+            pick -= rate
+        self.exit_count += 1
+        self._plan_exit()
+        return due_exit(name, number)
+
+    def unmapped(self, inner_gfns: Sequence[int]) -> None:
+        """Streams must forget what they foresaw of these pages."""
+        for task in self.tasks:
+            if task.stream is not None:
+                task.stream.unmapped(inner_gfns)
+
+
+def due_exit(name: str, number: int) -> DueExit:
+    """The `number`-th exit of a vcpu, of the given kind."""
+    code = EXIT_CODES[name]
+    if name == "msr":
+        rcx = MSR_INTERCEPTED if number & 1 else MSR_PASSED_THROUGH
+        return DueExit(Exit(code, number >> 1 & 1), rcx)
+    return DueExit(Exit(code, PORT if name == "io" else 0))

@@ -1,0 +1,140 @@
+"""Whatever a file holds, loading it ends in a scenario or in an error meant for a person."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pagewake.errors import ConfigError, DataError
+from pagewake.scenario.library import builtin_path
+from pagewake.scenario.loading import loads
+from pagewake.scenario.page_trace import TraceSource
+from pagewake.scenario.script import STEP_FORMS, ScriptStep, format_step, parse_step
+from pagewake.scenario.units import format_duration, format_pages, parse_duration, parse_pages
+from pagewake.scenario.writing import effective_toml
+
+TEXT = builtin_path("overcommit").read_text("utf-8")
+LINES = TEXT.splitlines()
+QUICK = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+WHOLE = st.integers(0, (1 << 62) - 1)
+
+
+@given(WHOLE)
+def test_a_duration_reads_back_as_it_was_written(ns: int) -> None:
+    assert parse_duration(format_duration(ns)) == ns
+
+
+@given(st.integers(0, (1 << 50) - 1))
+def test_a_size_reads_back_as_it_was_written(pages: int) -> None:
+    assert parse_pages(format_pages(pages)) == pages
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert parse_duration(text) >= 0
+
+
+def steps() -> st.SearchStrategy[ScriptStep]:
+    at = st.none() | WHOLE
+    return st.one_of(
+        st.builds(
+            ScriptStep, st.just("touch"), at, page=st.integers(0, 1 << 39), write=st.booleans()
+        ),
+        st.builds(ScriptStep, st.sampled_from(["run", "sleep"]), at, ns=WHOLE),
+        st.builds(
+            ScriptStep,
+            st.just("wrmsr"),
+            at,
+            msr=st.integers(0, (1 << 32) - 1),
+            value=st.integers(0, (1 << 64) - 1),
+        ),
+        st.builds(
+            ScriptStep,
+            st.sampled_from(sorted(set(STEP_FORMS) - {"touch", "run", "sleep", "wrmsr"})),
+            at,
+        ),
+    )
+
+
+@given(steps())
+def test_a_step_reads_back_as_it_was_written(step: ScriptStep) -> None:
+    assert parse_step(format_step(step)) == step
+
+
+@QUICK
+@given(st.integers(0, len(TEXT)))
+def test_a_scenario_torn_anywhere_is_refused_or_still_whole(length: int) -> None:
+    with contextlib.suppress(ConfigError):
+        loads(TEXT[:length])
+
+
+@QUICK
+@given(st.lists(st.integers(0, len(LINES) - 1), max_size=3), st.randoms(use_true_random=False))
+def test_a_scenario_with_lines_lost_or_moved_is_refused_or_loads(
+    lost: list[int], shuffle: random.Random
+) -> None:
+    kept = [line for number, line in enumerate(LINES) if number not in lost]
+    number = shuffle.randrange(len(kept))
+    kept.insert(shuffle.randrange(len(kept)), kept.pop(number))
+    with contextlib.suppress(ConfigError):
+        loads("\n".join(kept))
+
+
+SCALARS = st.one_of(
+    st.integers(-(1 << 65), 1 << 65).map(str),
+    st.floats().map(repr),
+    st.sampled_from(["true", "[]", "{}", '""', '"x"', "[1, [2]]", "{ a = 1 }", "1979-05-27"]),
+    st.sampled_from(['"5us"', '"4KiB"', '"nvme"', '"0s"', '["touch 1"]', "nan", "-inf"]),
+)
+
+
+@QUICK
+@given(st.sampled_from([n for n, line in enumerate(LINES) if " = " in line]), SCALARS)
+def test_any_value_for_any_key_is_refused_or_loads_and_reads_back(number: int, value: str) -> None:
+    changed = [*LINES]
+    changed[number] = f"{changed[number].partition(' = ')[0]} = {value}"
+    try:
+        scenario = loads("\n".join(changed))
+    except ConfigError:
+        return
+    assert loads(effective_toml(scenario)) == scenario
+
+
+PATHS = st.lists(
+    st.sampled_from(["vm", "0", "1", "task", "host", "medium", "kernel", "apf", "limit", "script"]),
+    min_size=1,
+    max_size=5,
+)
+
+
+@QUICK
+@given(PATHS, SCALARS | st.text(max_size=5))
+def test_any_setting_is_refused_or_taken(path: list[str], value: str) -> None:
+    with contextlib.suppress(ConfigError):
+        loads(TEXT, sets=[f"{'.'.join(path)}={value}"])
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@QUICK
+@given(position=st.integers(0, 400), junk=st.binary(max_size=4))
+def test_a_damaged_trace_is_refused_or_read(
+    tmp_path: Path, zipped: bool, position: int, junk: bytes
+) -> None:
+    rows = "".join(f"{n},{n * 7919 % 4096:x},{'ILSM'[n % 4]},1\n" for n in range(1, 40))
+    text = f"icount,page,kind,count\n{rows}".encode()
+    data = gzip.compress(text) if zipped else text
+    path = tmp_path / "t"
+    path.write_bytes(data[:position] + junk + data[position + len(junk) :])
+    with contextlib.suppress(DataError):
+        for block in TraceSource(str(path)).open():
+            assert (block.page >= 0).all()

@@ -1,0 +1,33 @@
+"""Any value of any event, from the types of its fields."""
+
+from __future__ import annotations
+
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from hypothesis import strategies as st
+
+
+def any_record(record: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
+    """All records of one type."""
+    hints = get_type_hints(record)
+    fields = {name: _any_value(hints[name]) for name in record.__struct_fields__}
+    return st.builds(record, **fields)
+
+
+def _any_value(hint: object) -> st.SearchStrategy[Any]:
+    if hint is bool:
+        return st.booleans()
+    if hint is int:
+        return st.integers(-1, 2**63 - 1)
+    if hint is str:
+        return st.text(st.characters(codec="utf-8"), max_size=8)
+    if hint is type(None):
+        return st.none()
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
+    if get_origin(hint) in (Union, UnionType):
+        return st.one_of([_any_value(one) for one in get_args(hint)])
+    assert get_origin(hint) is list, hint
+    return st.lists(_any_value(get_args(hint)[0]), max_size=5)

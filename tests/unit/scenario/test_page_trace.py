@@ -1,0 +1,175 @@
+"""Both trace formats become the same stream, and a line that is neither is named."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pagewake.errors import DataError
+from pagewake.scenario import page_trace
+from pagewake.scenario.page_trace import TraceSource, summary
+
+CSV = "icount,page,kind,count\n1,401a,I,2\n2,1fff000,S,1\n3,401b,I,25\n9,401a,L,3\n9,7,M,1\n"
+LACKEY = """\
+==25007== Lackey, an example Valgrind tool
+--25007-- a remark
+
+I  0401ab70,3
+I  0401ab73,5
+ S 1fff000638,8
+ L 1fff000640,8
+ M 1fff000648,4
+I  0401b000,2
+==25007==
+"""
+
+
+def rows(path: Path) -> list[tuple[int, int, bool]]:
+    blocks = list(TraceSource(str(path)).open())
+    columns = (np.concatenate(column).tolist() for column in zip(*blocks, strict=True))
+    return list(zip(*columns, strict=True))
+
+
+def write(path: Path, text: str, zipped: bool) -> Path:
+    path.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_the_page_format_says_count_page_and_kind(tmp_path: Path, zipped: bool) -> None:
+    assert rows(write(tmp_path / "t", CSV, zipped)) == [
+        (1, 0x401A, False),
+        (2, 0x1FFF000, True),
+        (3, 0x401B, False),
+        (9, 0x401A, False),
+        (9, 7, True),
+    ]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_lackey_counts_instructions_and_merges_runs(tmp_path: Path, zipped: bool) -> None:
+    assert rows(write(tmp_path / "t", LACKEY, zipped)) == [
+        (1, 0x401A, False),
+        (2, 0x1FFF000, True),
+        (2, 0x1FFF000, False),
+        (2, 0x1FFF000, True),
+        (3, 0x401B, False),
+    ]
+
+
+@pytest.mark.parametrize("text", [CSV, LACKEY])
+@pytest.mark.parametrize("chunk_bytes", [26, 64])
+def test_where_the_file_is_cut_into_chunks_makes_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, chunk_bytes: int
+) -> None:
+    path = write(tmp_path / "t", text, zipped=False)
+    whole = rows(path)
+    monkeypatch.setattr(page_trace, "_CHUNK_BYTES", chunk_bytes)
+    in_chunks = rows(path)
+    merged = [row for n, row in enumerate(in_chunks) if n == 0 or row[1:] != in_chunks[n - 1][1:]]
+    assert merged == whole
+
+
+def test_a_last_line_without_its_end_still_counts(tmp_path: Path) -> None:
+    assert len(rows(write(tmp_path / "t", CSV.rstrip("\n"), zipped=False))) == 5
+
+
+def test_the_summary_counts_distinct_pages(tmp_path: Path) -> None:
+    assert summary(write(tmp_path / "t", CSV, zipped=True)) == (4, 2, 5, 9)
+
+
+def test_a_source_pickles_and_can_be_opened_again(tmp_path: Path) -> None:
+    source = TraceSource(str(write(tmp_path / "t", CSV, zipped=False)))
+    again = pickle.loads(pickle.dumps(source))  # noqa: S301
+    assert [len(block.page) for block in again.open()] == [5]
+    assert [len(block.page) for block in again.open()] == [5]
+
+
+def test_a_built_in_trace_opens_by_name() -> None:
+    first = next(TraceSource("builtin:sqlite").open())
+    assert (int(first.icount[0]), first.page.dtype, first.write.dtype) == (
+        1,
+        np.dtype(np.int64),
+        np.dtype(np.bool_),
+    )
+
+
+BAD = {
+    "no header": ("1,401a,I,2\n", 1, "1,401a,I,2"),
+    "another header": ("icount,page,kind\n1,4,I\n", 1, "icount,page,kind"),
+    "a column missing": ("icount,page,kind,count\n1,4a,I,1\n2,4a,L\n", 3, "2,4a,L"),
+    "a column too many": ("icount,page,kind,count\n1,4a,I,1,9\n", 2, "1,4a,I,1,9"),
+    "no instruction count": ("icount,page,kind,count\n,4a,I,1\n", 2, ",4a,I,1"),
+    "a page that is no number": ("icount,page,kind,count\n1,0x4a,I,1\n", 2, "1,0x4a,I,1"),
+    "a hexadecimal count": ("icount,page,kind,count\n1a,4a,I,1\n", 2, "1a,4a,I,1"),
+    "a kind that is not one": ("icount,page,kind,count\n1,4a,X,1\n", 2, "1,4a,X,1"),
+    "a kind too long": ("icount,page,kind,count\n1,4a,LS,1\n", 2, "1,4a,LS,1"),
+    "a row that stands for nothing": ("icount,page,kind,count\n1,4a,I,0\n", 2, "1,4a,I,0"),
+    "a number without end": (
+        "icount,page,kind,count\n1,1234567890abcdef,I,1\n",
+        2,
+        "1,1234567890abcdef,I,1",
+    ),
+    "an empty line": ("icount,page,kind,count\n1,4a,I,1\n\n2,4a,I,1\n", 3, ""),
+    "a row out of order": ("icount,page,kind,count\n5,4a,I,1\n4,4b,I,1\n", 3, "4,4b,I,1"),
+    "a torn last row": ("icount,page,kind,count\n1,4a,I,1\n2,4", 3, "2,4"),
+    "lackey without an address": ("I  ,3\n", 1, "I  ,3"),
+    "lackey without a size": ("I  0401ab70\n", 1, "I  0401ab70"),
+    "lackey of another kind": ("I  04,3\n X 04,3\n", 2, " X 04,3"),
+    "lackey indented otherwise": ("I  04,3\nL 04,3\n", 2, "L 04,3"),
+    "prose": ("I  04,3\nSegmentation fault\n", 2, "Segmentation fault"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=list(BAD))
+def test_a_malformed_line_is_named(tmp_path: Path, bad: tuple[str, int, str]) -> None:
+    text, line, shown = bad
+    path = write(tmp_path / "bad.trace", text, zipped=False)
+    with pytest.raises(DataError) as caught:
+        list(TraceSource(str(path)).open())
+    assert str(caught.value).startswith(f'{path}:{line}: "{shown}" is '), caught.value
+
+
+def test_the_line_is_right_far_into_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_trace, "_CHUNK_BYTES", 100)
+    good = "".join(f"{n},{n:x},L,1\n" for n in range(1, 1_000))
+    path = write(tmp_path / "t", f"icount,page,kind,count\n{good}bad\n{good}", zipped=False)
+    with pytest.raises(DataError, match=r't:1001: "bad"'):
+        list(TraceSource(str(path)).open())
+
+
+@pytest.mark.parametrize("text", ["", "icount,page,kind,count\n", "==1== Lackey\n"])
+def test_a_trace_without_accesses_is_refused(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "t", text, zipped=False)
+    with pytest.raises(DataError, match="no accesses"):
+        list(TraceSource(str(path)).open())
+
+
+def test_a_file_without_lines_is_refused_before_it_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    path.write_bytes(b"\0" * (3 << 20))
+    with pytest.raises(DataError, match="not a text file"):
+        list(TraceSource(str(path)).open())
+
+
+@pytest.mark.parametrize("cut", [3, 12, 30, -1])
+def test_a_torn_gzip_file_is_refused(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "t.gz"
+    path.write_bytes(gzip.compress(CSV.encode())[:cut])
+    with pytest.raises(DataError, match=r"t\.gz: the gzip data is torn"):
+        list(TraceSource(str(path)).open())
+
+
+def test_an_edited_gzip_file_is_refused(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress(CSV.encode()))
+    data[-6] ^= 1
+    path = tmp_path / "t.gz"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="torn or damaged"):
+        list(TraceSource(str(path)).open())
