@@ -16,7 +16,7 @@ run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -m "not bench" $(TESTS)
+	@$(BIN)/python -m pytest $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
@@ -32,7 +32,8 @@ schemas: $(VENV)/.installed
 	@$(BIN)/python -m pagewake.events.schema schemas
 
 bench: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -m bench -s tests/bench
+	@for script in tests/bench/bench_*.py; do \
+	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

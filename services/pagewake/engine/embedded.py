@@ -112,10 +112,10 @@ def _run_all(
         windows += 1
         if host.sequencer.ended:
             heappop(behind)
-            reached_ns = behind[0][0] if behind else host.end_ns()
         else:
             heapreplace(behind, (host.sequencer.until_ns, index))
-            reached_ns = behind[0][0]
+        # The last window may reach beyond the end; what was reported does not go back.
+        reached_ns = behind[0][0] if behind else max(reached_ns, host.end_ns())
         if on_progress is not None:
             on_progress(reached_ns, windows)
 

@@ -66,6 +66,8 @@ def _value(name: str, raw: object) -> profile.SwitchValue:
     valid = profile.SWITCHES[name].values
     if any(raw == value and type(raw) is type(value) for value in valid):
         return raw  # type: ignore[return-value]
+    if type(raw) is int and str(raw) in valid:  # a year, as --set reads it
+        return str(raw)
     listed = [_shown(value) for value in valid]
     hint = nearest(str(raw), listed) if isinstance(raw, str) else f"valid are {', '.join(listed)}"
     raise BadValueError(f"{show(raw)} is no value of this switch: {hint}", (name,))

@@ -61,7 +61,7 @@ def test_a_gfn_goes_to_its_home_slot(gfn: int, old: int, new: int) -> None:
 
 
 def test_the_old_multiplier_uses_16_buckets_for_the_tokens_of_a_vcpu() -> None:
-    tokens = [vcpu_id << 12 for vcpu_id in range(256)]
+    tokens = [n << 12 for n in range(256)]
     assert len({hash_32(token, 8, OLD_MULTIPLIER) for token in tokens}) == 16
     assert len({hash_32(token, 8, NEW_MULTIPLIER) for token in tokens}) == 141
 
