@@ -22,7 +22,7 @@ def run(path: Path) -> FileReport:
     return report
 
 
-def write(path: Path, *objects: Any) -> Path:
+def write(path: Path, *objects: object) -> Path:
     path.write_text("".join(json.dumps(each) + "\n" for each in objects))
     return path
 

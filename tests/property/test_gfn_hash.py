@@ -87,9 +87,8 @@ class PostedProbe(GfnHashMachine):
     probe_fixed = False
 
 
-BOUNDS = settings(max_examples=40, stateful_step_count=40, deadline=None)
+BOUNDS = settings(max_examples=20, stateful_step_count=25, deadline=None)
 TestOldMultiplier = GfnHashMachine.TestCase
 TestNewMultiplier = NewMultiplier.TestCase
 TestPostedProbe = PostedProbe.TestCase
-for case in (TestOldMultiplier, TestNewMultiplier, TestPostedProbe):
-    case.settings = BOUNDS
+TestOldMultiplier.settings = TestNewMultiplier.settings = TestPostedProbe.settings = BOUNDS

@@ -116,7 +116,7 @@ class SleepersMachine(RuleBasedStateMachine):
 
 
 TestSleepers = SleepersMachine.TestCase
-TestSleepers.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSleepers.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
 def test_the_model_is_told_apart_from_a_table_that_forgets() -> None:

@@ -97,9 +97,7 @@ def _stream(
     if spec.pattern == "trace":
         assert spec.trace is not None
         cpi_ns = spec.cpi_ns
-        return TraceStream(
-            pages, where, TraceSource(spec.trace), spec.repeat, cpi_ns, entity
-        )
+        return TraceStream(pages, where, TraceSource(spec.trace), spec.repeat, cpi_ns, entity)
     touching = Touching(spec.access, spec.write_share, spec.touch_ns, spec.touches)  # type: ignore[arg-type]
     if spec.pattern == "sequential":
         return SequentialStream(pages, where, touching, scenario.seed, entity, spec.stride_pages)

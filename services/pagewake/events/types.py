@@ -92,7 +92,7 @@ class PageTouched(ToHost, frozen=True, gc=False):
 
 
 class PagesAged(ToHost, frozen=True, gc=False):
-    """Answer to `AgePages`: those of its gfns whose accessed bit was set; the bits are clear now."""
+    """Answer to `AgePages`: gfns whose accessed bit was set (it is clear now), and dirty ones."""
 
     accessed: list[int]
     dirty: list[int]
@@ -176,7 +176,7 @@ class VcpuOnline(Control, frozen=True, gc=False):
 
 
 class VmMigrated(Control, frozen=True, gc=False):
-    """Save and restore on the same simulated host: residency stays, outstanding work is cancelled."""
+    """Save and restore on the same host: residency stays, outstanding work is cancelled."""
 
     pause_ns: int = 0
 
@@ -311,7 +311,7 @@ class InterruptQueued(Journal, frozen=True, gc=False):
 
 
 class TrapTaken(Journal, frozen=True, gc=False):
-    """The guest's #PF (or page-ready interrupt) handler at `level` read `reason` and went to `handler`."""
+    """The handler of #PF (or of page-ready) at `level` read `reason` and went to `handler`."""
 
     vcpu: int
     level: int
@@ -358,7 +358,7 @@ class DummyConsumed(Journal, frozen=True, gc=False):
 
 
 class DummyUnlinked(Journal, frozen=True, gc=False):
-    """A second wake, wake_all or offline took a dummy out of the table; `leaked`: nobody freed it."""
+    """A second wake, wake_all or offline unlinked a dummy; `leaked`: nobody freed it."""
 
     vcpu: int
     token: int

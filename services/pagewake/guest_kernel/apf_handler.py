@@ -1,8 +1,8 @@
 """Asynchronous page faults in the guest's kernel: enabling, the #PF handler, waiting and waking.
 
-Semantics 2.1 (enabling and disabling), 2.2 (dispatch), 2.3 and 2.4 (task_wait, task_wake, wake_all),
-5.8's page-ready interrupt from section 6.  The sleeper hash itself is `sleepers.py`, the dispatch on
-the reason word `traps.py`; here is what they do to the tasks and the time of one CPU.
+Semantics 2.1 (enabling and disabling), 2.2 (dispatch), 2.3 and 2.4 (task_wait, task_wake and
+wake_all), 5.8's page-ready interrupt from section 6.  The sleeper hash itself is `sleepers.py`, the
+dispatch on the reason word `traps.py`; here is what they do to the tasks and the time of one CPU.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def trapped(cpu: GuestCpu, at_ns: int, cr2: int, cpl: int) -> Step:
     vm = cpu.vm
     name = cpu.curr.name if cpu.curr is not None else None
     vm.journal(
-        ev.TrapTaken(at_ns, vm.name, vm.take_n(), cpu.id, 1, reason, cr2, handler, cpl, name)  # type: ignore[arg-type]
+        ev.TrapTaken(at_ns, vm.name, vm.take_n(), cpu.id, 1, reason, cr2, handler, cpl, name)
     )
     if handler == "wait":
         return task_wait(cpu, at_ns, token, cpl)
@@ -209,9 +209,7 @@ def _wake_sleeper(cpu: GuestCpu, at_ns: int, name: str, token: int, how: ev.Wake
     kernel = cpu.kernel
     vm = cpu.vm
     waited_ns = at_ns - kernel.slept_at.pop(name)[0]
-    vm.journal(
-        ev.TaskWoken(at_ns, vm.name, vm.take_n(), cpu.id, name, token, how, waited_ns)
-    )
+    vm.journal(ev.TaskWoken(at_ns, vm.name, vm.take_n(), cpu.id, name, token, how, waited_ns))
     task = kernel.by_name.get(name)
     if task is None:
         idle = kernel.idle_cpu(name)

@@ -7,7 +7,7 @@ kernel; run queues are one per CPU (design section 4).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from pagewake.events import types as ev
 from pagewake.guest_kernel.scheduler import SchedulerConfig
@@ -67,7 +67,7 @@ class GuestKernel:
         self.vm = vm
         self.switches = switches
         self.scheduler = scheduler
-        self.sleepers = Sleepers(multiplier)
+        self.sleepers: Sleepers[str] = Sleepers(multiplier)
         self.alloc_failures = 0
         self.slept_at: dict[str, tuple[int, int]] = {}
         self.tasks: list[Task] = []
@@ -150,9 +150,7 @@ class GuestKernel:
             return last
         return next(cpu for cpu in self.cpus if cpu.online)
 
-    def _resched(
-        self, at_ns: int, cpu: GuestCpu, task: Task, waker: GuestCpu | None
-    ) -> None:
+    def _resched(self, at_ns: int, cpu: GuestCpu, task: Task, waker: GuestCpu | None) -> None:
         if not cpu.rq.wakeup_preempts(task):
             return
         cpu.need_resched = True
@@ -195,9 +193,7 @@ class GuestKernel:
 
     def _moved(self, at_ns: int, task: Task, to: GuestCpu, why: str) -> None:
         vm = self.vm
-        vm.journal(
-            ev.TaskMoved(at_ns, vm.name, vm.take_n(), task.cpu, task.name, to.id, why)
-        )
+        vm.journal(ev.TaskMoved(at_ns, vm.name, vm.take_n(), task.cpu, task.name, to.id, why))
 
     # ------------------------------------------------------------------ APF bookkeeping
 
@@ -233,18 +229,17 @@ class GuestKernel:
         if self.inner is not None:
             self.inner.unmapped(gfns)
 
-    def control(self, event: Any) -> bool:
+    def control(self, event: ev.Control) -> bool:
         """Control events for the guest's kernel."""
-        kind = type(event)
-        if kind is ev.AllocationFails:
+        if isinstance(event, ev.AllocationFails):
             self.alloc_failures = event.count
-        elif kind is ev.VcpuOffline:
+        elif isinstance(event, ev.VcpuOffline):
             if sum(cpu.online for cpu in self.cpus) > 1 and self.cpus[event.vcpu].online:
                 self.cpus[event.vcpu].call(event.at_ns, "offline")
-        elif kind is ev.VcpuOnline:
+        elif isinstance(event, ev.VcpuOnline):
             if not self.cpus[event.vcpu].online:
                 self.cpus[event.vcpu].call(event.at_ns, "online")
-        elif kind is ev.MsrWriteRequested:
+        elif isinstance(event, ev.MsrWriteRequested):
             value = -1 if event.value is None else event.value
             self.cpus[event.vcpu].call(event.at_ns, "wrmsr", event.msr, value)
         elif self.inner is not None:

@@ -76,10 +76,13 @@ def _quiet(kernel: GuestKernel) -> bool:
                 return False
         elif mode not in (BLACKOUT, OFFLINE):
             return False
-    return not any(
-        task.state in ("sleeping", "halting", "new") or task.script or task.inner is not None
-        for task in kernel.tasks
-    ) and not kernel.vm.joining
+    return (
+        not any(
+            task.state in ("sleeping", "halting", "new") or task.script or task.inner is not None
+            for task in kernel.tasks
+        )
+        and not kernel.vm.joining
+    )
 
 
 def _cpu_bound(cpu: GuestCpu) -> int | None:

@@ -54,10 +54,8 @@ class RunQueue:
     def _advance_floor(self, curr: Task) -> None:
         floor = curr.vruntime
         for task in self.waiting:
-            if task.vruntime < floor:
-                floor = task.vruntime
-        if floor > self.min_vruntime:
-            self.min_vruntime = floor
+            floor = min(floor, task.vruntime)
+        self.min_vruntime = max(self.min_vruntime, floor)
 
     def _slice_ns(self, task: Task) -> int:
         """Share of one period (stretched when there are too many) by weight."""
@@ -141,4 +139,6 @@ class RunQueue:
         vruntime = curr.vruntime + (at_ns - self.exec_start_ns) * NICE_0_WEIGHT // curr.weight
         lag = vruntime - self._leftmost().vruntime
         ahead = at_ns + (self._slice_ns(curr) - lag) * curr.weight // NICE_0_WEIGHT
-        return max(at_ns, min(over, max(ahead, self.slice_start_ns + self.config.min_granularity_ns)))
+        return max(
+            at_ns, min(over, max(ahead, self.slice_start_ns + self.config.min_granularity_ns))
+        )

@@ -78,7 +78,7 @@ class Task:
         *,
         stream: AccessStream | None = None,
         script: tuple[ScriptStep, ...] = (),
-        inner: Any = None,
+        inner: object | None = None,
         pinned: bool = False,
         weight: int = 1024,
         start_ns: int = 0,
@@ -95,7 +95,7 @@ class Task:
         self.cpu = cpu
         self.stream = stream
         self.script = script
-        self.inner = inner
+        self.inner: Any = inner
         self.pinned = pinned
         self.weight = weight
         self.start_ns = start_ns

@@ -11,6 +11,7 @@ if there is none until somebody interferes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
@@ -159,8 +160,7 @@ class GuestCpu:
             args = self.action_args
             self.action = None
             self.since_ns = at_ns
-            step: Step = ACTIONS[action](self, at_ns, *args)
-            return step
+            return ACTIONS[action](self, at_ns, *args)
         return self._base_event(at_ns)
 
     # ------------------------------------------------------------------ base: tasks and idle
@@ -269,9 +269,7 @@ class GuestCpu:
 
     def finish(self, at_ns: int, task: Task) -> Step:
         """The task is done; the VM freezes at its last one."""
-        self.vm.journal(
-            ev.TaskFinished(at_ns, self.vm.name, self.vm.take_n(), self.id, task.name)
-        )
+        self.vm.journal(ev.TaskFinished(at_ns, self.vm.name, self.vm.take_n(), self.id, task.name))
         task.state = "finished"
         if self.kernel.finished(at_ns):
             return None
@@ -391,7 +389,7 @@ class GuestCpu:
             self.thread.interrupt(at_ns, IRQ_CALL)
 
 
-ACTIONS = {
+ACTIONS: dict[str, Callable[..., Step]] = {
     "switched": GuestCpu.switched,
     "interrupted": GuestCpu.interrupted,
     "nmi_done": GuestCpu.nmi_done,

@@ -2,7 +2,8 @@
 
 A work item lives in `queue` from setup until present(); when its worker finishes it also joins
 `done`, at the tail, so `done` is in completion order.  `queued` is bounded by 64; a broadcast item
-comes on top.  The gfn hash knows the pages of started items (semantics 1.5, 3.4 to 3.8, 3.10, 3.11).
+comes on top.  The gfn hash knows the pages of started items (semantics 1.5, 3.4 to 3.8, 3.10 and
+3.11).
 
 The tables here decide; the run loop (`run_loop.py`) does what they say.
 """
@@ -20,7 +21,7 @@ U32 = 0xFFFFFFFF
 
 
 class Work:
-    """One page-in on behalf of one vcpu; `page` is what its worker got, `told` what the guest got."""
+    """One page-in for one vcpu; `page`: its worker got it, `told`: the guest was injected."""
 
     __slots__ = ("done", "gfn", "level", "page", "told", "token")
 

@@ -32,9 +32,7 @@ def worker_done(vcpu: VcpuThread, at_ns: int, gfn: int, token: int) -> None:
         return
     if not page:
         vm.pages.release(gfn)
-    vm.journal(
-        ev.WorkerCompleted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, token, page)
-    )
+    vm.journal(ev.WorkerCompleted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, token, page))
     if vm.switches.completion_kicks:
         vcpu.kick(at_ns)
     else:
@@ -161,9 +159,7 @@ def write_msr(
     else:
         ok = stored = False
     vm = vcpu.vm
-    vm.journal(
-        ev.MsrWritten(at_ns, vm.name, vm.take_n(), vcpu.id, msr, value, ok, stored, by)
-    )
+    vm.journal(ev.MsrWritten(at_ns, vm.name, vm.take_n(), vcpu.id, msr, value, ok, stored, by))
     if ok and msr == MSR_KVM_ASYNC_PF_EN and value & 1 and vcpu.apf.queue_broadcast():
         vm.journal(ev.BroadcastQueued(at_ns, vm.name, vm.take_n(), vcpu.id))
     return ok
@@ -205,6 +201,4 @@ def clear(vcpu: VcpuThread, at_ns: int, why: str) -> None:
         flight = vm.in_flight.get(work.gfn)
         if flight is not None and (vcpu.id, work.token) in flight.waiters:
             flight.waiters.remove((vcpu.id, work.token))
-    vm.report(
-        ev.ApfCleared(at_ns, vm.name, vm.take_n(), vcpu.id, vm.epoch, tokens, why)
-    )
+    vm.report(ev.ApfCleared(at_ns, vm.name, vm.take_n(), vcpu.id, vm.epoch, tokens, why))

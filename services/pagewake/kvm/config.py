@@ -27,7 +27,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class NestedConfig:
-    """How the hypervisors of a nested VM are set up, and how often an L2 leaves by itself (per s)."""
+    """How the hypervisors of a nested VM are set up, and how often an L2 leaves, per s."""
 
     npt: bool = True
     l1_npt: bool = True

@@ -56,9 +56,7 @@ def _synchronous_medium(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> 
     return vm.costs.fault_ns + vm.medium_cost_ns
 
 
-def _try_async(
-    vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
-) -> int | None:
+def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool) -> int | None:
     vm = vcpu.vm
     apf = vcpu.apf
     why = _forbidden(vcpu, context)
@@ -144,9 +142,7 @@ def _must_halt(vcpu: VcpuThread, context: FaultContext) -> str | None:
     return None
 
 
-def _started(
-    vcpu: VcpuThread, at_ns: int, gfn: int, outcome: str, token: int | None
-) -> None:
+def _started(vcpu: VcpuThread, at_ns: int, gfn: int, outcome: str, token: int | None) -> None:
     vm = vcpu.vm
     vm.journal(ev.ApfStarted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, outcome, token))  # type: ignore[arg-type]
 

@@ -53,9 +53,7 @@ def _migrate(vm: Vm, event: ev.VmMigrated) -> None:
         vcpu.apf.id = 0
         vcpu.apf.halt_requested = False
         if vcpu.apf.msr_val or vm.config.apf == "pv":
-            completion.write_msr(
-                vcpu, event.at_ns, MSR_KVM_ASYNC_PF_EN, vcpu.apf.msr_val, "host"
-            )
+            completion.write_msr(vcpu, event.at_ns, MSR_KVM_ASYNC_PF_EN, vcpu.apf.msr_val, "host")
         vcpu.revive(event.at_ns, "signal", event.pause_ns)
 
 

@@ -1,8 +1,8 @@
 """What L0 knows of the pages of one VM: its nested page table and the pages behind it.
 
 Per gfn one of five states.  `UNTOUCHED`: no frame, no swap copy.  `ABSENT`: in swap only.
-`IN_FLIGHT`: the host is reading it.  `PRESENT`: in host memory but not in the page table (just read,
-or under write-back).  `MAPPED`: a touch needs no exit.
+`IN_FLIGHT`: the host is reading it.  `PRESENT`: in host memory but not in the page table (just
+read, or under write-back).  `MAPPED`: a touch needs no exit.
 
 The arrays `mapped`, `accessed` and `dirty` are what hardware sees and sets; access streams read and
 write them in blocks.  A page counts as dirty until it has a valid copy in swap, so a first touch

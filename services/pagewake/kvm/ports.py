@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from pagewake.events.types import ApfKind
+from pagewake.events.types import ApfKind, Control
 
 Step = tuple[int, int] | None
 
@@ -38,12 +38,15 @@ class AreaPort(Protocol):
 class GuestCpuPort(Protocol):
     """A guest CPU as its vcpu thread sees it; `depth` is the level of the guest that runs."""
 
-    area: AreaPort
     if_flag: bool
     cpl: int
     shadow: bool
     guest_mode: bool
     depth: int
+
+    @property
+    def area(self) -> AreaPort:
+        """Its shared area."""
 
     def stop(self, at_ns: int) -> None:
         """The vcpu left the guest: account for what ran since it entered."""
@@ -85,7 +88,7 @@ class GuestPort(Protocol):
     def later(self, vcpu: int, at_ns: int, arg: int) -> None:
         """A guest timer that does not depend on what the vcpu does."""
 
-    def control(self, event: object) -> bool:
+    def control(self, event: Control) -> bool:
         """A control event; False if it is not the guest's business."""
 
 

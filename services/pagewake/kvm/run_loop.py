@@ -42,7 +42,7 @@ GUEST, HOST, BLACKOUT, BLOCKED, WAKING, OFFLINE = range(6)
 
 
 class VcpuThread:
-    """State of one vcpu that L0 keeps; `gen` voids steps that were planned and are no longer true."""
+    """State of one vcpu that L0 keeps; `gen` voids planned steps that are no longer true."""
 
     __slots__ = (
         "acct_kind",
@@ -155,12 +155,12 @@ class VcpuThread:
 
     # ------------------------------------------------------------------ the loop
 
-    def check(self, at_ns: int, _: Any) -> Step:
+    def check(self, at_ns: int, _: object) -> Step:
         """check_completion(): the only place where completions are noticed."""
         cost_ns = completion.check(self, at_ns) if self.apf.done else 0
         return at_ns + self.vm.costs.entry_ns // 2 + cost_ns, OP_LOOP
 
-    def loop(self, at_ns: int, _: Any) -> Step:
+    def loop(self, at_ns: int, _: object) -> Step:
         """Top of the loop: block, or honour requests and enter."""
         if self.mp_halted or self.apf.halted:
             return self._block(at_ns)
@@ -173,7 +173,7 @@ class VcpuThread:
             return at_ns + half_ns, OP_CHECK
         return at_ns + half_ns, OP_ENTER
 
-    def enter(self, at_ns: int, _: Any) -> Step:
+    def enter(self, at_ns: int, _: object) -> Step:
         """Entry: exception first, then NMI, then interrupts (semantics 3.9)."""
         self.mode = GUEST
         self._arm_host_exits(at_ns)
@@ -222,7 +222,7 @@ class VcpuThread:
         self.gen += 1
         return None
 
-    def unblock(self, at_ns: int, _: Any) -> Step:
+    def unblock(self, at_ns: int, _: object) -> Step:
         """The thread runs again: request UNHALT, then the rest of the iteration."""
         why = "completion" if self.apf.done else "nmi" if self.nmi is not None else "interrupt"
         self.resumed(at_ns, why)
@@ -359,23 +359,23 @@ class VcpuThread:
             if step is not None:
                 self.vm.push(step[0], self.id, self.gen, step[1])
 
-    def guest_step(self, at_ns: int, _: Any) -> Step:
+    def guest_step(self, at_ns: int, _: object) -> Step:
         """A step planned by the guest."""
         return self.guest.step(at_ns)
 
-    def guest_later(self, at_ns: int, arg: Any) -> None:
+    def guest_later(self, at_ns: int, arg: int) -> None:
         """A guest timer that is not tied to what the vcpu does now."""
         self.vm.guest.later(self.id, at_ns, arg)
 
 
-OPS: list[Callable[[VcpuThread, int, Any], Step]] = [
+OPS: list[Callable[[VcpuThread, int, Any], Step | None]] = [
     VcpuThread.check,
     VcpuThread.loop,
     VcpuThread.enter,
     VcpuThread.unblock,
     VcpuThread.sync_done,
-    VcpuThread.timer,  # type: ignore[list-item]
-    VcpuThread.host_exit,  # type: ignore[list-item]
+    VcpuThread.timer,
+    VcpuThread.host_exit,
     VcpuThread.guest_step,  # ports.OP_GUEST
-    VcpuThread.guest_later,  # ports.OP_GUEST_LATER  # type: ignore[list-item]
+    VcpuThread.guest_later,  # ports.OP_GUEST_LATER
 ]

@@ -116,7 +116,7 @@ class Vm:
             self.journal_out.append(event)
             self.digest.add(event)
 
-    def push(self, at_ns: int, vcpu: int, gen: int, op: int, arg: Any = None) -> None:
+    def push(self, at_ns: int, vcpu: int, gen: int, op: int, arg: object = None) -> None:
         """An own step of the VM at `at_ns`."""
         self.seq += 1
         heappush(self.heap, (at_ns, RANK_OWN, vcpu, self.seq, gen, op, arg))
@@ -150,9 +150,7 @@ class Vm:
             step = OPS[op](vcpu, at_ns, arg)
             while step is not None:
                 at_ns, op = step
-                if self.frozen_ns is not None:
-                    break
-                if at_ns >= until_ns or (heap and heap[0][0] <= at_ns):
+                if at_ns >= self.until or (heap and heap[0][0] <= at_ns):
                     self.seq += 1
                     heappush(heap, (at_ns, RANK_OWN, index, self.seq, vcpu.gen, op, None))
                     break
@@ -169,7 +167,7 @@ class Vm:
             return
         CONSUMERS.get(type(event), interventions.apply)(self, event)
 
-    def _page_ready(self, event: ev.PageReady) -> None:
+    def take_page_ready(self, event: ev.PageReady) -> None:
         flight = self.in_flight.pop(event.gfn, None)
         if flight is None:
             raise InternalError(f"vm {self.name}: PageReady for gfn {event.gfn} not in flight")
@@ -191,7 +189,7 @@ class Vm:
                 self.vcpus[vcpu].page_in_done(event.at_ns, event.gfn, token)
             hop = self.costs.worker_hop_ns
 
-    def _frames_granted(self, event: ev.FramesGranted) -> None:
+    def take_frames_granted(self, event: ev.FramesGranted) -> None:
         self.stock += event.frames
 
     def _sync(self, at_ns: int) -> None:
@@ -199,23 +197,21 @@ class Vm:
             for vcpu in self.vcpus:
                 vcpu.sync(at_ns)
 
-    def _age_pages(self, event: ev.AgePages) -> None:
+    def take_age_pages(self, event: ev.AgePages) -> None:
         self._sync(event.at_ns)
         accessed, dirty = self.pages.harvest(event.gfns)
         self.report(ev.PagesAged(event.at_ns, self.name, self.take_n(), accessed, dirty))
 
-    def _page_unmapped(self, event: ev.PageUnmapped) -> None:
+    def take_page_unmapped(self, event: ev.PageUnmapped) -> None:
         self._sync(event.at_ns)
         dropped, dirty, refused = self.pages.unmap(event.gfns)
-        self.report(
-            ev.PagesEvicted(event.at_ns, self.name, self.take_n(), dropped, dirty, refused)
-        )
+        self.report(ev.PagesEvicted(event.at_ns, self.name, self.take_n(), dropped, dirty, refused))
         if self.frozen_ns is None and (dropped or dirty):
             self.guest.unmapped(dropped + dirty)
             for vcpu in self.vcpus:
                 vcpu.replan(event.at_ns)
 
-    def _page_dropped(self, event: ev.PageDropped) -> None:
+    def take_page_dropped(self, event: ev.PageDropped) -> None:
         dropped, refused = self.pages.drop(event.gfns)
         self.report(ev.PagesEvicted(event.at_ns, self.name, self.take_n(), dropped, [], refused))
 
@@ -266,6 +262,7 @@ class Vm:
     def freeze(self, at_ns: int) -> None:
         """The last task finished: nothing of this VM counts any more."""
         self.frozen_ns = at_ns
+        self.until = at_ns
         for vcpu in self.vcpus:
             vcpu.freeze(at_ns)
 
@@ -280,12 +277,12 @@ def _joined(vcpu: VcpuThread, at_ns: int, arg: tuple[int, int | None, int]) -> N
 
 
 OP_JOINED = len(OPS)
-OPS.append(_joined)  # type: ignore[arg-type]
+OPS.append(_joined)
 
 CONSUMERS: dict[type[ev.ToShard], Any] = {
-    ev.PageReady: Vm._page_ready,
-    ev.FramesGranted: Vm._frames_granted,
-    ev.AgePages: Vm._age_pages,
-    ev.PageUnmapped: Vm._page_unmapped,
-    ev.PageDropped: Vm._page_dropped,
+    ev.PageReady: Vm.take_page_ready,
+    ev.FramesGranted: Vm.take_frames_granted,
+    ev.AgePages: Vm.take_age_pages,
+    ev.PageUnmapped: Vm.take_page_unmapped,
+    ev.PageDropped: Vm.take_page_dropped,
 }

@@ -1,11 +1,11 @@
 """Runs the L2 (and L3) guests of one VM whose kernel is a hypervisor; both sides of svm.c.
 
-L0 routes every exit taken in guest mode (`VcpuNested`, its reason always 0).  Where it says done, L1
-gets a #VMEXIT: L1's KVM latches its reason word with interrupts off, then, preemptible, handles
-the exit, again by `NestedSvm`, which is in guest mode only while an L3 runs.  A wait or a wake in that
-handler is the one of L1's own kernel: the L2 vcpu thread sleeps in L1's sleeper hash (semantics
-4.1 to 4.8).  The handler holds the vcpu for the whole wait (G4), and L2 gets no interrupt meanwhile
-(G8); VMX has none of this (G9).
+L0 routes every exit taken in guest mode (`VcpuNested`, its reason always 0).  Where it says done,
+L1 gets a #VMEXIT: L1's KVM latches its reason word with interrupts off, then, preemptible, handles
+the exit, again by `NestedSvm`, which is in guest mode only while an L3 runs.  A wait or a wake in
+that handler is the one of L1's own kernel: the L2 vcpu thread sleeps in L1's sleeper hash
+(semantics 4.1 to 4.8).  The handler holds the vcpu for the whole wait (G4), and L2 gets no
+interrupt meanwhile (G8); VMX has none of this (G9).
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ class InnerGuests:
 
     __slots__ = ("kernel", "latch_stall_ns", "memory", "nested", "vcpus", "vm")
 
-    def __init__(
-        self, kernel: GuestKernel, memory: InnerMemory, nested: list[VcpuNested]
-    ) -> None:
+    def __init__(self, kernel: GuestKernel, memory: InnerMemory, nested: list[VcpuNested]) -> None:
         self.kernel = kernel
         self.vm = kernel.vm
         self.memory = memory
@@ -187,7 +185,7 @@ class InnerGuests:
         return cpu.thread.exit_fault(at_ns, context)
 
     def _l1_fault(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, due: DueExit) -> Step:
-        """Absent in L1's table: whoever took the exit, L1 gets it (from inside L0's MMU if HOST)."""
+        """Absent in L1's table: L1 gets the exit, if need be from inside L0's MMU."""
         thread = cpu.thread
         thread.leave(at_ns)
         done = route_exit(thread, at_ns, self.nested[cpu.id].svm, 0, due)
@@ -231,9 +229,7 @@ class InnerGuests:
         vcpu.left_ns += self.latch_stall_ns.pop(cpu.id, 0)
         return cpu.iret(at_ns)
 
-    def _l1_handle_exit(
-        self, cpu: GuestCpu, at_ns: int, task: Task, vcpu: InnerVcpu
-    ) -> Step:
+    def _l1_handle_exit(self, cpu: GuestCpu, at_ns: int, task: Task, vcpu: InnerVcpu) -> Step:
         """L1's handle_exit; the thread enters again afterwards."""
         vcpu.phase = "vmrun"
         due = vcpu.pending
@@ -253,9 +249,7 @@ class InnerGuests:
         vcpu.fault_gfn = -1
         return cpu.run_base(at_ns)
 
-    def _trap_event(
-        self, cpu: GuestCpu, at_ns: int, left: Exit, todo: str, token: int
-    ) -> None:
+    def _trap_event(self, cpu: GuestCpu, at_ns: int, left: Exit, todo: str, token: int) -> None:
         vm = self.vm
         reason = 1 if todo == "wait" else 2
         vm.journal(
@@ -269,10 +263,8 @@ class InnerGuests:
         """The L2 vcpu thread blocks in L1 until L2's next timer interrupt."""
         return cpu.sleep_until(at_ns, task, at_ns + (self.vm.config.tick_ns or 1_000_000))
 
-    def _vmexit_to_l2(
-        self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, done: Disposition
-    ) -> None:
-        """L1 hands the exit of L3 on to L2.  An APF of L1 among them is a token nobody knows (G2)."""
+    def _vmexit_to_l2(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, done: Disposition) -> None:
+        """L1 hands an exit of L3 on to L2; if it is L1's own APF, L2 knows no such token (G2)."""
         vm = self.vm
         left = done.exit
         why = done.why or "intercept"

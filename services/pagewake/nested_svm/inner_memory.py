@@ -8,7 +8,6 @@ this is a window (design section 4, "Nesting").
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ class InnerMemory:
     def __getstate__(self) -> tuple[PageTable, int, int, NDArray[np.uint8]]:
         return self.table, self.base, self.pages, self.present
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: tuple[PageTable, int, int, NDArray[np.uint8]]) -> None:
         self.table, self.base, self.pages, self.present = state
         self._attach()
 

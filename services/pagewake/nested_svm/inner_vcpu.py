@@ -149,7 +149,7 @@ class InnerVcpu:
         self.next_exit_ns = self.cpu_ns + 1 + int(wait)
 
     def take_exit(self) -> DueExit:
-        """The exit that is due now, by rate; MSR accesses alternate between passed and intercepted."""
+        """The exit that is due now, by rate; every other MSR access is intercepted."""
         number = self.exit_count
         pick = self._draws.unit(2 * number + 1) * sum(rate for _, rate in self._exits)
         name = self._exits[-1][0]

@@ -142,7 +142,7 @@ class Sequencer(Generic[Host]):
         if events:
             self.pending = []
             if len(events) > 1:
-                pass
+                events.sort(key=HOST_ORDER)
             self._check(events[0].at_ns, events[-1].at_ns, "an event for the host")
         if self.end_ns is None and len(self.frozen_ns) == len(self.names):
             self.end_ns = max(self.frozen_ns.values())

@@ -17,7 +17,7 @@ CONTRACT = [
 ]
 
 
-def _json(outcome: Outcome) -> Any:  # noqa: ANN401 - whatever the command printed
+def _json(outcome: Outcome) -> Any:
     assert outcome.code == 0, outcome.err
     assert outcome.err == ""
     return msgspec.json.decode(outcome.out)

@@ -50,11 +50,11 @@ def state_of(sleepers: Sleepers[str]) -> str:
         ("absent", "wake", "inserted-dummy", "dummy", 0, {}),
         ("sleeping", "wake", "woke", "absent", 0, {}),
         ("dummy", "wake", "unlinked-dummy", "absent", 1, {}),
-        ("absent", "wake_all here", ([], []), "absent", 0, {}),
-        ("sleeping", "wake_all here", ([("sleeper", TOKEN)], []), "absent", 0, {}),
-        ("dummy", "wake_all here", ([], [TOKEN]), "absent", 1, {}),
-        ("sleeping", "wake_all elsewhere", ([], []), "sleeping sleeper", 0, {}),
-        ("dummy", "wake_all elsewhere", ([], []), "dummy", 0, {}),
+        ("absent", "wake_all on its cpu", ([], []), "absent", 0, {}),
+        ("sleeping", "wake_all on its cpu", ([("sleeper", TOKEN)], []), "absent", 0, {}),
+        ("dummy", "wake_all on its cpu", ([], [TOKEN]), "absent", 1, {}),
+        ("sleeping", "wake_all on another", ([], []), "sleeping sleeper", 0, {}),
+        ("dummy", "wake_all on another", ([], []), "dummy", 0, {}),
     ],
 )
 def test_transition(
@@ -70,7 +70,7 @@ def test_transition(
         assert woken is not None
         got = woken.kind
     else:
-        got = tuple(sleepers.wake_all(0 if operation.endswith("here") else 1))
+        got = tuple(sleepers.wake_all(0 if operation.endswith("its cpu") else 1))
     assert got == result
     assert state_of(sleepers) == after
     assert sleepers.leaked == leaked

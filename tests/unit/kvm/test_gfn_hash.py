@@ -1,4 +1,4 @@
-"""The gfn hash: placement, probing with wrap-around, deletion, and the defects that belong to it."""
+"""The gfn hash: placement, probing with wrap-around, deletion, and the defects it has."""
 
 from __future__ import annotations
 
