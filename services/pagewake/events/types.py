@@ -432,7 +432,7 @@ class BroadcastQueued(Journal, frozen=True, gc=False):
 
 
 class MsrWritten(Journal, frozen=True, gc=False):
-    """A write to a KVM APF MSR; `ok` false: #GP, `stored` says whether msr_val changed all the same."""
+    """A write to an APF MSR; `ok` false: #GP; `stored`: msr_val changed all the same."""
 
     vcpu: int
     msr: int
@@ -510,7 +510,7 @@ class TaskKilled(Journal, frozen=True, gc=False):
 
 
 class TaskMoved(Journal, frozen=True, gc=False):
-    """The guest scheduler moved a task from `vcpu` to `to` (`why`: idle, periodic, offline, wake)."""
+    """The guest scheduler moved a task (`why`: idle, periodic, offline, wake)."""
 
     vcpu: int
     task: str

@@ -17,6 +17,7 @@ from pagewake.kvm import completion
 from pagewake.kvm.async_pf import BROADCAST_TOKEN
 from pagewake.kvm.msr import (
     ASYNC_PF_DELIVERY_AS_INT,
+    ASYNC_PF_DELIVERY_AS_PF_VMEXIT,
     ASYNC_PF_ENABLED,
     ASYNC_PF_SEND_ALWAYS,
     MSR_KVM_ASYNC_PF_ACK,
@@ -43,6 +44,8 @@ def enable_value(cpu: GuestCpu) -> int:
         value |= ASYNC_PF_SEND_ALWAYS
     if switches.ready_by_interrupt:
         value |= ASYNC_PF_DELIVERY_AS_INT
+    if cpu.kernel.inner is not None and not switches.msr_reserved & ASYNC_PF_DELIVERY_AS_PF_VMEXIT:
+        value |= ASYNC_PF_DELIVERY_AS_PF_VMEXIT
     return value
 
 

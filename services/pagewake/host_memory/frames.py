@@ -5,9 +5,10 @@ A charge is a page resident, a frame in a VM's stock, or a frame reserved for a 
 together never exceed the host's memory; both are asserted on every change.
 
 Watermarks follow kswapd's idea: reclaim starts when fewer than `low` frames are free and goes on
-until `high` are free or on their way. They are chosen small, 1/64 and 1/32 of the limit and at
-most 256 and 512 frames, so that they cover the frames taken in the few reclaim lags that an
-eviction takes, without lowering what a limit means.
+until `high` are free or on their way. They are chosen small, so that a limit keeps its meaning:
+1/64 of the limit and at most 128 frames, which last for the few reclaim lags that an eviction
+takes, and 1/32, at most 192: one batch of 64 more, so that write-back does not keep reads waiting
+for long.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Watermarks:
     __slots__ = ("low", "high", "batch")
 
     def __init__(self, limit_pages: int) -> None:
-        self.low = min(256, limit_pages // 64)
-        self.high = min(512, limit_pages // 32)
+        self.low = min(128, limit_pages // 64)
+        self.high = min(192, limit_pages // 32)
         self.batch = min(64, max(1, self.high))
 
 

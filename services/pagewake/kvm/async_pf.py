@@ -39,6 +39,7 @@ class AsyncPf:
 
     __slots__ = (
         "area_ok",
+        "as_vmexit",
         "done",
         "gfn_hash",
         "halt_requested",
@@ -49,6 +50,7 @@ class AsyncPf:
         "queue",
         "queued",
         "send_user_only",
+        "skip_zero",
         "slot_busy",
         "vcpu",
     )
@@ -64,6 +66,8 @@ class AsyncPf:
         self.halt_requested = False
         self.slot_busy = False
         self.area_ok = True
+        self.as_vmexit = False
+        self.skip_zero = switches.ready_by_interrupt
         self.queued = 0
         self.queue: dict[int, Work] = {}
         self.done: deque[Work | None] = deque()
@@ -75,7 +79,12 @@ class AsyncPf:
         return bool(self.msr_val & 1)
 
     def next_token(self) -> int:
-        """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3)."""
+        """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3).
+
+        Where a token of 0 means a free slot (5.8), ids that would make one are skipped.
+        """
+        if self.skip_zero and (self.id << 12) & U32 == 0:
+            self.id = 1
         token = ((self.id << 12) | self.vcpu) & U32
         self.id = (self.id + 1) & U32
         return token

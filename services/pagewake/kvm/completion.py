@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Literal
 from pagewake.events import types as ev
 from pagewake.kvm import injection
 from pagewake.kvm.async_pf import BROADCAST_TOKEN, Work
-from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_ACK, MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT
+from pagewake.kvm.msr import (
+    ASYNC_PF_DELIVERY_AS_PF_VMEXIT,
+    ASYNC_PF_SEND_ALWAYS,
+    MSR_KVM_ASYNC_PF_ACK,
+    MSR_KVM_ASYNC_PF_EN,
+    MSR_KVM_ASYNC_PF_INT,
+)
 from pagewake.kvm.page_table import PRESENT
 
 if TYPE_CHECKING:
@@ -179,7 +185,8 @@ def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> tuple[bool, bool]
     apf.area_ok = (value >> 12) < vm.config.pages
     if not apf.area_ok:
         return False, True
-    apf.send_user_only = not value & 2
+    apf.send_user_only = not value & ASYNC_PF_SEND_ALWAYS
+    apf.as_vmexit = bool(value & ASYNC_PF_DELIVERY_AS_PF_VMEXIT)
     return True, True
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pagewake.events import types as ev
 from pagewake.kvm import injection
 from pagewake.kvm.async_pf import Work
+from pagewake.kvm.gfn_hash import SLOTS
 from pagewake.kvm.page_table import ABSENT, IN_FLIGHT, MAPPED, PRESENT, UNTOUCHED
 from pagewake.kvm.ports import FaultContext
 
@@ -75,8 +76,22 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         return _wait(vcpu, at_ns, context, work)
     _started(vcpu, at_ns, context.gfn, "queued", token)
     vm.wait_for(context.gfn, vcpu.id, token, fresh=False)
+    if len(apf.gfn_hash) == SLOTS:
+        _spins_for_ever(vcpu, at_ns, context, token)
+        return None
     _not_present(vcpu, at_ns, context, work, joined)
     return vm.costs.fault_ns
+
+
+def _spins_for_ever(vcpu: VcpuThread, at_ns: int, context: FaultContext, token: int) -> None:
+    """64 stale gfns (CR0.PG, before 2.6.39): the insertion finds no free slot and never ends."""
+    vm = vcpu.vm
+    _say(vcpu, at_ns, context, "untold", token, why="gfn_hash_full")
+    vm.journal(
+        ev.ProtocolFault(
+            at_ns, vm.name, vm.take_n(), vcpu.id, "gfn_hash_full", "the vcpu thread spins in add"
+        )
+    )
 
 
 def _forbidden(vcpu: VcpuThread, context: FaultContext) -> str | None:
@@ -95,11 +110,17 @@ def _forbidden(vcpu: VcpuThread, context: FaultContext) -> str | None:
     if vcpu.exc is not None or vcpu.nmi is not None:
         return "reinjection"
     guest = vcpu.guest
-    if guest.guest_mode and not switches.apf_in_guest_mode:
+    if guest.guest_mode and not _may_start_in_guest_mode(vcpu):
         return "guest_mode"
     if not vcpu.interrupt_allowed():
         return "guest_mode" if guest.guest_mode else "interrupts_off"
     return None
+
+
+def _may_start_in_guest_mode(vcpu: VcpuThread) -> bool:
+    """4.12 forbade it, 4.13 lets L1 opt in; 5.8 starts it anyway and halts if L1 did not."""
+    switches = vcpu.vm.switches
+    return switches.apf_in_guest_mode or vcpu.apf.as_vmexit or switches.ready_by_interrupt
 
 
 def _can_allocate(vcpu: VcpuThread) -> bool:
@@ -135,6 +156,8 @@ def _must_halt(vcpu: VcpuThread, context: FaultContext) -> str | None:
     apf = vcpu.apf
     if not apf.enabled:
         return "apf_off"
+    if vcpu.guest.guest_mode and not (switches.apf_in_guest_mode or apf.as_vmexit):
+        return "nested"
     # save-area CPL: L2's while L2 runs (gap G6); L1 executes VMRUN at CPL 0
     cpl = context.cpl if context.level == 1 or switches.gap_g6 else 0
     if cpl == 0 and (apf.send_user_only or switches.host_kernel_rule == "halt"):

@@ -57,7 +57,8 @@ def verify_log(path: Path) -> VerifyReport:
     if integrity:
         report.problems = integrity
         report.violations = []
-        report.digest = reader.sums.digest if reader.sums is not None else ""
+    if reader.sums is not None and (integrity or scenario is None):
+        report.digest = reader.sums.digest
     return report
 
 

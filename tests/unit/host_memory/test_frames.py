@@ -55,7 +55,7 @@ def test_pressure_is_charge_relative_to_limit_and_ties_go_by_name_order() -> Non
         (63, 0, 1, 1),
         (256, 4, 8, 8),
         (2_048, 32, 64, 64),
-        (131_072, 256, 512, 64),
+        (131_072, 128, 192, 64),
     ],
 )
 def test_watermarks_follow_the_limit(limit: int, low: int, high: int, batch: int) -> None:

@@ -17,7 +17,7 @@ from pagewake.host_memory.manager import HostMemory
 from pagewake.host_memory.media import MEDIA, uniform_medium
 from tests.unit.host_memory.driver import US, drain, host_with, memory, request
 
-# Of 512 pages 8 are kept free from when fewer than... : low 8, high 16, 16 pages per batch.
+# A limit of 512 pages: low 8, high 16, 16 pages per batch.
 ROOMY = memory(pages=1_024, limit=512, populated=1_024, resident=505)
 LINEAR = uniform_medium(90 * US, 0, 1, transfer_ns_per_page=10 * US)
 
@@ -115,15 +115,11 @@ def test_write_back_to_a_synchronous_medium_takes_its_cost_but_never_less_than_t
 def test_when_everything_is_always_accessed_pages_are_taken_after_one_second_chance() -> None:
     host = host_with(memory(limit=4, populated=8, resident=4))
     host.handle([request(0, 7)])
-    chances, now = [], 0
-    while unmapped := not only(events := drain(host), PageUnmapped):
-        (age,) = events
-        chances += age.gfns
-        now = age.at_ns
-        host.handle([PagesAged(now, "vm-0", 1, age.gfns, [])])
-    assert not unmapped
-    assert chances == [0, 1, 2, 3]
-    assert events == [PageUnmapped(now + 50 * US, "vm-0", 0, [0])]
+    for gfn in range(4):
+        (age,) = drain(host)
+        assert age == AgePages((50 + 50 * gfn) * US, "vm-0", 0, [gfn])
+        host.handle([PagesAged(age.at_ns, "vm-0", 1, age.gfns, [])])
+    assert drain(host) == [PageUnmapped(250 * US, "vm-0", 0, [0])]
     assert host.summary()["forced"] == 1
 
 

@@ -132,6 +132,21 @@ def test_a_directory_that_is_not_there_is_a_mistake_of_the_user(tmp_path: Path) 
         verify_log(tmp_path / "nowhere")
 
 
+def test_of_a_log_that_is_not_whole_only_that_is_said(tmp_path: Path) -> None:
+    story = page_fault_story()
+    story.change(ev.ExceptionQueued, shadow=True)
+    log = write_log(tmp_path / "log", story)
+    lines = lines_of(log, "journal-0.jsonl")
+    (log / "journal-0.jsonl").write_bytes(b"".join(lines[1:]))
+
+    report = verify_log(log)
+
+    assert not report.ok
+    assert len(report.problems) == 1
+    assert report.violations == []
+    assert report.digest == digest_of(story.events)
+
+
 # ------------------------------------------------------------------------------ meaning
 
 
