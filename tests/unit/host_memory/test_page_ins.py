@@ -127,6 +127,17 @@ def test_a_refill_without_free_frames_starts_reclaim_and_is_granted_once_there_a
     assert drain(host) == []
 
 
+def test_a_refill_waits_until_at_least_half_of_it_is_free() -> None:
+    host = host_with(memory(limit=16, populated=8, resident=8, stock=8))
+    host.handle([PageTouched(0, "vm-0", 1, [10, 11, 12, 13])])
+    host.handle([PagesAged(50 * US, "vm-0", n, [], []) for n in (2, 3, 4, 5)])
+    drain(host)
+    host.handle([PagesEvicted(100 * US, "vm-0", 6, [0])])
+    assert drain(host) == []
+    host.handle([PagesEvicted(100 * US, "vm-0", 7, [1])])
+    assert drain(host) == [FramesGranted(150 * US, "vm-0", 0, 2)]
+
+
 def test_using_more_than_was_granted_is_an_error() -> None:
     with pytest.raises(AssertionError, match="more frames than it was granted"):
         host_with(memory(stock=1)).handle([PageTouched(0, "vm-0", 1, [0, 1])])

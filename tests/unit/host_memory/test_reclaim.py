@@ -156,3 +156,24 @@ def test_an_idle_vm_at_its_limit_costs_nothing() -> None:
     assert host.next_ns() is None
     aging(host)
     assert all(event.vm == "vm-0" for event in drain(host))
+
+
+def test_answers_are_matched_by_the_time_of_their_question() -> None:
+    host = host_with(memory(limit=2, populated=8, resident=1), lag=30 * US)
+    host.handle([request(at, gfn) for at, gfn in enumerate((5, 6, 7))])
+    host.handle([PagesAged(30 * US + 1, "vm-0", 1, [0], [])])
+    asked = [(event.at_ns, event.gfns) for event in only(drain(host), AgePages)]
+    assert asked == [(30 * US + 1, [0]), (60 * US + 1, [0]), (100 * US, [5])]
+    host.handle([PagesAged(60 * US + 1, "vm-0", 2, [], [])])
+    assert drain(host) == [PageUnmapped(90 * US + 1, "vm-0", 0, [0])]
+
+
+def test_a_victim_found_by_its_bit_starts_a_new_round() -> None:
+    host = host_with(memory(limit=2, populated=8, resident=2))
+    host.handle([request(0, 6)])
+    host.handle([PagesAged(50 * US, "vm-0", 1, [0], [])])
+    host.handle([PagesAged(100 * US, "vm-0", 2, [], [])])
+    host.handle([PagesEvicted(150 * US, "vm-0", 3, [], [], [1])])
+    drain(host)
+    host.handle([PagesAged(200 * US, "vm-0", 4, [0], [])])
+    assert drain(host) == [AgePages(250 * US, "vm-0", 0, [1])]
