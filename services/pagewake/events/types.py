@@ -223,9 +223,10 @@ class VcpuReset(Control, frozen=True, gc=False):
 
 
 class Cr0PgToggled(Control, frozen=True, gc=False):
-    """The guest turns paging off and on again on this vcpu."""
+    """The guest turns paging off on this vcpu, and on again after `for_ns`."""
 
     vcpu: int
+    for_ns: int = 0
 
 
 class NmiArrived(Control, frozen=True, gc=False):

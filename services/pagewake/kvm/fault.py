@@ -138,7 +138,7 @@ def _not_present(
     """Tell the guest, or halt it, or neither (semantics 3.5)."""
     apf = vcpu.apf
     apf.gfn_hash.add(context.gfn)
-    halt = _must_halt(vcpu, context)
+    halt = _must_halt(vcpu, at_ns, context)
     if halt is not None:
         apf.halt_requested = True
         vcpu.halt_why = halt
@@ -151,13 +151,15 @@ def _not_present(
         _say(vcpu, at_ns, context, "untold", work.token, joined=joined)
 
 
-def _must_halt(vcpu: VcpuThread, context: FaultContext) -> str | None:
+def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> str | None:
     switches = vcpu.vm.switches
     apf = vcpu.apf
     if not apf.enabled:
         return "apf_off"
     if vcpu.guest.guest_mode and not (switches.apf_in_guest_mode or apf.as_vmexit):
         return "nested"
+    if switches.paging_required and at_ns < vcpu.unpaged_until_ns:
+        return "no_paging"
     # save-area CPL: L2's while L2 runs (gap G6); L1 executes VMRUN at CPL 0
     cpl = context.cpl if context.level == 1 or switches.gap_g6 else 0
     if cpl == 0 and (apf.send_user_only or switches.host_kernel_rule == "halt"):

@@ -16,6 +16,7 @@ Step = tuple[int, int] | None
 IRQ_TIMER, IRQ_RESCHED, IRQ_DEVICE, IRQ_APF, IRQ_CALL = 1, 2, 4, 8, 16
 OP_GUEST = 7
 OP_GUEST_LATER = 8
+OP_PAGING_ON = 9
 
 
 class FaultContext(NamedTuple):

@@ -64,6 +64,7 @@ class VcpuThread:
         "nmi",
         "stall_ns",
         "timer_at",
+        "unpaged_until_ns",
         "vm",
         "why",
     )
@@ -84,6 +85,7 @@ class VcpuThread:
         self.halt_why: str | None = None
         self.why = ""
         self.timer_at = 0
+        self.unpaged_until_ns = 0
         self.stall_ns = 0
         self.area_failures = 0
         self.blackout_gfn = -1
@@ -363,6 +365,12 @@ class VcpuThread:
         """A step planned by the guest."""
         return self.guest.step(at_ns)
 
+    def paging_toggled(self, at_ns: int, _: object) -> None:
+        """CR0.PG changed (semantics 3.11)."""
+        completion.clear(self, at_ns, "cr0-pg")
+        if self.vm.switches.pg_resets_hash:
+            self.apf.gfn_hash.reset()
+
     def guest_later(self, at_ns: int, arg: int) -> None:
         """A guest timer that is not tied to what the vcpu does now."""
         self.vm.guest.later(self.id, at_ns, arg)
@@ -378,4 +386,5 @@ OPS: list[Callable[[VcpuThread, int, Any], Step | None]] = [
     VcpuThread.host_exit,
     VcpuThread.guest_step,  # ports.OP_GUEST
     VcpuThread.guest_later,  # ports.OP_GUEST_LATER
+    VcpuThread.paging_toggled,  # ports.OP_PAGING_ON
 ]

@@ -247,7 +247,7 @@ class VmTracks:
     def _vmexit(self, event: ev.NestedVmexit) -> None:
         self._leave_l2(event.vcpu, event.at_ns)
         code = f"{event.exit_code:#05x}"
-        self._mark(event, f"#VMEXIT {code} from L{event.level}", reason=event.reason)
+        self._mark(event, f"#VMEXIT {code} to L{event.level}", reason=event.reason)
 
     def _finished(self, event: ev.TaskFinished) -> None:
         self._mark(event, f"{event.task} finished")

@@ -6,7 +6,8 @@ host, vcpu, wire order). So the order follows from the log alone, and what does 
 error: a gap that nothing fills, a number that comes twice, a delivery that was due and never took
 a number.
 
-What a VM answers after its freeze stands in the log with `n == 0`; it is no domain event.
+A VM freezes when its last task finishes or is killed. What reaches it afterwards takes no number,
+and what it answers stands in the log with `n == 0`: neither is a domain event.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from pagewake.events.types import Control, Event, TaskFinished, ToShard
+from pagewake.events.types import Control, Event, TaskFinished, TaskKilled, ToShard
 from pagewake.observe.log_run import Placed, ShardWindow
-from pagewake.scenario.model import Scenario, Vm
+from pagewake.scenario.model import Scenario
 
 Complaint: TypeAlias = Callable[[Placed, str], None]
 
@@ -59,7 +60,7 @@ class VmOrder:
 
     def finish(self) -> None:
         """The log is over. What still waits was consumed, unless the VM is frozen."""
-        if isinstance(self._last, TaskFinished) and self._finished >= self._tasks:
+        if isinstance(self._last, TaskFinished | TaskKilled) and self._finished >= self._tasks:
             self.frozen = True
         while self._pending and not self.frozen:
             self._fill()
@@ -93,7 +94,7 @@ class VmOrder:
     def _emit(self, placed: Placed) -> None:
         event = placed.event
         self._last = event
-        if type(event) is TaskFinished:
+        if type(event) in (TaskFinished, TaskKilled):
             self._finished += 1
         self._next_n = event.n + 1
         self._sink.take(placed)
@@ -138,13 +139,12 @@ class HostOrder:
 
 
 def tasks_by_vm(scenario: Scenario, host: int) -> dict[str, int]:
-    """The VMs of a host, and how many tasks each must finish to be over."""
-    return {vm.name: _tasks(vm.spec) for vm in scenario.instances() if vm.host == host}
-
-
-def _tasks(vm: Vm) -> int:
-    own = sum(task.count for task in vm.tasks if task.level == 1)
-    return own or sum(task.count for task in vm.tasks)
+    """The VMs of a host, and how many tasks each must finish, or lose, to be over."""
+    return {
+        vm.name: sum(task.count for task in vm.spec.tasks)
+        for vm in scenario.instances()
+        if vm.host == host
+    }
 
 
 def _place(placed: Placed) -> tuple[int, bool, int]:

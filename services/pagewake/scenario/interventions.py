@@ -120,7 +120,11 @@ EVENT_KINDS: Mapping[str, EventKind] = {
     "vcpu-reset": EventKind(
         ev.VcpuReset, _ON_VCPU, "INIT/SIPI: MSR and queue cleared, halt lifted"
     ),
-    "cr0-pg": EventKind(ev.Cr0PgToggled, _ON_VCPU, "the guest turns paging off and on again"),
+    "cr0-pg": EventKind(
+        ev.Cr0PgToggled,
+        (*_ON_VCPU, _key("for", Duration(), "how long it stays off", "for_ns", required=False)),
+        "the guest turns paging off and on again",
+    ),
     "nmi": EventKind(
         ev.NmiArrived,
         (*_ON_VCPU, _key("faults", Flag(), "its handler takes a page fault", required=False)),

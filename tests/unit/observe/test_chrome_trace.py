@@ -35,7 +35,7 @@ def eventful_story() -> Story:
     story.add(ev.ExitRouted, vcpu=1, level=0, exit_code=0x78, route="host")
     story.wait(2_000)
     story.add(ev.ExitRouted, vcpu=1, level=0, exit_code=0x4E, route="done")
-    story.add(ev.NestedVmexit, vcpu=1, level=0, exit_code=0x4E, reason="intercept")
+    story.add(ev.NestedVmexit, vcpu=1, level=1, exit_code=0x4E, reason="intercept")
     return story
 
 

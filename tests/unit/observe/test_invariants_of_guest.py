@@ -180,13 +180,21 @@ def test_a_token_that_lands_in_l2_is_misrouted() -> None:
 def latched(story: Story) -> None:
     story.fault(0, 0x1000, 0x11)
     story.add(ev.ExceptionInjected, vcpu=0, token=0x1000, kind="not_present", level=1)
-    story.add(ev.NestedVmexit, vcpu=0, level=0, exit_code=0x4E, reason="apf", info2=0x1000)
+    story.add(ev.NestedVmexit, vcpu=0, level=1, exit_code=0x4E, reason="apf", info2=0x1000)
     story.add(ev.ReasonLatched, vcpu=0, level=1, apf_reason=1, token=0x1000)
+
+
+def intercepted(story: Story, address: int) -> ev.TrapTaken:
+    """L1's pf_interception acts on a latched reason 1, on the vcpu its thread was moved to."""
+    return story.add(
+        ev.TrapTaken, vcpu=1, level=1, reason=1, cr2=address, handler="wait", cpl=0, task="l2/0"
+    )
 
 
 def test_a_latched_token_puts_the_vcpu_thread_of_l2_to_sleep() -> None:
     story = page_fault_story()
     latched(story)
+    intercepted(story, 0x1000)
     story.add(ev.TaskSlept, vcpu=1, task="l2/0", token=0x1000)
 
     assert violations(story) == []
@@ -205,13 +213,14 @@ def test_a_token_routed_to_a_nested_hypervisor_is_misrouted_and_leaves_a_stale_l
         apf_reason=1,
         info2=0x1000,
     )
-    story.add(ev.TaskSlept, vcpu=0, task="l2/0", token=0xABC000)
+    intercepted(story, 0xABC000)
+    story.add(ev.TaskSlept, vcpu=1, task="l2/0", token=0xABC000)
 
     assert violations(story) == []
     assert counts(story) == {"injected": 2, "woken_token": 1, "misrouted": 1, "bogus_waits": 1}
 
-    bad = story.add(ev.TaskSlept, vcpu=0, task="l2/1", token=0xDEF000)
-    assert named(story, "I6") == [bad.n]
+    bad = intercepted(story, 0xDEF000)
+    assert named(story, "I3") == [bad.n]
 
 
 # ------------------------------------------------------------------------------ the sleeper table

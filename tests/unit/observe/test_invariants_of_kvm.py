@@ -75,6 +75,14 @@ def test_a_refused_setup_consumes_its_token(outcome: str) -> None:
     assert named(story, "token") == []
 
 
+def test_no_token_is_0_where_0_means_a_free_slot() -> None:
+    story = Story()
+    story.add(ev.ApfStarted, vcpu=0, gfn=1, outcome="queued", token=0x1000)
+
+    assert named(story, "token", ready_by_interrupt=True) == []
+    assert named(story, "token", ready_by_interrupt=False) == [1]
+
+
 def test_token_counters_may_restart_after_a_migration() -> None:
     story = page_fault_story()
     story.add(ev.VmMigrated)

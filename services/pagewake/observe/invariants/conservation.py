@@ -52,6 +52,7 @@ class NotPresentLedger(Checker):
         self._announced: Counter[int] = Counter()
         self._queued: Counter[int] = Counter()
         self._delivered: dict[int, int] = {}
+        self._latched: Counter[int] = Counter()
         self._taken: Counter[int] = Counter()
         self._asleep: dict[int, bool] = {}
         self._unexplained_waits = 0
@@ -111,6 +112,8 @@ class NotPresentLedger(Checker):
             if delivered == token:
                 del self._delivered[event.vcpu]
                 self._taken[token] += 1
+            elif _take(self._latched, token):
+                self._taken[token] += 1
             else:
                 self._unexplained_waits += 1
         elif event.handler == "page_fault" and delivered == token and event.level == 1:
@@ -123,25 +126,23 @@ class NotPresentLedger(Checker):
         if self._delivered.get(event.vcpu) == event.token:
             del self._delivered[event.vcpu]
         elif not _take(self._queued, event.token):
-            self._unexplained_waits += 1
             return
-        self._taken[event.token] += 1
+        self._latched[event.token] += 1
 
     # ------------------------------------------------------------------ what became of it
 
     def _route(self, event: ExitRouted) -> None:
         if event.route != "done" or event.apf_reason != REASON_NOT_PRESENT or event.level == 0:
             return
-        if _take(self._taken, event.info2 & U32):
+        if _take(self._latched, event.info2 & U32):
             self.counts["misrouted"] += 1
-        self._unexplained_waits += 1
 
     def _kill(self, event: TaskKilled) -> None:
         landed = [vcpu for vcpu, token in self._delivered.items() if token == event.token]
         if landed:
             del self._delivered[landed[0]]
             self.counts["misrouted"] += 1
-        elif _take(self._taken, event.token):
+        elif _take(self._latched, event.token):
             self.counts["misrouted"] += 1
 
     def _wait(self, event: TaskSlept | DummyConsumed | SleeperFreed) -> bool:
@@ -195,7 +196,12 @@ class NotPresentLedger(Checker):
 
     def finish(self, last: Event) -> None:
         counts = self.counts
-        counts["not_yet_taken"] = self._queued.total() + len(self._delivered) + self._taken.total()
+        counts["not_yet_taken"] = (
+            self._queued.total()
+            + len(self._delivered)
+            + self._latched.total()
+            + self._taken.total()
+        )
         counts["asleep"] = sum(self._asleep.values())
         counts["dummies_left"] = counts["dummies_inserted"] - sum(
             counts[f"dummies_{end}"] for end in ("consumed", "leaked", "freed")

@@ -5,11 +5,13 @@ runs, as a synthesized #VMEXIT (semantics 3.5, 3.7, 3.9, 4.7). The 4-byte reason
 only between the host's write and the guest's read-and-reset (2.2, 4.2). An exception that is
 dropped or lands in L2 (gap G1), or a vcpu that is reset, leaves an orphaned reason behind, which
 the next trap may take or the next write may cover; an NMI handler that faults may steal it. With
-page-ready by interrupt (5.8) the token slot obeys the same rule.
+page-ready by interrupt (5.8) the token slot obeys the same rule. A nested L1 reads the word into a
+latch and acts on that later, if need be on another exit (gap G3).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from pagewake.events.types import (
@@ -80,7 +82,7 @@ class PendingException(Checker):
 
     def _vmexit(self, event: NestedVmexit) -> None:
         pending = self._pending.get(event.vcpu)
-        if pending is None or event.reason != "apf" or event.level != 0:
+        if pending is None or event.reason != "apf" or event.level != 1:
             return
         del self._pending[event.vcpu]
         self._as_vmexit[event.vcpu] = pending.token
@@ -106,6 +108,7 @@ class ReasonWord(Checker):
     def __init__(self, rules: Rules, reporter: Reporter) -> None:
         super().__init__(rules, reporter)
         self._areas: dict[int, _Area] = {}
+        self._latches: Counter[int] = Counter()
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -137,13 +140,23 @@ class ReasonWord(Checker):
         if self.rules.ready_by_interrupt and event.handler == "wake":
             self._slot_read(event)
         elif event.level == 1:
-            self._read(event, event.vcpu, event.reason)
+            if not self._from_latch(event):
+                self._read(event, event.vcpu, event.reason)
         elif event.reason:
             self.fail(event, f"level {event.level} has no shared area, yet read {event.reason}")
+
+    def _from_latch(self, event: TrapTaken) -> bool:
+        """pf_interception of a nested L1 acts on what it latched, not on the word."""
+        if not self._latches[event.reason] or self._area(event.vcpu).word == event.reason:
+            return False
+        self._latches[event.reason] -= 1
+        return True
 
     def _latched(self, event: ReasonLatched) -> None:
         if event.level == 1:
             self._read(event, event.vcpu, event.apf_reason)
+            if event.apf_reason:
+                self._latches[event.apf_reason] += 1
         elif event.apf_reason:
             self.fail(event, f"level {event.level} has no shared area, yet read {event.apf_reason}")
 

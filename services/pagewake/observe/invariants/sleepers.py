@@ -3,7 +3,7 @@
 Per token the table is absent, a sleeper, or a dummy. A wait sleeps on an absent token, consumes a
 dummy, and takes a second sleeper for a dummy; a wake unlinks a sleeper or a dummy and leaves a
 dummy where it finds nothing; wake_all and offline take what was inserted on their own cpu. Each
-wake by token needs a trap (or a latched reason) that asked for it.
+wake by token needs a trap, or a nested L1's interception of one, that asked for it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from pagewake.events.types import (
     DummyInserted,
     DummyUnlinked,
     Event,
-    ExitRouted,
-    ReasonLatched,
     SleeperFreed,
     TaskSlept,
     TaskWoken,
@@ -34,8 +32,6 @@ from pagewake.observe.invariants.base import (
 )
 from pagewake.observe.invariants.rules import Rules
 
-REASON_READY = 2
-
 
 class Sleepers(Checker):
     """One VM's table, replayed."""
@@ -46,11 +42,9 @@ class Sleepers(Checker):
         super().__init__(rules, reporter)
         self._table: dict[int, TaskSlept | DummyInserted] = {}
         self._wakes: Counter[int] = Counter()
-        self._stale_wakes = 0
         self._broadcast_n: dict[int, int] = {}
         self._any_broadcast_n = 0
         self._going_offline: set[int] = set()
-        self._latched_broadcast_n = 0
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -61,8 +55,6 @@ class Sleepers(Checker):
             DummyUnlinked: self._unlinked,
             SleeperFreed: self._freed,
             TrapTaken: self._trap,
-            ReasonLatched: self._latched,
-            ExitRouted: self._routed,
             VcpuOffline: self._offline,
             VcpuHalted: self._halted,
         }
@@ -131,18 +123,15 @@ class Sleepers(Checker):
     def _broadcast_since(self, vcpu: int, n: int) -> bool:
         if self.rules.wake_all_everywhere:
             return self._any_broadcast_n > n
-        return max(self._broadcast_n.get(vcpu, 0), self._latched_broadcast_n) > n
+        return self._broadcast_n.get(vcpu, 0) > n
 
     def _take_wake(self, token: int) -> bool:
-        if self._wakes[token]:
-            self._wakes[token] -= 1
-            if not self._wakes[token]:
-                del self._wakes[token]
-        elif self._stale_wakes:
-            self._stale_wakes -= 1
+        left = self._wakes[token]
+        if left > 1:
+            self._wakes[token] = left - 1
         else:
-            return False
-        return True
+            del self._wakes[token]
+        return left > 0
 
     # ------------------------------------------------------------------ causes
 
@@ -154,18 +143,6 @@ class Sleepers(Checker):
             self._broadcast_n[event.vcpu] = self._any_broadcast_n = event.n
         else:
             self._wakes[token] += 1
-
-    def _latched(self, event: ReasonLatched) -> None:
-        if event.apf_reason != REASON_READY:
-            return
-        if event.token == BROADCAST_TOKEN:
-            self._latched_broadcast_n = self._any_broadcast_n = event.n
-        else:
-            self._wakes[event.token] += 1
-
-    def _routed(self, event: ExitRouted) -> None:
-        if event.route == "done" and event.apf_reason == REASON_READY:
-            self._stale_wakes += 1
 
     def _offline(self, event: VcpuOffline) -> None:
         self._going_offline.add(event.vcpu)

@@ -1,7 +1,8 @@
 """Token rule (semantics 1.3): token = (id << 12 | vcpu) mod 2^32, ids of a vcpu one after another.
 
 An id is consumed when setup is attempted, even if setup fails for the limit or for memory, and not
-by a double fault. Disabling and reset keep the counter; a migrated VM may count afresh.
+by a double fault. Disabling and reset keep the counter; a migrated VM may count afresh. With
+page-ready by interrupt a slot of 0 is a free one, so ids of 0 are skipped (1.3, section 6).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pagewake.events.types import ApfStarted, Event, PageNotPresent, VmMigrated
 from pagewake.observe.invariants.base import Checker, Handler, Reporter, token_name
 from pagewake.observe.invariants.rules import Rules
 
-FIRST_ID = 0
 IDS = 1 << 20
 
 
@@ -25,6 +25,7 @@ class Tokens(Checker):
         super().__init__(rules, reporter)
         self._next: dict[int, int] = {}
         self._fresh: set[int] = set()
+        self._first_id = 1 if rules.ready_by_interrupt else 0
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -48,12 +49,12 @@ class Tokens(Checker):
         self._consume(event, token >> 12)
 
     def _consume(self, event: ApfStarted, used: int) -> None:
-        due = self._next.get(event.vcpu, FIRST_ID)
-        restarted = event.vcpu in self._fresh and used == FIRST_ID
+        due = self._next.get(event.vcpu, self._first_id)
+        restarted = event.vcpu in self._fresh and used == self._first_id
         if used != due and not restarted:
             self.fail(event, f"id {used:#x} used where {due:#x} is due")
         self._fresh.discard(event.vcpu)
-        self._next[event.vcpu] = (used + 1) % IDS
+        self._next[event.vcpu] = (used + 1) % IDS or self._first_id
 
     def _not_present(self, event: PageNotPresent) -> None:
         told = event.delivery in ("injected", "untold")
