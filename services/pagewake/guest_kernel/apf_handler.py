@@ -100,14 +100,22 @@ def nmi_steals(cpu: GuestCpu, at_ns: int) -> None:
 
 def ready_interrupt(cpu: GuestCpu, at_ns: int) -> Step:
     """5.8: take the token out of its slot, wake, acknowledge."""
-    token = cpu.area.token
-    cpu.area.token = 0
+    token = cpu.area.take_token()
     vm = cpu.vm
     vm.journal(
         ev.TrapTaken(at_ns, vm.name, vm.take_n(), cpu.id, 1, 2, token, "wake", cpu.cpl, None)
     )
-    completion.write_msr(cpu.thread, at_ns, MSR_KVM_ASYNC_PF_ACK, 1, "guest")
+    cpu.ack_due = True
     return task_wake(cpu, at_ns, token, 0)
+
+
+def _wake_done(cpu: GuestCpu, at_ns: int) -> Step:
+    """End of a wake; after the page-ready interrupt the ACK write lets the host present the next."""
+    if not cpu.ack_due:
+        return cpu.irq_exit(at_ns)
+    cpu.ack_due = False
+    cpu.overlay(at_ns, 0, "irq_exit")
+    return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_ACK, 1)
 
 
 # ---------------------------------------------------------------------- task_wait
@@ -172,14 +180,14 @@ def task_wake(cpu: GuestCpu, at_ns: int, token: int, spins: int) -> Step:
     vm = cpu.vm
     if token == BROADCAST_TOKEN:
         wake_all(cpu, at_ns, "broadcast")
-        return cpu.irq_exit(at_ns)
+        return _wake_done(cpu, at_ns)
     result = kernel.sleepers.try_wake(cpu.id, token, kernel.can_allocate)
     if result is None:
         if spins == 0:
             vm.journal(ev.WakeSpun(at_ns, vm.name, vm.take_n(), cpu.id, token))
         return cpu.overlay(at_ns, vm.costs.spin_ns, "spin", token, spins + 1)
     _woke_one(cpu, at_ns, token, result, spins)
-    return cpu.irq_exit(at_ns)
+    return _wake_done(cpu, at_ns)
 
 
 def spin(cpu: GuestCpu, at_ns: int, token: int, spins: int) -> Step:

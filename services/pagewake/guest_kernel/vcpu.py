@@ -43,6 +43,7 @@ class GuestCpu:
     """Implements `kvm.ports.GuestCpuPort`."""
 
     __slots__ = (
+        "ack_due",
         "action",
         "action_args",
         "area",
@@ -88,6 +89,7 @@ class GuestCpu:
         self.need_resched = False
         self.online = True
         self.idle_halting = False
+        self.ack_due = False
         self.calls: list[tuple[str, int, int]] = []
         self.next_balance_ns = kernel.scheduler.balance_ns * (1 + thread.id) // 4
 
@@ -394,6 +396,7 @@ ACTIONS: dict[str, Callable[..., Step]] = {
     "interrupted": GuestCpu.interrupted,
     "nmi_done": GuestCpu.nmi_done,
     "iret": GuestCpu.iret,
+    "irq_exit": GuestCpu.irq_exit,
     "trapped": apf_handler.trapped,
     "spin": apf_handler.spin,
     "boot": GuestCpu.boot,
