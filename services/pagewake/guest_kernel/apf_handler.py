@@ -55,6 +55,8 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
         return cpu.overlay(at_ns, cpu.vm.costs.irq_ns, "iret")
     if cpu.kernel.switches.ready_by_interrupt:
         completion.write_msr(cpu.thread, at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR, "guest")
+    cpu.area.token = 0  # a zeroed area is part of the protocol, so the slot is free
+    cpu.thread.apf.slot_busy = False
     cpu.area.enabled = 1
     cpu.overlay(at_ns, cpu.vm.costs.irq_ns, "booted")
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu))

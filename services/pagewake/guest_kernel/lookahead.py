@@ -71,6 +71,8 @@ def _quiet(kernel: GuestKernel) -> bool:
         if mode == GUEST:
             if cpu.action is not None or cpu.curr is None or not cpu.if_flag or cpu.calls:
                 return False
+            if cpu.need_resched:  # honoured where the kernel section ends, before any tick
+                return False
         elif mode == BLOCKED:
             if thread.irqs or cpu.idle_halting:
                 return False
