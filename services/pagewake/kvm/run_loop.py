@@ -254,17 +254,17 @@ class VcpuThread:
         """Migration or reset: out of the guest and out of apf.halted, on again after a pause."""
         if self.mode in (BLACKOUT, OFFLINE) or self.blackout_gfn >= 0:
             return
+        busy = self.mode == HOST
         if self.mode == GUEST:
             self.leave(at_ns)
         elif self.mode == BLOCKED and self.mp_halted and not pause_ns and why != "reset":
             self.poke(at_ns)
             return
-        elif self.mode == HOST and not pause_ns:
-            self.apf.halted = False
-            return
-        halted, self.apf.halted = self.apf.halted, False
+        halted = self.apf.halted
         if halted or why == "reset":
             self.resumed_from(at_ns, halted or self.mp_halted, why)
+        if busy and not pause_ns:
+            return
         self.mode = HOST
         self.account(at_ns, "exit")
         self.gen += 1
