@@ -41,6 +41,10 @@ class Bus(Protocol):
         ...
 
 
+class BrokenLogError(DataError):
+    """A partition that contradicts itself: a gap, or two contents for one commit."""
+
+
 class Applied(NamedTuple):
     """A complete commit: all its parts' events, in order."""
 
@@ -101,10 +105,20 @@ class Inbox:
         self.sources: dict[str, Progress] = {}
 
     def accept(self, record: bytes) -> Applied | None:
-        """The commit that this record completes, if it completes one that is due."""
-        commit = decode_commit(record)
+        """The commit that this record completes, if it completes one that is due.
+
+        Raises DataError for a record that is none of this run's, BrokenLogError for one that is
+        and cannot follow what stands before it.
+        """
+        return self.take(decode_commit(record))
+
+    def take(self, commit: Commit) -> Applied | None:
+        """The same, of a record decoded already."""
         if commit.run != self.run:
-            raise self._error(f"{name_of(commit)} is of run {commit.run!r}, not {self.run!r}")
+            raise DataError(
+                f"{self.topic}-{self.partition}: {name_of(commit)} is of run {commit.run!r}, "
+                f"not {self.run!r}"
+            )
         progress = self.sources.get(commit.source)
         if progress is None:
             progress = self.sources[commit.source] = Progress()
@@ -147,8 +161,8 @@ class Inbox:
             )
         self.duplicates += 1
 
-    def _error(self, what: str) -> DataError:
-        return DataError(f"{self.topic}-{self.partition}: {what}")
+    def _error(self, what: str) -> BrokenLogError:
+        return BrokenLogError(f"{self.topic}-{self.partition}: {what}")
 
 
-__all__ = ["Applied", "Bus", "Inbox", "Outbox", "Progress"]
+__all__ = ["Applied", "BrokenLogError", "Bus", "Inbox", "Outbox", "Progress"]

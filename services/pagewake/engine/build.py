@@ -8,7 +8,7 @@ VM get the same arrays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pagewake.engine.guests import build_kernel
 from pagewake.engine.regions import Layout, lay_out
+from pagewake.engine.topology import topology_of
 from pagewake.events import types as ev
 from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.config import HostConfig, VmMemory
@@ -26,9 +27,6 @@ from pagewake.scenario.model import Scenario, VmInstance
 from pagewake.simtime.residency import populate
 
 STOCK_PAGES_MAX = 64
-
-APF_GUEST = "apf.guest"
-APF_NESTED = "apf.nested"
 
 
 class ShardPart(NamedTuple):
@@ -58,11 +56,41 @@ class VmPlan(NamedTuple):
 
 def build(scenario: Scenario, shards: int = 1) -> list[HostPart]:
     """All participants; `shards` is the number of guest (and nested) shards per simulated host."""
+    plans = {plan.instance.name: plan for plan in plan_vms(scenario, scenario.instances())}
+    return [
+        HostPart(
+            build_host(scenario, host.index, _of_host(plans.values(), host.index)),
+            [
+                ShardPart(
+                    part.topic, build_shard(scenario, [plans[vm] for vm in part.vms]), part.vms
+                )
+                for part in host.shards
+            ],
+        )
+        for host in topology_of(scenario, shards).hosts
+    ]
+
+
+def build_host_alone(scenario: Scenario, index: int) -> HostMemory:
+    """One simulated host's memory, without the shards."""
+    mine = [instance for instance in scenario.instances() if instance.host == index]
+    return build_host(scenario, index, plan_vms(scenario, mine))
+
+
+def build_shard_alone(scenario: Scenario, vms: Sequence[str]) -> Shard:
+    """One shard, without its host."""
+    named = {instance.name: instance for instance in scenario.instances()}
+    return build_shard(scenario, plan_vms(scenario, [named[vm] for vm in vms]))
+
+
+def _of_host(plans: Iterable[VmPlan], index: int) -> list[VmPlan]:
+    return [plan for plan in plans if plan.instance.host == index]
+
+
+def plan_vms(scenario: Scenario, instances: Iterable[VmInstance]) -> list[VmPlan]:
+    """The memory at time 0 of these VMs."""
     layouts = {id(vm): lay_out(vm) for vm in scenario.vms}
-    plans: list[list[VmPlan]] = [[] for _ in range(scenario.host.count)]
-    for instance in scenario.instances():
-        plans[instance.host].append(plan_vm(scenario, instance, layouts[id(instance.spec)]))
-    return [_host(scenario, index, of_host, shards) for index, of_host in enumerate(plans)]
+    return [plan_vm(scenario, instance, layouts[id(instance.spec)]) for instance in instances]
 
 
 def plan_vm(scenario: Scenario, instance: VmInstance, layout: Layout) -> VmPlan:
@@ -148,14 +176,3 @@ def synchronous_media(scenario: Scenario) -> dict[str, int]:
     device = scenario.host.medium.device()
     media = {medium.name: medium for medium in MEDIA.values()} | {device.name: device}
     return {name: medium.cost_ns for name, medium in media.items() if medium.synchronous}
-
-
-def _host(scenario: Scenario, index: int, plans: list[VmPlan], shards: int) -> HostPart:
-    parts: list[ShardPart] = []
-    for topic, nested in ((APF_GUEST, False), (APF_NESTED, True)):
-        kind = [plan for plan in plans if bool(plan.instance.spec.nested) is nested]
-        for part in range(min(shards, len(kind))):
-            mine = kind[part::shards]
-            names = [plan.instance.name for plan in mine]
-            parts.append(ShardPart(topic, build_shard(scenario, mine), names))
-    return HostPart(build_host(scenario, index, plans), parts)

@@ -18,6 +18,7 @@ from pagewake import __version__
 from pagewake.bus.log_dir import LogWriter
 from pagewake.bus.memory import MemoryBus
 from pagewake.bus.port import Inbox, Outbox
+from pagewake.engine.closing import Consumed, shard_ended
 from pagewake.errors import InternalError
 from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS, JOURNAL_TOPIC, Record
 from pagewake.events.digest import combine_hosts, combine_vms
@@ -162,6 +163,7 @@ class _ShardRun(NamedTuple):
     apf_outbox: Outbox
     faults_outbox: Outbox
     journal_outbox: Outbox
+    consumed: Consumed
 
 
 class _HostRun:
@@ -197,16 +199,21 @@ class _HostRun:
             received = shard.apf.carry(shard.apf_outbox, window, handed[shard.source])
             reported, output = shard.follower.apply(received)  # type: ignore[arg-type]
             if self.log is not None:
-                self._log_journal(self.log, shard.journal_outbox, window, output)
+                self._log_journal(self.log, shard, window, output)
             if self.observer is not None:
                 _observe(self.observer, output)
             closing = self.faults.carry(shard.faults_outbox, window, reported)
             sequencer.close(shard.source, closing)  # type: ignore[arg-type]
 
     @staticmethod
-    def _log_journal(log: LogWriter, outbox: Outbox, window: int, output: ShardOutput) -> None:
-        if output.journal:
-            for encoded in outbox.encode(window, output.journal):
+    def _log_journal(log: LogWriter, shard: _ShardRun, window: int, output: ShardOutput) -> None:
+        shard.consumed.add(output.consumed)
+        records: list[Record] = [*output.journal]
+        if shard.follower.last:
+            records += shard_ended(window, shard.follower.shard, shard.consumed)
+        if records:
+            outbox = shard.journal_outbox
+            for encoded in outbox.encode(window, records):
                 log.append(outbox.topic, outbox.partition, encoded)
 
     def end_ns(self) -> int:
@@ -305,6 +312,7 @@ class _Wiring:
             Outbox(self.run, f"host-{host_index}", topic, partition, self.code),
             Outbox(self.run, source, FAULTS, host_index, self.code),
             Outbox(self.run, source, JOURNAL_TOPIC, journal, self.code),
+            Consumed(),
         )
 
     def _link(self, topic: str, partition: int) -> _Link:

@@ -6,7 +6,8 @@ bytes.  `hash` covers everything but `code`, the version that wrote it.  What ex
 `PART_BYTES` is split between events into parts `(seq, part, parts)`, each a record of its own.
 
 What stands in a record depends on its topic: `faults` has a shard's events and its `WindowClosed`,
-`apf.*` a `WindowOpened` and what the host memory has for the shard, `journal` the journal.
+`apf.*` a `WindowOpened` and what the host memory has for the shard, `journal` the journal and, at
+its end, `ShardEnded`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pagewake.events.types import (
     TO_HOST,
     TO_SHARD,
     Event,
+    ShardEnded,
     WindowClosed,
     WindowOpened,
 )
@@ -38,7 +40,7 @@ TOPICS = (FAULTS, APF_GUEST, APF_NESTED, JOURNAL_TOPIC)
 PART_BYTES = 256 * 1024
 HASH_BYTES = 16
 
-Record: TypeAlias = Event | WindowOpened | WindowClosed
+Record: TypeAlias = Event | WindowOpened | WindowClosed | ShardEnded
 
 
 class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -77,7 +79,7 @@ _decoders = {
     FAULTS: _decoder(*TO_HOST, WindowClosed),
     APF_GUEST: _apf,
     APF_NESTED: _apf,
-    JOURNAL_TOPIC: _decoder(*JOURNAL),
+    JOURNAL_TOPIC: _decoder(*JOURNAL, ShardEnded),
 }
 
 

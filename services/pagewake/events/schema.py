@@ -17,10 +17,10 @@ import msgspec
 
 from pagewake.errors import ConfigError
 from pagewake.events.codec import Commit
-from pagewake.events.types import EVENTS, WindowClosed, WindowOpened
+from pagewake.events.types import EVENTS, ShardEnded, WindowClosed, WindowOpened
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-RECORDS: tuple[type[msgspec.Struct], ...] = (*EVENTS, WindowOpened, WindowClosed)
+RECORDS: tuple[type[msgspec.Struct], ...] = (*EVENTS, WindowOpened, WindowClosed, ShardEnded)
 ON_THE_WIRE: tuple[type[msgspec.Struct], ...] = (*RECORDS, Commit)
 
 

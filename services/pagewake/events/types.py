@@ -19,7 +19,7 @@ Three families, by route:
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -610,3 +610,19 @@ class WindowClosed(msgspec.Struct, frozen=True, tag=True, tag_field="event", omi
     window: int
     next_ns: int | None
     frozen_ns: int | None = None
+
+
+class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
+    """Shard to journal, behind everything else: what its VMs came to.
+
+    `digests` are the VMs' digests by name.  `consumed` counts the domain events that the shard took
+    in, by name, and `read` the page-ins among them that needed a device read: they stand in the log
+    without a number.  `summary` is accounting that is not events.  A shard of many VMs ends with
+    several of these, which add up.
+    """
+
+    window: int
+    digests: dict[str, str]
+    consumed: dict[str, int]
+    read: int
+    summary: dict[str, Any]

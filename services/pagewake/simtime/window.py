@@ -101,6 +101,12 @@ class Sequencer(Generic[Host]):
             return max(self.until_ns + 1, min(proposed, self.cut(self.window, proposed)))
         return proposed
 
+    def stop(self) -> None:
+        """End here, between two windows: the next one carries the word."""
+        assert not self.awaited, f"window {self.window} is still open for {sorted(self.awaited)}"
+        if self.end_ns is None:
+            self.end_ns = self.until_ns
+
     def bound_ns(self) -> int | None:
         """The earliest instant at which anything can happen that the host answers."""
         bound = self.host.next_ns()

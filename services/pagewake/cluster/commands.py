@@ -1,0 +1,144 @@
+"""Commands: what a person tells a running run, and how it stands in the log (design, section 8).
+
+A command is the scenario's `[[event]]` table as JSON without `at`, plus an `id`; `pause`, `resume`,
+`pace` (with `speed`, simulated seconds per wall second; 0: as fast as can be) and `stop` too.  As a
+record of `faults` it counts from where it stands there: interventions and `stop` take effect in
+the window opened by the first complete set of closes behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pagewake.errors import DataError
+from pagewake.events.types import Control, MediumChanged
+from pagewake.scenario.checks import check_target
+from pagewake.scenario.interventions import (
+    COMMAND_ONLY,
+    EVENT_KINDS,
+    control_event,
+    read_values,
+)
+from pagewake.scenario.keys import BadValueError, nearest, show
+from pagewake.scenario.locate import dotted
+from pagewake.scenario.model import Scenario
+
+ID_CHARACTERS_MAX = 128
+SPEED_MAX = 1e9
+
+
+class BadCommandError(DataError):
+    """A command that changes nothing; the message is the answer's `error`."""
+
+
+class CommandRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command as it stands in `faults`."""
+
+    command: dict[str, Any]
+    id: str
+    run: str
+
+
+class Order(NamedTuple):
+    """A command, read and checked.  `control` for what enters simulated time, `speed` for pace."""
+
+    id: str
+    do: str
+    control: Control | None = None
+    speed: float = 0.0
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `.../command/reply` says."""
+
+    id: str | None
+    ok: bool
+    at_ns: int | None = None
+    error: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(CommandRecord)
+
+
+def encode_command(run: str, order_id: str, command: Mapping[str, Any]) -> bytes:
+    """The record of a command; `command` has neither `id` nor `at`."""
+    return _encode(CommandRecord(dict(command), order_id, run))
+
+
+def decode_command(record: bytes) -> CommandRecord:
+    """DataError for what is none."""
+    try:
+        return _decoder.decode(record)
+    except msgspec.DecodeError as error:
+        raise DataError(f"not a command: {error}") from None
+
+
+def parse_command(payload: bytes) -> tuple[str, dict[str, Any]]:
+    """A message as id and the rest; BadCommandError for what is no command at all."""
+    try:
+        message = msgspec.json.decode(payload)
+    except msgspec.DecodeError as error:
+        raise BadCommandError(f"not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise BadCommandError("a command is a JSON object with at least id and do")
+    order_id = message.pop("id", None)
+    if not isinstance(order_id, str) or not 0 < len(order_id) <= ID_CHARACTERS_MAX:
+        raise BadCommandError(f"id must be a text of 1 to {ID_CHARACTERS_MAX} characters")
+    return order_id, message
+
+
+def id_of(payload: bytes) -> str | None:
+    """The id of a message, for answering even what is wrong in it."""
+    try:
+        return parse_command(payload)[0]
+    except BadCommandError:
+        return None
+
+
+def read_order(scenario: Scenario, order_id: str, command: Mapping[str, Any]) -> Order:
+    """Check a command against the run it is for; BadCommandError says what is wrong."""
+    do = command.get("do")
+    keys = {name: value for name, value in command.items() if name != "do"}
+    if isinstance(do, str) and do in COMMAND_ONLY:
+        return Order(order_id, do, speed=_read_speed(do, keys))
+    if not isinstance(do, str) or do not in EVENT_KINDS:
+        known = [*EVENT_KINDS, *COMMAND_ONLY]
+        raise BadCommandError(f"do: {show(do)} is nothing to do: {nearest(str(do), known)}")
+    try:
+        control = control_event(do, 0, read_values(do, keys))
+        if not isinstance(control, MediumChanged):
+            check_target(scenario, control, ())
+        elif control.host >= scenario.host.count:
+            last = scenario.host.count - 1
+            raise BadValueError(f"there is no host {control.host}; the last one is {last}")
+    except BadValueError as error:
+        where = f"{dotted(error.at)}: " if error.at else ""
+        raise BadCommandError(f"{where}{error}") from None
+    return Order(order_id, do, control)
+
+
+def _read_speed(do: str, keys: Mapping[str, Any]) -> float:
+    speed = keys.get("speed", 0)
+    unknown = [name for name in keys if do != "pace" or name != "speed"]
+    if unknown:
+        raise BadCommandError(f'"{do}" has no key "{unknown[0]}"')
+    if do == "pace" and "speed" not in keys:
+        raise BadCommandError('the required key "speed" is missing (simulated per wall second)')
+    if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0 <= speed <= SPEED_MAX:
+        raise BadCommandError(f"speed: {show(speed)} is not a number from 0 to {SPEED_MAX:g}")
+    return float(speed)
+
+
+def host_of(scenario: Scenario, order: Order) -> int | None:
+    """The simulated host that an order is for; None: all of them."""
+    control = order.control
+    if control is None:
+        return None
+    if isinstance(control, MediumChanged):
+        return control.host
+    hosts = {instance.name: instance.host for instance in scenario.instances()}
+    return hosts[control.vm]

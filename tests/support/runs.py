@@ -1,0 +1,47 @@
+"""Runs a scenario with a log and reads back what the log says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pagewake.bus.log_reader import LogReader
+from pagewake.engine.run import run_scenario
+from pagewake.events.types import Event
+from pagewake.observe.result import RunResult
+from pagewake.scenario.loading import load
+
+AnyEvent = TypeVar("AnyEvent", bound=Event)
+
+
+class LoggedRun:
+    """Result and events of one run; events of all VMs in order of (vm, n), deliveries left out."""
+
+    def __init__(self, result: RunResult, events: list[Event], directory: Path) -> None:
+        self.result = result
+        self.events = events
+        self.directory = directory
+
+    def of(self, kind: type[AnyEvent]) -> list[AnyEvent]:
+        """The events of one type, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def run_logged(name: str, directory: Path, *sets: str, seed: int | None = None) -> LoggedRun:
+    """Run a built-in scenario or a file with `--set` values, and read its log."""
+    log = directory / f"{Path(name).stem}-{len(list(directory.iterdir()))}"
+    result = run_scenario(load(name, sets, seed), log_dir=log)
+    return LoggedRun(result, read_events(log), log)
+
+
+def read_events(log: Path) -> list[Event]:
+    """What VMs said, from the log alone."""
+    reader = LogReader(log)
+    events = [
+        event
+        for file in reader.files
+        for commit in reader.commits(file)
+        for event in commit.events
+        if isinstance(event, Event) and event.n
+    ]
+    return sorted(events, key=lambda event: (event.vm, event.n))
