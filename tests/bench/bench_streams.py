@@ -1,10 +1,10 @@
 """How fast access streams are: touches per second of resident tasks, microseconds per miss.
 
-    PYTHONPATH=services python tests/bench/bench_streams.py
+    python -m pytest -m bench -s tests/bench/bench_streams.py
 
 A resident task is asked for its next miss and run for a guest timer tick at a time; the figure
 includes looking ahead and marking.  A thrashing task finds every page missing: plan, run to the
-miss, see what missed, map the page, plan again.
+miss, see what missed, map the page, plan again, run, lose the page.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from pagewake.guest_kernel.streams import (
+    AccessKind,
     AccessStream,
     PageView,
     RandomStream,
@@ -29,7 +31,8 @@ from pagewake.guest_kernel.streams import (
 from pagewake.guest_kernel.trace_stream import TraceStream
 
 TICK_NS = 1_000_000
-MISSES = 50_000
+MISSES = 20_000
+STRETCH = 20
 SECONDS = 0.5
 PAGES = {"16 MiB": 4_096, "256 MiB": 65_536, "1 GiB": 262_144}
 
@@ -63,9 +66,9 @@ def view_of(pages: int, mapped: int) -> PageView:
 
 def patterns(view: PageView, pages: int) -> Iterator[tuple[str, AccessStream]]:
     region, seed = Region(0, pages), 7
-    for access in ("read", "write", "mixed"):
-        touching = Touching(access=access)  # type: ignore[arg-type]
-        yield f"random {access}", RandomStream(view, region, touching, seed, "t")
+    accesses: tuple[AccessKind, ...] = ("read", "write", "mixed")
+    for access in accesses:
+        yield f"random {access}", RandomStream(view, region, Touching(access), seed, "t")
     touching = Touching("write")
     yield "sequential write", SequentialStream(view, region, touching, seed, "t")
     table = ZipfTable(pages, 0.99)
@@ -78,13 +81,13 @@ def touches_per_s(stream: AccessStream) -> float:
     """Resident: nothing misses."""
     began = time.perf_counter()
     while (took := time.perf_counter() - began) < SECONDS:
-        for _ in range(20):
+        for _ in range(STRETCH):
             stream.advance(stream.cpu_until_miss(TICK_NS))
     return stream.touches / took
 
 
-def us_per_miss(stream: AccessStream, view: PageView, unmap: bool) -> float:
-    """Nothing is mapped but what just missed."""
+def us_per_miss(stream: AccessStream, view: PageView) -> float:
+    """Nothing is mapped but what just missed, and that is taken away again."""
     mapped = view.mapped
     began = time.perf_counter()
     for _ in range(MISSES):
@@ -93,28 +96,37 @@ def us_per_miss(stream: AccessStream, view: PageView, unmap: bool) -> float:
         mapped[gfn] = 1
         stream.advance(stream.cpu_until_miss(1))
         mapped[gfn] = 0
-        if unmap:
-            stream.unmapped((gfn,))
+        stream.unmapped((gfn,))
     return (time.perf_counter() - began) / MISSES * 1e6
 
 
-def table(title: str, mapped: int, measure: Callable[[AccessStream, PageView], float]) -> None:
-    print(title)
-    print(f"{'':18}" + "".join(f"{name:>10}" for name in PAGES))
-    rows: dict[str, list[float]] = {}
+Figures = dict[str, list[float]]
+
+
+def measured(mapped: int, measure: Callable[[AccessStream, PageView], float]) -> Figures:
+    """Per pattern, a figure for each size of region."""
+    rows: Figures = {}
     for pages in PAGES.values():
         view = view_of(pages, mapped)
         for name, stream in patterns(view, pages):
             rows.setdefault(name, []).append(measure(stream, view))
             view.mapped[:] = mapped
+    return rows
+
+
+def show(title: str, rows: Figures) -> None:
+    print(f"\n{title:32}" + "".join(f"{name:>10}" for name in PAGES))
     for name, figures in rows.items():
-        print(f"{name:18}" + "".join(f"{figure:10.1f}" for figure in figures))
+        print(f"{name:32}" + "".join(f"{figure:10.1f}" for figure in figures))
 
 
-def main() -> None:
-    table("resident: million touches/s", 1, lambda stream, _: touches_per_s(stream) / 1e6)
-    table("thrashing: us per miss", 0, lambda stream, view: us_per_miss(stream, view, unmap=True))
-
-
-if __name__ == "__main__":
-    main()
+@pytest.mark.bench
+def test_a_run_of_hits_costs_per_block_and_not_per_touch() -> None:
+    resident = measured(1, lambda stream, _: touches_per_s(stream) / 1e6)
+    thrashing = measured(0, us_per_miss)
+    show("resident: million touches/s", resident)
+    show("thrashing: us per miss", thrashing)
+    for name, figures in resident.items():
+        hits_per_miss = figures[-1] * thrashing[name][-1]
+        print(f"{name:32}{hits_per_miss:10.0f} hits take the time of one miss, 1 GiB")
+        assert hits_per_miss > 10

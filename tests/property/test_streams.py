@@ -1,7 +1,7 @@
 """Access streams against a reference that makes one touch at a time.
 
-The reference knows a list of touches (start, gfn, write) and walks it. Whatever is asked in between,
-however time is cut, whatever is mapped, unmapped or pickled away, both must say the same.
+The reference knows a list of touches (start, gfn, write) and walks it. Whatever is asked in
+between, however time is cut, whatever is mapped, unmapped or pickled away, both must say the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pagewake.guest_kernel.streams import (
     ZipfStream,
     ZipfTable,
 )
-from pagewake.guest_kernel.trace_stream import TraceStream
+from pagewake.guest_kernel.trace_stream import TraceLength, TraceStream
 
 SPACE = 80
 REGION = Region(11, 40)
@@ -165,7 +165,8 @@ def traces(draw: st.DrawFn) -> tuple[AccessStream, PageView, Reference]:
             touches.append((turn * length_ns + at * cpi_ns, gfn, write))
     view = blank_view()
     kind = draw(st.sampled_from([TraceStream, ShortsightedTrace]))
-    stream = kind(view, REGION, ListedTrace(rows, sizes), repeat, cpi_ns)
+    length = draw(st.sampled_from([None, TraceLength(len(rows), icount)]))
+    stream = kind(view, REGION, ListedTrace(rows, sizes), repeat, cpi_ns, length=length)
     return stream, view, Reference(touches, repeat * length_ns)
 
 
@@ -214,7 +215,7 @@ class Pair:
             self.map_pages([missed[0]])
 
     def pickled(self) -> None:
-        self.view, self.stream = pickle.loads(pickle.dumps((self.view, self.stream)))  # noqa: S301
+        self.view, self.stream = pickle.loads(pickle.dumps((self.view, self.stream)))
 
     def remaining(self) -> None:
         end_ns = self.reference.end_ns
@@ -223,12 +224,13 @@ class Pair:
 
 
 gfn_lists = st.lists(st.integers(0, SPACE - 1), max_size=12)
-limits_ns = st.integers(0, 300) | st.integers(0, 200_000)
+limits_ns = st.integers(0, 100) | st.integers(0, 2_000) | st.integers(0, 200_000)
 actions = st.one_of(
     st.tuples(st.just("run"), limits_ns, st.sampled_from([1, 2, 3])),
     st.tuples(st.just("plan"), limits_ns),
     st.tuples(st.just("unmap"), gfn_lists),
     st.tuples(st.just("map"), gfn_lists),
+    st.tuples(st.just("map"), st.just(list(range(SPACE)))),
     st.tuples(st.just("map"), st.just(list(range(SPACE)))),
     st.tuples(st.just("pickle")),
     st.tuples(st.just("remaining")),
@@ -255,12 +257,12 @@ def act(pair: Pair, action: tuple[Any, ...]) -> None:
 
 
 quick = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 
 @quick
-@given(patterns() | traces(), st.lists(actions, max_size=40))
+@given(patterns() | traces(), st.lists(actions, min_size=1, max_size=40))
 def test_a_stream_does_what_one_touch_at_a_time_does(
     made: tuple[AccessStream, PageView, Reference], steps: list[tuple[Any, ...]]
 ) -> None:

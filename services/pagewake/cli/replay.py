@@ -13,6 +13,7 @@ from pagewake.cli.main import complain
 from pagewake.cli.options import JsonOption, LogArgument
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.progress import following
+from pagewake.engine.recorded import recorded_of
 from pagewake.engine.run import run_scenario
 from pagewake.errors import CheckFailedError, DataError
 from pagewake.scenario.loading import load
@@ -34,7 +35,9 @@ def replay(log: LogArgument, as_json: JsonOption = False) -> None:
     recorded = recorded_digest(log)
     scenario = recorded_scenario(log)
     with following(scenario.duration_ns) as reach:
-        replayed = run_scenario(scenario, on_progress=reach.report).digest
+        recorded_run = recorded_of(log, scenario)
+        outcome_of = run_scenario(scenario, on_progress=reach.report, recorded=recorded_run)
+        replayed = outcome_of.digest
     version = scenario.about.version
     outcome = Replayed(recorded == replayed, recorded, replayed, version, __version__)
     if as_json:

@@ -13,6 +13,7 @@ before it raises BrokenLogError, and the run stops (design, "Time", Delivery).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -91,6 +92,8 @@ class Participant(Protocol):
 
     def accept(self, record: bytes | None) -> Step: ...
 
+    def seqs(self) -> dict[str, int]: ...
+
     def state(self) -> State: ...
 
     def restore(self, state: State) -> None: ...
@@ -119,6 +122,10 @@ def _read(
 def _outs(outbox: Outbox, window: int, events: list[Record]) -> list[Out]:
     topic, partition = outbox.topic, outbox.partition
     return [Out(topic, partition, encoded.record) for encoded in outbox.encode(window, events)]
+
+
+def _seqs(outboxes: Iterable[Outbox]) -> dict[str, int]:
+    return {f"{outbox.topic}-{outbox.partition}": outbox.seq for outbox in outboxes}
 
 
 class HostParticipant:
@@ -235,6 +242,9 @@ class HostParticipant:
                 self.paused = order.do == "pause"
             case "pace":
                 self.speed = order.speed
+            case "stop":
+                self.paused = False
+                self._orders.append(order)
             case _:
                 self._orders.append(order)
         return Answer(command.id, ok=True, at_ns=self.sequencer.until_ns)
@@ -247,7 +257,6 @@ class HostParticipant:
             if sequencer.end_ns is not None:
                 return
             if order.control is None:
-                self.paused = False
                 sequencer.stop()
             else:
                 at_ns = sequencer.until_ns
@@ -255,13 +264,17 @@ class HostParticipant:
 
     # ------------------------------------------------------------------ snapshots
 
+    def seqs(self) -> dict[str, int]:
+        """Commits made so far, by partition."""
+        return _seqs(self._outboxes.values())
+
     def state(self) -> State:
         """Everything that changes, as one object graph."""
         return {
             "inbox": self.inbox,
             "sequencer": self.sequencer,
             "outboxes": self._outboxes,
-            "orders": [tuple(order) for order in self._orders],
+            "orders": self._orders,
             "seen": self._seen,
             "paused": self.paused,
             "speed": self.speed,
@@ -272,7 +285,7 @@ class HostParticipant:
         self.inbox = state["inbox"]
         self.sequencer = state["sequencer"]
         self._outboxes = state["outboxes"]
-        self._orders = [Order(*order) for order in state["orders"]]
+        self._orders = state["orders"]
         self._seen = state["seen"]
         self.paused = state["paused"]
         self.speed = state["speed"]
@@ -335,6 +348,10 @@ class ShardParticipant:
         if self.follower.last:
             records += shard_ended(window, self.follower.shard, self._consumed)
         return _outs(self._journal, window, records) if records else []
+
+    def seqs(self) -> dict[str, int]:
+        """Commits made so far, by partition."""
+        return _seqs([self._journal, self._faults])
 
     def state(self) -> State:
         """Everything that changes, as one object graph."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -50,6 +49,7 @@ OTHERS = frozenset(
         ("collections", "Counter"),
         ("collections", "OrderedDict"),
         ("collections", "deque"),
+        ("pagewake.events.types", "restored"),
         ("numpy", "dtype"),
         ("numpy", "ndarray"),
         ("numpy._core.multiarray", "_reconstruct"),
@@ -186,12 +186,6 @@ def _assembled(manifest: Manifest, parts: dict[int, bytes]) -> bytes | None:
         return None
     content = b"".join(parts[part] for part in range(manifest.parts))
     return content if _checksum(content) == manifest.checksum else None
-
-
-def newest(reader: SnapshotReader, records: Iterable[tuple[bytes | None, bytes | None]]) -> None:
-    """Feed all records of a partition."""
-    for key, value in records:
-        reader.feed(key, value)
 
 
 def _checksum(content: bytes) -> str:

@@ -69,15 +69,18 @@ def run_embedded(
     on_progress: Progress | None = None,
     cut: Cut | None = None,
     should_stop: Callable[[], bool] | None = None,
+    ends_ns: Sequence[int] | None = None,
 ) -> EmbeddedOutcome:
     """Run to the end: `participants` has, per simulated host, its memory and its shards.
 
     A shard is (topic, domain, names of its VMs).  `observer` gets the domain events of one shard
     and window at a time.  `on_progress` gets simulated time and windows.  A log is finished, not
-    closed.  Raises InterruptedRun, a KeyboardInterrupt.
+    closed.  `ends_ns` are the hosts' own durations, where they are shorter.  Raises InterruptedRun,
+    a KeyboardInterrupt.
     """
     wiring = _Wiring(run, code, MemoryBus(), log, observer)
-    hosts = wiring.connect(participants, duration_ns, cut)
+    ends_ns = [duration_ns] * len(participants) if ends_ns is None else ends_ns
+    hosts = wiring.connect(participants, [min(end, duration_ns) for end in ends_ns], cut)
     _run_all(hosts, on_progress, should_stop)
     digests = [host.digest() for host in hosts]
     outcome = EmbeddedOutcome(
@@ -270,14 +273,14 @@ class _Wiring:
         self.guests = 0
 
     def connect(
-        self, participants: Participants, duration_ns: int, cut: Cut | None
+        self, participants: Participants, durations_ns: Sequence[int], cut: Cut | None
     ) -> list[_HostRun]:
         """All simulated hosts, ready for their first window."""
         self.guests = sum(
             topic == APF_GUEST for _, shards in participants for topic, _, _ in shards
         )
         return [
-            self._host(index, host, parts, duration_ns, cut)
+            self._host(index, host, parts, durations_ns[index], cut)
             for index, (host, parts) in enumerate(participants)
         ]
 

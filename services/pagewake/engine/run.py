@@ -11,7 +11,8 @@ from pathlib import Path
 from pagewake import __version__
 from pagewake.bus.log_dir import LogWriter
 from pagewake.engine.build import build
-from pagewake.engine.embedded import Progress, run_embedded
+from pagewake.engine.embedded import Participants, Progress, run_embedded
+from pagewake.engine.recorded import Recorded
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
@@ -25,14 +26,15 @@ def run_scenario(
     log_dir: Path | None = None,
     on_progress: Progress | None = None,
     cut: Cut | None = None,
+    recorded: Recorded | None = None,
 ) -> RunResult:
-    """Run to the end and count; with `log_dir` everything that happened is written there."""
+    """Run to the end and count; with `log_dir` everything that happened is written there.
+
+    `recorded` is what a log says beyond its scenario, for a replay.
+    """
     started = time.perf_counter()
     counter = ResultCounter()
-    participants = [
-        (part.host, [(shard.topic, shard.shard, shard.vms) for shard in part.shards])
-        for part in build(scenario, shards)
-    ]
+    participants = _participants(scenario, shards, recorded)
     log = None if log_dir is None else LogWriter(log_dir, effective_toml(scenario))
     try:
         with _without_collector():
@@ -43,6 +45,7 @@ def run_scenario(
                 observer=counter.feed,
                 on_progress=on_progress,
                 cut=cut,
+                ends_ns=None if recorded is None else recorded.ends_ns,
             )
     finally:
         if log is not None:
@@ -61,6 +64,18 @@ def run_scenario(
     )
     summaries = [summary for host in outcome.summaries for summary in host.shards]
     return counter.finish(facts, summaries)
+
+
+def _participants(scenario: Scenario, shards: int, recorded: Recorded | None) -> Participants:
+    parts = build(scenario, shards)
+    if recorded is not None:
+        for part, controls in zip(parts, recorded.controls, strict=True):
+            for control in controls:
+                part.host.intervene(control)
+    return [
+        (part.host, [(shard.topic, shard.shard, shard.vms) for shard in part.shards])
+        for part in parts
+    ]
 
 
 @contextmanager

@@ -10,16 +10,21 @@ VMs combine to their simulated host in name order, simulated hosts to the run in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from hashlib import blake2b
+from operator import or_
+from typing import Any
 
 import msgspec
 
-from pagewake.events.types import Event
+from pagewake.events.types import EVENTS, Event
 
 BLOCK_EVENTS = 256
 DIGEST_BYTES = 32
 
 _encode_lines = msgspec.json.Encoder().encode_lines
+_any_event: Any = reduce(or_, EVENTS)
+_decode_lines = msgspec.json.Decoder(_any_event).decode_lines
 
 
 class RunningDigest:
@@ -40,6 +45,13 @@ class RunningDigest:
         if len(pending) == BLOCK_EVENTS:
             self.state = _chain(self.state, pending)
             pending.clear()
+
+    def __getstate__(self) -> tuple[bytes, bytes]:
+        return self.state, _encode_lines(self.pending)
+
+    def __setstate__(self, state: tuple[bytes, bytes]) -> None:
+        self.state, pending = state
+        self.pending = _decode_lines(pending)
 
     def hexdigest(self) -> str:
         """The digest of everything added so far; the chain itself does not move."""

@@ -89,8 +89,8 @@ class GuestKernel:
         for task in tasks:
             if task.start_ns:
                 self.vm.push(task.start_ns, task.cpu, -1, OP_GUEST_LATER, task.index)
-            else:
-                self.cpus[task.cpu].rq.enqueue_new(task)
+            else:  # as if they had always run: nobody starts with a debit
+                self.cpus[task.cpu].rq.waiting.append(task)
         for cpu in self.cpus:
             cpu.overlay(0, self.vm.costs.irq_ns, "boot")
             cpu.overlay_left_ns = self.vm.costs.irq_ns

@@ -25,6 +25,7 @@ from pagewake.guest_kernel.touch_buffer import (
     BufferedStream,
     Pages,
     PageView,
+    Region,
     Rows,
 )
 from pagewake.simtime.randomness import Draws, mix_u64
@@ -50,13 +51,6 @@ BLOCK_TOUCHES_MAX = 8_192
 AHEAD_TOUCHES_MAX = 16_384
 GFN_SHORT_PAGES_MAX = 65_536
 THETA_BITS = 30
-
-
-class Region(NamedTuple):
-    """`pages` gfns from `base` on."""
-
-    base: int
-    pages: int
 
 
 class Touching(NamedTuple):
@@ -108,15 +102,13 @@ class PatternStream(BufferedStream):
     a hundred thousand small VMs must not hold long buffers.
     """
 
-    __slots__ = ("_block_touches", "_coin", "_draws", "_write_below", "region", "touch_ns")
+    __slots__ = ("_block_touches", "_coin", "_draws", "_write_below", "touch_ns")
 
     def __init__(
         self, view: Pages, region: Region, touching: Touching, seed: int, entity: str
     ) -> None:
-        assert region.pages >= 1
         assert touching.touch_ns >= 1
-        super().__init__(view, touching.touches, touching.access == "write")
-        self.region = region
+        super().__init__(view, region, touching.touches, touching.access == "write")
         self.touch_ns = touching.touch_ns
         self._block_touches = min(max(region.pages // 4, BLOCK_TOUCHES_MIN), BLOCK_TOUCHES_MAX)
         self._draws = Draws(seed, entity)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,13 @@ STEP_TOUCHES_MAX = 16_384
 
 Rows = tuple[NDArray[Any], ...]
 """Parallel columns of coming touches: gfns, then (unless all are alike) whether each writes."""
+
+
+class Region(NamedTuple):
+    """`pages` gfns from `base` on."""
+
+    base: int
+    pages: int
 
 
 class Pages(Protocol):
@@ -93,11 +100,23 @@ class AccessStream(ABC):
 class BufferedStream(AccessStream):
     """An access stream with a buffer of coming touches, filled by its subclass."""
 
-    __slots__ = ("_clean", "_count", "_first", "_rows", "_size", "_step", "_writing", "view")
+    __slots__ = (
+        "_clean",
+        "_count",
+        "_first",
+        "_rows",
+        "_size",
+        "_step",
+        "_writing",
+        "region",
+        "view",
+    )
 
-    def __init__(self, view: Pages, count: int | None, writing: bool) -> None:
+    def __init__(self, view: Pages, region: Region, count: int | None, writing: bool) -> None:
         super().__init__()
+        assert region.pages >= 1
         self.view = view
+        self.region = region
         self._count = count
         self._writing = writing
         self._clean = 0
@@ -202,7 +221,9 @@ class BufferedStream(AccessStream):
         return self._writing or (len(self._rows) > 1 and bool(self._rows[1][offset]))
 
     def unmapped(self, gfns: Sequence[int] | NDArray[Any]) -> None:
-        self._clean = self.touches
+        base, pages = self.region
+        if self._clean > self.touches and any(base <= gfn < base + pages for gfn in gfns):
+            self._clean = self.touches
 
     # ----------------------------------------------------------------------------- the buffer
 

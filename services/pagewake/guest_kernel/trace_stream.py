@@ -15,14 +15,13 @@ source again and skips.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pagewake.errors import ConfigError
-from pagewake.guest_kernel.streams import Region
-from pagewake.guest_kernel.touch_buffer import BufferedStream, Pages, Rows
+from pagewake.guest_kernel.touch_buffer import BufferedStream, Pages, Region, Rows
 
 AHEAD_ROWS_MAX = 262_144
 
@@ -43,6 +42,13 @@ class TraceSource(Protocol):
 
     def open(self) -> Iterator[TraceBlock]:
         """All rows in order."""
+
+
+class TraceLength(NamedTuple):
+    """Rows of a trace, and the instruction count of its last row."""
+
+    rows: int
+    instructions: int
 
 
 class _Reader:
@@ -102,7 +108,10 @@ class FrameMap:
 
 
 class TraceStream(BufferedStream):
-    """The touches of `source`, `repeat` times over; ConfigError if the region is too small."""
+    """The touches of `source`, `repeat` times over; ConfigError if the region is too small.
+
+    `length`, where it is known, saves a pass through the source for the time that remains.
+    """
 
     __slots__ = (
         "_frames",
@@ -116,7 +125,6 @@ class TraceStream(BufferedStream):
         "_source",
         "cpi_ns",
         "name",
-        "region",
         "repeat",
     )
 
@@ -128,11 +136,11 @@ class TraceStream(BufferedStream):
         repeat: int = 1,
         cpi_ns: int = 1,
         name: str = "trace",
+        length: TraceLength | None = None,
     ) -> None:
         assert repeat >= 1
         assert cpi_ns >= 1
-        super().__init__(view, None, writing=False)
-        self.region = region
+        super().__init__(view, region, None, writing=False)
         self.repeat = repeat
         self.cpi_ns = cpi_ns
         self.name = name
@@ -145,12 +153,14 @@ class TraceStream(BufferedStream):
         self._pass_ns = 0
         self._full_at = -1  # the touch that finds no frame left, and its start
         self._full_ns = 0
+        if length is not None:
+            self._end_pass(*length)
 
     def _cold(self) -> dict[str, Any]:
         return {**super()._cold(), "_reader": None}
 
     def remaining_ns(self) -> int | None:
-        """As ever; reads through the trace once if its end has not been seen."""
+        """CPU time to the end; reads through the trace once if its length is not known yet."""
         if not self._pass_rows:
             self._measure()
         return self.repeat * self._pass_ns - self.cpu_ns

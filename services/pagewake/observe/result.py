@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from pagewake.events.types import (
+    EVENTS,
     Delivery,
     DoubleFault,
     DummyConsumed,
@@ -176,6 +177,13 @@ class ResultCounter:
             handler = handler_of(type(event))
             if handler is not None:
                 handler(event)
+
+    def feed_consumed(self, counts: Mapping[str, int], read: int) -> None:
+        """The same of events that a shard took in, from what it said of them at its end."""
+        for kind in EVENTS:
+            if kind.__name__ in counts:
+                self._seen[kind] += counts[kind.__name__]
+        self._page_ins += read
 
     @property
     def events(self) -> int:

@@ -157,7 +157,7 @@ COMMAND_ONLY: Mapping[str, str] = {
     "stop": "end the run here",
 }
 
-_DEFAULTS: Mapping[str, object] = {"count": -1}
+_DEFAULTS: Mapping[str, object] = {"count": -1, "where": "handle-exit"}
 _ALL_KEYS = sorted({each.key.name for kind in EVENT_KINDS.values() for each in kind.keys})
 
 

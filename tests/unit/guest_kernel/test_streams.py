@@ -1,0 +1,381 @@
+"""What the patterns touch, what a trace is made into, and what a stream costs in memory."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pagewake.errors import ConfigError
+from pagewake.guest_kernel import touch_buffer, trace_stream
+from pagewake.guest_kernel.streams import (
+    AccessKind,
+    AccessStream,
+    PageView,
+    RandomStream,
+    Region,
+    SequentialStream,
+    Touching,
+    WorkStream,
+    ZipfStream,
+    ZipfTable,
+    zipf_weights,
+)
+from pagewake.guest_kernel.trace_stream import FrameMap, TraceLength, TraceStream
+from pagewake.simtime.randomness import Draws
+
+
+def view_of(pages: int, mapped: int = 1) -> PageView:
+    return PageView(np.full(pages, mapped, np.uint8), *np.zeros((2, pages), np.uint8))
+
+
+def touched(stream: AccessStream, touch_ns: int, count: int) -> list[tuple[int, bool]]:
+    touches = []
+    for _ in range(count):
+        touches.append(stream.current())
+        stream.advance(touch_ns)
+    return touches
+
+
+def gfns(stream: AccessStream, count: int) -> list[int]:
+    return [gfn for gfn, _ in touched(stream, 100, count)]
+
+
+# ------------------------------------------------------------------------------------ patterns
+
+
+def test_work_counts_whole_increments_and_never_misses() -> None:
+    stream = WorkStream(increment_ns=30)
+    assert stream.cpu_until_miss(10**15) == 10**15
+    stream.advance(89)
+    stream.unmapped([1, 2, 3])
+    assert (stream.increments, stream.touches, stream.remaining_ns()) == (2, 0, None)
+
+
+def test_work_ends_when_told_to() -> None:
+    stream = WorkStream(increment_ns=30, finish_after_ns=100)
+    stream.advance(60)
+    assert stream.cpu_until_miss(1_000) == 40
+    assert stream.remaining_ns() == 40
+
+
+def test_random_touches_are_keyed_draws_scaled_to_the_region() -> None:
+    region = Region(100_000, 1_000)
+    stream = RandomStream(view_of(101_000), region, Touching(), 5, "vm/t-0")
+    draws = Draws(5, "vm/t-0")
+    words = [*draws.block_u32(0, 250), *draws.block_u32(1, 250)]
+    assert gfns(stream, 500) == [100_000 + (int(word) * 1_000 >> 32) for word in words]
+
+
+def test_random_touches_spread_evenly() -> None:
+    pages = 512
+    view = view_of(pages)
+    stream = RandomStream(view, Region(0, pages), Touching(), 5, "t")
+    counts = np.bincount(gfns(stream, 20_000), minlength=pages)
+    expected = 20_000 / pages
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    assert abs(chi_square - pages) < 5 * (2 * pages) ** 0.5
+
+
+@pytest.mark.parametrize(("access", "share"), [("read", 0.0), ("write", 1.0), ("mixed", 0.25)])
+def test_the_share_of_writes_is_as_asked(access: AccessKind, share: float) -> None:
+    touching = Touching(access, write_share=0.25)
+    stream = RandomStream(view_of(512), Region(0, 512), touching, 5, "t")
+    writes = sum(write for _, write in touched(stream, 100, 4_000))
+    assert abs(writes / 4_000 - share) < 0.03 * (0 < share < 1) + 1e-9
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_mixed_access_with_an_extreme_share_is_pure(share: float) -> None:
+    touching = Touching("mixed", write_share=share)
+    stream = RandomStream(view_of(64), Region(0, 64), touching, 5, "t")
+    assert {write for _, write in touched(stream, 100, 2_000)} == {bool(share)}
+
+
+def test_writes_do_not_depend_on_which_page_is_drawn() -> None:
+    mixed = Touching("mixed", write_share=0.5)
+    plain = RandomStream(view_of(64), Region(0, 64), Touching(), 5, "t")
+    both = RandomStream(view_of(64), Region(0, 64), mixed, 5, "t")
+    assert gfns(plain, 300) == [gfn for gfn, _ in touched(both, 100, 300)]
+
+
+@pytest.mark.parametrize("stride", [1, 3, 7, 10, 25])
+def test_sequential_goes_round_the_region(stride: int) -> None:
+    stream = SequentialStream(view_of(30), Region(20, 10), Touching(), 5, "t", stride)
+    assert gfns(stream, 700) == [20 + i * stride % 10 for i in range(700)]
+
+
+def test_two_entities_touch_different_pages_and_one_always_the_same() -> None:
+    one, same, other = (
+        RandomStream(view_of(64), Region(0, 64), Touching(), 5, name) for name in "aab"
+    )
+    pages = gfns(one, 100)
+    assert gfns(same, 100) == pages
+    assert gfns(other, 100) != pages
+
+
+@pytest.mark.parametrize("pages", [1, 7, 4_096, 100_000])
+def test_a_write_marks_dirty_and_a_read_does_not(pages: int) -> None:
+    for access, dirty in (("read", False), ("write", True)):
+        view = view_of(pages)
+        touching = Touching(access, touches=3_000)
+        stream = RandomStream(view, Region(0, pages), touching, 5, "t")
+        stream.advance(3_000 * 100)
+        assert view.accessed.any()
+        assert view.dirty.tolist() == (view.accessed if dirty else view.dirty * 0).tolist()
+
+
+def test_nothing_outside_the_region_is_marked() -> None:
+    view = view_of(200)
+    stream = RandomStream(view, Region(50, 100), Touching("write"), 5, "t")
+    stream.advance(10_000 * 100)
+    assert view.accessed.nonzero()[0].tolist() == list(range(50, 150))
+
+
+# ---------------------------------------------------------------------------------------- zipf
+
+
+@pytest.mark.parametrize("theta", [0.0, 0.5, 0.99, 1.0, 1.7])
+@pytest.mark.parametrize("pages", [1, 2, 3, 100, 4_097])
+def test_zipf_weights_follow_the_law(pages: int, theta: float) -> None:
+    weights = zipf_weights(pages, theta)
+    law = np.arange(1, pages + 1) ** -theta
+    assert int(weights.sum()) == pages << 32
+    assert np.abs(weights / weights[0] - law).max() < 1e-5
+
+
+@pytest.mark.parametrize("theta", [0.0, 0.5, 0.99, 1.7])
+@pytest.mark.parametrize("pages", [1, 2, 3, 100, 4_097])
+def test_the_alias_table_draws_exactly_by_the_weights(pages: int, theta: float) -> None:
+    drawn = ZipfTable(pages, theta).weights()
+    assert sorted(drawn.tolist(), reverse=True) == zipf_weights(pages, theta).tolist()
+
+
+def test_zipf_draws_match_their_weights() -> None:
+    table = ZipfTable(64, 0.99)
+    stream = ZipfStream(view_of(64), Region(0, 64), Touching(), 5, "t", table)
+    counts = np.bincount(gfns(stream, 20_000), minlength=64)
+    expected = table.weights() * (20_000 / (64 << 32))
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    assert abs(chi_square - 64) < 5 * (2 * 64) ** 0.5
+
+
+def test_hot_pages_are_spread_and_a_key_spreads_them_otherwise() -> None:
+    hottest = [np.argsort(-ZipfTable(4_096, 0.99, key).weights())[:64] for key in (0, 1)]
+    assert np.abs(np.diff(np.sort(hottest[0]))).max() > 64
+    assert hottest[0].tolist() != hottest[1].tolist()
+
+
+def test_a_pickled_table_is_three_numbers_and_the_same_table() -> None:
+    table = ZipfTable(4_096, 0.99, key=3)
+    packed = pickle.dumps(table)
+    raw = Draws(1, "t").block_u32(0, 1_000)
+    assert len(packed) < 200
+    assert pickle.loads(packed).pick(raw).tolist() == table.pick(raw).tolist()
+
+
+def test_zipf_pages_are_pinned_for_every_machine() -> None:
+    table = ZipfTable(1_000, 0.99)
+    stream = ZipfStream(view_of(1_000), Region(0, 1_000), Touching(), 1, "vm-0/t-0", table)
+    assert gfns(stream, 8) == ZIPF_PAGES
+
+
+ZIPF_PAGES: list[int] = []
+
+
+# -------------------------------------------------------------------------------------- scheduling
+
+
+def test_a_touch_that_missed_is_made_again_at_the_same_instant() -> None:
+    view = view_of(10, mapped=0)
+    stream = SequentialStream(view, Region(0, 10), Touching("write"), 5, "t")
+    assert stream.cpu_until_miss(1_000) == 0
+    assert stream.current() == (0, True)
+    assert (stream.touches, int(view.accessed[0])) == (0, 0)
+    view.mapped[0] = 1
+    assert stream.cpu_until_miss(1_000) == 100
+    stream.advance(100)
+    assert stream.current() == (1, True)
+    assert (stream.touches, int(view.accessed[0]), int(view.dirty[0])) == (1, 1, 1)
+
+
+def test_a_miss_exactly_at_the_limit_is_not_before_it() -> None:
+    view = view_of(10)
+    view.mapped[3] = 0
+    stream = SequentialStream(view, Region(0, 10), Touching(), 5, "t")
+    assert [stream.cpu_until_miss(limit) for limit in (299, 300, 301)] == [299, 300, 300]
+
+
+def test_a_touch_under_way_counts_and_is_not_current() -> None:
+    stream = SequentialStream(view_of(10), Region(0, 10), Touching(), 5, "t")
+    stream.advance(250)
+    assert stream.touches == 3
+    with pytest.raises(AssertionError, match="no touch starts"):
+        stream.current()
+
+
+def test_a_page_unmapped_behind_the_look_ahead_is_noticed() -> None:
+    view = view_of(1_000)
+    stream = SequentialStream(view, Region(0, 1_000), Touching(), 5, "t")
+    assert stream.cpu_until_miss(90_000) == 90_000
+    view.mapped[[5, 600]] = 0
+    stream.unmapped(np.array([600, 5]))
+    assert stream.cpu_until_miss(90_000) == 500
+
+
+def test_a_finite_stream_ends_after_its_last_touch() -> None:
+    stream = SequentialStream(view_of(10), Region(0, 10), Touching(touches=7), 5, "t")
+    assert stream.cpu_until_miss(10**9) == stream.remaining_ns() == 700
+    stream.advance(700)
+    assert (stream.touches, stream.remaining_ns(), stream.cpu_until_miss(10)) == (7, 0, 0)
+    with pytest.raises(AssertionError, match="beyond the end"):
+        stream.advance(1)
+
+
+def test_looking_far_ahead_neither_holds_nor_loses_anything() -> None:
+    view, far_ns = view_of(4_096), 40_000_000
+    stream = RandomStream(view, Region(0, 4_096), Touching("write"), 5, "t")
+    assert stream.cpu_until_miss(far_ns) == far_ns
+    assert held_bytes(stream) < 64 * 1024
+    stream.advance(1_000_000)
+    assert stream.touches == 10_000
+    expected = RandomStream(view_of(4_096), Region(0, 4_096), Touching("write"), 5, "t")
+    expected.advance(1_000_000)
+    assert view.dirty.tolist() == expected.view.dirty.tolist()
+
+
+def held_bytes(stream: touch_buffer.BufferedStream) -> int:
+    return sum((row if row.base is None else row.base).nbytes for row in stream._rows)
+
+
+def test_a_stream_of_a_small_vm_is_small() -> None:
+    """A hundred thousand of them are to fit into one process, most of them waiting for a page."""
+    view = view_of(4_096)
+    stream = RandomStream(view, Region(0, 4_096), Touching("write"), 5, "t")
+    fixed = sys.getsizeof(stream) + sys.getsizeof(stream._draws) + 4 * 32
+    assert fixed + held_bytes(stream) < 512
+    view.mapped[gfns(RandomStream(view, Region(0, 4_096), Touching(), 5, "t"), 5_000)[-1]] = 0
+    stream.advance(stream.cpu_until_miss(10**7))
+    stream.current()
+    waiting = fixed + held_bytes(stream)
+    assert waiting < 3 * 1024
+
+
+def test_a_pickled_stream_shares_its_page_view_and_drops_its_buffer() -> None:
+    view = view_of(100_000)
+    stream = RandomStream(view, Region(0, 100_000), Touching(), 5, "t")
+    stream.cpu_until_miss(10_000)
+    assert len(pickle.dumps(stream)) < len(pickle.dumps(view)) + 1_000
+    view_again, again = pickle.loads(pickle.dumps((view, stream)))
+    assert again.view is view_again
+
+
+# -------------------------------------------------------------------------------------------- traces
+
+
+class Block(NamedTuple):
+    icount: NDArray[np.int64]
+    page: NDArray[np.int64]
+    write: NDArray[np.bool_]
+
+
+class ListedTrace:
+    """A trace out of (icount, page, write) rows; counts how often it is opened."""
+
+    def __init__(self, *blocks: list[tuple[int, int, bool]]) -> None:
+        self.blocks = blocks
+        self.opened = 0
+
+    def open(self) -> Iterator[Block]:
+        self.opened += 1
+        for rows in self.blocks:
+            yield Block(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+R, W = False, True
+
+
+def test_a_trace_touches_its_pages_at_their_instructions_in_frames_by_first_touch() -> None:
+    source = ListedTrace([(1, 0x999, R), (4, 0x111, W)], [(5, 0x999, R), (9, 0x500, R)])
+    view = view_of(20, mapped=0)
+    stream = TraceStream(view, Region(10, 3), source, repeat=2, cpi_ns=2)
+    misses = []
+    for _ in range(3):
+        stream.advance(stream.cpu_until_miss(1_000))
+        misses.append((stream.cpu_ns, *stream.current()))
+        view.mapped[misses[-1][1]] = 1
+    assert misses == [(2, 10, R), (8, 11, W), (18, 12, R)]
+    assert stream.remaining_ns() == 2 * (9 + 1) * 2 - 18
+    stream.advance(stream.cpu_until_miss(1_000))
+    assert (stream.remaining_ns(), stream.touches) == (0, 8)
+    assert view.dirty.nonzero()[0].tolist() == [11]
+    assert view.accessed.nonzero()[0].tolist() == [10, 11, 12]
+
+
+def test_an_instruction_executes_again_when_one_of_its_pages_was_lost() -> None:
+    source = ListedTrace([(1, 1, R), (1, 2, W), (3, 1, R)])
+    view = view_of(2, mapped=0)
+    view.mapped[0] = 1
+    stream = TraceStream(view, Region(0, 2), source)
+    stream.advance(stream.cpu_until_miss(100))
+    assert (stream.current(), stream.touches, int(view.accessed[0])) == ((1, W), 0, 0)
+    view.mapped[:] = (0, 1)
+    stream.unmapped([0])
+    assert stream.cpu_until_miss(100) == 0
+    assert stream.current() == (0, R)
+
+
+def test_the_length_of_a_trace_is_found_by_reading_or_told() -> None:
+    rows = [(1, 1, R), (8, 2, W)]
+    read, told = ListedTrace(rows), ListedTrace(rows)
+    finds = TraceStream(view_of(2), Region(0, 2), read, repeat=3)
+    knows = TraceStream(view_of(2), Region(0, 2), told, repeat=3, length=TraceLength(2, 8))
+    assert finds.remaining_ns() == knows.remaining_ns() == 27
+    finds.remaining_ns()
+    assert (read.opened, told.opened) == (1, 0)
+
+
+def test_a_trace_with_more_pages_than_the_region_is_refused_when_it_gets_there() -> None:
+    source = ListedTrace([(1, 7, R), (2, 8, R), (5, 9, R), (6, 7, R)], [(7, 3, R)])
+    stream = TraceStream(view_of(2), Region(0, 2), source, name="sort.csv.gz")
+    assert stream.cpu_until_miss(5) == 5
+    with pytest.raises(ConfigError, match=r"sort\.csv\.gz.*touches 4 pages.* only 2;"):
+        stream.cpu_until_miss(6)
+    stream.advance(5)
+    with pytest.raises(ConfigError, match="touches 4 pages"):
+        stream.advance(1)
+
+
+def test_a_trace_is_read_once_per_pass_and_reopened_after_unpickling() -> None:
+    blocks = [[(at + i, at + i, W) for i in range(1, 6)] for at in range(0, 50, 5)]
+    source = ListedTrace(*blocks)
+    stream = TraceStream(view_of(50), Region(0, 50), source, repeat=2)
+    while stream.touches < 100:
+        stream.advance(stream.cpu_until_miss(7))
+    assert source.opened == 2
+    again = pickle.loads(pickle.dumps(stream))
+    assert again.remaining_ns() == 0
+
+
+def test_a_trace_looked_at_too_far_ahead_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_stream, "AHEAD_ROWS_MAX", 7)
+    blocks = [[(at + i, at + i, W) for i in range(1, 6)] for at in range(0, 50, 5)]
+    view = view_of(50)
+    stream = TraceStream(view, Region(0, 50), ListedTrace(*blocks))
+    assert stream.cpu_until_miss(40) == 40
+    stream.advance(20)
+    assert (stream.touches, int(view.dirty.sum())) == (19, 19)
+    assert held_bytes(stream) < 2_000
+
+
+def test_frames_are_numbered_by_first_touch_and_kept() -> None:
+    frames = FrameMap(4)
+    assert frames.translate(np.array([50, 9, 50, 70])).tolist() == [0, 1, 0, 2]
+    assert frames.translate(np.array([9, 1, 70])).tolist() == [1, 3, 2]
+    assert frames.translate(np.array([1, 50, 2, 9])).tolist() == [3, 0]
+    assert frames.translate(np.array([2])).tolist() == []
