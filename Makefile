@@ -33,7 +33,7 @@ schemas: $(VENV)/.installed
 
 bench: $(VENV)/.installed-dev
 	@for script in tests/bench/bench_*.py; do \
-	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	  echo "== $$script"; $(BIN)/python -m "tests.bench.$$(basename "$$script" .py)" || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

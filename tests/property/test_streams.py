@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pagewake.guest_kernel.streams import (
+    AccessKind,
     AccessStream,
     PageView,
     RandomStream,
@@ -132,7 +133,7 @@ def a_pattern(kind: str, touching: Touching, view: PageView, seed: int) -> Acces
 @st.composite
 def patterns(draw: st.DrawFn) -> tuple[AccessStream, PageView, Reference]:
     kind = draw(st.sampled_from(["random", "shortsighted", "zipf", "sequential"]))
-    access = draw(st.sampled_from(["read", "write", "mixed"]))
+    access: AccessKind = draw(st.sampled_from(["read", "write", "mixed"]))
     count = draw(st.none() | st.integers(0, 700))
     touch_ns = draw(st.sampled_from([1, 7, 100]))
     seed = draw(st.integers(0, 1_000))
@@ -180,11 +181,11 @@ class Pair:
 
     def map_pages(self, gfns: list[int]) -> None:
         for gfn in gfns:
-            self.view.mapped[gfn] = self.reference.mapped[gfn] = 1
+            self.view.mapped[gfn] = self.reference.mapped[gfn] = True
 
     def unmap(self, gfns: list[int]) -> None:
         for gfn in gfns:
-            self.view.mapped[gfn] = self.reference.mapped[gfn] = 0
+            self.view.mapped[gfn] = self.reference.mapped[gfn] = False
         self.stream.unmapped(gfns)
 
     def horizon_ns(self, limit_ns: int) -> int:

@@ -11,7 +11,7 @@ furthest behind, so progress means the same with one host and with twenty.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heapreplace
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple, TypeAlias
 
 from pagewake import __version__
@@ -30,6 +30,9 @@ ShardPart: TypeAlias = tuple[str, ShardDomain, Sequence[str]]
 Participants: TypeAlias = Sequence[tuple[HostDomain, Sequence[ShardPart]]]
 Observer: TypeAlias = Callable[[list[Event]], None]
 Progress: TypeAlias = Callable[[int, int], None]
+
+
+STRETCH = 64
 
 
 class HostSummary(NamedTuple):
@@ -100,28 +103,36 @@ def _run_all(
     on_progress: Progress | None,
     should_stop: Callable[[], bool] | None,
 ) -> None:
-    """Step the host that is furthest behind until none is left."""
+    """Step the host that is furthest behind, a stretch at a time, until none is left.
+
+    A stretch keeps one simulated host's state in the CPU's caches; which host runs when changes
+    nothing, because they do not interact.
+    """
     behind = [(0, index) for index in range(len(hosts))]
     heapify(behind)
-    windows = 0
+    windows = reached_ns = 0
     while behind:
-        reached_ns, index = behind[0]
+        index = heappop(behind)[1]
         host = hosts[index]
-        try:
-            if should_stop is not None and should_stop():
-                raise InterruptedRun(reached_ns, windows)
-            host.step()
-        except KeyboardInterrupt as stop:
-            raise InterruptedRun(reached_ns, windows) from stop
-        windows += 1
-        if host.sequencer.ended:
-            heappop(behind)
+        for _ in range(STRETCH):
+            try:
+                if should_stop is not None and should_stop():
+                    raise InterruptedRun(reached_ns, windows)
+                host.step()
+            except KeyboardInterrupt as stop:
+                raise InterruptedRun(reached_ns, windows) from stop
+            windows += 1
+            ended = host.sequencer.ended
+            at_ns = host.end_ns() if ended else host.sequencer.until_ns
+            # The last window may reach beyond the end; what was reported does not go back.
+            others_ns = behind[0][0] if behind else at_ns
+            reached_ns = max(reached_ns, min(at_ns, others_ns))
+            if on_progress is not None:
+                on_progress(reached_ns, windows)
+            if ended:
+                break
         else:
-            heapreplace(behind, (host.sequencer.until_ns, index))
-        # The last window may reach beyond the end; what was reported does not go back.
-        reached_ns = behind[0][0] if behind else max(reached_ns, host.end_ns())
-        if on_progress is not None:
-            on_progress(reached_ns, windows)
+            heappush(behind, (at_ns, index))
 
 
 class _Link:

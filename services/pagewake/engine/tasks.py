@@ -17,9 +17,10 @@ from pagewake.guest_kernel.streams import (
 )
 from pagewake.guest_kernel.tasks import KernelSections, ScriptStep, Task
 from pagewake.guest_kernel.touch_buffer import Pages
-from pagewake.guest_kernel.trace_stream import TraceStream
+from pagewake.guest_kernel.trace_stream import TraceLength, TraceStream
 from pagewake.scenario import model
-from pagewake.scenario.page_trace import TraceSource
+from pagewake.scenario.library import trace_path
+from pagewake.scenario.page_trace import TraceSource, summary
 
 
 def build_tasks(
@@ -95,9 +96,7 @@ def _stream(
     if spec.pattern == "work":
         return WorkStream(scenario.kernel.increment_ns, spec.finish_after_ns)
     if spec.pattern == "trace":
-        assert spec.trace is not None
-        cpi_ns = spec.cpi_ns
-        return TraceStream(pages, where, TraceSource(spec.trace), spec.repeat, cpi_ns, entity)
+        return _trace(spec, entity, where, pages)
     touching = Touching(spec.access, spec.write_share, spec.touch_ns, spec.touches)  # type: ignore[arg-type]
     if spec.pattern == "sequential":
         return SequentialStream(pages, where, touching, scenario.seed, entity, spec.stride_pages)
@@ -105,6 +104,14 @@ def _stream(
         table = zipf_table(region.pages, spec.theta)
         return ZipfStream(pages, where, touching, scenario.seed, entity, table)
     return RandomStream(pages, where, touching, scenario.seed, entity)
+
+
+def _trace(spec: model.Task, entity: str, where: Region, pages: Pages) -> TraceStream:
+    assert spec.trace is not None
+    known = summary(trace_path(spec.trace))
+    length = TraceLength(known.rows, known.instructions)
+    source = TraceSource(spec.trace)
+    return TraceStream(pages, where, source, spec.repeat, spec.cpi_ns, entity, length)
 
 
 @lru_cache(maxsize=64)

@@ -40,11 +40,15 @@ class RunningDigest:
 
     def add(self, event: Event) -> None:
         """Take in the next event."""
-        pending = self.pending
-        pending.append(event)
-        if len(pending) == BLOCK_EVENTS:
-            self.state = _chain(self.state, pending)
-            pending.clear()
+        self.pending.append(event)
+        if len(self.pending) >= BLOCK_EVENTS:
+            self.fold()
+
+    def fold(self) -> None:
+        """Hash the pending block into the chain; it must be full."""
+        assert len(self.pending) == BLOCK_EVENTS
+        self.state = _chain(self.state, self.pending)
+        self.pending.clear()
 
     def __getstate__(self) -> tuple[bytes, bytes]:
         return self.state, _encode_lines(self.pending)

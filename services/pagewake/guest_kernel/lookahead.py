@@ -95,17 +95,18 @@ def _cpu_bound(cpu: GuestCpu) -> int | None:
     assert task is not None
     assert task.stream is not None
     bound: int | None = None
-    if touches_memory(task):
-        bound = cpu.since_ns + task.stream.cpu_until_miss(HORIZON_NS)
     left_ns = task.stream.remaining_ns()
     if left_ns is not None:
-        bound = _least(bound, cpu.since_ns + left_ns)
+        bound = cpu.since_ns + left_ns
     tick_ns = thread.timer_at
     if any(touches_memory(other) for other in cpu.rq.waiting):
         switch_ns = cpu.rq.earliest_switch_ns(tick_ns) if tick_ns else cpu.since_ns
         bound = _least(bound, switch_ns)
     if tick_ns:
         bound = _least(bound, max(tick_ns, cpu.next_balance_ns))
+    if touches_memory(task):
+        horizon_ns = HORIZON_NS if bound is None else min(HORIZON_NS, bound - cpu.since_ns)
+        bound = cpu.since_ns + task.stream.cpu_until_miss(horizon_ns)
     return bound
 
 

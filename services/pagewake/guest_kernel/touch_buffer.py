@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 STEP_TOUCHES_MIN = 64
 STEP_TOUCHES_MAX = 16_384
+RELEASE_TOUCHES_MIN = 512
 
 Rows = tuple[NDArray[Any], ...]
 """Parallel columns of coming touches: gfns, then (unless all are alike) whether each writes."""
@@ -191,10 +192,14 @@ class BufferedStream(AccessStream):
             index = self.touches = self._first + stop
             start_ns = self._start_ns(index)
         self.cpu_ns = target_ns
-        if index - self._first == self._size:
-            self._forget()
+        executed = index - self._first
+        if executed >= RELEASE_TOUCHES_MIN or executed == self._size:
+            self._release(executed)
 
     def _execute(self, offset: int, stop: int) -> None:
+        if stop - offset == 1:
+            self._execute_one(offset)
+            return
         pages = self._rows[0][offset:stop].astype(np.intp, copy=False)
         view = self.view
         if self._first + stop > self._clean:
@@ -205,6 +210,17 @@ class BufferedStream(AccessStream):
             view.dirty[pages] = 1
         elif len(self._rows) > 1:
             view.dirty[pages.take(np.flatnonzero(self._rows[1][offset:stop]))] = 1
+
+    def _execute_one(self, offset: int) -> None:
+        """What `_execute` does, without the price of array operations: a thrashing task's case."""
+        gfn = self._rows[0][offset]
+        view = self.view
+        if self._first + offset >= self._clean:
+            assert view.mapped[gfn], "a task ran through a touch of an unmapped page"
+            self._clean = self._first + offset + 1
+        view.accessed[gfn] = 1
+        if self._writes(offset):
+            view.dirty[gfn] = 1
 
     def current(self) -> tuple[int, bool]:
         index, now_ns = self.touches, self.cpu_ns
@@ -249,6 +265,14 @@ class BufferedStream(AccessStream):
         self._first = first
         self._rows = rows
         self._size = len(rows[0])
+
+    def _release(self, executed: int) -> None:
+        """Let go of touches that are done, unless what stays costs more to copy."""
+        if executed >= self._size:
+            self._forget()
+        elif self._size - executed <= executed:
+            kept = tuple(column[executed:].copy() for column in self._rows)
+            self._hold(self._first + executed, kept)
 
     def _forget(self) -> None:
         self._first = 0

@@ -12,6 +12,7 @@ vcpu is not kicked by a completion, a blocked one wakes.  What a fault becomes i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class VcpuThread:
         "nmi",
         "stall_ns",
         "timer_at",
+        "timers",
         "unpaged_until_ns",
         "vm",
         "why",
@@ -85,6 +87,7 @@ class VcpuThread:
         self.halt_why: str | None = None
         self.why = ""
         self.timer_at = 0
+        self.timers: set[int] = set()
         self.unpaged_until_ns = 0
         self.stall_ns = 0
         self.area_failures = 0
@@ -92,7 +95,7 @@ class VcpuThread:
         self.host_exits: dict[int, bool] = {}
         self.acct_kind = "exit"
         self.acct_since = 0
-        self.cpu: dict[str, int] = {}
+        self.cpu: defaultdict[str, int] = defaultdict(int)
 
     # ------------------------------------------------------------------ accounting
 
@@ -100,7 +103,7 @@ class VcpuThread:
         """From now on this vcpu's time counts as `kind`."""
         spent = at_ns - self.acct_since
         if spent:
-            self.cpu[self.acct_kind] = self.cpu.get(self.acct_kind, 0) + spent
+            self.cpu[self.acct_kind] += spent
             self.acct_since = at_ns
         self.acct_kind = kind
 
@@ -322,11 +325,14 @@ class VcpuThread:
         if not period:
             return
         offset = period * self.id // len(self.vm.vcpus)
-        self.timer_at = at_ns - (at_ns - offset) % period + period
-        self.vm.push(self.timer_at, self.id, -1, OP_TIMER, self.timer_at)
+        due_ns = self.timer_at = at_ns - (at_ns - offset) % period + period
+        if due_ns not in self.timers:
+            self.timers.add(due_ns)
+            self.vm.push(due_ns, self.id, -1, OP_TIMER, due_ns)
 
     def timer(self, at_ns: int, armed_for: int) -> None:
         """The guest timer fires; it is armed again when the guest handled it."""
+        self.timers.discard(armed_for)
         if armed_for == self.timer_at:
             self.timer_at = 0
             self.interrupt(at_ns, IRQ_TIMER)

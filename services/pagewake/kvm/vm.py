@@ -15,7 +15,7 @@ import msgspec
 
 from pagewake.errors import InternalError
 from pagewake.events import types as ev
-from pagewake.events.digest import RunningDigest
+from pagewake.events.digest import BLOCK_EVENTS, RunningDigest
 from pagewake.kvm import interventions
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.page_table import ABSENT, IN_FLIGHT, MAPPED, PRESENT, PageTable
@@ -114,7 +114,10 @@ class Vm:
         """Write down what happened."""
         if self.frozen_ns is None:
             self.journal_out.append(event)
-            self.digest.add(event)
+            digest = self.digest
+            digest.pending.append(event)
+            if len(digest.pending) >= BLOCK_EVENTS:
+                digest.fold()
 
     def push(self, at_ns: int, vcpu: int, gen: int, op: int, arg: object = None) -> None:
         """An own step of the VM at `at_ns`."""

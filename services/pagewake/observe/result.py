@@ -190,6 +190,11 @@ class ResultCounter:
         """How many were fed so far."""
         return self._seen.total()
 
+    @property
+    def faults(self) -> int:
+        """Page requests and joins so far, as in `not_present`."""
+        return sum(self._not_present.values())
+
     def finish(self, facts: RunFacts, summaries: Iterable[Mapping[str, object]]) -> RunResult:
         """The result, from the events fed and the shards' closing summaries."""
         closing = [msgspec.convert(summary, ShardSummary) for summary in summaries]

@@ -1,0 +1,107 @@
+"""What the benchmarks share: scenarios as text, timed runs without build, tables."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pagewake.engine.build import build
+from pagewake.engine.embedded import run_embedded
+from pagewake.observe.result import ResultCounter
+from pagewake.scenario.loading import loads
+from pagewake.scenario.model import Scenario
+
+THRASH = """
+[scenario]
+name = "bench"
+duration = "{duration}"
+[kernel]
+profile = "posted-v7"
+hz = {hz}
+[host]
+count = {hosts}
+medium = {{ base = "nvme", parallelism = 64 }}
+[[vm]]
+name = "vm"
+count = {vms}
+vcpus = 4
+memory = "16MiB"
+limit = "8MiB"
+[[vm.task]]
+name = "faulter"
+count = 4
+pattern = "random"
+working_set = "12MiB"
+access = "write"
+populated = true
+touch = "{touch}"
+"""
+"""Every other touch misses; NVMe with a deep queue, so windows are rich."""
+
+
+class Timed(NamedTuple):
+    """One run without its build: wall time, faults, domain events, windows."""
+
+    wall_s: float
+    faults: int
+    events: int
+    windows: int
+
+
+def thrash(
+    vms: int, duration: str, *, hosts: int = 1, hz: int = 100, touch: str = "20us"
+) -> Scenario:
+    """The thrashing scenario at some size."""
+    text = THRASH.format(vms=vms, hosts=hosts, duration=duration, hz=hz, touch=touch)
+    return loads(text, "bench.toml", Path())
+
+
+def timed_run(scenario: Scenario, warm_share: float = 0.3) -> Timed:
+    """Build, run, and time what comes after the first `warm_share` of simulated time.
+
+    The collector is off, as in `pagewake run`.
+    """
+    counter = ResultCounter()
+    marks: list[Timed] = []
+
+    def mark(sim_ns: int, windows: int) -> None:
+        if not marks and sim_ns >= warm_share * scenario.duration_ns:
+            marks.append(Timed(time.perf_counter(), counter.faults, counter.events, windows))
+
+    participants = [
+        (part.host, [(shard.topic, shard.shard, shard.vms) for shard in part.shards])
+        for part in build(scenario)
+    ]
+    gc.collect()
+    gc.disable()
+    outcome = run_embedded(
+        participants, duration_ns=scenario.duration_ns, observer=counter.feed, on_progress=mark
+    )
+    ended = time.perf_counter()
+    gc.enable()
+    (warm,) = marks
+    return Timed(
+        ended - warm.wall_s,
+        counter.faults - warm.faults,
+        counter.events - warm.events,
+        outcome.windows - warm.windows,
+    )
+
+
+def quick() -> bool:
+    """`--quick`: small sizes, to see that the benchmark works."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="small sizes")
+    return bool(parser.parse_args().quick)
+
+
+def table(rows: Sequence[Sequence[object]]) -> None:
+    """Print rows in columns."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
