@@ -13,7 +13,9 @@ TARGET = 200_000
 
 def main() -> None:
     small = quick()
-    rows: list[list[object]] = [["VMs", "events", "events/window", "us/event", "events/s", "of target"]]
+    rows: list[list[object]] = [
+        ["VMs", "events", "events/window", "us/event", "events/s", "of target"]
+    ]
     for vms, duration in ((1, "60ms"), (16, "20ms"), (64, "10ms")):
         scenario = thrash(vms, "2ms" if small else duration, touch="5us")
         runs = [timed_run(scenario) for _ in range(1 if small else 3)]

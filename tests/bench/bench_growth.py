@@ -1,7 +1,7 @@
 """Wall time per fault at 10,000 vCPUs against 12 vCPUs; target: within 20 %.
 
-3 VMs on one simulated host against 2,500 VMs on 20, the same work per VM, runs alternating.  The first
-run of each size warms up.
+3 VMs on one simulated host against 2,500 VMs on 20, the same work per VM, runs
+alternating; medians.
 """
 
 from __future__ import annotations

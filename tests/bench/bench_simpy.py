@@ -3,14 +3,14 @@
 The SimPy model is what its manual suggests: a process per vcpu, a `Resource` for the device, an
 `Event` to wake an idle vcpu.  It has the same tasks, page draws, costs, service times and separate
 instants of a fault (exit, completion check, requests, entry, trap, context switch; the same for
-READY), the same second-chance-free replacement for a population where it does not matter (uniform
-writes), write-back in clusters, and it records the same seventeen protocol events per fault as
-the same structs.
+READY), write-back in clusters, and it records the same protocol events per fault as the same
+structs.
 
 It leaves out what would cost it most: digests, commits and their codec, windows, joins and double
-faults, interrupts within a step, ticks, accessed bits and aging.  So the comparison is
-generous to SimPy.  The rows differ in how many touches hit between two misses: SimPy draws them one by
-one in Python, pagewake scans them in blocks.
+faults, interrupts, ticks, accessed bits, aging and the second chance.  So the comparison is
+generous to SimPy.  The rows differ in how many touches hit between two misses: SimPy draws them
+one by one in Python, pagewake scans them in blocks, and ages and rescans pages the more of them
+are in use.
 """
 
 from __future__ import annotations

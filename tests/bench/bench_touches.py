@@ -1,4 +1,4 @@
-"""Page touches per second of the embedded engine on one core, all of them hits; target 50 million."""
+"""Page touches per second of the embedded engine on one core, all hits; target 50 million."""
 
 from __future__ import annotations
 

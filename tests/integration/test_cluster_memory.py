@@ -5,11 +5,9 @@ the embedded run.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-from pagewake.bus.log_dir import file_name
 from pagewake.cluster.plan import RunPlan
 from pagewake.engine.run import run_scenario
 from pagewake.scenario.library import builtin_names

@@ -102,7 +102,8 @@ def test_row_03_interrupts_off_is_synchronous_and_untraced(tmp_path: Path) -> No
     (fault,) = run.of(PageNotPresent)
     assert (fault.delivery, fault.why, fault.token) == ("synchronous", "interrupts_off", None)
     assert run.of(ApfStarted) == []
-    assert run.of(TaskSlept) == halts(run) == []
+    assert run.of(TaskSlept) == []
+    assert halts(run) == []
     assert run.result.cpu["blackout"] >= PAGE_IN_NS
 
 
@@ -183,7 +184,8 @@ def test_row_09_enabling_broadcasts_once_per_vcpu(tmp_path: Path) -> None:
         (1, BROADCAST, "broadcast"),
     ]
     assert [event.handler for event in run.of(TrapTaken)] == ["wake", "wake"]
-    assert run.of(TaskWoken) == run.of(DummyInserted) == []
+    assert run.of(TaskWoken) == []
+    assert run.of(DummyInserted) == []
 
 
 class TestRow10DisableWithThreeOutstanding:
@@ -191,7 +193,8 @@ class TestRow10DisableWithThreeOutstanding:
         run = run_logged("row-10-disable-outstanding", tmp_path)
         (cleared,) = run.of(ApfCleared)
         assert (cleared.tokens, cleared.why) == ([0, 1 << 12, 2 << 12], "msr-disable")
-        assert ready(run) == run.of(WorkerCompleted) == []
+        assert ready(run) == []
+        assert run.of(WorkerCompleted) == []
         woken = run.of(TaskWoken)
         assert [event.how for event in woken] == ["broadcast"] * 3
         assert all(event.at_ns > 6_000_000 for event in woken)
@@ -219,7 +222,9 @@ class TestRow11MigrationWithSleepersOnTwoVcpus:
         ]
         restored = [event for event in run.of(MsrWritten) if event.by == "host"]
         assert [event.vcpu for event in restored] == [0, 1]
-        slept_on = {event.task: event.vcpu for event in run.of(TaskSlept) if event.n < restored[0].n}
+        slept_on = {
+            event.task: event.vcpu for event in run.of(TaskSlept) if event.n < restored[0].n
+        }
         by_broadcast = [event for event in run.of(TaskWoken) if event.how == "broadcast"]
         assert sorted(event.task for event in by_broadcast) == sorted(slept_on)
         assert set(slept_on.values()) == {0, 1}
@@ -260,10 +265,10 @@ def test_row_13_failed_worker_is_ready_without_prefault(tmp_path: Path) -> None:
 class TestRow14HltAndCompletionInOneExit:
     def test_the_vcpu_blocks_with_a_pending_exception(self, tmp_path: Path) -> None:
         run = run_logged("row-14-hlt-completion", tmp_path)
-        queued = [event for event in run.of(ExceptionQueued) if event.kind == "ready"][0]
+        queued = next(event for event in run.of(ExceptionQueued) if event.kind == "ready")
         halted = [event for event in run.of(VcpuHalted) if event.n < queued.n][-1]
         resumed = after(run, halted)
-        injected = [event for event in run.of(ExceptionInjected) if event.kind == "ready"][0]
+        injected = next(event for event in run.of(ExceptionInjected) if event.kind == "ready")
         assert halted.n < queued.n < resumed.n < injected.n
         assert resumed.why == "interrupt"
         assert injected.at_ns - queued.at_ns > 10_000_000
@@ -271,8 +276,8 @@ class TestRow14HltAndCompletionInOneExit:
     def test_since_2012_presenting_makes_it_runnable(self, tmp_path: Path) -> None:
         switch = "kernel.overrides.present_makes_runnable=true"
         run = run_logged("row-14-hlt-completion", tmp_path, switch)
-        queued = [event for event in run.of(ExceptionQueued) if event.kind == "ready"][0]
-        injected = [event for event in run.of(ExceptionInjected) if event.kind == "ready"][0]
+        queued = next(event for event in run.of(ExceptionQueued) if event.kind == "ready")
+        injected = next(event for event in run.of(ExceptionInjected) if event.kind == "ready")
         assert injected.at_ns - queued.at_ns < 10_000
 
 

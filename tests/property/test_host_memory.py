@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagewake.events.types import PageReady, ToShard
+from pagewake.host_memory.config import VmMemory
 from pagewake.host_memory.manager import HostMemory
 from pagewake.host_memory.media import MEDIA, Medium, uniform_medium
 from tests.unit.host_memory.driver import US, FakeShard, Touch, host_with, memory, run
@@ -37,9 +38,11 @@ class Case:
     def __repr__(self) -> str:
         return f"Case({self.medium.name}, {self.spare}, {self.workers}, {self.vms})"
 
-    def build(self, kind: type[S] = FakeShard) -> tuple[HostMemory, list[S]]:
+    def build(self, kind: type[S]) -> tuple[HostMemory, list[S]]:
         shapes = [(f"vm-{i}", *vm) for i, vm in enumerate(self.vms)]
-        memories, shards, held = [], [], 0
+        memories: list[VmMemory] = []
+        shards: list[S] = []
+        held = 0
         for name, limit, populated, stock_eighths, touches in shapes:
             stock = limit * stock_eighths // 8
             resident = min(populated, limit - stock)
@@ -89,7 +92,7 @@ def seen_by(shards: list[FakeShard]) -> list[list[ToShard]]:
 @settings(max_examples=150, deadline=None)
 @given(cases())
 def test_every_request_is_answered_once_and_no_page_is_lost(case: Case) -> None:
-    host, shards = case.build()
+    host, shards = case.build(FakeShard)
     run(host, shards)
     summary = host.summary()
     assert summary["waiting"] == {}
@@ -108,10 +111,10 @@ def test_every_request_is_answered_once_and_no_page_is_lost(case: Case) -> None:
 @settings(max_examples=80, deadline=None)
 @given(cases(), st.integers(0, 1 << 30))
 def test_cutting_into_other_windows_and_batches_changes_nothing(case: Case, seed: int) -> None:
-    whole, whole_shards = case.build()
+    whole, whole_shards = case.build(FakeShard)
     run(whole, whole_shards)
     draw = Random(seed)
-    cut, cut_shards = case.build()
+    cut, cut_shards = case.build(FakeShard)
     run(cut, cut_shards, cut=lambda now, until: draw.randint(now + 1, until), batches=3)
     assert seen_by(cut_shards) == seen_by(whole_shards)
     assert cut.summary() == whole.summary()
@@ -122,13 +125,13 @@ def test_cutting_into_other_windows_and_batches_changes_nothing(case: Case, seed
 def test_a_host_restored_from_its_pickle_goes_on_as_if_nothing_had_happened(
     case: Case, windows: int
 ) -> None:
-    host, shards = case.build()
+    host, shards = case.build(FakeShard)
     run(host, shards)
-    other, other_shards = case.build()
+    other, other_shards = case.build(FakeShard)
     try:
         run(other, other_shards, most_windows=windows)
     except AssertionError:
-        other = pickle.loads(pickle.dumps(other))  # noqa: S301
+        other = pickle.loads(pickle.dumps(other))
         run(other, other_shards)
     assert seen_by(other_shards) == seen_by(shards)
     assert other.summary() == host.summary()

@@ -99,9 +99,7 @@ class Participant(Protocol):
     def restore(self, state: State) -> None: ...
 
 
-def _read(
-    record: bytes | None, inbox: Inbox, sources: frozenset[str]
-) -> Applied | Rejected | None:
+def _read(record: bytes | None, inbox: Inbox, sources: frozenset[str]) -> Applied | Rejected | None:
     """The commit that a record completes; None if it completes none."""
     try:
         commit = decode_commit(b"" if record is None else record)

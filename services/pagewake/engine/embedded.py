@@ -110,7 +110,7 @@ def _run_all(
     """
     behind = [(0, index) for index in range(len(hosts))]
     heapify(behind)
-    windows = reached_ns = 0
+    windows = reached_ns = at_ns = 0
     while behind:
         index = heappop(behind)[1]
         host = hosts[index]

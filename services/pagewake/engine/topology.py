@@ -32,7 +32,7 @@ class ShardPlace(NamedTuple):
 class HostPlace(NamedTuple):
     """One simulated host with its shards, in the order in which a window closes."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     shards: list[ShardPlace]
 
     @property

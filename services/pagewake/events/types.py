@@ -31,9 +31,7 @@ WakeHow: TypeAlias = Literal["token", "broadcast", "offline"]
 ApfKind: TypeAlias = Literal["not_present", "ready", "broadcast"]
 
 
-class Event(
-    msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_defaults=True, gc=False
-):
+class Event(msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_defaults=True, gc=False):
     """What all events carry."""
 
     at_ns: int

@@ -112,7 +112,7 @@ def ready_interrupt(cpu: GuestCpu, at_ns: int) -> Step:
 
 
 def _wake_done(cpu: GuestCpu, at_ns: int) -> Step:
-    """End of a wake; after the page-ready interrupt the ACK write lets the host present the next."""
+    """End of a wake; 5.8's handler then writes ACK, an exit that lets the next one through."""
     if not cpu.ack_due:
         return cpu.irq_exit(at_ns)
     cpu.ack_due = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 
 from pagewake.events.types import (
@@ -22,7 +24,10 @@ ROOMY = memory(pages=1_024, limit=512, populated=1_024, resident=505)
 LINEAR = uniform_medium(90 * US, 0, 1, transfer_ns_per_page=10 * US)
 
 
-def only(events: list[ToShard], kind: type[ToShard]) -> list[ToShard]:
+Kind = TypeVar("Kind", bound=ToShard)
+
+
+def only(events: list[ToShard], kind: type[Kind]) -> list[Kind]:
     return [event for event in events if isinstance(event, kind)]
 
 

@@ -74,7 +74,7 @@ class Story:
 
     def enable(self, vcpu: int = 0, value: int = 0x1001) -> None:
         """The MSR is written, and its broadcast reaches the guest."""
-        self.add(ev.MsrWritten, vcpu=vcpu, msr=EN, value=value, ok=True, stored=True)
+        self.add(ev.MsrWritten, vcpu=vcpu, msr=EN, value=value, ok=True, stored=True, by="guest")
         self.add(ev.BroadcastQueued, vcpu=vcpu)
         self.present(vcpu, BROADCAST, None)
         self.trap(vcpu, 2, BROADCAST, "wake", "broadcast")

@@ -77,7 +77,7 @@ def by_interrupt(story: Story, token: int) -> None:
 
 def test_a_token_slot_written_twice_breaks_i3() -> None:
     story = Story()
-    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=9, ok=True, stored=True)
+    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=9, ok=True, stored=True, by="guest")
     by_interrupt(story, 0x0)
     by_interrupt(story, 0x1000)
 
@@ -109,7 +109,7 @@ def test_a_not_present_at_cpl_0_needs_send_always() -> None:
 
 def test_telling_a_guest_without_the_msr_breaks_i4() -> None:
     story = page_fault_story()
-    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=0, ok=True, stored=True)
+    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=0, ok=True, stored=True, by="guest")
     story.fault(0, 0x1000, 0x11)
 
     assert named(story, "I4") == [story.events[-1].n]

@@ -91,7 +91,7 @@ def test_the_effective_scenario_holds_settings_and_seed(valid: str) -> None:
 
 def test_a_scenario_pickles(valid: str) -> None:
     scenario = loads(valid)
-    again = pickle.loads(pickle.dumps(scenario))  # noqa: S301
+    again = pickle.loads(pickle.dumps(scenario))
     assert again == scenario
 
 

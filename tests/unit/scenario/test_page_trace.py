@@ -84,7 +84,7 @@ def test_the_summary_counts_distinct_pages(tmp_path: Path) -> None:
 
 def test_a_source_pickles_and_can_be_opened_again(tmp_path: Path) -> None:
     source = TraceSource(str(write(tmp_path / "t", CSV, zipped=False)))
-    again = pickle.loads(pickle.dumps(source))  # noqa: S301
+    again = pickle.loads(pickle.dumps(source))
     assert [len(block.page) for block in again.open()] == [5]
     assert [len(block.page) for block in again.open()] == [5]
 
