@@ -1,0 +1,150 @@
+"""Any small scenario, under any legal interleaving: one digest, and every invariant holds.
+
+Scenarios are drawn over kernel profiles, switches, media, tasks and interventions; windows are cut
+at random and VMs dealt out over one to three shards.  The log of each run is verified.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagewake.engine.run import run_scenario
+from pagewake.observe.verify import verify_log
+from pagewake.scenario.loading import loads
+from pagewake.scenario.model import Scenario
+
+SWITCHES = {
+    "preempt": ("true",),
+    "send_always": ('"always"', '"never"'),
+    "gap_g7": ("false",),
+    "pg_resets_hash": ("false", "true"),
+    "present_all": ("false",),
+    "present_unhalts": ("true",),
+    "present_makes_runnable": ("true",),
+    "ready_needs_not_present": ("true",),
+    "guest_wait": ('"schedule"', '"halt_unsafe"', '"halt_kernel"'),
+    "host_kernel_rule": ('"halt"',),
+    "hash_multiplier": ('"new"',),
+    "probe_fixed": ("false",),
+}
+PROFILES = ("posted-v7", "2.6.38", "2.6.39", "3.x", "4.13", "5.8", "6.x")
+MEDIA = (
+    '"nvme"',
+    '"ssd-sata"',
+    '"zram"',
+    '{ latency = "300us", jitter = "200us", parallelism = 4 }',
+)
+MOMENTS = st.integers(0, 12_000)
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> str:
+    lines = [
+        "[[vm.task]]",
+        f'name = "t{draw(st.integers(0, 10**6))}"',
+        f"count = {draw(st.integers(1, 3))}",
+        f'pattern = "{draw(st.sampled_from(("random", "sequential", "zipf")))}"',
+        'working_set = "1MiB"',
+        f'access = "{draw(st.sampled_from(("read", "write", "mixed")))}"',
+        f"populated = {draw(st.sampled_from(('true', 'true', 'false')))}",
+        f'touch = "{draw(st.sampled_from((100, 3_000, 20_000)))}ns"',
+    ]
+    if draw(st.booleans()):
+        lines.append('kernel_every = "20us"\nkernel_for = "10us"')
+        lines.append(f"no_preempt = {draw(st.sampled_from(('true', 'false')))}")
+    if draw(st.booleans()):
+        lines.append(f"touches = {draw(st.integers(1, 2_000))}")
+    if draw(st.booleans()):
+        lines.append(f'start = "{draw(MOMENTS)}us"')
+    return "\n".join(lines)
+
+
+@st.composite
+def events(draw: st.DrawFn, vcpus: int) -> str:
+    what = draw(
+        st.sampled_from(
+            (
+                'do = "vcpu-offline"', 'do = "vcpu-online"', 'do = "vcpu-reset"', 'do = "irq"',
+                'do = "registers-set"', 'do = "cr0-pg"\nfor = "100us"', 'do = "nmi"\nfaults = true',
+                'do = "vcpu-stall"\nfor = "150us"', 'do = "msr-write"\nmsr = "apf-en"',
+                'do = "msr-write"\nmsr = "apf-en"\nvalue = 0',
+                'do = "msr-write"\nmsr = "apf-en"\nvalue = 0x7f00000001',
+                'do = "area-write-fails"\ncount = 2',
+            )
+        )
+    )  # fmt: skip
+    where = f'vm = "v-{draw(st.integers(0, 1))}"\nvcpu = {draw(st.integers(0, vcpus - 1))}'
+    if draw(st.integers(0, 3)) == 0:
+        what = draw(
+            st.sampled_from(
+                (
+                    'do = "migrate"\npause = "90us"',
+                    'do = "fail-allocations"\nwhere = "guest"\ncount = 2',
+                    'do = "fail-allocations"\nwhere = "host"\ncount = 2',
+                    'do = "worker-gup-fails"\ncount = 2',
+                )
+            )
+        )
+        where = where.partition("\n")[0]
+    return f'[[event]]\nat = "{draw(MOMENTS)}us"\n{what}\n{where}'
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    vcpus = draw(st.integers(1, 3))
+    profile = draw(st.sampled_from(PROFILES))
+    switched = draw(st.lists(st.sampled_from(sorted(SWITCHES)), max_size=3, unique=True))
+    overrides = [f"{name} = {draw(st.sampled_from(SWITCHES[name]))}" for name in switched]
+    if profile == "2.6.38":
+        overrides.append('gup = "v2639_nowait"')
+    text = "\n".join(
+        [
+            f'[scenario]\nname = "any"\nseed = {draw(st.integers(0, 99))}\nduration = "15ms"',
+            f'[kernel]\nprofile = "{profile}"',
+            f'apf = "{draw(st.sampled_from(("pv", "pv", "pv", "nonpv", "off")))}"',
+            f"hz = {draw(st.sampled_from((0, 250, 1000)))}",
+            "[kernel.overrides]",
+            *overrides,
+            f"[host]\nmedium = {draw(st.sampled_from(MEDIA))}",
+            f"exits_per_s = {draw(st.sampled_from((0, 3_000)))}",
+            f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
+            f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "16MiB"',
+            f'limit = "{draw(st.sampled_from((512, 1024, 4096)))}KiB"',
+            *draw(st.lists(tasks(), min_size=1, max_size=2, unique_by=lambda t: t.split('"')[1])),
+            '[[vm.task]]\nname = "w"\ncount = 2\npattern = "work"' if draw(st.booleans()) else "",
+            *draw(st.lists(events(vcpus), max_size=6)),
+        ]
+    )
+    return loads(text, "any.toml", Path())
+
+
+def random_cut(seed: int) -> Callable[[int, int], int]:
+    draws = Random(seed)
+    return lambda _, proposed: proposed - draws.randrange(120_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenarios(), st.integers(0, 1 << 30), st.integers(1, 3))
+def test_any_cut_and_any_shards_give_one_digest_and_a_log_that_verifies(
+    scenario: Scenario, seed: int, shards: int
+) -> None:
+    directory = Path(tempfile.mkdtemp())
+    try:
+        whole = run_scenario(scenario, log_dir=directory / "log")
+        cut = run_scenario(scenario, shards=shards, cut=random_cut(seed))
+        assert (cut.digest, cut.events) == (whole.digest, whole.events)
+        report = verify_log(directory / "log")
+        assert report.problems == []
+        assert (report.digest, report.events) == (whole.digest, whole.events)
+        assert whole.dummies.inserted == (
+            whole.dummies.consumed + whole.dummies.leaked + whole.dummies.left
+        )
+    finally:
+        shutil.rmtree(directory)
