@@ -12,7 +12,6 @@ vcpu is not kicked by a completion, a blocked one wakes.  What a fault becomes i
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +94,7 @@ class VcpuThread:
         self.host_exits: dict[int, bool] = {}
         self.acct_kind = "exit"
         self.acct_since = 0
-        self.cpu: defaultdict[str, int] = defaultdict(int)
+        self.cpu: dict[str, int] = {}
 
     # ------------------------------------------------------------------ accounting
 
@@ -103,7 +102,7 @@ class VcpuThread:
         """From now on this vcpu's time counts as `kind`."""
         spent = at_ns - self.acct_since
         if spent:
-            self.cpu[self.acct_kind] += spent
+            self.cpu[self.acct_kind] = self.cpu.get(self.acct_kind, 0) + spent
             self.acct_since = at_ns
         self.acct_kind = kind
 
