@@ -15,7 +15,13 @@ from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 from tests.support.cluster import FakeCluster
 
-SHORTENED = {"natapov-2010": "300ms", "overcommit": "30ms", "nested": "100ms"}
+SHORTENED = {
+    "natapov-2010": "300ms",
+    "overcommit": "30ms",
+    "nested": "100ms",
+    "trace-sort": "40ms",
+    "trace-sqlite": "40ms",
+}
 
 
 @cache
