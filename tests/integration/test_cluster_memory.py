@@ -4,12 +4,20 @@ the embedded run.
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
+from pathlib import Path
 
+import msgspec
 import pytest
 
+from pagewake.bus.port import BrokenLogError, Outbox
+from pagewake.cluster.participant import Out
 from pagewake.cluster.plan import RunPlan
+from pagewake.engine.recorded import recorded_of
 from pagewake.engine.run import run_scenario
+from pagewake.events.types import WindowOpened
+from pagewake.observe.verify import verify_log
 from pagewake.scenario.library import builtin_names
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
@@ -51,3 +59,131 @@ def test_kills_snapshots_duplicates_and_zombies_change_nothing(name: str, seed: 
         plan_of(name, 2), seed, duplicate=0.05, kill=0.01, snapshot=0.02, zombies=3
     )
     assert cluster.run() == embedded(name)
+
+
+@pytest.mark.parametrize("name", ["natapov-2010", "nested", "row-19-l1-with-hypervisor"])
+def test_the_copied_log_is_the_embedded_log_byte_for_byte(name: str, tmp_path: Path) -> None:
+    scenario = scenario_of(name)
+    run_scenario(scenario, shards=2, log_dir=tmp_path / "embedded")
+    plan = RunPlan.of("embedded", scenario, 2)
+    cluster = FakeCluster(plan, 3, duplicate=0.1, kill=0.01, snapshot=0.02, zombies=1)
+    cluster.run()
+    cluster.copy_log(tmp_path / "copied")
+    for file in (tmp_path / "embedded").iterdir():
+        assert (tmp_path / "copied" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_the_result_is_the_embedded_one(name: str) -> None:
+    cluster = FakeCluster(plan_of(name, 2), 4, duplicate=0.1)
+    cluster.run()
+    expected = run_scenario(scenario_of(name), shards=2)
+    assert cluster.result() == msgspec.structs.replace(expected, wall_s=0.0)
+
+
+INTERACTIVE: list[tuple[int, dict[str, object]]] = [
+    (2, {"do": "vcpu-offline", "vm": "bm-0", "vcpu": 2}),
+    (6, {"do": "medium", "medium": "nvme"}),
+    (10, {"do": "migrate", "vm": "bm-0", "pause": "1ms"}),
+    (11, {"do": "vcpu-online", "vm": "bm-0", "vcpu": 2}),
+    (20, {"do": "fail-allocations", "vm": "bm-0", "where": "guest", "count": 3}),
+]
+
+
+def interactive(seed: int, *, stop_after: int | None = None, chaos: float = 0.0) -> FakeCluster:
+    cluster = FakeCluster(
+        RunPlan.of("some-run", load("natapov-2010", ["scenario.duration=150ms"]), 1),
+        seed,
+        duplicate=5 * chaos,
+        kill=chaos,
+        snapshot=chaos,
+        zombies=2,
+    )
+    for number, (after, command) in enumerate(INTERACTIVE):
+        cluster.command(after, f"c{number}", **command)
+    if stop_after is not None:
+        cluster.command(stop_after, "stop", do="stop")
+    return cluster
+
+
+@pytest.mark.parametrize("stop_after", [None, 12, 40])
+def test_an_interactive_run_replays_to_its_digest(stop_after: int | None, tmp_path: Path) -> None:
+    cluster = interactive(1, stop_after=stop_after, chaos=0.02)
+    digest = cluster.run()
+    assert digest != embedded("natapov-2010")
+    late = [answer for answer in cluster.answers.values() if not answer.ok]
+    assert all("the run ends at" in str(answer.error) for answer in late)
+    assert len(cluster.answers) - len(late) >= 3
+    assert cluster.copy_log(tmp_path / "log") == digest
+    assert verify_log(tmp_path / "log").problems == []
+    scenario = load(str(tmp_path / "log" / "run.toml"))
+    recorded = recorded_of(tmp_path / "log", scenario)
+    answers = cluster.answers.values()
+    end_ns = cluster.result().sim_ns
+    times = [answer.at_ns or 0 for answer in answers if answer.ok and answer.id != "stop"]
+    given = [at_ns for at_ns in times if at_ns < end_ns]
+    assert [[control.at_ns for control in host] for host in recorded.controls] == [given]
+    assert run_scenario(scenario, recorded=recorded).digest == digest
+
+
+def test_a_stopped_run_ends_where_its_answer_says() -> None:
+    cluster = interactive(1, stop_after=40)
+    cluster.run()
+    assert cluster.result().sim_ns == cluster.answers["stop"].at_ns
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ({"do": "vcpu-offline", "vm": "bm-0", "vcpu": 9}, 'vcpu: "bm-0" has no vcpu 9'),
+        ({"do": "vcpu-offline", "vm": "bm-7", "vcpu": 1}, 'vm: there is no VM "bm-7"'),
+        ({"do": "vcpu-offline", "vm": "bm-0"}, 'vcpu: the required key "vcpu" is missing'),
+        ({"do": "medium", "medium": "nvme", "host": 3}, "there is no host 3"),
+        ({"do": "explode"}, 'do: "explode" is nothing to do'),
+        ({"do": "pause", "vm": "bm-0"}, '"pause" has no key "vm"'),
+        ({"do": "pace"}, 'the required key "speed" is missing'),
+        ({"do": "pace", "speed": -1}, "speed: -1 is not a number"),
+        ({}, "is nothing to do"),
+    ],
+)
+def test_a_wrong_command_changes_nothing_and_says_why(
+    command: dict[str, object], error: str
+) -> None:
+    cluster = FakeCluster(plan_of("natapov-2010"), 1)
+    cluster.command(10, "wrong", **command)
+    assert cluster.run() == embedded("natapov-2010")
+    answer = cluster.answers["wrong"]
+    assert not answer.ok
+    assert error in str(answer.error)
+
+
+def test_malformed_and_foreign_records_are_counted_and_change_nothing() -> None:
+    cluster = FakeCluster(plan_of("nested"), 1)
+    other = FakeCluster(RunPlan.of("other-run", scenario_of("nested"), 1), 1)
+    foreign = other.members[0].unsent[0].record
+    for (topic, partition), junk in itertools.product(
+        [("faults", 0), ("apf.nested", 0)], [b"", b"{}", b"\xff\x00", b"[" * 100_000, foreign]
+    ):
+        cluster.append(Out(topic, partition, junk))
+    assert cluster.run() == embedded("nested")
+    assert cluster.rejected == {"malformed": 8, "foreign": 2}
+
+
+def test_a_duplicate_with_other_content_stops_the_run() -> None:
+    cluster = FakeCluster(plan_of("nested"), 1)
+    member = cluster.members[0]
+    cluster.send(member)
+    shard = cluster.members[1]
+    cluster.step(shard)
+    window = Outbox("some-run", "host-0", "apf.nested", 0, "another version")
+    other = window.encode(0, [WindowOpened(0, 12345)])[0].record
+    with pytest.raises(BrokenLogError, match=r"different content.*another version"):
+        shard.participant.accept(other)
+
+
+def test_a_gap_stops_the_run() -> None:
+    cluster = FakeCluster(plan_of("nested"), 1)
+    window = Outbox("some-run", "host-0", "apf.nested", 0, "x")
+    window.seq = 3
+    with pytest.raises(BrokenLogError, match=r"apf\.nested-0: commit 3 of host-0 follows a gap"):
+        cluster.members[1].participant.accept(window.encode(0, [WindowOpened(0, 9)])[0].record)

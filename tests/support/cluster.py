@@ -7,15 +7,21 @@ back from their last snapshot while the one that was thought dead goes on.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 from random import Random
 
+from pagewake.bus.log_dir import LogWriter
 from pagewake.cluster import snapshots
+from pagewake.cluster.commands import Answer, encode_command
 from pagewake.cluster.participant import HostParticipant, Out, Participant, ShardParticipant
+from pagewake.cluster.partition_log import PartitionLog
 from pagewake.cluster.plan import RunPlan
-from pagewake.cluster.result import digest_of
-from pagewake.engine.closing import joined
-from pagewake.events.codec import JOURNAL_TOPIC, decode_commit, decode_events
-from pagewake.events.types import ShardEnded
+from pagewake.cluster.result import Ending, LogCopy, ResultReader, partition_logs
+from pagewake.events.codec import FAULTS
+from pagewake.observe.result import RunResult
+from pagewake.scenario.writing import effective_toml
 
 STEPS_MAX = 2_000_000
 
@@ -49,10 +55,14 @@ class FakeCluster:
         self.snapshot = snapshot
         self.zombies = zombies
         self.log: dict[tuple[str, int], list[bytes]] = {}
-        self.stored: dict[str, list[tuple[bytes, bytes]]] = {}
+        self.stored: dict[str, dict[bytes, bytes]] = {}
+        self.snapshots = 0
         self.kills = 0
         self.members = [self.fresh(index) for index in range(self.participants)]
         self.ghosts: list[Member] = []
+        self.commands: list[tuple[int, bytes]] = []
+        self.answers: dict[str, Answer] = {}
+        self.rejected: Counter[str] = Counter()
 
     @property
     def hosts(self) -> int:
@@ -71,7 +81,7 @@ class FakeCluster:
         """As a process that was just given this partition: newest snapshot, or the start."""
         participant = self.build(index)
         reader = snapshots.SnapshotReader(self.plan.run, participant.source, self.plan.code)
-        for key, value in self.stored.get(participant.source, []):
+        for key, value in self.stored.get(participant.source, {}).items():
             reader.feed(key, value)
         found = reader.newest
         if found is None:
@@ -101,17 +111,37 @@ class FakeCluster:
         records = self.log.get((participant.topic, participant.partition), [])
         if member.offset >= len(records):
             return False
-        member.unsent = participant.accept(records[member.offset]).outs
+        taken = participant.accept(records[member.offset])
+        member.unsent = taken.outs
         member.offset += 1
+        if taken.rejected is not None:
+            self.rejected[taken.rejected.why] += 1
+        if taken.answer is not None:
+            known = self.answers.setdefault(str(taken.answer.id), taken.answer)
+            assert known == taken.answer, "everybody who reads a command back answers the same"
         return True
+
+    def command(self, after: int, order_id: str, **command: object) -> None:
+        """Have a command for host 0 appended once its partition holds `after` records."""
+        record = encode_command(self.plan.run, order_id, command)
+        self.commands.append((after, record))
+        self.commands.sort()
+
+    def _give(self) -> None:
+        records = self.log.setdefault((FAULTS, 0), [])
+        while self.commands and len(records) >= self.commands[0][0]:
+            self.append(Out(FAULTS, 0, self.commands.pop(0)[1]))
 
     def store(self, member: Member) -> None:
         """A snapshot, only behind what was sent."""
         if member.unsent:
             return
-        records = self.stored.setdefault(member.participant.source, [])
-        number = len([key for key, _ in records if key.endswith(b"manifest")])
-        records += snapshots.records_of(snapshots.take(member.participant, number, member.offset))
+        stored = self.stored.setdefault(member.participant.source, {})
+        taken = snapshots.take(member.participant, self.snapshots, member.offset)
+        self.snapshots += 1
+        for key, value in snapshots.records_of(taken):
+            stored.pop(key, None)  # compacted: the last of a key stands where it was written
+            stored[key] = value
 
     def die(self, index: int) -> None:
         """Killed, perhaps half through sending; perhaps only thought dead."""
@@ -128,6 +158,8 @@ class FakeCluster:
         """To the end; the run's digest."""
         idle = 0
         for _ in range(STEPS_MAX):
+            if self.commands:
+                self._give()
             index = self.random.randrange(self.participants)
             idle = 0 if self.step(self.members[index]) else idle + 1
             if self.ghosts and self.random.random() < 0.2:
@@ -142,25 +174,28 @@ class FakeCluster:
         for ghost in self.ghosts:
             while self.step(ghost):
                 pass
-        return digest_of(self.plan, self.endings())
+        return self.result().digest
 
     def ended(self) -> bool:
         return all(member.participant.ended and not member.unsent for member in self.members)
 
-    def endings(self) -> list[ShardEnded]:
-        """Per shard, what stands at the end of its journal."""
-        found: dict[int, list[ShardEnded]] = {}
-        for (topic, partition), records in self.log.items():
-            if topic != JOURNAL_TOPIC:
-                continue
-            seen: set[tuple[int, int]] = set()
-            for record in records:
-                commit = decode_commit(record)
-                if (commit.seq, commit.part) in seen:
-                    continue
-                seen.add((commit.seq, commit.part))
-                events = decode_events(topic, commit)
-                closing = [event for event in events if isinstance(event, ShardEnded)]
-                if closing:
-                    found.setdefault(partition, []).extend(closing)
-        return [joined(found[number]) for number in sorted(found)]
+    def copy_log(self, directory: Path) -> str:
+        """The run as a log directory; its digest."""
+        with LogWriter(directory, effective_toml(self.plan.scenario)) as writer:
+            copy = LogCopy(self.plan, writer)
+            self._read(partition_logs(self.plan), copy)
+            return copy.finish()
+
+    def result(self) -> RunResult:
+        """As `submit --wait` computes it."""
+        reader = ResultReader(self.plan)
+        self._read((log for log in partition_logs(self.plan) if "apf" not in log.topic), reader)
+        hosts = [member.participant for member in self.members[: self.hosts]]
+        ends_ns = [host.end_ns or 0 for host in hosts if isinstance(host, HostParticipant)]
+        return reader.finish(Ending(max(ends_ns), sum(host.window + 1 for host in hosts)), 0.0)
+
+    def _read(self, logs: Iterable[PartitionLog], taker: LogCopy | ResultReader) -> None:
+        for log in logs:
+            for record in self.log.get((log.topic, log.partition), []):
+                taker.take(log, log.feed(record))
+            taker.take(log, log.finish())

@@ -8,12 +8,14 @@ import typer
 
 from pagewake import __version__
 from pagewake.cli.benchmark import benchmark
+from pagewake.cli.cluster import export, runs, submit
 from pagewake.cli.compare import compare
 from pagewake.cli.conformance import conformance
 from pagewake.cli.output import print_line
 from pagewake.cli.replay import replay
 from pagewake.cli.run import run
 from pagewake.cli.scenarios import scenarios
+from pagewake.cli.serve import serve
 from pagewake.cli.trace import trace
 from pagewake.cli.verify import verify
 
@@ -28,8 +30,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (run, compare, benchmark, scenarios, conformance, verify, replay, trace):
+for command in (
+    run, compare, benchmark, scenarios, conformance, verify, replay, trace, serve, submit, export,
+):  # fmt: skip
     app.command()(command)
+app.add_typer(runs, name="runs")
 
 
 def _print_version(wanted: bool) -> None:

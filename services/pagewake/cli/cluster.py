@@ -1,0 +1,162 @@
+"""`pagewake submit`, `export` and `runs`: a cluster from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeAlias, TypeVar
+
+import msgspec
+import typer
+from pydantic import ValidationError
+
+from pagewake.bus.kafka import KafkaBus
+from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption
+from pagewake.cli.output import print_json, print_line, print_text
+from pagewake.cli.run import ShardsOption
+from pagewake.cli.tables import run_table
+from pagewake.cluster import client
+from pagewake.cluster.plan import RunPlan
+from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
+from pagewake.errors import ConfigError
+from pagewake.observe.result import RunResult
+from pagewake.scenario.loading import load
+
+KafkaOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--kafka", metavar="HOST:PORT", help="Bootstrap servers; PAGEWAKE_KAFKA."),
+]
+MqttOption: TypeAlias = Annotated[
+    str | None, typer.Option("--mqtt", metavar="URL", help="Control plane; PAGEWAKE_MQTT.")
+]
+InstanceOption: TypeAlias = Annotated[
+    str | None, typer.Option("--instance", help="Name of this process; PAGEWAKE_INSTANCE.")
+]
+Value = TypeVar("Value")
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One row of `pagewake runs`."""
+
+    run: str
+    status: str
+    scenario: str
+    seed: int
+    hosts: int
+    shards: int
+    why: str = ""
+
+
+def settings_of(**flags: str | None) -> Settings:
+    """From the environment, with the flags that were given on top."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigError(f"PAGEWAKE_{name}: {first['msg']} (got {first['input']!r})") from None
+
+
+def on_bus(settings: Settings, work: Callable[[KafkaBus], Awaitable[Value]]) -> Value:
+    """Run `work` with a connected bus."""
+
+    async def connected() -> Value:
+        async with KafkaBus(settings.kafka_settings(COMMAND_WAIT_S)) as bus:
+            return await work(bus)
+
+    return asyncio.run(connected())
+
+
+def submit(
+    scenario: ScenarioArgument,
+    seed: SeedOption = None,
+    sets: SetOption = None,
+    shards: ShardsOption = 1,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end and print what came of it.")
+    ] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
+    kafka: KafkaOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a scenario on a cluster."""
+    loaded = load(scenario, sets or (), seed)
+    plan = RunPlan.of(name or client.name_for(loaded.name), loaded, shards)
+
+    async def work(bus: KafkaBus) -> RunResult | None:
+        started_s = time.monotonic()
+        await client.announce(bus, plan, time.time())
+        if not wait:
+            return None
+        entry = await client.wait_until_ended(bus, plan.run)
+        return await client.read_result(bus, entry, time.monotonic() - started_s)
+
+    result = on_bus(settings_of(kafka=kafka), work)
+    if result is None:
+        print_json({"run": plan.run}) if as_json else print_line(plan.run)
+    elif as_json:
+        print_json(result)
+    else:
+        print_text(*run_table(result))
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="New directory.")],
+    kafka: KafkaOption = None,
+) -> None:
+    """Copy a run's log from Kafka into a log directory, as `run --log` writes it."""
+    print_line(on_bus(settings_of(kafka=kafka), lambda bus: client.export(bus, run, out)))
+
+
+runs = typer.Typer(help="Runs of a cluster.", no_args_is_help=True)
+RunArgument: TypeAlias = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+
+
+@runs.command("list")
+def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
+    """All runs and how they stand."""
+    known = on_bus(settings_of(kafka=kafka), client.known_runs)
+    rows = [
+        Listed(
+            name,
+            entry.status,
+            entry.plan.scenario.name,
+            entry.plan.scenario.seed,
+            len(entry.plan.topology.hosts),
+            len(entry.plan.topology.shards),
+            entry.state.why if entry.state else "",
+        )
+        for name, entry in known.entries.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print_line(f"{row.run}  {row.status}  {row.scenario} seed {row.seed}  {row.why}".rstrip())
+
+
+@runs.command("watch")
+def watch_run(run: RunArgument, kafka: KafkaOption = None) -> None:
+    """Wait until a run has ended; exit 1 if it was stopped."""
+
+    async def work(bus: KafkaBus) -> None:
+        await client.entry_of(bus, run)
+        await client.wait_until_ended(bus, run)
+
+    on_bus(settings_of(kafka=kafka), work)
+    print_line(f"{run}  finished")
+
+
+@runs.command("stop")
+def stop_run(run: RunArgument, kafka: KafkaOption = None) -> None:
+    """Have nobody go on with a run; its log stays."""
+    on_bus(settings_of(kafka=kafka), lambda bus: client.stop(bus, run))
+
+
+@runs.command("delete")
+def delete_run(run: RunArgument, kafka: KafkaOption = None) -> None:
+    """Delete a run with its topics."""
+    on_bus(settings_of(kafka=kafka), lambda bus: client.delete(bus, run))

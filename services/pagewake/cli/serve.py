@@ -1,0 +1,59 @@
+"""`pagewake serve`: one service of a cluster, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import Annotated
+
+import structlog
+import typer
+
+from pagewake.cli.cluster import InstanceOption, KafkaOption, MqttOption, settings_of
+from pagewake.cluster.service import Service
+from pagewake.cluster.settings import ServiceKind, Settings
+from pagewake.errors import ConfigError
+
+KINDS: tuple[ServiceKind, ...] = ("host", "guest", "nested")
+
+
+def serve(
+    service: Annotated[str, typer.Argument(metavar="host|guest|nested", help="Which service.")],
+    kafka: KafkaOption = None,
+    mqtt: MqttOption = None,
+    http: Annotated[
+        str | None,
+        typer.Option("--http", metavar="HOST:PORT", help="Metrics and health; PAGEWAKE_HTTP."),
+    ] = None,
+    instance: InstanceOption = None,
+) -> None:
+    """Run one service of a cluster; it waits for runs and executes what it owns of them."""
+    kind = next((known for known in KINDS if known == service), None)
+    if kind is None:
+        raise ConfigError(f"there is no service {service!r}: host, guest or nested")
+    settings = settings_of(kafka=kafka, mqtt=mqtt, http=http, instance=instance)
+    _log_as_json()
+    asyncio.run(_serve(kind, settings))
+
+
+async def _serve(kind: ServiceKind, settings: Settings) -> None:
+    service = Service(kind, settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stopping.set)
+    await service.run()
+
+
+def _log_as_json() -> None:
+    """One JSON object a line on stderr; the libraries' own chatter only from errors on."""
+    logging.basicConfig(stream=sys.stderr, level=logging.ERROR, format="%(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )

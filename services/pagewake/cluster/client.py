@@ -1,0 +1,125 @@
+"""What the cluster's commands do: announce a run, wait for it, read it back, copy it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from pagewake.bus.kafka import KafkaBus
+from pagewake.bus.log_dir import LogWriter
+from pagewake.cluster.partition_log import PartitionLog
+from pagewake.cluster.plan import RUNS_TOPIC, RunPlan, topic_name
+from pagewake.cluster.result import LogCopy, ResultReader, partition_logs
+from pagewake.cluster.runs import Announced, RunEntry, Runs, StateChanged
+from pagewake.errors import CheckFailedError, ConfigError
+from pagewake.observe.result import RunResult
+from pagewake.scenario.writing import effective_toml
+
+Told = Callable[[str], None]
+
+
+async def announce(bus: KafkaBus, plan: RunPlan, created_s: float) -> None:
+    """Create the run's topics, then say that it is there; ConfigError if the name is taken."""
+    await bus.create_topics({RUNS_TOPIC: (1, True)})
+    known = await known_runs(bus)
+    if plan.run in known.entries:
+        raise ConfigError(
+            f"there is a run {plan.run!r} already ({known.entries[plan.run].status}): "
+            f"choose another --name, or delete it with: pagewake runs delete {plan.run}"
+        )
+    await bus.create_topics(plan.topics())
+    await say(bus, plan.run, Announced.of(plan, created_s))
+
+
+async def say(bus: KafkaBus, key: str, what: msgspec.Struct | None) -> None:
+    """A record of `pagewake.runs`; None deletes the key."""
+    value = None if what is None else msgspec.json.encode(what)
+    await (await bus.send(RUNS_TOPIC, 0, value, key.encode()))
+
+
+async def known_runs(bus: KafkaBus) -> Runs:
+    """All runs as they stand now."""
+    await bus.create_topics({RUNS_TOPIC: (1, True)})
+    runs = Runs()
+    async for stored in bus.read(RUNS_TOPIC, 0):
+        runs.feed(stored)
+    return runs
+
+
+async def entry_of(bus: KafkaBus, run: str) -> RunEntry:
+    """One run; ConfigError with those that there are."""
+    entries = (await known_runs(bus)).entries
+    if run not in entries:
+        known = ", ".join(sorted(entries)) or "none"
+        raise ConfigError(f"there is no run {run!r}; there are: {known}")
+    return entries[run]
+
+
+async def wait_until_ended(bus: KafkaBus, run: str) -> RunEntry:
+    """Follow `pagewake.runs`; CheckFailedError if the run was stopped or deleted."""
+    runs = Runs()
+    async for stored in bus.read(RUNS_TOPIC, 0, follow=True):
+        if runs.feed(stored) != run or run not in runs.entries:
+            continue
+        entry = runs.entries[run]
+        if entry.state is not None:
+            raise CheckFailedError(f"run {run} was {entry.state.state}: {entry.state.why}")
+        if entry.finished:
+            return entry
+    raise AssertionError("the topic of runs ended")
+
+
+async def read_result(bus: KafkaBus, entry: RunEntry, wall_s: float) -> RunResult:
+    """Count a finished run."""
+    reader = ResultReader(entry.plan)
+    logs = (log for log in partition_logs(entry.plan) if not log.topic.startswith("apf"))
+    await _read(bus, entry.plan, logs, reader)
+    return reader.finish(entry.ending(), wall_s)
+
+
+async def export(bus: KafkaBus, run: str, directory: Path) -> str:
+    """Copy a finished run's log to a directory; its digest."""
+    entry = await entry_of(bus, run)
+    if not entry.finished:
+        raise CheckFailedError(f"run {run} is {entry.status}: only a finished run has a whole log")
+    with LogWriter(directory, effective_toml(entry.plan.scenario)) as writer:
+        copy = LogCopy(entry.plan, writer)
+        await _read(bus, entry.plan, partition_logs(entry.plan), copy)
+        return copy.finish()
+
+
+async def _read(
+    bus: KafkaBus, plan: RunPlan, logs: Iterable[PartitionLog], taker: LogCopy | ResultReader
+) -> None:
+    for log in logs:
+        async for stored in bus.read(topic_name(plan.run, log.topic), log.partition):
+            taker.take(log, log.feed(stored.value))
+        taker.take(log, log.finish())
+
+
+async def stop(bus: KafkaBus, run: str) -> None:
+    """Nobody goes on with it; its log stays."""
+    await entry_of(bus, run)
+    await say(bus, f"{run}/state", StateChanged("stopped", "by command"))
+
+
+async def delete(bus: KafkaBus, run: str) -> None:
+    """Topics and all."""
+    entry = await entry_of(bus, run)
+    await say(bus, f"{run}/state", StateChanged("deleted"))
+    await asyncio.sleep(0.5)  # services let go of its topics
+    await bus.delete_topics(list(entry.plan.topics()))
+    for host in entry.plan.topology.hosts:
+        await say(bus, f"{run}/host-{host.index}", None)
+    await say(bus, f"{run}/state", None)
+    await say(bus, run, None)
+
+
+def name_for(scenario: str) -> str:
+    """A name for a run: its scenario and the moment."""
+    stem = "".join(c if c.isalnum() or c == "-" else "-" for c in scenario)[:40].strip("-")
+    return f"{stem}-{time.time_ns() // 1_000_000}"
