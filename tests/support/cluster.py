@@ -8,14 +8,14 @@ back from their last snapshot while the one that was thought dead goes on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
 from pagewake.bus.log_dir import LogWriter
 from pagewake.cluster import snapshots
 from pagewake.cluster.commands import Answer, encode_command
-from pagewake.cluster.participant import HostParticipant, Out, Participant, ShardParticipant
+from pagewake.cluster.participant import HostParticipant, Out, Participant, ShardParticipant, Step
 from pagewake.cluster.partition_log import PartitionLog
 from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.result import Ending, LogCopy, ResultReader, partition_logs
@@ -63,6 +63,7 @@ class FakeCluster:
         self.commands: list[tuple[int, bytes]] = []
         self.answers: dict[str, Answer] = {}
         self.rejected: Counter[str] = Counter()
+        self.observers: list[Callable[[Member, Step], None]] = []
 
     @property
     def hosts(self) -> int:
@@ -112,6 +113,8 @@ class FakeCluster:
         if member.offset >= len(records):
             return False
         taken = participant.accept(records[member.offset])
+        for observe in self.observers:
+            observe(member, taken)
         member.unsent = taken.outs
         member.offset += 1
         if taken.rejected is not None:

@@ -1,0 +1,81 @@
+"""Tallies: what a shard's events add up to, and that a snapshot keeps it."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from pagewake.cluster.metrics import Owned, RunMetrics
+from pagewake.cluster.participant import HostParticipant, ShardParticipant
+from pagewake.cluster.plan import RunPlan
+from pagewake.cluster.tally import Tally
+from pagewake.engine.run import run_scenario
+from pagewake.scenario.loading import load
+from tests.support.cluster import FakeCluster
+
+SCENARIOS = {
+    name: load(name, [f"scenario.duration={duration}"])
+    for name, duration in (("natapov-2010", "300ms"), ("nested", "100ms"))
+}
+
+
+def tallied(name: str) -> tuple[FakeCluster, Tally]:
+    """A whole run, tallied at its only shard."""
+    cluster = FakeCluster(RunPlan.of("r", SCENARIOS[name], 1), 1)
+    tally = Tally()
+    cluster.observers.append(lambda _, step: tally.feed(step.events))
+    cluster.run()
+    return cluster, tally
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_tally_agrees_with_the_run_result(name: str) -> None:
+    _, tally = tallied(name)
+    result = run_scenario(SCENARIOS[name])
+    assert tally.events == result.events
+
+    def of(metric: str, *labels: str) -> int:
+        return tally.counts.get((metric, labels), 0)
+
+    for delivery, count in result.not_present.items():
+        assert of("page_not_present", delivery) == count, delivery
+    for how, count in result.wakes.items():
+        assert of("guest_task_wakes", how) == count, how
+    for why, count in result.halts.items():
+        assert of("kvm_halts", why) == count, why
+    for name in ("slept", "halted", "early_ready"):
+        assert of("guest_task_waits", name) == getattr(result.waits, name), name
+    routes = dict.fromkeys(result.exits, 0)
+    for (metric, labels), count in tally.counts.items():
+        if metric == "nested_exits":
+            routes[labels[2]] += count
+    assert routes == result.exits
+    assert of("guest_dummies") == result.dummies.left
+    assert sum(tally.times.get("guest_wait", [])) == sum(result.wakes.values())
+    assert sum(result.not_present.values()) > 0
+
+
+def test_a_tally_goes_on_from_a_snapshot() -> None:
+    _, tally = tallied("natapov-2010")
+    copy = Tally()
+    copy.restore(tally.state())
+    assert copy.state() == tally.state()
+
+
+def test_metrics_are_there_while_the_run_is_owned() -> None:
+    cluster, tally = tallied("natapov-2010")
+    owned: list[Owned] = []
+    registry = CollectorRegistry()
+    registry.register(RunMetrics(lambda: owned))
+    assert b'run="r"' not in generate_latest(registry)
+    for member in cluster.members:
+        participant = member.participant
+        assert isinstance(participant, HostParticipant | ShardParticipant)
+        mine = tally if isinstance(participant, ShardParticipant) else Tally()
+        owned.append(Owned(participant, mine))
+    text = generate_latest(registry).decode()
+    injected = tally.counts["page_not_present", ("injected",)]
+    assert f'pagewake_page_not_present_total{{delivery="injected",run="r"}} {injected}.0' in text
+    assert 'pagewake_host_page_ins_total{medium="' in text
+    assert 'pagewake_guest_wait_sim_seconds_bucket{le="+Inf",run="r"}' in text
+    assert 'pagewake_sim_time_seconds{run="r",source="host-0"} 0.3' in text
