@@ -2,6 +2,8 @@
 # make test   the same set-up with the development tools, then the tests
 # make lint   lint, format check, types, import contracts
 # make bench  speed, printed as ratios
+# make brokers, brokers-down   Kafka and Mosquitto on loopback, without Docker
+# make cluster, cluster-down   the brokers and one of each service
 # make clean  removes .venv and caches
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format schemas bench clean
+.PHONY: run test lint format schemas bench clean brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
@@ -34,6 +36,19 @@ schemas: $(VENV)/.installed
 bench: $(VENV)/.installed-dev
 	@for script in tests/bench/bench_*.py; do \
 	  echo "== $$script"; $(BIN)/python -m "tests.bench.$$(basename "$$script" .py)" || exit 1; done
+
+brokers:
+	@deploy/local/brokers up
+
+brokers-down:
+	@deploy/local/brokers down
+
+cluster: $(VENV)/.installed brokers
+	@deploy/local/services up
+
+cluster-down:
+	@deploy/local/services down
+	@deploy/local/brokers down
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

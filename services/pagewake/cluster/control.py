@@ -1,142 +1,222 @@
 """The control plane over MQTT: status with a Last Will, progress, commands and their replies.
 
-MQTT is never event truth.  A command becomes a record of `faults` and is answered when its host
-reads it back; with the broker down the run goes on (design, "Control plane").
+Each run that a service has a part in gets a connection of its own, because a Last Will is one
+topic per connection.  MQTT is never event truth: what is published waits in a bounded queue, and
+with the broker down the run goes on.  A command becomes a record of `faults` and is answered when
+its host reads it back (design, section 8).
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Container, Iterable
+from contextlib import suppress
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 import msgspec
 import structlog
 
-from pagewake.cluster.commands import (
-    Answer,
-    BadCommandError,
-    encode_command,
-    host_of,
-    id_of,
-    parse_command,
-    read_order,
-)
+from pagewake.cluster.commands import Answer
+from pagewake.cluster.health import waiting_for
 from pagewake.cluster.owner import Owner
-from pagewake.cluster.plan import RunPlan, topic_name
-from pagewake.cluster.settings import ServiceKind, Settings
+from pagewake.cluster.participant import HostParticipant
 from pagewake.errors import ConfigError
-from pagewake.events.codec import FAULTS
-
-if TYPE_CHECKING:
-    from pagewake.cluster.service import Service
 
 PREFIX = "pagewake/v1"
 RETRY_S = 2.0
+LEAVE_S = 2.0
+QUEUED_MAX = 256
 MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+Commanded = Callable[[str, bytes], Awaitable[None]]
 
 log = structlog.get_logger()
 
 
-class ControlPlane:
-    """One service's connection; does nothing without `PAGEWAKE_MQTT`."""
+class MqttAddress(NamedTuple):
+    """`mqtt://host:port` or `mqtts://user:pass@host:port`."""
 
-    def __init__(self, kind: ServiceKind, settings: Settings, service: Service) -> None:
-        self.kind = kind
-        self.instance = settings.instance
-        self.url = settings.mqtt
-        self.service = service
-        self.client: aiomqtt.Client | None = None
-        self._status = f"{PREFIX}/all/{kind}/{settings.instance}/status"
+    host: str
+    port: int
+    user: str | None
+    password: str | None
+    tls: bool
 
-    async def run(self) -> None:
-        """Connect, and again whenever the connection is lost."""
-        if not self.url:
+    @classmethod
+    def of(cls, text: str) -> MqttAddress:
+        """ConfigError for what is no such address."""
+        wrong = f"PAGEWAKE_MQTT={text}: give mqtt://host:port or mqtts://user:pass@host:port"
+        try:
+            url = urlsplit(text)
+            port = url.port or MQTT_PORTS[url.scheme]
+        except (ValueError, KeyError):
+            raise ConfigError(wrong) from None
+        if not url.hostname:
+            raise ConfigError(wrong)
+        user, password = (word and unquote(word) for word in (url.username, url.password))
+        return cls(url.hostname, port, user, password, url.scheme == "mqtts")
+
+
+class _Message(NamedTuple):
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+class RunLink:
+    """One run's connection; it is kept up until `close`."""
+
+    def __init__(
+        self, address: MqttAddress, kind: str, instance: str, run: str, commanded: Commanded
+    ) -> None:
+        self.address = address
+        self.run = run
+        self.is_host = kind == "host"
+        self.dropped = 0
+        self._identifier = f"pagewake-{kind}-{instance}-{run}"
+        self._status_topic = f"{PREFIX}/{run}/{kind}/{instance}/status"
+        self._status = ""
+        self._commanded = commanded
+        self._queue: asyncio.Queue[_Message] = asyncio.Queue(QUEUED_MAX)
+        self._connected = False
+        self._task = asyncio.create_task(self._keep_up())
+
+    def put(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish when there is a connection; dropped while there is none."""
+        if not self._connected or self._queue.full():
+            self.dropped += 1
             return
+        self._queue.put_nowait(_Message(topic, payload, retain))
+
+    def status(self, word: str) -> None:
+        """Say how this part of the run stands, if that is news."""
+        if word != self._status:
+            self._status = word
+            self.put(self._status_topic, word.encode(), retain=True)
+
+    async def close(self, word: str) -> None:
+        """Say a last word and disconnect in order, so that the Last Will is not sent."""
+        self.status(word)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._queue.join(), LEAVE_S)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep_up(self) -> None:
         while True:
             try:
-                async with self._connection() as client:
-                    self.client = client
-                    await client.publish(self._status, "online", qos=1, retain=True)
-                    if self.kind == "host":
-                        await client.subscribe(f"{PREFIX}/+/command", qos=1)
-                    async for message in client.messages:
-                        run = message.topic.value.split("/")[2]
-                        await self._command(run, bytes(message.payload))
+                async with self._client() as client:
+                    await self._talk(client)
             except aiomqtt.MqttError as error:
-                self.client = None
-                log.warning("mqtt is not answering, the runs go on", error=str(error))
+                log.warning(
+                    "mqtt is not answering, the run goes on", run=self.run, error=str(error)
+                )
                 await asyncio.sleep(RETRY_S)
+            finally:
+                self._connected = False
 
-    def _connection(self) -> aiomqtt.Client:
-        url = urlsplit(self.url)
-        if url.scheme not in MQTT_PORTS or url.hostname is None:
-            raise ConfigError(
-                f"PAGEWAKE_MQTT={self.url}: give mqtt://host:port or mqtts://user:pass@host:port"
-            )
+    def _client(self) -> aiomqtt.Client:
+        address = self.address
         return aiomqtt.Client(
-            url.hostname,
-            url.port or MQTT_PORTS[url.scheme],
-            username=url.username,
-            password=url.password,
-            tls_context=ssl.create_default_context() if url.scheme == "mqtts" else None,
-            will=aiomqtt.Will(self._status, "lost", qos=1, retain=True),
-            identifier=f"pagewake-{self.kind}-{self.instance}",
+            address.host,
+            address.port,
+            username=address.user,
+            password=address.password,
+            tls_context=ssl.create_default_context() if address.tls else None,
+            will=aiomqtt.Will(self._status_topic, "lost", qos=1, retain=True),
+            identifier=self._identifier,
+            max_queued_incoming_messages=QUEUED_MAX,
         )
 
-    # ------------------------------------------------------------------ commands
-
-    async def _command(self, run: str, payload: bytes) -> None:
-        """Only the owner of host 0 takes it up, so that it is appended once per host it is for."""
-        owned = {
-            owner.participant.partition: owner
-            for owner in self.service.owners.values()
-            if owner.plan.run == run
-        }
-        if not owned:
-            return
-        plan = next(iter(owned.values())).plan
+    async def _talk(self, client: aiomqtt.Client) -> None:
+        self._connected = True
+        self.put(self._status_topic, (self._status or "joined").encode(), retain=True)
+        sender = asyncio.create_task(self._send(client))
         try:
-            order_id, command = parse_command(payload)
-            host = host_of(plan.scenario, read_order(plan.scenario, order_id, command))
-        except BadCommandError as error:
-            if 0 in owned:
-                await self.answer(plan, Answer(id_of(payload), ok=False, error=str(error)))
+            if self.is_host:
+                await client.subscribe(f"{PREFIX}/{self.run}/command", qos=1)
+            async for message in client.messages:
+                payload = message.payload
+                await self._commanded(self.run, bytes(payload))
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        while True:
+            message = await self._queue.get()
+            try:
+                await client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+            except aiomqtt.MqttError as error:
+                log.warning("not published", topic=message.topic, error=str(error))
+            finally:
+                self._queue.task_done()
+
+
+class ControlPlane:
+    """All of a service's links; does nothing without `PAGEWAKE_MQTT`."""
+
+    def __init__(self, kind: str, mqtt: str, instance: str, commanded: Commanded) -> None:
+        self.kind = kind
+        self.instance = instance
+        self._address = MqttAddress.of(mqtt) if mqtt else None
+        self._commanded = commanded
+        self._links: dict[str, RunLink] = {}
+
+    async def tell(self, owners: Iterable[Owner], finished: Container[str] = ()) -> None:
+        """Once a second: status and progress of every run that is owned in part."""
+        if self._address is None:
             return
-        for partition in owned if host is None else [host]:
-            if partition in owned:
-                record = encode_command(run, order_id, command)
-                await self.service.bus.send(topic_name(run, FAULTS), partition, record)
-
-    async def answer(self, plan: RunPlan, answer: Answer) -> None:
-        """Reply to a command."""
-        await self._publish(f"{PREFIX}/{plan.run}/command/reply", msgspec.json.encode(answer))
-
-    async def progress(self, owners: list[Owner]) -> None:
-        """Where the runs of this service stand."""
         by_run: dict[str, list[Owner]] = {}
         for owner in owners:
             by_run.setdefault(owner.plan.run, []).append(owner)
+        for run in [run for run in self._links if run not in by_run]:
+            await self._links.pop(run).close("ended" if run in finished else "left")
         for run, mine in by_run.items():
-            said = {
-                "service": self.kind,
-                "instance": self.instance,
-                "window": min(owner.participant.window for owner in mine),
-                "at_ns": min(owner.participant.at_ns for owner in mine),
-                "duration_ns": mine[0].plan.scenario.duration_ns,
-                "paused": any(owner.paused for owner in mine),
-            }
-            await self._publish(f"{PREFIX}/{run}/progress", msgspec.json.encode(said))
-            status = f"{PREFIX}/{run}/{self.kind}/{self.instance}/status"
-            await self._publish(status, b"running", retain=True)
+            link = self._links.get(run)
+            if link is None:
+                link = RunLink(self._address, self.kind, self.instance, run, self._commanded)
+                self._links[run] = link
+            link.status(state_of(mine))
+            link.put(f"{PREFIX}/{run}/progress", msgspec.json.encode(self._progress(mine)))
 
-    async def _publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        client = self.client
-        if client is None:
-            return
-        try:
-            await client.publish(topic, payload, qos=1, retain=retain)
-        except aiomqtt.MqttError as error:
-            log.warning("not published", topic=topic, error=str(error))
+    def answer(self, run: str, answer: Answer) -> None:
+        """Reply to a command."""
+        link = self._links.get(run)
+        if link is not None:
+            link.put(f"{PREFIX}/{run}/command/reply", msgspec.json.encode(answer))
+
+    async def close(self) -> None:
+        """Leave all runs in order."""
+        links, self._links = self._links, {}
+        for link in links.values():
+            await link.close("left")
+
+    def _progress(self, mine: list[Owner]) -> dict[str, object]:
+        return {
+            "service": self.kind,
+            "instance": self.instance,
+            "state": state_of(mine),
+            "window": min(owner.participant.window for owner in mine),
+            "at_ns": min(owner.participant.at_ns for owner in mine),
+            "duration_ns": mine[0].plan.scenario.duration_ns,
+            "paused": any(owner.paused for owner in mine),
+            "events": sum(owner.tally.events for owner in mine),
+            "sources": [owner.participant.source for owner in mine],
+            "waits_for": [source for owner in mine for source, _ in waiting_for(owner)],
+        }
+
+
+def state_of(mine: list[Owner]) -> str:
+    """One word for how a service's part of a run stands."""
+    if all(owner.participant.ended for owner in mine):
+        return "ended"
+    if not all(owner.caught_up for owner in mine):
+        return "replaying"
+    if any(waiting_for(owner) for owner in mine):
+        return "waiting"
+    hosts = [owner for owner in mine if isinstance(owner.participant, HostParticipant)]
+    return "paused" if any(owner.paused for owner in hosts) else "running"

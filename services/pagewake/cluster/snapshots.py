@@ -112,9 +112,12 @@ def unpack(content: bytes) -> State:
     return state
 
 
-def take(participant: Participant, number: int, offset: int) -> Snapshot:
-    """A snapshot of a participant whose next input record stands at `offset`."""
-    content = pack(participant.state())
+def take(participant: Participant, number: int, offset: int, **beside: object) -> Snapshot:
+    """A snapshot of a participant whose next input record stands at `offset`.
+
+    `beside` is kept with its state.
+    """
+    content = pack({**participant.state(), **beside})
     manifest = Manifest(
         run=participant.plan.run,
         source=participant.source,

@@ -169,7 +169,8 @@ def _waits_halted(cpu: GuestCpu, at_ns: int, task: Task | None, cpl: int) -> boo
         unsafe = unsafe or (cpl == 0 and not switches.preempt)
     elif switches.guest_wait == "schedule" and unsafe:
         what = "the idle task" if task is None else "a section with preemption off"
-        cpu.fault_event(at_ns, "scheduling_while_atomic", f"task_wait would schedule from {what}")
+        cpu.fault_event(at_ns, "scheduling_while_atomic", f"task_wait schedules from {what}")
+        return task is None  # idle cannot be taken off its CPU even here
     return unsafe
 
 
@@ -264,6 +265,8 @@ def disable(cpu: GuestCpu, at_ns: int) -> None:
 
 def _go_offline(cpu: GuestCpu, at_ns: int) -> Step:
     """DOWN_PREPARE: disable APF, wake_all; then the tasks move and the CPU stops."""
+    if sum(other.online for other in cpu.kernel.cpus) == 1:
+        return cpu.irq_exit(at_ns)  # cpu_down of the last CPU: -EBUSY
     disable(cpu, at_ns)
     wake_all(cpu, at_ns, "offline")
     cpu.online = False
@@ -276,17 +279,23 @@ def _go_offline(cpu: GuestCpu, at_ns: int) -> Step:
     thread.irqs = 0
     thread.account(at_ns, "offline")
     vm.journal(ev.VcpuHalted(at_ns, vm.name, vm.take_n(), cpu.id, "offline"))
+    if cpu.calls:
+        come_online(cpu, at_ns)
     return None
 
 
 def come_online(cpu: GuestCpu, at_ns: int) -> None:
-    """ONLINE: the CPU boots, which enables APF again."""
+    """ONLINE: INIT/SIPI resets the vcpu's APF state, the CPU boots and enables it again."""
     calls, cpu.calls = cpu.calls, []
     if not any(what == "online" for what, _, _ in calls):
         return
     thread = cpu.thread
     vm = cpu.vm
     vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.take_n(), cpu.id, "online"))
+    completion.clear(thread, at_ns, "reset")
+    thread.apf.gfn_hash.reset()
+    thread.apf.msr_val = 0
+    thread.apf.halted = False
     thread.mode = HOST
     thread.account(at_ns, "exit")
     thread.gen += 1

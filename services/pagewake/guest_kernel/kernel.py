@@ -237,8 +237,9 @@ class GuestKernel:
             if sum(cpu.online for cpu in self.cpus) > 1 and self.cpus[event.vcpu].online:
                 self.cpus[event.vcpu].call(event.at_ns, "offline")
         elif isinstance(event, ev.VcpuOnline):
-            if not self.cpus[event.vcpu].online:
-                self.cpus[event.vcpu].call(event.at_ns, "online")
+            cpu = self.cpus[event.vcpu]
+            if not cpu.online or any(what == "offline" for what, _, _ in cpu.calls):
+                cpu.call(event.at_ns, "online")
         elif isinstance(event, ev.MsrWriteRequested):
             value = -1 if event.value is None else event.value
             self.cpus[event.vcpu].call(event.at_ns, "wrmsr", event.msr, value)

@@ -23,7 +23,7 @@ NEVER_NS = 1 << 63
 class Shard:
     """The VMs of `kernels`, in name order."""
 
-    __slots__ = ("_bound", "_bounds", "_due", "_index", "_ready", "frozen", "kernels")
+    __slots__ = ("_bound", "_bounds", "_due", "_index", "_ready", "frozen", "kernels", "until_ns")
 
     def __init__(self, kernels: Sequence[GuestKernel]) -> None:
         self.kernels = sorted(kernels, key=lambda kernel: kernel.vm.name)
@@ -33,11 +33,13 @@ class Shard:
         self._bound = [0] * len(self.kernels)
         self._bounds = [(0, i) for i in range(len(self.kernels))]
         self.frozen = 0
+        self.until_ns = 0
         heapify(self._ready)
 
     def advance(self, until_ns: int, deliveries: Sequence[ToShard]) -> ShardOutput:
         """Simulate everything before `until_ns`."""
         output = ShardOutput()
+        self.until_ns = until_ns
         for delivery in deliveries:
             index = self._index[delivery.vm]
             self.kernels[index].vm.deliver(delivery)
@@ -116,13 +118,12 @@ class Shard:
         cpu.pop("over", None)
         return {"work": work, "cpu": cpu, "unresolved": unresolved, "sleepers": sleepers}
 
-    @staticmethod
-    def _settle(kernel: GuestKernel) -> None:
-        """Charge what runs up to the end of the last window."""
+    def _settle(self, kernel: GuestKernel) -> None:
+        """Charge what runs up to the end of the last window, in which the VM may have been idle."""
         vm = kernel.vm
         if vm.frozen_ns is not None:
             return
         for thread in vm.vcpus:
             if thread.mode == GUEST:
-                thread.guest.sync(vm.until)
-            thread.account(vm.until, thread.acct_kind)
+                thread.guest.sync(self.until_ns)
+            thread.account(self.until_ns, thread.acct_kind)

@@ -178,7 +178,7 @@ class GuestCpu:
     def iret(self, at_ns: int) -> Step:
         """Back to the base; an interrupt that waited for IF=1 makes the vcpu leave at once."""
         self.restore_base()
-        if self.thread.irqs and self.if_flag:
+        if self.thread.nmi is not None or (self.thread.irqs and self.if_flag):
             self.since_ns = at_ns
             return self.thread.exit_plain(at_ns)
         return self.run_base(at_ns)
@@ -336,6 +336,7 @@ class GuestCpu:
         if irqs & IRQ_RESCHED:
             self.need_resched = True
         if irqs & IRQ_CALL and self.calls:
+            self.thread.irqs |= irqs & IRQ_APF  # taken when the call is done
             return apf_handler.run_calls(self, at_ns)
         if irqs & IRQ_APF:
             return apf_handler.ready_interrupt(self, at_ns)

@@ -11,6 +11,7 @@ The tables here decide; the run loop (`run_loop.py`) does what they say.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER, GfnHash
 from pagewake.kvm.profile import Switches
@@ -75,8 +76,9 @@ class AsyncPf:
 
     @property
     def enabled(self) -> bool:
-        """MSR bit 0."""
-        return bool(self.msr_val & 1)
+        """MSR bit 0; from 5.8 together with bit 3."""
+        need = 9 if self.skip_zero else 1
+        return self.msr_val & need == need
 
     def next_token(self) -> int:
         """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3).
@@ -89,26 +91,30 @@ class AsyncPf:
         self.id = (self.id + 1) & U32
         return token
 
-    def setup(self, token: int, gfn: int, level: int, can_allocate: bool) -> Work | str:
+    def setup(
+        self, token: int, gfn: int, level: int, can_allocate: Callable[[], bool]
+    ) -> Work | str:
         """A new work item, or why not: `limit`, `no_memory` (semantics 3.4)."""
         if self.queued >= ASYNC_PF_PER_VCPU:
             return "limit"
-        if not can_allocate:
+        if not can_allocate():
             return "no_memory"
         work = Work(token, gfn, level)
         self.queue[token] = work
         self.queued += 1
         return work
 
-    def complete(self, token: int, gfn: int, page: bool) -> Work | None:
-        """The worker of this token is done; None if it was cancelled meanwhile."""
+    def awaits(self, token: int, gfn: int) -> bool:
+        """Whether the work of this token is still wanted; it may have been cancelled."""
         work = self.queue.get(token)
-        if work is None or work.done or work.gfn != gfn:
-            return None
+        return work is not None and not work.done and work.gfn == gfn
+
+    def complete(self, token: int, page: bool) -> None:
+        """The worker of this token is done: its item joins the done list."""
+        work = self.queue[token]
         work.page = page
         work.done = True
         self.done.append(work)
-        return work
 
     def queue_broadcast(self) -> bool:
         """wakeup_all(): nothing is queued while completions wait (semantics 3.10)."""

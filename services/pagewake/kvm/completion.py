@@ -29,17 +29,17 @@ REASON_READY = 2
 def worker_done(vcpu: VcpuThread, at_ns: int, gfn: int, token: int) -> None:
     """The work item joins `done`; a blocked vcpu wakes, a running one is not kicked."""
     vm = vcpu.vm
-    page = vm.gup_failures == 0
-    if not page and vm.gup_failures > 0:
-        vm.gup_failures -= 1
-    work = vcpu.apf.complete(token, gfn, page)
-    if work is None:
+    if not vcpu.apf.awaits(token, gfn):
         vm.pages.release(gfn)
         return
+    page = vm.gup_failures == 0
+    if vm.gup_failures > 0:
+        vm.gup_failures -= 1
+    vcpu.apf.complete(token, page)
     if not page:
         vm.pages.release(gfn)
     vm.journal(ev.WorkerCompleted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, token, page))
-    if vm.switches.completion_kicks:
+    if vm.switches.completion_kicks and not vcpu.apf.slot_busy:
         vcpu.kick(at_ns)
     else:
         vcpu.poke(at_ns)
@@ -56,12 +56,19 @@ def check(vcpu: VcpuThread, at_ns: int) -> int:
     return cost_ns
 
 
+def guest_mode_allows(vcpu: VcpuThread) -> bool:
+    """4.12 forbids APF while a nested guest runs, 4.13 lets L1 opt in."""
+    return vcpu.vm.switches.apf_in_guest_mode or vcpu.apf.as_vmexit
+
+
 def _can_inject_present(vcpu: VcpuThread) -> bool:
     if not vcpu.apf.enabled:
         return True
     if vcpu.vm.switches.ready_by_interrupt:
         return not vcpu.apf.slot_busy
-    return vcpu.exc is None and vcpu.nmi is None and vcpu.interrupt_allowed()
+    if vcpu.guest.guest_mode and not guest_mode_allows(vcpu):
+        return False
+    return vcpu.exc is None and vcpu.interrupt_allowed()
 
 
 def _present(vcpu: VcpuThread, at_ns: int, work: Work | None) -> int:
@@ -135,7 +142,7 @@ def _same_mmu(vcpu: VcpuThread, work: Work) -> bool:
     if vcpu.nested is not None and not vcpu.nested.same_mmu(work.level):
         return False
     config = vcpu.vm.config.nested
-    direct_map = config is None or config.npt
+    direct_map = config is None or (config.npt and (work.level == 1 or not config.l1_npt))
     return direct_map or vcpu.vm.switches.prefault == "same_mmu"
 
 
@@ -166,7 +173,7 @@ def write_msr(
         ok = stored = False
     vm = vcpu.vm
     vm.journal(ev.MsrWritten(at_ns, vm.name, vm.take_n(), vcpu.id, msr, value, ok, stored, by))
-    if ok and msr == MSR_KVM_ASYNC_PF_EN and value & 1 and vcpu.apf.queue_broadcast():
+    if ok and msr == MSR_KVM_ASYNC_PF_EN and vcpu.apf.enabled and vcpu.apf.queue_broadcast():
         vm.journal(ev.BroadcastQueued(at_ns, vm.name, vm.take_n(), vcpu.id))
     return ok
 
@@ -178,7 +185,7 @@ def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> tuple[bool, bool]
     if value & vm.switches.msr_reserved:
         return False, False
     apf.msr_val = value
-    if not value & 1:
+    if not apf.enabled:
         clear(vcpu, at_ns, "msr-disable")
         apf.gfn_hash.reset()
         return True, True

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pagewake.events import types as ev
 from pagewake.kvm import injection
 from pagewake.kvm.async_pf import Work
+from pagewake.kvm.completion import guest_mode_allows
 from pagewake.kvm.gfn_hash import SLOTS
 from pagewake.kvm.page_table import ABSENT, IN_FLIGHT, MAPPED, PRESENT, UNTOUCHED
 from pagewake.kvm.ports import FaultContext
@@ -70,23 +71,25 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         vcpu.halt_why = "double_fault"
         return vm.costs.fault_ns
     token = apf.next_token()
-    work = apf.setup(token, context.gfn, context.level, _can_allocate(vcpu))
+    work = apf.setup(token, context.gfn, context.level, lambda: _can_allocate(vcpu))
     if isinstance(work, str):
         _started(vcpu, at_ns, context.gfn, work, token)
         return _wait(vcpu, at_ns, context, work)
     _started(vcpu, at_ns, context.gfn, "queued", token)
     vm.wait_for(context.gfn, vcpu.id, token, fresh=False)
     if len(apf.gfn_hash) == SLOTS:
-        _spins_for_ever(vcpu, at_ns, context, token)
+        _spins_for_ever(vcpu, at_ns, context, token, joined)
         return None
     _not_present(vcpu, at_ns, context, work, joined)
     return vm.costs.fault_ns
 
 
-def _spins_for_ever(vcpu: VcpuThread, at_ns: int, context: FaultContext, token: int) -> None:
+def _spins_for_ever(
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, token: int, joined: bool
+) -> None:
     """64 stale gfns (CR0.PG, before 2.6.39): the insertion finds no free slot and never ends."""
     vm = vcpu.vm
-    _say(vcpu, at_ns, context, "untold", token, why="gfn_hash_full")
+    _say(vcpu, at_ns, context, "untold", token, why="gfn_hash_full", joined=joined)
     vm.journal(
         ev.ProtocolFault(
             at_ns, vm.name, vm.take_n(), vcpu.id, "gfn_hash_full", "the vcpu thread spins in add"
@@ -107,7 +110,7 @@ def _forbidden(vcpu: VcpuThread, context: FaultContext) -> str | None:
         return "first_touch"
     if not vm.config.irqchip:
         return "irqchip"
-    if vcpu.exc is not None or vcpu.nmi is not None:
+    if vcpu.exc is not None:
         return "reinjection"
     guest = vcpu.guest
     if guest.guest_mode and not _may_start_in_guest_mode(vcpu):
@@ -119,8 +122,7 @@ def _forbidden(vcpu: VcpuThread, context: FaultContext) -> str | None:
 
 def _may_start_in_guest_mode(vcpu: VcpuThread) -> bool:
     """4.12 forbade it, 4.13 lets L1 opt in; 5.8 starts it anyway and halts if L1 did not."""
-    switches = vcpu.vm.switches
-    return switches.apf_in_guest_mode or vcpu.apf.as_vmexit or switches.ready_by_interrupt
+    return guest_mode_allows(vcpu) or vcpu.vm.switches.ready_by_interrupt
 
 
 def _can_allocate(vcpu: VcpuThread) -> bool:
@@ -156,7 +158,7 @@ def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> str | Non
     apf = vcpu.apf
     if not apf.enabled:
         return "apf_off"
-    if vcpu.guest.guest_mode and not (switches.apf_in_guest_mode or apf.as_vmexit):
+    if vcpu.guest.guest_mode and not guest_mode_allows(vcpu):
         return "nested"
     if switches.paging_required and at_ns < vcpu.unpaged_until_ns:
         return "no_paging"

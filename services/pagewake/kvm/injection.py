@@ -43,7 +43,7 @@ def queue_exception(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) 
     if guest.guest_mode:
         assert vcpu.nested is not None
         level = 1 if vcpu.nested.queue_exception(token) else guest.depth
-    reinjecting = vcpu.exc is not None or vcpu.nmi is not None
+    reinjecting = vcpu.exc is not None
     vcpu.exc = (token, kind, level)
     vm.journal(
         ev.ExceptionQueued(

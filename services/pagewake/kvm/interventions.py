@@ -33,7 +33,6 @@ def _reset(vm: Vm, event: ev.VcpuReset) -> None:
     completion.clear(vcpu, event.at_ns, "reset")
     vcpu.apf.gfn_hash.reset()
     vcpu.apf.msr_val = 0
-    vcpu.apf.halt_requested = False
     injection.drop_exception(vcpu, event.at_ns, "reset")
     vcpu.revive(event.at_ns, "reset", 0)
 
@@ -48,9 +47,10 @@ def _cr0_pg(vm: Vm, event: ev.Cr0PgToggled) -> None:
 
 
 def _migrate(vm: Vm, event: ev.VmMigrated) -> None:
-    vm.epoch += 1
     for vcpu in vm.vcpus:
         completion.clear(vcpu, event.at_ns, "migration")
+    vm.epoch += 1
+    for vcpu in vm.vcpus:
         vcpu.apf.gfn_hash.reset()
         vcpu.apf.id = 0
         vcpu.apf.halt_requested = False

@@ -189,7 +189,10 @@ class VcpuThread:
                 ev.ExceptionInjected(at_ns, vm.name, vm.take_n(), self.id, token, kind, level)
             )
             self.account(at_ns, "interrupt")
-            return guest.take_exception(at_ns, token, kind, level)
+            step = guest.take_exception(at_ns, token, kind, level)
+            if self.nmi is not None and self.mode == GUEST:
+                return self.exit_plain(at_ns)  # NMI window
+            return step
         if self.nmi is not None:
             faults, self.nmi = self.nmi, None
             self.account(at_ns, "interrupt")
@@ -256,7 +259,6 @@ class VcpuThread:
         """Migration or reset: out of the guest and out of apf.halted, on again after a pause."""
         if self.mode in (BLACKOUT, OFFLINE) or self.blackout_gfn >= 0:
             return
-        busy = self.mode == HOST
         if self.mode == GUEST:
             self.leave(at_ns)
         elif self.mode == BLOCKED and self.mp_halted and not pause_ns and why != "reset":
@@ -265,12 +267,10 @@ class VcpuThread:
         halted = self.apf.halted
         if halted or why == "reset":
             self.resumed_from(at_ns, halted or self.mp_halted, why)
-        if busy and not pause_ns:
-            return
         self.mode = HOST
         self.account(at_ns, "exit")
         self.gen += 1
-        self.vm.push(at_ns + pause_ns + self.vm.costs.exit_ns, self.id, self.gen, OP_CHECK)
+        self.vm.push(at_ns + pause_ns + self.vm.costs.exit_ns, self.id, self.gen, OP_LOOP)
 
     def kick(self, at_ns: int) -> None:
         """Make a running vcpu leave the guest for the host's attention."""

@@ -43,8 +43,8 @@ def test_a_tally_agrees_with_the_run_result(name: str) -> None:
         assert of("guest_task_wakes", how) == count, how
     for why, count in result.halts.items():
         assert of("kvm_halts", why) == count, why
-    for name in ("slept", "halted", "early_ready"):
-        assert of("guest_task_waits", name) == getattr(result.waits, name), name
+    for outcome in ("slept", "halted", "early_ready"):
+        assert of("guest_task_waits", outcome) == getattr(result.waits, outcome), outcome
     routes = dict.fromkeys(result.exits, 0)
     for (metric, labels), count in tally.counts.items():
         if metric == "nested_exits":
