@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from typing import IO
 import msgspec
 import pytest
 
+from pagewake.bus.kafka import KafkaBus, KafkaSettings
+from pagewake.cluster.plan import RUNS_TOPIC, topic_name
 from pagewake.engine.run import run_scenario
 from pagewake.scenario.loading import load
 
@@ -23,6 +26,7 @@ KAFKA = os.environ.get("PAGEWAKE_KAFKA", "127.0.0.1:9092")
 MQTT = os.environ.get("PAGEWAKE_MQTT", "mqtt://127.0.0.1:1883")
 START = "start one with: make brokers"
 END_S = 180.0
+UNDER_WAY_S = 60.0
 
 
 def answers(address: str) -> bool:
@@ -52,6 +56,7 @@ class Cluster:
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.commands: list[subprocess.Popen[str]] = []
         self.logs: list[IO[bytes]] = []
 
     def start(self, *names: str) -> None:
@@ -78,18 +83,23 @@ class Cluster:
             process.send_signal(signal.SIGCONT)
             process.kill()
             process.wait(30)
+        for command in self.commands:
+            command.kill()
+            command.communicate()
         for log in self.logs:
             log.close()
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
         """A pagewake command, started."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "pagewake", *arguments],
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.commands.append(process)
+        return process
 
     def run(self, *arguments: str, within_s: float = 60) -> subprocess.CompletedProcess[str]:
         """A pagewake command, to its end."""
@@ -136,6 +146,21 @@ def set_options(sets: list[str]) -> list[str]:
 def after(seconds: float) -> None:
     """Let a cluster run for a while."""
     time.sleep(seconds)
+
+
+def until_under_way(run: str, topic: str = "faults", records: int = 30) -> None:
+    """Wait until a run has written so much, so that what comes next happens in its middle."""
+    asyncio.run(asyncio.wait_for(_records(run, topic, records), UNDER_WAY_S))
+
+
+async def _records(run: str, topic: str, records: int) -> None:
+    async with KafkaBus(KafkaSettings(bootstrap=KAFKA)) as bus:
+        async for stored in bus.read(RUNS_TOPIC, 0, follow=True):
+            if stored.key == run.encode():
+                break
+        async for stored in bus.read(topic_name(run, topic), 0, follow=True):
+            if stored.offset >= records:
+                return
 
 
 def running(directory: Path, **options: object) -> Iterator[Cluster]:

@@ -18,6 +18,7 @@ from pagewake.cli.output import print_json, print_line, print_text
 from pagewake.cli.run import ShardsOption
 from pagewake.cli.tables import run_table
 from pagewake.cluster import client
+from pagewake.cluster.logs import log_to_person
 from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.errors import ConfigError
@@ -66,6 +67,7 @@ def on_bus(settings: Settings, work: Callable[[KafkaBus], Awaitable[Value]]) -> 
         async with KafkaBus(settings.kafka_settings(COMMAND_WAIT_S)) as bus:
             return await work(bus)
 
+    log_to_person()
     return asyncio.run(connected())
 
 
@@ -152,7 +154,7 @@ def watch_run(run: RunArgument, kafka: KafkaOption = None) -> None:
 
 @runs.command("stop")
 def stop_run(run: RunArgument, kafka: KafkaOption = None) -> None:
-    """Have nobody go on with a run; its log stays."""
+    """End a run where it is; it has a result and a log like any other."""
     on_bus(settings_of(kafka=kafka), lambda bus: client.stop(bus, run))
 
 

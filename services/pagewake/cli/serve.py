@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-import sys
 from typing import Annotated
 
-import structlog
 import typer
 
 from pagewake.cli.cluster import InstanceOption, KafkaOption, MqttOption, settings_of
+from pagewake.cluster.logs import log_as_json
 from pagewake.cluster.service import Service
 from pagewake.cluster.settings import ServiceKind, Settings
 from pagewake.errors import ConfigError
@@ -34,7 +32,7 @@ def serve(
     if kind is None:
         raise ConfigError(f"there is no service {service!r}: host, guest or nested")
     settings = settings_of(kafka=kafka, mqtt=mqtt, http=http, instance=instance)
-    _log_as_json()
+    log_as_json()
     asyncio.run(_serve(kind, settings))
 
 
@@ -44,16 +42,3 @@ async def _serve(kind: ServiceKind, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stopping.set)
     await service.run()
-
-
-def _log_as_json() -> None:
-    """One JSON object a line on stderr; the libraries' own chatter only from errors on."""
-    logging.basicConfig(stream=sys.stderr, level=logging.ERROR, format="%(message)s")
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-    )

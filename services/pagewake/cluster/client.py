@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import msgspec
 
 from pagewake.bus.kafka import KafkaBus
 from pagewake.bus.log_dir import LogWriter
+from pagewake.cluster.commands import encode_command
 from pagewake.cluster.partition_log import PartitionLog
 from pagewake.cluster.plan import RUNS_TOPIC, RunPlan, topic_name
 from pagewake.cluster.result import LogCopy, ResultReader, partition_logs
 from pagewake.cluster.runs import Announced, RunEntry, Runs, StateChanged
 from pagewake.errors import CheckFailedError, ConfigError
+from pagewake.events.codec import FAULTS
 from pagewake.observe.result import RunResult
 from pagewake.scenario.writing import effective_toml
 
@@ -102,9 +105,13 @@ async def _read(
 
 
 async def stop(bus: KafkaBus, run: str) -> None:
-    """Nobody goes on with it; its log stays."""
-    await entry_of(bus, run)
-    await say(bus, f"{run}/state", StateChanged("stopped", "by command"))
+    """Tell every simulated host to end where it is, as the command over MQTT does."""
+    entry = await entry_of(bus, run)
+    if not entry.active:
+        raise ConfigError(f"run {run} is {entry.status}: there is nothing to stop")
+    record = encode_command(run, f"stop-{uuid.uuid4().hex}", {"do": "stop"})
+    for host in entry.plan.topology.hosts:
+        await (await bus.send(topic_name(run, FAULTS), host.index, record))
 
 
 async def delete(bus: KafkaBus, run: str) -> None:

@@ -1,0 +1,68 @@
+"""Log lines: one JSON object each for services, and the libraries' words in bounded number.
+
+A Kafka client that has lost its broker says so many times a second.  Each kind of message is
+passed on once, then not again for a while, with the number of times it came in between.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+
+import structlog
+
+QUIET_S = 10.0
+KINDS_MAX = 256
+
+
+class Sparse(logging.Handler):
+    """Passes a message of a kind (logger and template) on at most every `QUIET_S` seconds."""
+
+    def __init__(self, write: Callable[[logging.LogRecord, int], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._write = write
+        self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on, or count."""
+        kind = (record.name, str(record.msg))
+        passed_s, held = self._kinds.get(kind, (-QUIET_S, 0))
+        now_s = time.monotonic()
+        if now_s - passed_s < QUIET_S:
+            self._kinds[kind] = (passed_s, held + 1)
+            return
+        if len(self._kinds) >= KINDS_MAX:
+            self._kinds.clear()
+        self._kinds[kind] = (now_s, 0)
+        self._write(record, held)
+
+
+def log_as_json() -> None:
+    """For a service: everything is a JSON line on stderr."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+    log = structlog.get_logger()
+
+    def write(record: logging.LogRecord, held: int) -> None:
+        log.log(record.levelno, record.getMessage(), library=record.name, again=held)
+
+    logging.basicConfig(handlers=[Sparse(write)], level=logging.ERROR, force=True)
+
+
+def log_to_person() -> None:
+    """For a command: the same as plain lines."""
+
+    def write(record: logging.LogRecord, _: int) -> None:
+        said = json.dumps(record.getMessage())[1:-1]
+        sys.stderr.write(f"pagewake: waiting: {record.name.partition('.')[0]}: {said}\n")
+
+    logging.basicConfig(handlers=[Sparse(write)], level=logging.ERROR, force=True)
