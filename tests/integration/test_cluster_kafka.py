@@ -172,7 +172,7 @@ async def _skip_ahead(run: str) -> None:
     """A commit of the host that is well made and comes a thousand too early."""
     async with KafkaBus(KafkaSettings(bootstrap=KAFKA)) as bus:
         name = topic_name(run, "apf.guest")
-        stood = [stored.value async for stored in bus.read(name, 0)]
+        stood = [stored.value or b"" async for stored in bus.read(name, 0)]
         last = decode_commit(stood[-1])
         head = head_of(run, last.source)
         (ahead,) = encode_commit(head, last.code, last.seq + 1_000, last.window + 1_000, [])
