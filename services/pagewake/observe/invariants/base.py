@@ -8,6 +8,7 @@ it goes on as the log says, so that one fault is reported once.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -83,7 +84,7 @@ class Reporter:
         )
 
 
-class Checker:
+class Checker(ABC):
     """One invariant over one VM's events."""
 
     name: ClassVar[str]
@@ -92,9 +93,9 @@ class Checker:
         self.rules = rules
         self.reporter = reporter
 
+    @abstractmethod
     def handlers(self) -> Mapping[type[Event], Handler]:
         """Event types this checker wants, and what it does with each."""
-        raise NotImplementedError
 
     def finish(self, last: Event) -> None:
         """The VM's log is over; `last` is its last event."""
