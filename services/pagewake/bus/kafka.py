@@ -1,70 +1,62 @@
 """The bus over Kafka: explicit topics, an idempotent producer, readers of single partitions.
 
-A window costs one round trip, so nothing here waits to fill a batch (`linger_ms` 0, fetches answer
-with the first byte).  Records are commits with their own numbers: offsets are never committed,
-and neither transactions nor isolation levels are needed (design, "Time", Delivery).
+The clients' settings and their reasons stand in `kafka_settings`.  The admin client reports what the
+broker refused only in its answers, so every answer is looked at here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
+    for_code,
 )
 
-from pagewake.errors import BrokerError, DataError
+from pagewake.bus.kafka_settings import (
+    ENVELOPE_BYTES,
+    RECORD_BYTES_MAX,
+    KafkaSettings,
+    fetch_options,
+    group_options,
+    producer_options,
+)
+from pagewake.errors import BrokerError, ConfigError, DataError
 
-RECORD_BYTES_MAX = 1_000_000
-FETCH_BYTES_MAX = 8 << 20
-REQUEST_TIMEOUT_MS = 30_000
-SESSION_TIMEOUT_MS = 10_000
-HEARTBEAT_MS = 3_000
-POLL_INTERVAL_MS = 300_000
-RETRY_BACKOFF_MS = 100
 KEEP_FOR_EVER = "-1"
+CONNECT_AGAIN_S = 0.3
+TOPICS_KNOWN_S = 10.0
+FOLLOW_WAIT_MS = 500
+OWNER_WAIT_MS = 250
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaSettings:
-    """How to reach the brokers; `wait_s` is the patience at start."""
+class TopicSpec(NamedTuple):
+    """How a topic is created."""
 
-    bootstrap: str = "127.0.0.1:9092"
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "PLAIN"
-    username: str | None = None
-    password: str | None = None
-    cafile: str | None = None
-    wait_s: float = 10.0
+    partitions: int
+    compacted: bool = False
 
-    def options(self) -> dict[str, Any]:
-        """What every client is given."""
-        options: dict[str, Any] = {
-            "bootstrap_servers": self.bootstrap,
-            "security_protocol": self.security_protocol,
-            "request_timeout_ms": REQUEST_TIMEOUT_MS,
-            "retry_backoff_ms": RETRY_BACKOFF_MS,
-        }
-        if self.security_protocol.startswith("SASL"):
-            options |= {
-                "sasl_mechanism": self.sasl_mechanism,
-                "sasl_plain_username": self.username,
-                "sasl_plain_password": self.password,
-            }
-        if self.security_protocol.endswith("SSL"):
-            options["ssl_context"] = ssl.create_default_context(cafile=self.cafile)
-        return options
+    def new(self, name: str) -> NewTopic:
+        """One copy: who runs more brokers sets their defaults, not ours."""
+        return NewTopic(
+            name,
+            self.partitions,
+            1,
+            topic_configs={
+                "cleanup.policy": "compact" if self.compacted else "delete",
+                "retention.ms": KEEP_FOR_EVER,
+                "retention.bytes": KEEP_FOR_EVER,
+                "max.message.bytes": str(RECORD_BYTES_MAX + ENVELOPE_BYTES),
+            },
+        )
 
 
 class Stored(NamedTuple):
@@ -104,19 +96,12 @@ class KafkaBus:
                         f"no Kafka at {self.settings.bootstrap} within {self.settings.wait_s:g} s "
                         f"({error}): start one (make brokers) or set PAGEWAKE_KAFKA"
                     ) from None
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(CONNECT_AGAIN_S)
             else:
                 return
 
     async def _connect(self) -> None:
-        self._producer = AIOKafkaProducer(
-            **self.settings.options(),
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=0,
-            max_batch_size=RECORD_BYTES_MAX,
-            max_request_size=RECORD_BYTES_MAX + 65_536,
-        )
+        self._producer = AIOKafkaProducer(**self.settings.options(), **producer_options())
         await self._producer.start()
         self._admin = AIOKafkaAdminClient(**self.settings.options())
         await self._admin.start()
@@ -132,36 +117,51 @@ class KafkaBus:
 
     # ------------------------------------------------------------------ topics
 
-    async def create_topics(self, topics: Mapping[str, tuple[int, bool]]) -> None:
-        """Partition count and whether compacted, by name; those that exist stay as they are."""
-        assert self._admin is not None
-        new = [
-            NewTopic(
-                name,
-                partitions,
-                1,
-                topic_configs={
-                    "cleanup.policy": "compact" if compacted else "delete",
-                    "retention.ms": KEEP_FOR_EVER,
-                    "max.message.bytes": str(RECORD_BYTES_MAX + 65_536),
-                },
-            )
-            for name, (partitions, compacted) in topics.items()
-        ]
-        for topic in new:
-            try:
-                await self._admin.create_topics([topic])
-            except TopicAlreadyExistsError:
-                continue
+    async def create_topics(self, topics: Mapping[str, TopicSpec | tuple[int, bool]]) -> None:
+        """Those that exist stay as they are; ConfigError if one has another partition count.
 
-    async def delete_topics(self, names: list[str]) -> None:
+        Returns once the broker knows them all, so they can be written and read at once.
+        """
+        assert self._admin is not None
+        specs = {name: TopicSpec(*spec) for name, spec in topics.items()}
+        answer = await self._admin.create_topics([spec.new(name) for name, spec in specs.items()])
+        for name, code, *why in answer.topic_errors:
+            error = for_code(code)
+            if code and error is not TopicAlreadyExistsError:
+                raise error(f"topic {name} could not be created: {next(iter(why), error.__name__)}")
+        await self._known(specs)
+
+    async def _known(self, specs: Mapping[str, TopicSpec]) -> None:
+        async with asyncio.timeout(TOPICS_KNOWN_S):
+            while missing := specs.keys() - (counts := await self.partitions(specs)).keys():
+                assert missing
+                await asyncio.sleep(0.02)
+        for name, count in counts.items():
+            if count != specs[name].partitions:
+                raise ConfigError(
+                    f"topic {name} exists with {count} partitions and is needed with "
+                    f"{specs[name].partitions}: delete it, or choose another name for the run"
+                )
+
+    async def partitions(self, names: Iterable[str]) -> dict[str, int]:
+        """How many partitions each of the topics has, of those that exist and have leaders."""
+        assert self._admin is not None
+        described = await self._admin.describe_topics(list(names))
+        return {
+            topic["topic"]: len(topic["partitions"])
+            for topic in described
+            if not topic["error_code"]
+            and all(partition["leader"] >= 0 for partition in topic["partitions"])
+        }
+
+    async def delete_topics(self, names: Iterable[str]) -> None:
         """Delete those that exist."""
         assert self._admin is not None
-        for name in names:
-            try:
-                await self._admin.delete_topics([name])
-            except UnknownTopicOrPartitionError:
-                continue
+        answer = await self._admin.delete_topics(list(names))
+        for name, code in answer.topic_error_codes:
+            error = for_code(code)
+            if code and error is not UnknownTopicOrPartitionError:
+                raise error(f"topic {name} could not be deleted")
 
     # ------------------------------------------------------------------ writing
 
@@ -170,9 +170,10 @@ class KafkaBus:
     ) -> asyncio.Future[Any]:
         """Hand a record over, in order per partition; the future is its acknowledgement."""
         assert self._producer is not None
-        if value is not None and len(value) > RECORD_BYTES_MAX:
+        size = len(value or b"") + len(key or b"")
+        if size > RECORD_BYTES_MAX:
             raise DataError(
-                f"{topic}-{partition}: a record of {len(value)} bytes exceeds {RECORD_BYTES_MAX}"
+                f"{topic}-{partition}: a record of {size} bytes exceeds {RECORD_BYTES_MAX}"
             )
         try:
             future: asyncio.Future[Any] = await self._producer.send(
@@ -184,50 +185,43 @@ class KafkaBus:
 
     # ------------------------------------------------------------------ reading
 
+    async def end_offset(self, topic: str, partition: int) -> int:
+        """The offset that the next record of a partition gets."""
+        place = TopicPartition(topic, partition)
+        consumer = self._reader()
+        await consumer.start()
+        try:
+            end: int = (await consumer.end_offsets([place]))[place]
+        finally:
+            await consumer.stop()
+        return end
+
     async def read(
         self, topic: str, partition: int, offset: int = 0, *, follow: bool = False
     ) -> AsyncIterator[Stored]:
         """Records from an offset to the present end, or on and on."""
         place = TopicPartition(topic, partition)
-        consumer = AIOKafkaConsumer(
-            **self.settings.options(),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=500,
-            fetch_min_bytes=1,
-            fetch_max_bytes=FETCH_BYTES_MAX,
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
-        )
+        consumer = self._reader()
         await consumer.start()
         try:
             consumer.assign([place])
             consumer.seek(place, offset)
             end = (await consumer.end_offsets([place]))[place]
             while follow or await consumer.position(place) < end:
-                batches = await consumer.getmany(timeout_ms=500)
+                batches = await consumer.getmany(timeout_ms=FOLLOW_WAIT_MS)
                 for message in batches.get(place, []):
                     yield Stored(message.offset, message.key, message.value)
         finally:
             await consumer.stop()
 
+    def _reader(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(**self.settings.options(), **fetch_options(FOLLOW_WAIT_MS))
+
 
 def group_consumer(settings: KafkaSettings, group: str) -> AIOKafkaConsumer:
     """The consumer whose group decides who owns which partition; it commits no offsets."""
     return AIOKafkaConsumer(
-        **settings.options(),
-        group_id=group,
-        partition_assignment_strategy=(RoundRobinPartitionAssignor,),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        session_timeout_ms=SESSION_TIMEOUT_MS,
-        heartbeat_interval_ms=HEARTBEAT_MS,
-        max_poll_interval_ms=POLL_INTERVAL_MS,
-        rebalance_timeout_ms=SESSION_TIMEOUT_MS * 2,
-        metadata_max_age_ms=5_000,
-        fetch_max_wait_ms=250,
-        fetch_min_bytes=1,
-        fetch_max_bytes=FETCH_BYTES_MAX,
-        max_partition_fetch_bytes=FETCH_BYTES_MAX,
+        **settings.options(), **fetch_options(OWNER_WAIT_MS), **group_options(), group_id=group
     )
 
 
@@ -238,5 +232,6 @@ __all__ = [
     "KafkaSettings",
     "Stored",
     "TopicPartition",
+    "TopicSpec",
     "group_consumer",
 ]

@@ -97,7 +97,7 @@ class Checker(ABC):
     def handlers(self) -> Mapping[type[Event], Handler]:
         """Event types this checker wants, and what it does with each."""
 
-    def finish(self, last: Event) -> None:
+    def finish(self, last: Event) -> None:  # noqa: B027 - most have nothing left to say
         """The VM's log is over; `last` is its last event."""
 
     def fail(self, event: Event, message: str) -> None:
