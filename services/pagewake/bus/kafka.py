@@ -1,7 +1,7 @@
 """The bus over Kafka: explicit topics, an idempotent producer, readers of single partitions.
 
-The clients' settings and their reasons stand in `kafka_settings`.  The admin client reports what the
-broker refused only in its answers, so every answer is looked at here.
+The clients' settings and their reasons stand in `kafka_settings`.  The admin client reports what
+the broker refused only in its answers, so every answer is looked at here.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class KafkaBus:
 
     async def end_offset(self, topic: str, partition: int) -> int:
         """The offset that the next record of a partition gets."""
-        place = TopicPartition(topic, partition)
+        place = await self._place(topic, partition)
         consumer = self._reader()
         await consumer.start()
         try:
@@ -200,7 +200,7 @@ class KafkaBus:
         self, topic: str, partition: int, offset: int = 0, *, follow: bool = False
     ) -> AsyncIterator[Stored]:
         """Records from an offset to the present end, or on and on."""
-        place = TopicPartition(topic, partition)
+        place = await self._place(topic, partition)
         consumer = self._reader()
         await consumer.start()
         try:
@@ -213,6 +213,12 @@ class KafkaBus:
                     yield Stored(message.offset, message.key, message.value)
         finally:
             await consumer.stop()
+
+    async def _place(self, topic: str, partition: int) -> TopicPartition:
+        """A consumer would look for a partition that is not there again and again, for 30 s."""
+        if partition >= (await self.partitions([topic])).get(topic, 0):
+            raise UnknownTopicOrPartitionError(f"there is no {topic}-{partition}")
+        return TopicPartition(topic, partition)
 
     def _reader(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(**self.settings.options(), **fetch_options(FOLLOW_WAIT_MS))

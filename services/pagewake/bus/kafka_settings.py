@@ -1,8 +1,8 @@
 """How the clients of Kafka are set, and why: every default that matters is written out here.
 
 A window costs one round trip, so nothing waits to fill a batch.  Records are commits with their own
-numbers (design, "Time", Delivery): the log may hold one twice, so neither transactions nor committed
-offsets are needed, and what is read may be applied at once.
+numbers (design, "Time", Delivery): the log may hold one twice, so neither transactions nor
+committed offsets are needed, and what is read may be applied at once.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class KafkaSettings:
     def _sasl(self) -> dict[str, Any]:
         if self.username is None or self.password is None:
             raise ConfigError(
-                f"{self.security_protocol} needs PAGEWAKE_KAFKA_USERNAME and PAGEWAKE_KAFKA_PASSWORD"
+                f"{self.security_protocol} needs PAGEWAKE_KAFKA_USERNAME and "
+                "PAGEWAKE_KAFKA_PASSWORD"
             )
         return {
             "sasl_mechanism": self.sasl_mechanism,

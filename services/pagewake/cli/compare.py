@@ -40,6 +40,7 @@ def compare(
 ) -> None:
     """Run a scenario at every point of a grid and print one table."""
     cells = grid(axis)
+    refuse_twice_set(cells[0], seed, sets or ())
     # All points are checked before the first one runs.
     scenarios = [load(scenario, sets or (), seed, axes=settings_of(cell)) for cell in cells]
     results = run_all(scenarios, jobs)
@@ -61,6 +62,16 @@ def grid(axes: Sequence[str]) -> list[dict[str, str]]:
     if len(cells) > MAX_CELLS:
         raise ConfigError(f"--axis: {len(cells)} runs are more than {MAX_CELLS}; use fewer values")
     return cells
+
+
+def refuse_twice_set(cell: dict[str, str], seed: int | None, sets: Sequence[str]) -> None:
+    """A key that an axis moves can have no other value: the table would say what was not run."""
+    if seed is not None and "scenario.seed" in cell:
+        raise ConfigError(f"--seed {seed}: scenario.seed is an axis already; give it once")
+    for text in sets:
+        key = text.partition("=")[0].strip()
+        if key in cell:
+            raise ConfigError(f"--set {text}: {key} is an axis already; give it once")
 
 
 def _with_axes(cell: dict[str, str], result: RunResult) -> dict[str, object]:

@@ -8,9 +8,11 @@ the guard stands, so that Ctrl-C during start-up is an interruption like any oth
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from pagewake.errors import InternalError, PagewakeError
 
@@ -23,6 +25,7 @@ class InterruptedRunError(Exception):
 
 def main() -> int:
     """Run the command line of this process; returns its exit code."""
+    _settle_streams()
     return guarded(_run_app)
 
 
@@ -30,6 +33,25 @@ def _run_app() -> None:
     from pagewake.cli.app import app  # noqa: PLC0415 - see the head of this file
 
     app(prog_name="pagewake")
+
+
+def _settle_streams() -> None:
+    """Closed streams become the null device; what an encoding cannot say becomes a question mark.
+
+    SIGTERM and SIGHUP unwind like Ctrl-C, so that nothing half-written is left.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
+
+
+def _terminate(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def guarded(command: Callable[[], object]) -> int:
@@ -76,5 +98,6 @@ def described(error: Exception) -> str:
 
 def complain(message: str) -> None:
     """One line on stderr, under our name."""
-    sys.stderr.write(f"pagewake: {message}\n")
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.write(f"pagewake: {message}\n")
+        sys.stderr.flush()

@@ -65,10 +65,12 @@ def replacing(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary neighbour of `path`, then move it there: all or nothing."""
     if path.is_dir():
         raise ConfigError(f"{path} is a directory: name a file to write to")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is a device or a pipe, not a file: name a file to write to")
     temporary = _neighbour(path)
     try:
         write(temporary)
-        temporary.replace(path)
+        temporary.replace(path.resolve())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -77,7 +79,10 @@ def replacing(path: Path, write: Callable[[Path], None]) -> None:
 
 def _neighbour(path: Path) -> Path:
     """A temporary name in the directory that `path` will be in."""
-    place = path.resolve()
+    try:
+        place = path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{path}: cannot be written: {error}") from None
     if not place.parent.is_dir():
         raise ConfigError(f"{path}: the directory {place.parent} does not exist")
     return place.with_name(f".{place.name}.{os.getpid()}.tmp")

@@ -137,6 +137,7 @@ def _receive(pipe: Connection, process: SpawnProcess) -> int | RunResult | Pagew
 
 def _work(pipe: Connection, scenario: Scenario) -> None:
     """One run, in its own process; ends quietly when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's business alone
     next_report_s = 0.0
 
     def report(at_ns: int, _windows: int) -> None:

@@ -16,6 +16,7 @@ from pagewake.kvm.vm import Vm
 from pagewake.scenario import model
 
 NS_PER_S = 1_000_000_000
+NEVER_NS = 1 << 60
 
 
 def build_kernel(
@@ -59,7 +60,9 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         tick_ns=NS_PER_S // kernel.hz if kernel.hz else 0,
         idle_tick_ns=NS_PER_S // kernel.idle_hz if kernel.idle_hz else 0,
         host_tick_ns=NS_PER_S // host.hz if host.hz else 0,
-        background_exit_ns=round(NS_PER_S / host.exits_per_s) if host.exits_per_s else 0,
+        background_exit_ns=round(min(NS_PER_S / host.exits_per_s, NEVER_NS))
+        if host.exits_per_s
+        else 0,
         nested=_nested(scenario) if spec.nested else None,
     )
 

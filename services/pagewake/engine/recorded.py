@@ -15,6 +15,7 @@ import msgspec
 
 from pagewake.bus.log_reader import LogReader
 from pagewake.engine.build import controls_of
+from pagewake.errors import DataError
 from pagewake.events.types import Control, MediumChanged
 from pagewake.observe.log_run import LogRun
 from pagewake.scenario.model import Scenario
@@ -29,7 +30,11 @@ class Recorded(NamedTuple):
 
 def recorded_of(log: Path, scenario: Scenario) -> Recorded:
     """Read both from a log directory; DataError or ConfigError as `LogReader` has it."""
-    run = LogRun(LogReader(log))
+    reader = LogReader(log)
+    problems = reader.problems()
+    if problems:
+        raise DataError(f"{log / str(problems[0])}")
+    run = LogRun(reader)
     names: list[list[str]] = [[] for _ in range(scenario.host.count)]
     for instance in scenario.instances():
         names[instance.host].append(instance.name)

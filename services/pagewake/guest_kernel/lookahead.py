@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pagewake.guest_kernel.streams import WorkStream
-from pagewake.guest_kernel.tasks import Task
 from pagewake.kvm.run_loop import BLACKOUT, BLOCKED, GUEST, OFFLINE
 
 if TYPE_CHECKING:
@@ -24,11 +22,6 @@ if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
 
 HORIZON_NS = 50_000_000
-
-
-def touches_memory(task: Task) -> bool:
-    """Whether this task can ever miss."""
-    return not isinstance(task.stream, WorkStream)
 
 
 def next_event_ns(kernel: GuestKernel) -> int | None:
@@ -56,9 +49,10 @@ def next_ns(kernel: GuestKernel) -> int | None:
 
 def _may_miss(kernel: GuestKernel) -> bool:
     """Is there a task that could run without an answer of the host, and miss?"""
-    return any(
-        task.state not in ("finished", "asleep") and touches_memory(task) for task in kernel.tasks
-    )
+    for task in kernel.tasks:
+        if task.touches_memory and task.state not in ("finished", "asleep"):
+            return True
+    return False
 
 
 def _quiet(kernel: GuestKernel) -> bool:
@@ -78,13 +72,10 @@ def _quiet(kernel: GuestKernel) -> bool:
                 return False
         elif mode not in (BLACKOUT, OFFLINE):
             return False
-    return (
-        not any(
-            task.state in ("sleeping", "halting", "new") or task.script or task.inner is not None
-            for task in kernel.tasks
-        )
-        and not kernel.vm.joining
-    )
+    for task in kernel.tasks:
+        if task.state in ("sleeping", "halting", "new") or task.script or task.inner is not None:
+            return False
+    return not kernel.vm.joining
 
 
 def _cpu_bound(cpu: GuestCpu) -> int | None:
@@ -99,12 +90,13 @@ def _cpu_bound(cpu: GuestCpu) -> int | None:
     if left_ns is not None:
         bound = cpu.since_ns + left_ns
     tick_ns = thread.timer_at
-    if any(touches_memory(other) for other in cpu.rq.waiting):
+    waiting = cpu.rq.waiting
+    if waiting and any(other.touches_memory for other in waiting):
         switch_ns = cpu.rq.earliest_switch_ns(tick_ns) if tick_ns else cpu.since_ns
         bound = _least(bound, switch_ns)
     if tick_ns:
         bound = _least(bound, max(tick_ns, cpu.next_balance_ns))
-    if touches_memory(task):
+    if task.touches_memory:
         horizon_ns = HORIZON_NS if bound is None else min(HORIZON_NS, bound - cpu.since_ns)
         bound = cpu.since_ns + task.stream.cpu_until_miss(horizon_ns)
     return bound
@@ -120,9 +112,9 @@ def _halted_bound(cpu: GuestCpu) -> int | None:
     tick_ns = thread.timer_at
     if thread.mode != BLOCKED or not tick_ns:
         return None
-    if thread.apf.halted and not any(touches_memory(other) for other in cpu.rq.waiting):
+    if thread.apf.halted and not any(other.touches_memory for other in cpu.rq.waiting):
         task = cpu.curr
-        if task is not None and task.stream is not None and touches_memory(task):
+        if task is not None and task.stream is not None and task.touches_memory:
             missed = task.stream.cpu_until_miss(1) == 0
             if missed and thread.apf.gfn_hash.find(task.stream.current()[0]):
                 return max(tick_ns, cpu.next_balance_ns)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pagewake.guest_kernel.streams import AccessStream
+from pagewake.guest_kernel.streams import AccessStream, WorkStream
 
 State = Literal["new", "runnable", "sleeping", "asleep", "halting", "finished"]
 """`sleeping`: by its own timer; `asleep`: in the sleeper hash; `halting`: sti;hlt in task_wait."""
@@ -63,6 +63,7 @@ class Task:
         "state",
         "stream",
         "touch_ns",
+        "touches_memory",
         "vruntime",
         "waited",
         "weight",
@@ -102,6 +103,7 @@ class Task:
         self.sections = sections
         self.base_gfn = base_gfn
         self.touch_ns = touch_ns
+        self.touches_memory = not isinstance(stream, WorkStream)
         self.work_step_ns = work_step_ns
         self.state: State = "new"
         self.vruntime = 0

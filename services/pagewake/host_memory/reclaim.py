@@ -94,24 +94,21 @@ class Reclaim:
         """Step 1 is answered: unmap what was not accessed."""
         assert vm.aging, f"{vm.name} answered an AgePages that was not asked"
         _, batch = vm.aging.popleft()
-        accessed = frozenset(event.accessed)
-        victims = [gfn for gfn in batch if gfn not in accessed]
+        used, victims = _split(batch, event.accessed)
         if victims:
             vm.fruitless = 0
             self._unmap(vm, event.at_ns, victims)
         else:
             vm.fruitless += len(batch)
-        if accessed:
-            self._restore(vm, [gfn for gfn in batch if gfn in accessed])
-            self.second_chances += len(batch) - len(victims)
+        if used:
+            self._restore(vm, used)
+            self.second_chances += len(used)
 
     def evicted(self, vm: VmAccount, event: PagesEvicted) -> None:
         """Step 2 or 3 is answered: free, put back, or write."""
         gone = event.dropped
         if gone:
-            forget = vm.pages.forget
-            for gfn in gone:
-                forget(gfn)
+            vm.pages.forget(gone)
             self._frames.uncharge(vm.index, len(gone))
             self._frames.leave(vm.index, -len(gone))
             self.evictions += len(gone)
@@ -159,6 +156,8 @@ class Reclaim:
     ) -> tuple[list[int], int]:
         """Pages that are not being read, for now; or if all are, all of them, for the first end."""
         soonest = now_ns + self._lag_ns
+        if vm.in_flight.keys().isdisjoint(gfns):
+            return gfns, soonest
         ready = vm.in_flight.get
         here = [gfn for gfn in gfns if ready(gfn, 0) <= now_ns]
         if not here:
@@ -171,9 +170,7 @@ class Reclaim:
         self._outbox.put(now_ns, PageUnmapped(now_ns + self._lag_ns, vm.name, 0, gfns))
 
     def _restore(self, vm: VmAccount, gfns: list[int]) -> None:
-        restore = vm.pages.restore
-        for gfn in gfns:
-            restore(gfn)
+        vm.pages.restore(gfns)
         self._frames.leave(vm.index, -len(gfns))
 
     def _write_back(self, vm: VmAccount, now_ns: int, dirty: list[int]) -> None:
@@ -183,3 +180,13 @@ class Reclaim:
             cluster = dirty[start : start + size]
             done = max(soonest, self._device.write(now_ns, len(cluster)))
             self._outbox.put(now_ns, PageDropped(done, vm.name, 0, cluster))
+
+
+def _split(batch: list[int], accessed: list[int]) -> tuple[list[int], list[int]]:
+    """(used, unused) pages of a batch, in its order."""
+    if not accessed:
+        return accessed, batch
+    if len(accessed) == len(batch):
+        return batch, []
+    used = frozenset(accessed)
+    return [gfn for gfn in batch if gfn in used], [gfn for gfn in batch if gfn not in used]

@@ -13,6 +13,7 @@ resident page, and one more per gfn of the VM to say where the page is.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +39,16 @@ class PageList:
     def admit(self, gfn: int) -> None:
         """A page that was out has a frame now, and is the youngest."""
         assert self.place[gfn] == OUT, "a second frame for a page that has one"
-        self._append(gfn)
+        self.place[gfn] = LISTED
+        self._append((gfn,))
 
-    def restore(self, gfn: int) -> None:
-        """A page that reclaim took gets its second chance, as the youngest."""
-        assert self.place[gfn] == ISOLATED, "return of a page that reclaim did not take"
-        self._append(gfn)
+    def restore(self, gfns: Sequence[int]) -> None:
+        """Pages that reclaim took get their second chance: the youngest, in this order."""
+        place = self.place
+        for gfn in gfns:
+            assert place[gfn] == ISOLATED, "return of a page that reclaim did not take"
+            place[gfn] = LISTED
+        self._append(gfns)
 
     def isolate(self, most: int) -> list[int]:
         """Up to `most` of the oldest pages, off the list; empty only if the list is."""
@@ -59,21 +64,26 @@ class PageList:
             place[gfn] = ISOLATED
         return gfns
 
-    def forget(self, gfn: int) -> None:
-        """An isolated page is out of memory; its frame is free."""
-        assert self.place[gfn] == ISOLATED, "eviction of a page that reclaim did not take"
-        self.place[gfn] = OUT
+    def forget(self, gfns: Sequence[int]) -> None:
+        """Isolated pages are out of memory; their frames are free."""
+        place = self.place
+        for gfn in gfns:
+            assert place[gfn] == ISOLATED, "eviction of a page that reclaim did not take"
+            place[gfn] = OUT
 
-    def _append(self, gfn: int) -> None:
-        self.place[gfn] = LISTED
-        if self.count > self._mask:
+    def _append(self, gfns: Sequence[int]) -> None:
+        while self.count + len(gfns) > len(self._ring):
             self._grow()
-        self._ring[(self._oldest + self.count) & self._mask] = gfn
-        self.count += 1
+        ring, mask = self._ring, self._mask
+        end = self._oldest + self.count
+        for gfn in gfns:
+            ring[end & mask] = gfn
+            end += 1
+        self.count += len(gfns)
 
     def _grow(self) -> None:
         """Twice the room, the oldest page first."""
-        start = self._oldest
-        self._ring = self._ring[start:] + self._ring[:start] + array("i", bytes(4 * self.count))
+        start, room = self._oldest, len(self._ring)
+        self._ring = self._ring[start:] + self._ring[:start] + array("i", bytes(4 * room))
         self._oldest = 0
         self._mask = len(self._ring) - 1

@@ -68,6 +68,8 @@ class GfnHash:
         """Whether this vcpu has work outstanding for the frame."""
         if not self._used:
             return False
+        if not self._probe_fixed:  # the look-up walks every slot that is not the frame's
+            return gfn in self._slots
         return self._slots[self._slot_of(gfn)] == gfn
 
     def delete(self, gfn: int) -> None:

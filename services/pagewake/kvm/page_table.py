@@ -81,28 +81,33 @@ class PageTable:
         dropped: list[int] = []
         dirty: list[int] = []
         refused: list[int] = []
-        for gfn in gfns:
-            if gfn in self.held or self.state[gfn] not in (PRESENT, MAPPED):
+        where = np.asarray(gfns, np.int64)
+        held = self.held
+        for gfn, state, modified in zip(
+            gfns, self.state[where].tolist(), self.dirty[where].tolist(), strict=True
+        ):
+            if gfn in held or state not in (PRESENT, MAPPED):
                 refused.append(gfn)
-                continue
-            self.mapped[gfn] = 0
-            if self.dirty[gfn]:
-                self.dirty[gfn] = 0
-                self.state[gfn] = PRESENT
+            elif modified:
                 dirty.append(gfn)
             else:
-                self.state[gfn] = ABSENT
                 dropped.append(gfn)
+        self.mapped[dropped] = 0
+        self.state[dropped] = ABSENT
+        self.mapped[dirty] = 0
+        self.dirty[dirty] = 0
+        self.state[dirty] = PRESENT
         return dropped, dirty, refused
 
     def drop(self, gfns: Sequence[int]) -> tuple[list[int], list[int]]:
         """Second step, after write-back: (dropped, refused: mapped again or held)."""
         dropped: list[int] = []
         refused: list[int] = []
-        for gfn in gfns:
-            if gfn in self.held or self.state[gfn] != PRESENT:
+        held = self.held
+        for gfn, state in zip(gfns, self.state[np.asarray(gfns, np.int64)].tolist(), strict=True):
+            if gfn in held or state != PRESENT:
                 refused.append(gfn)
             else:
-                self.state[gfn] = ABSENT
                 dropped.append(gfn)
+        self.state[dropped] = ABSENT
         return dropped, refused

@@ -146,7 +146,7 @@ class InnerVcpu:
             self.next_exit_ns = NEVER_NS
             return
         wait = self._draws.exponential(2 * self.exit_count) * self._interval_ns
-        self.next_exit_ns = self.cpu_ns + 1 + int(wait)
+        self.next_exit_ns = self.cpu_ns + 1 + int(min(wait, NEVER_NS))
 
     def take_exit(self) -> DueExit:
         """The exit that is due now, by rate; every other MSR access is intercepted."""

@@ -113,7 +113,9 @@ def _reason(error: Exception) -> str:
 def _parse(text: str, label: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(f"{label}: tables or lists are nested too deep to be read") from None
+    except ValueError as error:  # TOMLDecodeError, or a number beyond all digits
         found = _TOML_PLACE.match(str(error))
         problem, line, column = found.groups() if found else (str(error), None, None)
         number = int(line) if line else text.count("\n") + 1

@@ -153,7 +153,9 @@ class Host(_Part, frozen=True, kw_only=True):
     ] = 200_000
     hz: Annotated[int, Key("hz", Integer(0, 100_000), "host tick on a vcpu's cpu")] = 0
     exits_per_s: Annotated[float, Key("exits_per_s", Rate(), "background exits per vcpu")] = 0.0
-    workers: Annotated[int, Key("workers", Integer(0), "page-in workers; 0 = unlimited")] = 0
+    workers: Annotated[
+        int, Key("workers", Integer(0, 65_536), "page-in workers; 0 = unlimited")
+    ] = 0
     writeback_pages: Annotated[int, Key("writeback", Integer(1), "pages per write-back")] = 32
     costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()
 

@@ -108,7 +108,9 @@ def parse_value(path: Path, text: str, origin: str) -> object:
         raise ConfigError(f"{origin}: {dotted(path)} is a table; name a key below it")
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except RecursionError:
+        raise ConfigError(f"{origin}: lists are nested too deep to be read") from None
+    except ValueError:  # TOMLDecodeError, or a number beyond all digits
         if quoted:
             raise ConfigError(f"{origin}: {text} is not a valid TOML value") from None
         return text
