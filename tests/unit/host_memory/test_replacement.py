@@ -24,13 +24,13 @@ def test_a_page_knows_where_it_is() -> None:
     assert (pages.place[7], pages.place[8]) == (LISTED, OUT)
     pages.isolate(1)
     assert pages.place[7] == ISOLATED
-    pages.forget(7)
+    pages.forget([7])
     assert pages.place[7] == OUT
 
 
 def test_a_page_with_a_second_chance_is_the_youngest() -> None:
     pages = listed(1, 2, 3)
-    pages.restore(pages.isolate(1)[0])
+    pages.restore(pages.isolate(1))
     pages.admit(9)
     assert pages.isolate(64) == [2, 3, 1, 9]
 
@@ -47,10 +47,19 @@ def test_the_ring_keeps_its_order_while_it_turns_and_grows() -> None:
     assert pages.isolate(64) == shadow
 
 
+def test_the_ring_grows_for_pages_that_come_back() -> None:
+    pages = listed(*range(8))
+    taken = pages.isolate(6)
+    for gfn in range(8, 13):
+        pages.admit(gfn)
+    pages.restore(taken)
+    assert pages.isolate(64) == [6, 7, *range(8, 13), *taken]
+
+
 @pytest.mark.parametrize("operation", ["restore", "forget"])
 def test_only_what_reclaim_took_can_come_back_or_go(operation: str) -> None:
     with pytest.raises(AssertionError, match="reclaim did not take"):
-        getattr(listed(4), operation)(4)
+        getattr(listed(4), operation)([4])
 
 
 def test_a_page_has_one_frame() -> None:

@@ -1,0 +1,14 @@
+"""Settings of all tests: on CI, property tests draw the same examples every time.
+
+A change then fails for what it did; new examples are looked for where people work.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("steady", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("steady")
