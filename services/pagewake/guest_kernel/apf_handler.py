@@ -44,14 +44,16 @@ def enable_value(cpu: GuestCpu) -> int:
         value |= ASYNC_PF_SEND_ALWAYS
     if switches.ready_by_interrupt:
         value |= ASYNC_PF_DELIVERY_AS_INT
-    if cpu.kernel.inner is not None and not switches.msr_reserved & ASYNC_PF_DELIVERY_AS_PF_VMEXIT:
+    reserved = switches.msr_reserved | cpu.vm.switches.msr_reserved  # CPUID bit 10 on both sides
+    if cpu.kernel.inner is not None and not reserved & ASYNC_PF_DELIVERY_AS_PF_VMEXIT:
         value |= ASYNC_PF_DELIVERY_AS_PF_VMEXIT
     return value
 
 
 def enable(cpu: GuestCpu, at_ns: int) -> Step:
     """guest_cpu_init on this CPU, with interrupts still off; then the scheduler starts."""
-    if cpu.vm.config.apf != "pv":
+    needs_int = cpu.kernel.switches.ready_by_interrupt  # CPUID bit 14
+    if cpu.vm.config.apf != "pv" or (needs_int and not cpu.vm.switches.ready_by_interrupt):
         return cpu.overlay(at_ns, cpu.vm.costs.irq_ns, "iret")
     if cpu.kernel.switches.ready_by_interrupt:
         completion.write_msr(cpu.thread, at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR, "guest")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 UNBOUNDED_NS = 1 << 62
 PLAN_NS = 4_000_000
+EXIT_NMI = 0x061
 
 
 class GuestCpu:
@@ -365,7 +366,7 @@ class GuestCpu:
         if self.guest_mode:
             self.thread.nmi = faults
             assert self.kernel.inner is not None
-            return self.kernel.inner.interrupt(self, at_ns)
+            return self.kernel.inner.interrupt(self, at_ns, EXIT_NMI)
         if self.action is not None:
             if faults:
                 apf_handler.nmi_steals(self, at_ns)

@@ -56,6 +56,11 @@ def check(vcpu: VcpuThread, at_ns: int) -> int:
     return cost_ns
 
 
+def presentable(vcpu: VcpuThread) -> bool:
+    """Whether check() would take something."""
+    return bool(vcpu.apf.done) and _can_inject_present(vcpu)
+
+
 def guest_mode_allows(vcpu: VcpuThread) -> bool:
     """4.12 forbids APF while a nested guest runs, 4.13 lets L1 opt in."""
     return vcpu.vm.switches.apf_in_guest_mode or vcpu.apf.as_vmexit
@@ -166,8 +171,8 @@ def write_msr(
         vcpu.apf.int_vector = value if ok else vcpu.apf.int_vector
     elif msr == MSR_KVM_ASYNC_PF_ACK and vcpu.vm.switches.ready_by_interrupt:
         ok, stored = True, False
-        if value & 1:
-            vcpu.apf.slot_busy = False
+        if value & 1:  # the host reads the slot: it is free when the guest has zeroed it
+            vcpu.apf.slot_busy = vcpu.guest.area.token != 0
         return True
     else:
         ok = stored = False
@@ -215,4 +220,6 @@ def clear(vcpu: VcpuThread, at_ns: int, why: str) -> None:
         flight = vm.in_flight.get(work.gfn)
         if flight is not None and (vcpu.id, work.token) in flight.waiters:
             flight.waiters.remove((vcpu.id, work.token))
+            if flight.first == (vcpu.id, work.token):
+                flight.first = None  # whoever is left joined: one hop later
     vm.report(ev.ApfCleared(at_ns, vm.name, vm.take_n(), vcpu.id, vm.epoch, tokens, why))

@@ -150,6 +150,9 @@ def _not_present(
         _say(vcpu, at_ns, context, "injected", work.token, joined=joined)
         injection.queue_exception(vcpu, at_ns, work.token, "not_present")
     else:
+        if vcpu.vm.switches.ready_by_interrupt:  # 1dfdb45ec510, 5.2: what is not told is halted
+            apf.halt_requested = True
+            vcpu.halt_why = "write_failed"
         _say(vcpu, at_ns, context, "untold", work.token, joined=joined)
 
 

@@ -70,6 +70,8 @@ def drop_exception(vcpu: VcpuThread, at_ns: int, why: str) -> None:
     vm = vcpu.vm
     token, kind, _ = vcpu.exc
     vcpu.exc = None
+    if vcpu.nested is not None:
+        vcpu.nested.drop_exception()
     vm.journal(ev.ExceptionDropped(at_ns, vm.name, vm.take_n(), vcpu.id, token, kind, why))
 
 

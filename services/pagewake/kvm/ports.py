@@ -102,6 +102,9 @@ class NestedPort(Protocol):
     def queue_exception(self, token: int) -> bool:
         """check_exception for the APF #PF: True if it becomes a #VMEXIT to L1."""
 
+    def drop_exception(self) -> None:
+        """The queued exception is gone, and the #VMEXIT owed for it."""
+
     def external_exit(self, at_ns: int) -> None:
         """A physical interrupt made the vcpu leave guest mode."""
 

@@ -161,7 +161,8 @@ class VcpuThread:
 
     def check(self, at_ns: int, _: object) -> Step:
         """check_completion(): the only place where completions are noticed."""
-        cost_ns = completion.check(self, at_ns) if self.apf.done else 0
+        late = self.vm.switches.completion_kicks  # 5.8: a request, honoured behind APF_HALT
+        cost_ns = completion.check(self, at_ns) if self.apf.done and not late else 0
         return at_ns + self.vm.costs.entry_ns // 2 + cost_ns, OP_LOOP
 
     def loop(self, at_ns: int, _: object) -> Step:
@@ -175,10 +176,15 @@ class VcpuThread:
             why = (self.halt_why or "stale") if self.apf.queued else "stale"
             self.vm.journal(ev.VcpuHalted(at_ns, self.vm.name, self.vm.take_n(), self.id, why))
             return at_ns + half_ns, OP_CHECK
-        return at_ns + half_ns, OP_ENTER
+        cost_ns = 0
+        if self.apf.done and self.vm.switches.completion_kicks:
+            cost_ns = completion.check(self, at_ns)
+        return at_ns + half_ns + cost_ns, OP_ENTER
 
     def enter(self, at_ns: int, _: object) -> Step:
         """Entry: exception first, then NMI, then interrupts (semantics 3.9)."""
+        if self.vm.switches.completion_kicks and completion.presentable(self):
+            return self.loop(at_ns, None)  # a request came in: entry is cancelled
         self.mode = GUEST
         self._arm_host_exits(at_ns)
         guest = self.guest

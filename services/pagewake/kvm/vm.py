@@ -29,10 +29,11 @@ OP_DELIVER = -1
 class InFlight:
     """A gfn the host is reading: who waits, in order; `fresh` if there is nothing to read."""
 
-    __slots__ = ("fresh", "waiters")
+    __slots__ = ("first", "fresh", "waiters")
 
-    def __init__(self, fresh: bool) -> None:
+    def __init__(self, fresh: bool, first: tuple[int, int | None] | None) -> None:
         self.fresh = fresh
+        self.first = first
         self.waiters: list[tuple[int, int | None]] = []
 
 
@@ -182,15 +183,14 @@ class Vm:
             return
         for _ in flight.waiters:
             table.hold(event.gfn)
-        hop = 0
+        hop = self.costs.worker_hop_ns
         for vcpu, token in flight.waiters:
-            if hop:
+            if (vcpu, token) != flight.first:
                 arg = (event.gfn, token, self.epoch)
                 self.joining += 1
                 self.push(event.at_ns + hop, vcpu, -1, OP_JOINED, arg)
             else:
                 self.vcpus[vcpu].page_in_done(event.at_ns, event.gfn, token)
-            hop = self.costs.worker_hop_ns
 
     def take_frames_granted(self, event: ev.FramesGranted) -> None:
         self.stock += event.frames
@@ -249,7 +249,7 @@ class Vm:
         flight = self.in_flight.get(gfn)
         joined = flight is not None
         if flight is None:
-            flight = self.in_flight[gfn] = InFlight(fresh)
+            flight = self.in_flight[gfn] = InFlight(fresh, (vcpu, token))
             self.pages.state[gfn] = IN_FLIGHT
         flight.waiters.append((vcpu, token))
         return joined

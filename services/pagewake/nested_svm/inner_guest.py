@@ -48,6 +48,10 @@ class VcpuNested:
         """check_exception for #PF, error code 0, CR2 = token."""
         return self.svm.queue_exception(PF_VECTOR, 0, token, nested_apf=True)
 
+    def drop_exception(self) -> None:
+        """check_exception runs at entry in the kernel: nothing is owed for what was dropped."""
+        self.svm.owed = None
+
     def same_mmu(self, level: int) -> bool:
         """Direct for L1, and for L2 if L1 shadows; a shadow of L1's table if L1 uses NPT."""
         guest = self.thread.guest
@@ -293,11 +297,11 @@ class InnerGuests:
             return None
         return cpu.run_base(at_ns)
 
-    def interrupt(self, cpu: GuestCpu, at_ns: int) -> Step:
-        """An interrupt for L1 while its guest runs: #VMEXIT(INTR), taken once L1 allows it."""
+    def interrupt(self, cpu: GuestCpu, at_ns: int, code: int = INTR) -> Step:
+        """An interrupt or NMI for L1 while its guest runs: #VMEXIT, taken once L1 allows it."""
         task = cpu.curr
         assert task is not None
-        self._vmexit_to_l1(cpu, at_ns, task.inner, DueExit(Exit(INTR)), "intercept")
+        self._vmexit_to_l1(cpu, at_ns, task.inner, DueExit(Exit(code)), "intercept")
         return cpu.resume(at_ns)
 
     def _kill(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, token: int) -> None:
