@@ -18,7 +18,12 @@ run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
 
 test: $(VENV)/.installed-dev
+ifeq ($(TESTS),)
+	@$(BIN)/python -m pytest tests/property
+	@$(BIN)/python -m pytest --ignore tests/property
+else
 	@$(BIN)/python -m pytest $(TESTS)
+endif
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

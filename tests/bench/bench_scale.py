@@ -13,9 +13,9 @@ TARGET_GIB = 8
 def main() -> None:
     small = quick()
     vms, hosts = (250, 2) if small else (25_000, 200)
-    started = time.perf_counter()
+    started = time.process_time()
     run = timed_run(thrash(vms, "2ms", hosts=hosts), 0.0)
-    wall_s = time.perf_counter() - started
+    cpu_s = time.process_time() - started
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     table(
         [
@@ -23,8 +23,8 @@ def main() -> None:
             [
                 vms * 4,
                 run.faults,
-                f"{wall_s:.1f}",
-                f"{run.wall_s:.1f}",
+                f"{cpu_s:.1f}",
+                f"{run.cpu_s:.1f}",
                 f"{peak_gib:.2f}",
                 f"{peak_gib * 1024**2 / vms / 4:.0f}",
                 f"{peak_gib / TARGET_GIB:.2f}",

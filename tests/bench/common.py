@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import convert
+
+from pagewake.bus.log_dir import LogWriter
 from pagewake.engine.build import build
-from pagewake.engine.embedded import run_embedded
-from pagewake.observe.result import ResultCounter
+from pagewake.engine.embedded import EmbeddedOutcome, run_embedded
+from pagewake.observe.result import ResultCounter, ShardSummary
 from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
+from pagewake.scenario.writing import effective_toml
 
 THRASH = """
 [scenario]
@@ -44,12 +48,17 @@ touch = "{touch}"
 
 
 class Timed(NamedTuple):
-    """One run without its build: wall time, faults, domain events, windows."""
+    """One run without its build: seconds of CPU, faults, domain events, windows.
 
-    wall_s: float
+    A run is one thread, so its CPU time is its wall time on a machine that does nothing else.
+    `task_ns_per_fault` is the simulated time that tasks ran per fault, over the whole run.
+    """
+
+    cpu_s: float
     faults: int
     events: int
     windows: int
+    task_ns_per_fault: float = 0.0
 
 
 def thrash(
@@ -60,17 +69,18 @@ def thrash(
     return loads(text, "bench.toml", Path())
 
 
-def timed_run(scenario: Scenario, warm_share: float = 0.3) -> Timed:
+def timed_run(scenario: Scenario, warm_share: float = 0.3, log_dir: Path | None = None) -> Timed:
     """Build, run, and time what comes after the first `warm_share` of simulated time.
 
     The collector is off, as in `pagewake run`.
     """
+    log = None if log_dir is None else LogWriter(log_dir, effective_toml(scenario))
     counter = ResultCounter()
     marks: list[Timed] = []
 
     def mark(sim_ns: int, windows: int) -> None:
         if not marks and sim_ns >= warm_share * scenario.duration_ns:
-            marks.append(Timed(time.perf_counter(), counter.faults, counter.events, windows))
+            marks.append(Timed(time.process_time(), counter.faults, counter.events, windows))
 
     participants = [
         (part.host, [(shard.topic, shard.shard, shard.vms) for shard in part.shards])
@@ -79,17 +89,33 @@ def timed_run(scenario: Scenario, warm_share: float = 0.3) -> Timed:
     gc.collect()
     gc.disable()
     outcome = run_embedded(
-        participants, duration_ns=scenario.duration_ns, observer=counter.feed, on_progress=mark
+        participants,
+        duration_ns=scenario.duration_ns,
+        log=log,
+        observer=counter.feed,
+        on_progress=mark,
     )
-    ended = time.perf_counter()
+    ended = time.process_time()
     gc.enable()
+    if log is not None:
+        log.close()
     (warm,) = marks
     return Timed(
-        ended - warm.wall_s,
+        ended - warm.cpu_s,
         counter.faults - warm.faults,
         counter.events - warm.events,
         outcome.windows - warm.windows,
+        _task_ns(outcome) / max(counter.faults, 1),
     )
+
+
+def _task_ns(outcome: EmbeddedOutcome) -> int:
+    total = 0
+    for summary in outcome.summaries:
+        for shard in summary.shards:
+            cpu = convert(shard, ShardSummary).cpu
+            total += sum(ns for kind, ns in cpu.items() if kind.startswith("task:"))
+    return total
 
 
 def quick() -> bool:
