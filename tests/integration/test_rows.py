@@ -16,6 +16,7 @@ from pagewake.events.types import (
     DummyInserted,
     ExceptionInjected,
     ExceptionQueued,
+    InterruptQueued,
     MsrWritten,
     PageNotPresent,
     ReasonWritten,
@@ -46,22 +47,59 @@ def after(run: LoggedRun, event: VcpuHalted) -> VcpuResumed:
     return next(other for other in run.of(VcpuResumed) if other.n > event.n)
 
 
-def test_row_01_user_fault_is_injected_slept_on_and_woken(tmp_path: Path) -> None:
-    run = run_logged("row-01-user-fault", tmp_path)
-    (fault,) = run.of(PageNotPresent)
-    assert (fault.delivery, fault.token, fault.cpl, fault.joined) == ("injected", 0, 3, False)
-    (slept,) = run.of(TaskSlept)
-    assert (slept.task, slept.token, slept.halted) == ("toucher-0", 0, False)
-    (done,) = run.of(WorkerCompleted)
-    assert done.at_ns == fault.at_ns + PAGE_IN_NS
-    (presented,) = ready(run)
-    assert (presented.token, presented.prefaulted, presented.reason_written) == (0, True, True)
-    assert presented.at_ns > done.at_ns
-    (woken,) = run.of(TaskWoken)
-    assert (woken.token, woken.how) == (0, "token")
-    assert woken.waited_ns == woken.at_ns - slept.at_ns
-    reasons = [(trap.reason, trap.handler) for trap in run.of(TrapTaken) if trap.cr2 != BROADCAST]
-    assert reasons == [(1, "wait"), (2, "wake")]
+class TestRow01UserFault:
+    def test_injected_slept_on_and_woken(self, tmp_path: Path) -> None:
+        run = run_logged("row-01-user-fault", tmp_path)
+        (fault,) = run.of(PageNotPresent)
+        assert (fault.delivery, fault.token, fault.cpl, fault.joined) == ("injected", 0, 3, False)
+        (slept,) = run.of(TaskSlept)
+        assert (slept.task, slept.token, slept.halted) == ("toucher-0", 0, False)
+        (done,) = run.of(WorkerCompleted)
+        assert done.at_ns == fault.at_ns + PAGE_IN_NS
+        (presented,) = ready(run)
+        assert (presented.token, presented.prefaulted, presented.reason_written) == (0, True, True)
+        (woken,) = run.of(TaskWoken)
+        assert (woken.token, woken.how) == (0, "token")
+        assert woken.waited_ns == woken.at_ns - slept.at_ns
+        traps = [(trap.reason, trap.handler) for trap in run.of(TrapTaken) if trap.cr2 != BROADCAST]
+        assert traps == [(1, "wait"), (2, "wake")]
+        assert len(run.of(ApfStarted)) == run.result.page_ins == 1
+
+    def test_every_instant_follows_from_the_costs(self, tmp_path: Path) -> None:
+        """Exit and entry 500 ns each, 2 us for a fault, 500 ns for the trap; the tick at 3 ms."""
+        run = run_logged("row-01-user-fault", tmp_path)
+        (fault,), (presented,) = run.of(PageNotPresent), ready(run)
+        injected = [event for event in run.of(ExceptionInjected) if event.token != BROADCAST]
+        assert injected[0].at_ns == fault.at_ns + 500 + 2_000 + 500
+        assert run.of(TaskSlept)[0].at_ns == injected[0].at_ns + 500
+        assert presented.at_ns == 3_000_000 + 500
+        assert injected[1].at_ns == presented.at_ns + 2_000 + 500
+        assert run.of(TaskWoken)[0].at_ns == injected[1].at_ns + 500
+
+    @pytest.mark.parametrize("profile", ["posted-v7", "2.6.39", "3.x", "4.13"])
+    def test_is_the_same_in_every_generation_that_delivers_by_exception(
+        self, profile: str, tmp_path: Path
+    ) -> None:
+        run = run_logged("row-01-user-fault", tmp_path, f'kernel.profile="{profile}"')
+        first = run_logged("row-01-user-fault", tmp_path)
+        assert run.events == first.events
+
+    def test_a_faithful_2_6_38_is_synchronous(self, tmp_path: Path) -> None:
+        switch = 'kernel.overrides.gup="v2638_sync"'
+        run = run_logged("row-01-user-fault", tmp_path, switch)
+        (fault,) = run.of(PageNotPresent)
+        assert (fault.delivery, fault.why) == ("synchronous", "gup")
+        assert run.of(ApfStarted) == []
+        assert run.of(TaskSlept) == []
+
+    def test_since_5_8_ready_is_an_interrupt_and_does_not_wait_for_an_exit(
+        self, tmp_path: Path
+    ) -> None:
+        run = run_logged("row-01-user-fault", tmp_path, 'kernel.profile="5.8"')
+        assert [event.delivery for event in run.of(PageNotPresent)] == ["injected"]
+        (done,), (woken,) = run.of(WorkerCompleted), run.of(TaskWoken)
+        assert [event.token for event in run.of(InterruptQueued)] == [BROADCAST, woken.token]
+        assert woken.at_ns - done.at_ns < 10_000
 
 
 class TestRow02KernelFault:
@@ -90,6 +128,15 @@ class TestRow02KernelFault:
         assert halts(run) == []
         assert len(run.of(TaskSlept)) == len(run.of(TaskWoken)) == 1
         assert run.of(DummyInserted) == []
+
+    @pytest.mark.parametrize(("wait", "halted"), [("halt_unsafe", False), ("halt_kernel", True)])
+    def test_since_2017_a_kernel_without_preemption_waits_halted(
+        self, wait: str, halted: bool, tmp_path: Path
+    ) -> None:
+        sets = ['send_always="always"', f'guest_wait="{wait}"']
+        run = run_logged("row-02-kernel-fault", tmp_path, *(f"kernel.overrides.{s}" for s in sets))
+        assert [event.halted for event in run.of(TaskSlept)] == [halted]
+        assert len(run.of(TaskWoken)) == 1
 
     def test_before_patch_12_the_host_halts_whatever_the_guest_says(self, tmp_path: Path) -> None:
         sets = ["preempt=true", 'host_kernel_rule="halt"']
@@ -150,9 +197,17 @@ class TestRow06TwoCompletionsWhileInterruptsAreOff:
         assert entries[0] < presented[1].at_ns < entries[1]
         assert all(event.if_flag for event in run.of(ExceptionQueued))
 
-    def test_with_the_msr_off_one_check_takes_both(self, tmp_path: Path) -> None:
+    def test_without_pv_support_one_check_takes_both(self, tmp_path: Path) -> None:
         run = run_logged("row-06-two-completions", tmp_path, 'kernel.apf="nonpv"')
-        assert {event.delivery for event in ready(run)} == {"silent"}
+        first, second = ready(run)
+        assert (first.why, second.why) == ("msr_off", "msr_off")
+        assert first.at_ns == second.at_ns
+
+    def test_in_the_posted_series_it_took_two(self, tmp_path: Path) -> None:
+        sets = ['kernel.profile="posted-v7"', 'kernel.apf="nonpv"']
+        first, second = ready(run_logged("row-06-two-completions", tmp_path, *sets))
+        assert (first.why, second.why) == ("msr_off", "msr_off")
+        assert first.at_ns < second.at_ns
 
 
 def test_row_07_reserved_bits_are_refused_and_change_nothing(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ at random and VMs dealt out over one to three shards.  The log of each run is ve
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -68,6 +69,36 @@ def tasks(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
+STEPS = (
+    "kernel", "user", "cli", "sti", "hlt", "cpuid", "preempt-off", "preempt-on",
+    "run 7us", "run 350us", "sleep 400us",
+    "wrmsr apf-en 0x0", "wrmsr apf-en 0x1001", "wrmsr apf-en 0x1003", "wrmsr apf-en 0x1009",
+    "wrmsr apf-en 0x1005", "wrmsr apf-en 0x7f00000001", "wrmsr apf-int 0xf3", "wrmsr apf-ack 0x1",
+)  # fmt: skip
+
+
+@st.composite
+def scripts(draw: st.DrawFn, vcpus: int) -> str:
+    """Exact things in any order: touches of few pages, flags, halts, MSR writes."""
+    touches = st.builds("touch {} {}".format, st.integers(0, 5), st.sampled_from(("read", "write")))
+    steps = st.builds(
+        "{}{}".format,
+        st.one_of(st.just(""), st.just(""), st.just(""), st.builds("at {}us ".format, MOMENTS)),
+        st.one_of(touches, st.sampled_from(STEPS)),
+    )
+    lines = [
+        "[[vm.task]]",
+        f'name = "s{draw(st.integers(0, 10**6))}"',
+        f"count = {draw(st.integers(1, 2))}",
+        'pattern = "script"\nworking_set = "24KiB"\npopulated = true\nresident = "0B"',
+        f"private = {draw(st.sampled_from(('true', 'false')))}",
+        f"script = {json.dumps(draw(st.lists(steps, min_size=1, max_size=12)))}",
+    ]
+    if draw(st.booleans()):
+        lines.append(f"vcpu = {draw(st.integers(0, vcpus - 1))}")
+    return "\n".join(lines)
+
+
 @st.composite
 def events(draw: st.DrawFn, vcpus: int) -> str:
     what = draw(
@@ -120,6 +151,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "16MiB"',
             f'limit = "{draw(st.sampled_from((512, 1024, 4096)))}KiB"',
             *draw(st.lists(tasks(), min_size=1, max_size=2, unique_by=lambda t: t.split('"')[1])),
+            *draw(st.lists(scripts(vcpus), max_size=3, unique_by=lambda t: t.split('"')[1])),
             '[[vm.task]]\nname = "w"\ncount = 2\npattern = "work"' if draw(st.booleans()) else "",
             *draw(st.lists(events(vcpus), max_size=6)),
         ]

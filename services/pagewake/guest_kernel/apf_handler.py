@@ -24,7 +24,7 @@ from pagewake.kvm.msr import (
     MSR_KVM_ASYNC_PF_EN,
     MSR_KVM_ASYNC_PF_INT,
 )
-from pagewake.kvm.ports import IRQ_RESCHED, Step
+from pagewake.kvm.ports import IRQ_CALL, IRQ_RESCHED, Step
 from pagewake.kvm.run_loop import HOST, OFFLINE, OP_CHECK
 
 if TYPE_CHECKING:
@@ -248,12 +248,14 @@ def _prod(cpu: GuestCpu, other: GuestCpu, at_ns: int) -> None:
 
 
 def run_calls(cpu: GuestCpu, at_ns: int) -> Step:
-    """Execute what was asked of this CPU: offline, an MSR write."""
+    """Execute what was asked of this CPU: offline, an MSR write. One call an interrupt."""
     what, a, b = cpu.calls.pop(0)
+    if cpu.calls:
+        cpu.thread.irqs |= IRQ_CALL
     if what == "offline":
         return _go_offline(cpu, at_ns)
     if what == "wrmsr":
-        cpu.overlay(at_ns, 0, "interrupted", 16)
+        cpu.overlay(at_ns, 0, "interrupted", 0)
         return cpu.thread.exit_wrmsr(at_ns, a, enable_value(cpu) if b < 0 else b)
     return cpu.irq_exit(at_ns)
 
@@ -287,10 +289,14 @@ def _go_offline(cpu: GuestCpu, at_ns: int) -> Step:
 
 
 def come_online(cpu: GuestCpu, at_ns: int) -> None:
-    """ONLINE: INIT/SIPI resets the vcpu's APF state, the CPU boots and enables it again."""
-    calls, cpu.calls = cpu.calls, []
-    if not any(what == "online" for what, _, _ in calls):
+    """ONLINE: INIT/SIPI resets the vcpu's APF state, the CPU boots and enables it again.
+
+    What was asked of the CPU before it came up is void: nothing runs there.
+    """
+    asked = [what for what, _, _ in cpu.calls]
+    if "online" not in asked:
         return
+    del cpu.calls[: asked.index("online") + 1]
     thread = cpu.thread
     vm = cpu.vm
     vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.take_n(), cpu.id, "online"))
@@ -303,4 +309,5 @@ def come_online(cpu: GuestCpu, at_ns: int) -> None:
     thread.gen += 1
     cpu.overlay(at_ns, vm.costs.irq_ns, "boot")
     cpu.overlay_left_ns = vm.costs.irq_ns
+    thread.irqs = IRQ_CALL if cpu.calls else 0
     vm.push(at_ns + vm.costs.exit_ns, cpu.id, thread.gen, OP_CHECK)

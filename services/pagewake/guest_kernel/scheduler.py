@@ -59,9 +59,9 @@ class RunQueue:
 
     def _slice_ns(self, task: Task) -> int:
         """Share of one period (stretched when there are too many) by weight."""
-        total = sum(other.weight for other in self.waiting)
-        if task is self.curr:
-            total += task.weight
+        total = 0 if self.curr is None else self.curr.weight
+        for other in self.waiting:
+            total += other.weight
         period = max(self.config.latency_ns, self.load() * self.config.min_granularity_ns)
         return period * task.weight // max(total, 1)
 

@@ -349,15 +349,44 @@ def test_a_trace_with_more_pages_than_the_region_is_refused_when_it_gets_there()
         stream.advance(1)
 
 
-def test_a_trace_is_read_once_per_pass_and_reopened_after_unpickling() -> None:
+def test_a_trace_is_read_once_and_reopened_after_unpickling() -> None:
     blocks = [[(at + i, at + i, W) for i in range(1, 6)] for at in range(0, 50, 5)]
     source = ListedTrace(*blocks)
-    stream = TraceStream(view_of(50), Region(0, 50), source, repeat=2)
-    while stream.touches < 100:
+    stream = TraceStream(view_of(50), Region(0, 50), source, repeat=3)
+    while stream.touches < 75:
         stream.advance(stream.cpu_until_miss(7))
-    assert source.opened == 2
+    assert source.opened == 1
     again = pickle.loads(pickle.dumps(stream))
+    while again.touches < 150:
+        again.advance(again.cpu_until_miss(7))
     assert again.remaining_ns() == 0
+
+
+def test_a_trace_too_long_to_be_kept_is_read_once_per_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trace_stream, "KEPT_ROWS_MAX", 49)
+    source = ListedTrace(*[[(at + i, at + i, W) for i in range(1, 6)] for at in range(0, 50, 5)])
+    stream = TraceStream(view_of(50), Region(0, 50), source, repeat=3)
+    while stream.touches < 150:
+        stream.advance(stream.cpu_until_miss(7))
+    assert source.opened == 3
+
+
+def test_a_short_trace_is_repeated_in_large_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(1, 5, R), (1, 6, W), (4, 5, R)]
+    starts = []
+    for most in (1, 7, 1_000):
+        monkeypatch.setattr(trace_stream, "TILED_ROWS_MAX", most)
+        length = TraceLength(3, 4)
+        stream = TraceStream(
+            view_of(2), Region(0, 2), ListedTrace(rows), repeat=5, cpi_ns=2, length=length
+        )
+        stream.cpu_until_miss(1_000)
+        starts.append([stream._start_ns(index) for index in range(16)])
+        assert len(stream._generate(0)[0]) == {1: 3, 7: 6, 1_000: 15}[most]
+    assert starts[0] == [10 * turn + at for turn in range(5) for at in (2, 2, 8)] + [50]
+    assert starts[0] == starts[1] == starts[2]
 
 
 def test_a_trace_looked_at_too_far_ahead_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

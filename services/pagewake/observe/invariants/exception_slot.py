@@ -26,6 +26,7 @@ from pagewake.events.types import (
     ReasonLatched,
     ReasonWritten,
     TrapTaken,
+    VcpuHalted,
     VcpuReset,
     VmMigrated,
 )
@@ -91,12 +92,13 @@ class PendingException(Checker):
 class _Area:
     """The shared area of one vcpu, as the events tell it."""
 
-    __slots__ = ("enabled", "orphaned", "slot", "word")
+    __slots__ = ("enabled", "orphaned", "slot", "slot_orphaned", "word")
 
     def __init__(self) -> None:
         self.word = 0
         self.orphaned = False
         self.slot: int | None = None
+        self.slot_orphaned = False
         self.enabled: bool | None = None
 
 
@@ -120,6 +122,7 @@ class ReasonWord(Checker):
             ExceptionDropped: self._orphan,
             ExceptionInjected: self._injected,
             VcpuReset: self._orphan,
+            VcpuHalted: self._halted,
             VmMigrated: self._orphan_all,
             MsrWritten: self._msr_written,
         }
@@ -176,11 +179,12 @@ class ReasonWord(Checker):
 
     def _slot_written(self, event: InterruptQueued) -> None:
         area = self._area(event.vcpu)
-        if area.slot is not None:
+        if area.slot is not None and not area.slot_orphaned:
             self.fail(
                 event, f"token slot overwritten: it holds {token_name(area.slot)}, not yet read"
             )
         area.slot = event.token
+        area.slot_orphaned = False
 
     def _slot_read(self, event: TrapTaken) -> None:
         area = self._area(event.vcpu)
@@ -199,7 +203,13 @@ class ReasonWord(Checker):
         area = self._area(event.vcpu)
         area.orphaned = area.word != 0
         if isinstance(event, VcpuReset):
-            area.slot = None
+            area.slot_orphaned = area.slot is not None
+
+    def _halted(self, event: VcpuHalted) -> None:
+        """Offline: a pending interrupt is gone, its token stays until the area is zeroed."""
+        if event.why == "offline":
+            area = self._area(event.vcpu)
+            area.slot_orphaned = area.slot is not None
 
     def _orphan_all(self, event: VmMigrated) -> None:
         for area in self._areas.values():

@@ -113,8 +113,10 @@ class Halts(Checker):
 
     @staticmethod
     def _caused(state: _Vcpu, why: str, since: int) -> bool:
-        if why in ("completion", "online"):
-            return state.causes.get(why, 0) > since or (why == "completion" and state.done > 0)
+        if why == "completion":
+            return state.causes.get(why, 0) > since or state.done > 0
+        if why == "online":  # may be asked for while the CPU is still on its way down; counts once
+            return state.causes.pop(why, None) is not None
         return why not in ("nmi", "reset") or why in state.causes
 
     def _executes(self, event: TrapTaken) -> None:

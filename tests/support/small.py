@@ -1,0 +1,94 @@
+"""Small scenarios of one VM, written in a test, and what their run says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pagewake.engine.build import build
+from pagewake.engine.embedded import run_embedded
+from pagewake.events.types import Event
+from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.guest_kernel.shard import Shard
+from pagewake.observe.invariants import check_events, rules_of
+from pagewake.scenario.loading import loads
+from tests.support.runs import AnyEvent
+
+PAGE_IN_NS = 300_000
+
+
+class SmallRun:
+    """Events of the VM in order of `n`, and its kernel as the run left it."""
+
+    def __init__(self, events: list[Event], kernel: GuestKernel) -> None:
+        self.events = events
+        self.kernel = kernel
+
+    def of(self, kind: type[AnyEvent]) -> list[AnyEvent]:
+        """The events of one type, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def script(name: str, *steps: str, vcpu: int | None = None, count: int = 1, more: str = "") -> str:
+    """A script task with its own pages, all in swap."""
+    lines = [
+        "[[vm.task]]",
+        f'name = "{name}"',
+        f"count = {count}",
+        'pattern = "script"',
+        'working_set = "64KiB"',
+        "populated = true",
+        'resident = "0B"',
+        "" if vcpu is None else f"vcpu = {vcpu}",
+        more,
+        f"script = [{', '.join(chr(34) + step + chr(34) for step in steps)}]",
+    ]
+    return "\n".join(lines)
+
+
+def work(name: str = "other", count: int = 1, more: str = "") -> str:
+    """A task that only computes."""
+    return f'[[vm.task]]\nname = "{name}"\ncount = {count}\npattern = "work"\n{more}'
+
+
+def event(at: str, do: str, *keys: str) -> str:
+    """An intervention on the VM; keys as TOML."""
+    return "\n".join(["[[event]]", f'at = "{at}"', f'do = "{do}"', 'vm = "vm-0"', *keys])
+
+
+def run_small(
+    *tasks_and_events: str,
+    vcpus: int = 1,
+    profile: str = "2.6.39",
+    overrides: str = "",
+    kernel: Sequence[str] = (),
+    scheduler: Sequence[str] = ('wakeup_granularity = "0ns"',),
+    host: Sequence[str] = (),
+    duration: str = "10ms",
+) -> SmallRun:
+    """Run it; every page-in takes 300 us.  The invariants are checked on the way."""
+    text = "\n".join(
+        [
+            f'[scenario]\nname = "small"\nduration = "{duration}"',
+            f'[kernel]\nprofile = "{profile}"\noverrides = {{ {overrides} }}',
+            *kernel,
+            "[kernel.scheduler]",
+            *scheduler,
+            '[host]\nmedium = { latency = "300us", parallelism = 64 }',
+            *host,
+            f'[[vm]]\nname = "vm"\nvcpus = {vcpus}\nmemory = "16MiB"\nlimit = "8MiB"',
+            *tasks_and_events,
+        ]
+    )
+    scenario = loads(text, "small.toml", Path())
+    (part,) = build(scenario)
+    shards = [(shard.topic, shard.shard, shard.vms) for shard in part.shards]
+    events: list[Event] = []
+    run_embedded([(part.host, shards)], duration_ns=scenario.duration_ns, observer=events.extend)
+    events.sort(key=lambda found: found.n)
+    switches = scenario.kernel.switches(0)
+    rules = rules_of(switches, apf=scenario.kernel.apf)
+    assert check_events({"vm-0": events}, rules) == []
+    shard = part.shards[0].shard
+    assert isinstance(shard, Shard)
+    return SmallRun(events, shard.kernels[0])

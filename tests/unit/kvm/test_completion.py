@@ -1,0 +1,444 @@
+"""Worker's end, check_completion, present, the enable MSR, clearing (semantics 3.6 to 3.11)."""
+
+from __future__ import annotations
+
+import pytest
+
+from pagewake.events import types as ev
+from pagewake.kvm.async_pf import BROADCAST_TOKEN
+from pagewake.kvm.page_table import ABSENT, MAPPED, PRESENT
+from pagewake.kvm.ports import Step
+from pagewake.kvm.run_loop import GUEST
+from tests.unit.kvm.scripted import ENABLE, MSR_EN, PASS_NS, SEND_ALWAYS, Machine
+
+MSR_INT, MSR_ACK = 0x4B564D06, 0x4B564D07
+AS_INT = 0x1009
+
+
+def two_done_while_interrupts_are_off(
+    profile: str = "2.6.39", *, msr_off: bool = False, **switches: object
+) -> Machine:
+    """Pages 8 and 7 arrive, in this order, while IF=0; the first exit with IF=1 is at 400 us.
+
+    With `msr_off` ENABLED goes away at 250 us without the write that would clear the queue.
+    """
+    machine = Machine(profile, **switches)  # type: ignore[arg-type]
+    machine.touch(1_000, 7)
+    machine.touch(50_000, 8)
+    machine.sets(90_000, if_flag=False)
+    machine.arrives(200_000, 8, token=0x1000)
+    machine.arrives(210_000, 7, token=0x0)
+    if msr_off:
+        machine.plan(250_000, lambda at_ns: _disabled(machine, at_ns))
+    machine.exits(300_000)
+    machine.sets(400_000, if_flag=True)
+    machine.exits(500_000)
+    machine.exits(600_000)
+    return machine
+
+
+def _disabled(machine: Machine, at_ns: int) -> Step:
+    machine.vcpu.apf.msr_val = 0
+    return machine.vcpu.exit_plain(at_ns)
+
+
+class TestWorker:
+    def test_joins_done_and_holds_the_page(self) -> None:
+        machine = Machine()
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=0)
+        machine.run(200_000)
+        (done,) = machine.of(ev.WorkerCompleted)
+        assert (done.token, done.gfn, done.page, done.at_ns) == (0, 7, True, 100_000)
+        assert machine.vm.pages.state[7] == PRESENT
+        assert machine.vm.pages.held == {7: 1}
+
+    def test_gup_failure_is_not_reported_and_keeps_no_page(self) -> None:
+        machine = Machine()
+        machine.deliver(ev.WorkerGupFails(500, "vm", 0, 1))
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=0)
+        machine.exits(200_000)
+        machine.run(300_000)
+        assert [e.page for e in machine.of(ev.WorkerCompleted)] == [False]
+        (presented,) = machine.of(ev.ApfPresented)
+        assert (presented.delivery, presented.prefaulted) == ("token", False)
+        assert machine.vm.pages.state[7] == PRESENT
+        assert machine.vm.pages.held == {}
+
+    def test_of_a_withdrawn_item_only_makes_the_page_present(self) -> None:
+        machine = Machine()
+        machine.touch(1_000, 7)
+        machine.wrmsr(50_000, 0)
+        machine.arrives(100_000, 7, token=0)
+        machine.exits(200_000)
+        machine.run(300_000)
+        assert machine.of(ev.WorkerCompleted) == []
+        assert machine.of(ev.ApfPresented) == []
+        assert machine.vm.pages.state[7] == PRESENT
+        assert machine.vm.pages.held == {}
+
+
+class TestPresent:
+    def test_prefault_hash_reason_exception(self) -> None:
+        machine = Machine()
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=0)
+        machine.exits(200_000)
+        machine.run(300_000)
+        (presented,) = machine.of(ev.ApfPresented)
+        assert (presented.token, presented.gfn, presented.delivery) == (0, 7, "token")
+        assert presented.prefaulted
+        assert machine.vm.pages.state[7] == MAPPED
+        assert not machine.vm.pages.accessed[7]
+        assert not machine.vcpu.apf.gfn_hash.find(7)
+        assert [(e.reason, e.ok) for e in machine.of(ev.ReasonWritten)] == [(1, True), (2, True)]
+        assert machine.entered()[-1][1:] == ("ready", 0)
+        assert machine.vm.pages.held == {}
+
+    def test_a_page_mapped_meanwhile_needs_no_prefault(self) -> None:
+        machine = Machine(vcpus=2)
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=0)
+        machine.touch(150_000, 7, vcpu=1)
+        machine.exits(200_000)
+        machine.run(300_000)
+        assert [e.prefaulted for e in machine.of(ev.ApfPresented)] == [False]
+        assert machine.of(ev.ApfPresented)[0].delivery == "token"
+
+    def test_one_ready_per_pass_in_order_of_completion(self) -> None:
+        machine = two_done_while_interrupts_are_off()
+        machine.run(900_000)
+        first, second = machine.of(ev.ApfPresented)
+        assert (first.token, second.token) == (0x1000, 0x0)
+        assert first.at_ns == 400_500
+        assert second.at_ns == 500_500
+        ready = [seen for seen in machine.entered() if seen[1] == "ready"]
+        assert [token for _, _, token in ready] == [0x1000, 0x0]
+
+    @pytest.mark.parametrize(
+        ("present_all", "at_ns"), [(False, (250_500, 300_500)), (True, (250_500,))]
+    )
+    def test_with_the_msr_off_if_does_not_matter(
+        self, present_all: bool, at_ns: tuple[int, ...]
+    ) -> None:
+        """All in one pass; the posted series took one per call in every case (15096ffceab)."""
+        machine = two_done_while_interrupts_are_off(
+            "posted-v7", msr_off=True, present_all=present_all
+        )
+        machine.run(900_000)
+        presented = machine.of(ev.ApfPresented)
+        assert [(e.token, e.why) for e in presented] == [(0x1000, "msr_off"), (0x0, "msr_off")]
+        assert tuple(dict.fromkeys(e.at_ns for e in presented)) == at_ns
+
+    def test_failed_write_loses_ready_for_good(self) -> None:
+        machine = Machine()
+        machine.touch(1_000, 7)
+        machine.deliver(ev.AreaWriteFails(50_000, "vm", 0, 0, 1))
+        machine.arrives(100_000, 7, token=0)
+        machine.exits(200_000)
+        machine.exits(300_000)
+        machine.run(400_000)
+        (presented,) = machine.of(ev.ApfPresented)
+        assert (presented.delivery, presented.why) == ("silent", "write_failed")
+        assert presented.prefaulted
+        assert (machine.vcpu.apf.queued, len(machine.vcpu.apf.done)) == (0, 0)
+        assert not machine.vcpu.apf.gfn_hash.find(7)
+        assert machine.vcpu.exc is None
+
+    def test_a_failed_write_does_not_stop_the_pass(self) -> None:
+        machine = two_done_while_interrupts_are_off()
+        machine.deliver(ev.AreaWriteFails(250_000, "vm", 0, 0, 1))
+        machine.run(900_000)
+        first, second = machine.of(ev.ApfPresented)
+        assert (first.why, second.why) == ("write_failed", None)
+        assert first.at_ns == second.at_ns
+
+    @pytest.mark.parametrize("needs", [False, True])
+    def test_ready_for_what_the_guest_was_not_told(self, needs: bool) -> None:
+        """Fact 2 of the semantics; 2a18b7e7cd88 (5.8) keeps quiet."""
+        machine = Machine(ready_needs_not_present=needs)
+        machine.guest.cpl = 0
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=0)
+        machine.run(300_000)
+        (presented,) = machine.of(ev.ApfPresented)
+        said = ("silent", "not_due") if needs else ("token", None)
+        assert (presented.delivery, presented.why) == said
+        assert presented.prefaulted
+        assert machine.vcpu.mode == GUEST
+
+    def test_ready_for_what_it_was_told_is_always_due(self) -> None:
+        machine = Machine(ready_needs_not_present=True)
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=0)
+        machine.exits(200_000)
+        machine.run(300_000)
+        assert [e.delivery for e in machine.of(ev.ApfPresented)] == ["token"]
+
+
+class TestEnableMsr:
+    def write(self, machine: Machine, value: int, at_ns: int = 1_000) -> ev.MsrWritten:
+        machine.wrmsr(at_ns, value)
+        machine.run(at_ns + 200_000)
+        return machine.of(ev.MsrWritten)[-1]
+
+    @pytest.mark.parametrize("bit", [2, 3, 4, 5])
+    def test_reserved_bits_change_nothing(self, bit: int) -> None:
+        machine = Machine(msr=SEND_ALWAYS)
+        written = self.write(machine, ENABLE | 1 << bit)
+        assert (written.ok, written.stored) == (False, False)
+        assert machine.vcpu.apf.msr_val == SEND_ALWAYS
+        assert not machine.vcpu.apf.send_user_only
+        assert machine.of(ev.BroadcastQueued) == []
+
+    def test_bit_1_was_reserved_in_the_seed(self) -> None:
+        machine = Machine(msr=ENABLE, msr_reserved=0x3E)
+        assert not self.write(machine, SEND_ALWAYS).ok
+        assert machine.vcpu.apf.send_user_only
+
+    def test_bad_address_is_stored_all_the_same(self) -> None:
+        machine = Machine(msr=None)
+        machine.vcpu.apf.send_user_only = True
+        written = self.write(machine, 0x7F_0000_0003)
+        assert (written.ok, written.stored) == (False, True)
+        assert machine.vcpu.apf.enabled
+        assert machine.vcpu.apf.send_user_only
+        assert machine.of(ev.BroadcastQueued) == []
+
+    def test_behind_a_bad_address_nothing_can_be_told(self) -> None:
+        machine = Machine(msr=None)
+        machine.wrmsr(1_000, 0x7F_0000_0001)
+        machine.touch(50_000, 7)
+        machine.run(400_000)
+        assert [e.delivery for e in machine.of(ev.PageNotPresent)] == ["untold"]
+
+    def test_a_good_address_afterwards_repairs_it(self) -> None:
+        machine = Machine(msr=None)
+        machine.wrmsr(1_000, 0x7F_0000_0001)
+        machine.wrmsr(50_000, ENABLE)
+        machine.touch(100_000, 7)
+        machine.run(400_000)
+        assert [e.delivery for e in machine.of(ev.PageNotPresent)] == ["injected"]
+
+    def test_enabling_broadcasts_in_the_same_exit(self) -> None:
+        machine = Machine(msr=None)
+        machine.wrmsr(1_000, ENABLE)
+        machine.run(400_000)
+        (presented,) = machine.of(ev.ApfPresented)
+        assert (presented.token, presented.gfn, presented.delivery) == (
+            BROADCAST_TOKEN,
+            None,
+            "broadcast",
+        )
+        (entry,) = machine.entered()
+        assert entry[1:] == ("broadcast", BROADCAST_TOKEN)
+        assert not presented.prefaulted
+
+    def test_no_broadcast_while_a_completion_waits(self) -> None:
+        machine = Machine()
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=0)
+        machine.wrmsr(200_000, ENABLE)
+        machine.run(400_000)
+        assert machine.of(ev.BroadcastQueued) == []
+        assert [e.delivery for e in machine.of(ev.ApfPresented)] == ["token"]
+
+    @pytest.mark.parametrize(("value", "user_only"), [(ENABLE, True), (SEND_ALWAYS, False)])
+    def test_send_always(self, value: int, user_only: bool) -> None:
+        machine = Machine(msr=None)
+        self.write(machine, value)
+        assert machine.vcpu.apf.send_user_only is user_only
+
+    def test_other_msrs_are_refused(self) -> None:
+        machine = Machine()
+        machine.wrmsr(1_000, 1, msr=MSR_INT)
+        machine.wrmsr(50_000, 1, msr=MSR_ACK)
+        machine.run(200_000)
+        assert [(e.ok, e.stored) for e in machine.of(ev.MsrWritten)] == [(False, False)] * 2
+
+
+class TestDisable:
+    def disabled_with_three(self) -> Machine:
+        machine = Machine()
+        for number, gfn in enumerate((7, 8, 9)):
+            machine.touch(1_000 + 20_000 * number, gfn)
+        machine.arrives(90_000, 8, token=0x1000)
+        machine.sets(80_000, if_flag=False)
+        machine.wrmsr(100_000, 0)
+        return machine
+
+    def test_withdraws_what_is_queued_in_order_of_start(self) -> None:
+        machine = self.disabled_with_three()
+        machine.run(200_000)
+        (cleared,) = machine.of(ev.ApfCleared)
+        assert (cleared.tokens, cleared.why) == ([0x0, 0x1000, 0x2000], "msr-disable")
+        assert machine.vm.pages.held == {}
+
+    def test_nothing_is_presented_and_the_pages_come_in(self) -> None:
+        machine = self.disabled_with_three()
+        machine.arrives(300_000, 7, token=0x0)
+        machine.arrives(300_000, 9, token=0x2000)
+        machine.exits(400_000)
+        machine.run(500_000)
+        assert machine.of(ev.ApfPresented) == []
+        assert {int(machine.vm.pages.state[gfn]) for gfn in (7, 8, 9)} == {PRESENT}
+        assert machine.vm.in_flight == {}
+
+    def test_empties_the_hash(self) -> None:
+        machine = self.disabled_with_three()
+        machine.run(200_000)
+        assert not any(machine.vcpu.apf.gfn_hash.find(gfn) for gfn in (7, 8, 9))
+
+    def test_the_counter_goes_on(self) -> None:
+        machine = self.disabled_with_three()
+        machine.run(200_000)
+        assert machine.vcpu.apf.next_token() == 0x3000
+
+    def test_with_nothing_queued_nobody_is_told(self) -> None:
+        machine = Machine()
+        machine.wrmsr(1_000, 0)
+        machine.run(50_000)
+        assert machine.of(ev.ApfCleared) == []
+
+
+class TestReset:
+    def test_clears_msr_queue_hash_and_halt_but_not_the_counter(self) -> None:
+        machine = Machine(msr=SEND_ALWAYS, host_kernel_rule="halt")
+        machine.guest.cpl = 0
+        machine.touch(1_000, 7)
+        machine.deliver(ev.VcpuReset(100_000, "vm", 0, 0))
+        machine.run(300_000)
+        apf = machine.vcpu.apf
+        assert [e.why for e in machine.of(ev.ApfCleared)] == ["reset"]
+        assert [e.why for e in machine.of(ev.VcpuResumed)] == ["reset"]
+        assert (apf.msr_val, apf.halted, apf.queued, apf.id) == (0, False, 0, 1)
+        assert not apf.gfn_hash.find(7)
+        assert not apf.send_user_only
+
+    def test_drops_what_was_pending(self) -> None:
+        machine = Machine()
+        machine.stalls(500, 100_000)
+        machine.touch(1_000, 7)
+        machine.deliver(ev.VcpuReset(50_000, "vm", 0, 0))
+        machine.run(300_000)
+        assert [e.why for e in machine.of(ev.ExceptionDropped)] == ["reset"]
+        assert machine.of(ev.ExceptionInjected) == []
+
+
+class TestMigration:
+    def migrated(self) -> Machine:
+        machine = Machine(vcpus=2)
+        machine.touch(1_000, 7)
+        machine.touch(2_000, 8, vcpu=1)
+        machine.deliver(ev.VmMigrated(100_000, "vm", 0, 50_000))
+        return machine
+
+    def test_every_vcpu_is_restored_and_broadcasts_after_its_next_exit(self) -> None:
+        machine = self.migrated()
+        machine.exits(200_000)
+        machine.exits(200_000, vcpu=1)
+        machine.run(400_000)
+        assert [(e.vcpu, e.tokens) for e in machine.of(ev.ApfCleared)] == [(0, [0x0]), (1, [0x1])]
+        restored = machine.of(ev.MsrWritten)
+        assert [(e.vcpu, e.by, e.ok) for e in restored] == [(0, "host", True), (1, "host", True)]
+        for vcpu in (0, 1):
+            assert [seen[1] for seen in machine.entered(vcpu)] == [
+                "not_present",
+                "runs",
+                "broadcast",
+            ]
+
+    def test_stands_still_for_the_pause(self) -> None:
+        machine = self.migrated()
+        machine.run(400_000)
+        assert machine.entered()[-1][0] >= 150_000
+
+    def test_counters_start_again_in_a_new_epoch(self) -> None:
+        machine = self.migrated()
+        machine.touch(300_000, 9)
+        machine.run(400_000)
+        fault = machine.of(ev.PageNotPresent)[-1]
+        assert (fault.token, fault.epoch) == (0x0, 1)
+
+    def test_a_completion_of_the_old_epoch_tells_nobody(self) -> None:
+        machine = self.migrated()
+        machine.deliver(ev.PageReady(200_000, "vm", 0, 0, 7, 0, 0x0))
+        machine.run(400_000)
+        assert machine.of(ev.WorkerCompleted) == []
+        assert machine.vm.pages.state[7] == PRESENT
+
+    def test_asking_for_the_same_page_again_joins_what_is_under_way(self) -> None:
+        machine = self.migrated()
+        machine.touch(200_000, 7)
+        machine.deliver(ev.PageReady(300_000, "vm", 0, 0, 7, 0, 0x0))
+        machine.run(400_000)
+        fault = machine.of(ev.PageNotPresent)[-1]
+        assert (fault.token, fault.epoch, fault.joined) == (0x0, 1, True)
+        (done,) = machine.of(ev.WorkerCompleted)
+        assert done.at_ns == 302_400
+
+    def test_of_a_halted_guest_without_apf(self) -> None:
+        machine = Machine(msr=None, config={"apf": "nonpv"})
+        machine.touch(1_000, 7)
+        machine.deliver(ev.VmMigrated(100_000, "vm", 0, 0))
+        machine.run(400_000)
+        assert [e.why for e in machine.of(ev.VcpuResumed)] == ["signal"]
+        assert machine.of(ev.MsrWritten) == []
+        assert machine.vcpu.mode == GUEST
+
+
+class TestReadyByInterrupt:
+    """5.8: a token slot, a vector, and an acknowledgement."""
+
+    def machine(self) -> Machine:
+        machine = Machine("5.8", msr=AS_INT)
+        machine.vcpu.apf.id = 1
+        machine.touch(1_000, 7)
+        machine.touch(50_000, 8)
+        machine.arrives(200_000, 7, token=0x1000)
+        machine.arrives(210_000, 8, token=0x2000)
+        return machine
+
+    def test_one_token_until_it_is_acknowledged(self) -> None:
+        machine = self.machine()
+        machine.run(400_000)
+        assert [e.token for e in machine.of(ev.InterruptQueued)] == [0x1000]
+        assert machine.guest.area.token == 0x1000
+        assert len(machine.vcpu.apf.done) == 1
+
+    def test_the_acknowledgement_lets_the_next_one_through(self) -> None:
+        machine = self.machine()
+        machine.run(400_000)
+        machine.guest.area.token = 0
+        machine.wrmsr(410_000, 1, msr=MSR_ACK)
+        machine.vcpu.kick(405_000)
+        machine.run(600_000)
+        assert [e.token for e in machine.of(ev.InterruptQueued)] == [0x1000, 0x2000]
+
+    def test_without_the_slot_zeroed_it_does_not(self) -> None:
+        machine = self.machine()
+        machine.run(400_000)
+        machine.wrmsr(410_000, 1, msr=MSR_ACK)
+        machine.vcpu.kick(405_000)
+        machine.run(600_000)
+        assert [e.token for e in machine.of(ev.InterruptQueued)] == [0x1000]
+
+    def test_vectors_are_8_bits(self) -> None:
+        machine = Machine("5.8", msr=AS_INT)
+        machine.wrmsr(1_000, 0xF3, msr=MSR_INT)
+        machine.wrmsr(50_000, 0x100, msr=MSR_INT)
+        machine.run(100_000)
+        assert [e.ok for e in machine.of(ev.MsrWritten)] == [True, False]
+        assert machine.vcpu.apf.int_vector == 0xF3
+
+
+def test_reads_go_on_after_a_withdrawal_until_nobody_needs_them() -> None:
+    machine = Machine()
+    machine.touch(1_000, 7)
+    machine.wrmsr(50_000, 0)
+    machine.run(90_000)
+    assert machine.vm.in_flight[7].waiters == []
+    assert machine.vm.pages.state[7] != ABSENT
+    assert machine.of(ev.MsrWritten)[-1].msr == MSR_EN
+    assert machine.entered()[-1][0] == 50_000 + PASS_NS
