@@ -18,12 +18,7 @@ run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
 
 test: $(VENV)/.installed-dev
-ifeq ($(TESTS),)
-	@$(BIN)/python -m pytest tests/property
-	@$(BIN)/python -m pytest --ignore tests/property
-else
 	@$(BIN)/python -m pytest $(TESTS)
-endif
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
@@ -36,7 +31,7 @@ format: $(VENV)/.installed-dev
 	@$(BIN)/ruff format .
 
 schemas: $(VENV)/.installed
-	@$(BIN)/python -m pagewake.events.schema schemas
+	@$(BIN)/python -m pagewake.cluster.schema schemas
 
 bench: $(VENV)/.installed-dev
 	@for script in tests/bench/bench_*.py; do \

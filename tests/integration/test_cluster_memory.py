@@ -140,9 +140,9 @@ def test_a_stopped_run_ends_where_its_answer_says() -> None:
         ({"do": "vcpu-offline", "vm": "bm-0"}, 'vcpu: the required key "vcpu" is missing'),
         ({"do": "medium", "medium": "nvme", "host": 3}, "there is no host 3"),
         ({"do": "explode"}, 'do: "explode" is nothing to do'),
-        ({"do": "pause", "vm": "bm-0"}, '"pause" has no key "vm"'),
-        ({"do": "pace"}, 'the required key "speed" is missing'),
-        ({"do": "pace", "speed": -1}, "speed: -1 is not a number"),
+        ({"do": "pause", "vm": "bm-0"}, "unknown field `vm`"),
+        ({"do": "pace"}, "missing required field `speed`"),
+        ({"do": "pace", "speed": -1}, '{"do":"pace","speed":-1}: Expected `float` >= 0.0'),
         ({}, "is nothing to do"),
     ],
 )

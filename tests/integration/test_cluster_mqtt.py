@@ -25,6 +25,7 @@ from tests.support.processes import (
     running,
     until_under_way,
 )
+from tests.support.schemas import payload_accepts
 
 pytestmark = [pytest.mark.broker, needs_kafka, needs_mqtt]
 DURATION = "scenario.duration=600ms"
@@ -77,6 +78,7 @@ def test_an_interactive_run_replays_to_its_digest(cluster: Cluster, tmp_path: Pa
     )
     assert [reply["ok"] for reply in replies] == [True, False, False, True, True]
     assert all(reply["error"] for reply in replies if not reply["ok"])
+    assert all(payload_accepts("Answer", reply) for reply in replies)
     digest = digest_of(submitted)
     assert digest != embedded_digest("overcommit", DURATION)
     log = tmp_path / "log"
@@ -84,3 +86,41 @@ def test_an_interactive_run_replays_to_its_digest(cluster: Cluster, tmp_path: Pa
     assert verify_log(log).problems == []
     replayed = cluster.run("replay", str(log))
     assert replayed.returncode == 0, replayed.stderr
+
+
+async def _watch(run: str, watching: asyncio.Event) -> list[tuple[str, bytes]]:
+    """What is said of a run, as topic and payload, until all of it has ended."""
+    address = urlsplit(MQTT)
+    heard: list[tuple[str, bytes]] = []
+    ended: set[str] = set()
+    async with aiomqtt.Client(address.hostname or "", address.port or 1883) as client:
+        await client.subscribe(f"pagewake/v1/{run}/#", qos=1)
+        watching.set()
+        async for message in client.messages:
+            name = message.topic.value.removeprefix(f"pagewake/v1/{run}/")
+            heard.append((name, bytes(message.payload)))
+            if name.endswith("/status") and heard[-1][1] == b"ended":
+                ended.add(name.split("/")[0])
+            if ended == {"host", "guest"}:
+                break
+    return heard
+
+
+def test_what_is_said_is_what_the_schemas_say(cluster: Cluster) -> None:
+    run = new_run()
+    cluster.start("host", "guest")
+
+    async def watched() -> list[tuple[str, bytes]]:
+        watching = asyncio.Event()
+        watcher = asyncio.create_task(_watch(run, watching))
+        await watching.wait()
+        cluster.submit(run, "overcommit", "--set", DURATION)
+        return await asyncio.wait_for(watcher, REPLY_S * 2)
+
+    heard = asyncio.run(watched())
+    words = {payload.decode() for name, payload in heard if name.endswith("/status")}
+    reports = [msgspec.json.decode(payload) for name, payload in heard if name == "progress"]
+    assert "ended" in words
+    assert {report["service"] for report in reports} == {"host", "guest"}
+    assert all(payload_accepts("Status", word) for word in words)
+    assert all(payload_accepts("Progress", report) for report in reports)

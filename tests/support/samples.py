@@ -25,9 +25,15 @@ def _any_value(hint: object) -> st.SearchStrategy[Any]:
         return st.text(st.characters(codec="utf-8"), max_size=8)
     if hint is type(None):
         return st.none()
+    if hint is float:
+        return st.floats(allow_nan=False, allow_infinity=False)
+    if hint is Any:
+        return st.one_of(st.none(), st.booleans(), st.integers(-1, 2**63 - 1))
     if get_origin(hint) is Literal:
         return st.sampled_from(get_args(hint))
     if get_origin(hint) in (Union, UnionType):
         return st.one_of([_any_value(one) for one in get_args(hint)])
+    if get_origin(hint) is dict:
+        return st.dictionaries(*map(_any_value, get_args(hint)), max_size=3)
     assert get_origin(hint) is list, hint
     return st.lists(_any_value(get_args(hint)[0]), max_size=5)

@@ -89,7 +89,7 @@ async def export(bus: KafkaBus, run: str, directory: Path) -> str:
     entry = await entry_of(bus, run)
     if not entry.finished:
         raise CheckFailedError(f"run {run} is {entry.status}: only a finished run has a whole log")
-    with LogWriter(directory, effective_toml(entry.plan.scenario)) as writer:
+    with LogWriter(directory, effective_toml(entry.plan.scenario, entry.announced.code)) as writer:
         copy = LogCopy(entry.plan, writer)
         await _read(bus, entry.plan, partition_logs(entry.plan), copy)
         return copy.finish()

@@ -1,15 +1,15 @@
 """Commands: what a person tells a running run, and how it stands in the log (design, section 8).
 
 A command is the scenario's `[[event]]` table as JSON without `at`, plus an `id`; `pause`, `resume`,
-`pace` (with `speed`, simulated seconds per wall second; 0: as fast as can be) and `stop` too.  As a
-record of `faults` it counts from where it stands there: interventions and `stop` take effect in
-the window opened by the first complete set of closes behind it.
+`pace` and `stop` too, which are structs here.  As a record of `faults` it counts from where it
+stands there: interventions and `stop` take effect in the window opened by the first complete set
+of closes behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -29,6 +29,8 @@ from pagewake.scenario.model import Scenario
 ID_CHARACTERS_MAX = 128
 SPEED_MAX = 1e9
 
+OrderId: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARACTERS_MAX)]
+
 
 class BadCommandError(DataError):
     """A command that changes nothing; the message is the answer's `error`."""
@@ -40,6 +42,33 @@ class CommandRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: dict[str, Any]
     id: str
     run: str
+
+
+class RunCommand(
+    msgspec.Struct, frozen=True, tag=str.lower, tag_field="do", forbid_unknown_fields=True
+):
+    """A command that concerns wall time, or the end: no intervention of a scenario."""
+
+
+class Pause(RunCommand, frozen=True):
+    """Open no more windows."""
+
+
+class Resume(RunCommand, frozen=True):
+    """Go on after `pause`."""
+
+
+class Pace(RunCommand, frozen=True):
+    """`speed` is simulated seconds per wall second; 0: as fast as can be."""
+
+    speed: Annotated[float, msgspec.Meta(ge=0, le=SPEED_MAX)]
+
+
+class Stop(RunCommand, frozen=True):
+    """End the run here."""
+
+
+RUN_COMMANDS: tuple[type[RunCommand], ...] = (Pause, Resume, Pace, Stop)
 
 
 class Order(NamedTuple):
@@ -85,9 +114,10 @@ def parse_command(payload: bytes) -> tuple[str, dict[str, Any]]:
         raise BadCommandError(f"not JSON: {error}") from None
     if not isinstance(message, dict):
         raise BadCommandError("a command is a JSON object with at least id and do")
-    order_id = message.pop("id", None)
-    if not isinstance(order_id, str) or not 0 < len(order_id) <= ID_CHARACTERS_MAX:
-        raise BadCommandError(f"id must be a text of 1 to {ID_CHARACTERS_MAX} characters")
+    try:
+        order_id: str = msgspec.convert(message.pop("id", None), OrderId)
+    except msgspec.ValidationError:
+        raise BadCommandError(f"id must be a text of 1 to {ID_CHARACTERS_MAX} characters") from None
     return order_id, message
 
 
@@ -102,12 +132,12 @@ def id_of(payload: bytes) -> str | None:
 def read_order(scenario: Scenario, order_id: str, command: Mapping[str, Any]) -> Order:
     """Check a command against the run it is for; BadCommandError says what is wrong."""
     do = command.get("do")
-    keys = {name: value for name, value in command.items() if name != "do"}
     if isinstance(do, str) and do in COMMAND_ONLY:
-        return Order(order_id, do, speed=_read_speed(do, keys))
+        return Order(order_id, do, speed=_read_speed(command))
     if not isinstance(do, str) or do not in EVENT_KINDS:
         known = [*EVENT_KINDS, *COMMAND_ONLY]
         raise BadCommandError(f"do: {show(do)} is nothing to do: {nearest(str(do), known)}")
+    keys = {name: value for name, value in command.items() if name != "do"}
     try:
         control = control_event(do, 0, read_values(do, keys))
         if not isinstance(control, MediumChanged):
@@ -121,16 +151,13 @@ def read_order(scenario: Scenario, order_id: str, command: Mapping[str, Any]) ->
     return Order(order_id, do, control)
 
 
-def _read_speed(do: str, keys: Mapping[str, Any]) -> float:
-    speed = keys.get("speed", 0)
-    unknown = [name for name in keys if do != "pace" or name != "speed"]
-    if unknown:
-        raise BadCommandError(f'"{do}" has no key "{unknown[0]}"')
-    if do == "pace" and "speed" not in keys:
-        raise BadCommandError('the required key "speed" is missing (simulated per wall second)')
-    if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0 <= speed <= SPEED_MAX:
-        raise BadCommandError(f"speed: {show(speed)} is not a number from 0 to {SPEED_MAX:g}")
-    return float(speed)
+def _read_speed(command: Mapping[str, Any]) -> float:
+    try:
+        told = msgspec.convert(command, Pause | Resume | Pace | Stop)
+    except msgspec.ValidationError as error:
+        given = msgspec.json.encode(command).decode()
+        raise BadCommandError(f"{given[:200]}: {error}") from None
+    return told.speed if isinstance(told, Pace) else 0.0
 
 
 def host_of(scenario: Scenario, order: Order) -> int | None:

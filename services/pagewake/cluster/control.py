@@ -21,11 +21,21 @@ import structlog
 
 from pagewake.cluster.commands import Answer
 from pagewake.cluster.health import waiting_for
+from pagewake.cluster.messages import (
+    COMMAND_TOPIC,
+    LOST,
+    PROGRESS_TOPIC,
+    REPLY_TOPIC,
+    STATUS_TOPIC,
+    Progress,
+    Status,
+    encode_status,
+)
 from pagewake.cluster.owner import Owner
 from pagewake.cluster.participant import HostParticipant
+from pagewake.cluster.settings import ServiceKind
 from pagewake.errors import ConfigError
 
-PREFIX = "pagewake/v1"
 RETRY_S = 2.0
 LEAVE_S = 2.0
 QUEUED_MAX = 256
@@ -70,15 +80,20 @@ class RunLink:
     """One run's connection; it is kept up until `close`."""
 
     def __init__(
-        self, address: MqttAddress, kind: str, instance: str, run: str, commanded: Commanded
+        self,
+        address: MqttAddress,
+        kind: ServiceKind,
+        instance: str,
+        run: str,
+        commanded: Commanded,
     ) -> None:
         self.address = address
         self.run = run
         self.is_host = kind == "host"
         self.dropped = 0
         self._identifier = f"pagewake-{kind}-{instance}-{run}"
-        self._status_topic = f"{PREFIX}/{run}/{kind}/{instance}/status"
-        self._status = ""
+        self._status_topic = STATUS_TOPIC.format(run=run, service=kind, instance=instance)
+        self._status: Status = "joined"
         self._commanded = commanded
         self._queue: asyncio.Queue[_Message] = asyncio.Queue(QUEUED_MAX)
         self._connected = False
@@ -91,13 +106,13 @@ class RunLink:
             return
         self._queue.put_nowait(_Message(topic, payload, retain))
 
-    def status(self, word: str) -> None:
+    def status(self, word: Status) -> None:
         """Say how this part of the run stands, if that is news."""
         if word != self._status:
             self._status = word
-            self.put(self._status_topic, word.encode(), retain=True)
+            self.put(self._status_topic, encode_status(word), retain=True)
 
-    async def close(self, word: str) -> None:
+    async def close(self, word: Status) -> None:
         """Say a last word and disconnect in order, so that the Last Will is not sent."""
         self.status(word)
         with suppress(TimeoutError):
@@ -126,18 +141,18 @@ class RunLink:
             username=address.user,
             password=address.password,
             tls_context=ssl.create_default_context() if address.tls else None,
-            will=aiomqtt.Will(self._status_topic, "lost", qos=1, retain=True),
+            will=aiomqtt.Will(self._status_topic, encode_status(LOST), qos=1, retain=True),
             identifier=self._identifier,
             max_queued_incoming_messages=QUEUED_MAX,
         )
 
     async def _talk(self, client: aiomqtt.Client) -> None:
         self._connected = True
-        self.put(self._status_topic, (self._status or "joined").encode(), retain=True)
+        self.put(self._status_topic, encode_status(self._status), retain=True)
         sender = asyncio.create_task(self._send(client))
         try:
             if self.is_host:
-                await client.subscribe(f"{PREFIX}/{self.run}/command", qos=1)
+                await client.subscribe(COMMAND_TOPIC.format(run=self.run), qos=1)
             async for message in client.messages:
                 payload = message.payload
                 await self._commanded(self.run, bytes(payload))
@@ -159,7 +174,7 @@ class RunLink:
 class ControlPlane:
     """All of a service's links; does nothing without `PAGEWAKE_MQTT`."""
 
-    def __init__(self, kind: str, mqtt: str, instance: str, commanded: Commanded) -> None:
+    def __init__(self, kind: ServiceKind, mqtt: str, instance: str, commanded: Commanded) -> None:
         self.kind = kind
         self.instance = instance
         self._address = MqttAddress.of(mqtt) if mqtt else None
@@ -181,13 +196,13 @@ class ControlPlane:
                 link = RunLink(self._address, self.kind, self.instance, run, self._commanded)
                 self._links[run] = link
             link.status(state_of(mine))
-            link.put(f"{PREFIX}/{run}/progress", msgspec.json.encode(self._progress(mine)))
+            link.put(PROGRESS_TOPIC.format(run=run), msgspec.json.encode(self._progress(mine)))
 
     def answer(self, run: str, answer: Answer) -> None:
         """Reply to a command."""
         link = self._links.get(run)
         if link is not None:
-            link.put(f"{PREFIX}/{run}/command/reply", msgspec.json.encode(answer))
+            link.put(REPLY_TOPIC.format(run=run), msgspec.json.encode(answer))
 
     async def close(self) -> None:
         """Leave all runs in order."""
@@ -195,22 +210,22 @@ class ControlPlane:
         for link in links.values():
             await link.close("left")
 
-    def _progress(self, mine: list[Owner]) -> dict[str, object]:
-        return {
-            "service": self.kind,
-            "instance": self.instance,
-            "state": state_of(mine),
-            "window": min(owner.participant.window for owner in mine),
-            "at_ns": min(owner.participant.at_ns for owner in mine),
-            "duration_ns": mine[0].plan.scenario.duration_ns,
-            "paused": any(owner.paused for owner in mine),
-            "events": sum(owner.tally.events for owner in mine),
-            "sources": [owner.participant.source for owner in mine],
-            "waits_for": [source for owner in mine for source, _ in waiting_for(owner)],
-        }
+    def _progress(self, mine: list[Owner]) -> Progress:
+        return Progress(
+            service=self.kind,
+            instance=self.instance,
+            state=state_of(mine),
+            window=min(owner.participant.window for owner in mine),
+            at_ns=min(owner.participant.at_ns for owner in mine),
+            duration_ns=mine[0].plan.scenario.duration_ns,
+            paused=any(owner.paused for owner in mine),
+            events=sum(owner.tally.events for owner in mine),
+            sources=[owner.participant.source for owner in mine],
+            waits_for=[source for owner in mine for source, _ in waiting_for(owner)],
+        )
 
 
-def state_of(mine: list[Owner]) -> str:
+def state_of(mine: list[Owner]) -> Status:
     """One word for how a service's part of a run stands."""
     if all(owner.participant.ended for owner in mine):
         return "ended"

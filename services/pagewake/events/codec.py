@@ -8,6 +8,12 @@ bytes.  `hash` covers everything but `code`, the version that wrote it.  What ex
 What stands in a record depends on its topic: `faults` has a shard's events and its `WindowClosed`,
 `apf.*` a `WindowOpened` and what the host memory has for the shard, `journal` the journal and, at
 its end, `ShardEnded`.
+
+What one version wrote, later ones read.  An event may gain fields that have a default: a log from
+before decodes with the default, and has its digest.  A field is never renamed, removed or given
+another meaning, and a default never changes, because defaults are left out on the wire.  The other
+way, a reader skips fields that it does not know, though it cannot compute the digest of such a log;
+it refuses kinds of events that it does not know.  A commit itself has exactly its keys.
 """
 
 from __future__ import annotations
@@ -68,19 +74,22 @@ _encode = msgspec.json.Encoder().encode
 _commit_decoder = msgspec.json.Decoder(Commit)
 
 
+RECORDS_OF: dict[str, tuple[type[Record], ...]] = {
+    FAULTS: (*TO_HOST, WindowClosed),
+    APF_GUEST: (*TO_SHARD, WindowOpened),
+    APF_NESTED: (*TO_SHARD, WindowOpened),
+    JOURNAL_TOPIC: (*JOURNAL, ShardEnded),
+}
+"""What may stand in the commits of a topic."""
+
+
 def _decoder(*records: type[Record]) -> msgspec.json.Decoder[list[Record]]:
     """Of arrays that hold these records and no other."""
     union: Any = reduce(or_, records)
     return msgspec.json.Decoder(list[union])
 
 
-_apf = _decoder(*TO_SHARD, WindowOpened)
-_decoders = {
-    FAULTS: _decoder(*TO_HOST, WindowClosed),
-    APF_GUEST: _apf,
-    APF_NESTED: _apf,
-    JOURNAL_TOPIC: _decoder(*JOURNAL, ShardEnded),
-}
+_decoders = {topic: _decoder(*records) for topic, records in RECORDS_OF.items()}
 
 
 def head_of(run: str, source: str) -> bytes:
