@@ -184,7 +184,7 @@ class FakeCluster:
 
     def copy_log(self, directory: Path) -> str:
         """The run as a log directory; its digest."""
-        with LogWriter(directory, effective_toml(self.plan.scenario)) as writer:
+        with LogWriter(directory, effective_toml(self.plan.scenario, self.plan.code)) as writer:
             copy = LogCopy(self.plan, writer)
             self._read(partition_logs(self.plan), copy)
             return copy.finish()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import mkdtemp
@@ -77,23 +78,44 @@ class LogWriter:
         self.directory = directory
         self.run_toml = run_toml
         self._files: dict[str, _LogFile] = {}
+        self._place = self._resolved()
+        self._missing: list[Path] = []
         self._temporary = self._make_temporary()
 
-    def _make_temporary(self) -> Path:
-        directory = self.directory
+    def _resolved(self) -> Path:
         try:
-            if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-                raise ConfigError(
-                    f"{directory} exists and is not an empty directory: "
-                    f"remove it or name another one for the log"
-                )
-            directory.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+            return self.directory.resolve()
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(f"{self.directory}: cannot be written: {error}") from None
+
+    def _make_temporary(self) -> Path:
+        try:
+            self._refuse_place()
+            place = self._place
+            self._missing = [up for up in place.parents if not up.exists()]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(mkdtemp(prefix=f".{place.name}.", dir=place.parent))
             temporary.chmod(0o777 & ~_umask())
             (temporary / RUN_NAME).write_text(self.run_toml, encoding="utf-8", newline="\n")
         except OSError as error:
             raise self._unwritable(error) from error
         return temporary
+
+    def _refuse_place(self) -> None:
+        """What could not be given the log's name at the end is refused now."""
+        directory, place = self.directory, self._place
+        if directory.is_symlink():
+            raise ConfigError(f"{directory} is a symbolic link: name a new directory for the log")
+        if place == Path.cwd():
+            raise ConfigError(f"{directory} is the current directory: name a new one for the log")
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise ConfigError(
+                f"{directory} exists and is not an empty directory: "
+                f"remove it or name another one for the log"
+            )
+        around = next((up for up in place.parents if (up / DIGEST_NAME).exists()), None)
+        if around is not None:
+            raise ConfigError(f"{directory} lies inside the log {around}: name one outside of it")
 
     def declare(self, topic: str, partition: int) -> None:
         """Have a file for this partition, even if nothing is ever appended."""
@@ -117,13 +139,16 @@ class LogWriter:
             run_sum = sum_of(self.run_toml.encode())
             text = format_sums(Sums(digest, host_digests, codes, run_sum, files))
             (self._temporary / DIGEST_NAME).write_text(text, encoding="utf-8", newline="\n")
-            self._temporary.replace(self.directory)
+            self._temporary.replace(self._place)
         except OSError as error:
             raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Remove what was written, unless the log is finished."""
         shutil.rmtree(self._temporary, ignore_errors=True)
+        for made in self._missing:
+            with suppress(OSError):  # not empty: the log, or somebody else's file, is in it
+                made.rmdir()
 
     def _unwritable(self, error: OSError) -> ConfigError:
         where = f" ({error.filename})" if error.filename else ""

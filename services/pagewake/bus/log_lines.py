@@ -2,8 +2,8 @@
 
 Each problem is kept with its line as `kind: what`; the kinds are torn, edited, dropped, doubled,
 swapped.  A commit that is missing is `dropped` until it turns up further down: then the lines were
-`swapped`.  A line that cannot be trusted stands for the commit that is due where it stands, so one
-bad line is one problem.
+`swapped`, and whatever else the same gap held back is no problem of its own.  A line that cannot be
+trusted stands for the commit that is due where it stands, so one bad line is one problem.
 """
 
 from __future__ import annotations
@@ -37,17 +37,29 @@ class LoggedCommit(NamedTuple):
     events: list[Record]
 
 
-class _Source:
-    """How far one source is; (`seq`, `part`) is due.  `missing` has the problem of each gap."""
+class _Gap:
+    """What was skipped, from the commit that was due up to the one that came, and the problem."""
 
-    __slots__ = ("seq", "part", "parts", "events", "missing")
+    __slots__ = ("due", "came", "problem", "late")
+
+    def __init__(self, due: tuple[int, int], came: tuple[int, int], problem: int) -> None:
+        self.due = due
+        self.came = came
+        self.problem = problem
+        self.late: set[tuple[int, int]] = set()
+
+
+class _Source:
+    """How far one source is; (`seq`, `part`) is due."""
+
+    __slots__ = ("seq", "part", "parts", "events", "gaps")
 
     def __init__(self) -> None:
         self.seq = 0
         self.part = 0
         self.parts = 0
         self.events: list[Record] = []
-        self.missing: dict[tuple[int, int], int] = {}
+        self.gaps: list[_Gap] = []
 
 
 class LineChecker:
@@ -76,9 +88,14 @@ class LineChecker:
             return None
         self.last_hash = commit.hash
         source = self._sources.setdefault(commit.source, _Source())
-        if not self._is_due(commit, source):
+        at, due = (commit.seq, commit.part), (source.seq, source.part)
+        if at < due:
+            self._late(commit, source)
             return None
-        self._check_place(commit)
+        if at > due:
+            self._skipped(commit, source)
+        else:
+            self._check_place(commit)
         return self._assemble(commit, source)
 
     def end(self) -> None:
@@ -113,31 +130,30 @@ class LineChecker:
             )
         return commit
 
-    def _is_due(self, commit: Commit, source: _Source) -> bool:
-        """Whether this commit is to be taken here: the next one, or the next one behind a gap."""
-        at = (commit.seq, commit.part)
-        due = (source.seq, source.part)
-        if at > due:
-            if not self._forgiven(commit, source):
-                source.missing[due] = len(self.problems)
-                self.problem(
-                    f"dropped: commit {due[0]} of {commit.source}{_part(due[1])} is missing "
-                    f"before {name_of(commit)}"
-                )
-            source.seq, source.part = at
-            source.events = []
-            return True
-        if at == due:
-            return True
-        if at in source.missing:
-            line, _ = self.problems[source.missing[at]]
-            self.problems[source.missing.pop(at)] = (
-                line,
-                f"swapped: this line stands before {name_of(commit)}, which is in line {self.line}",
+    def _skipped(self, commit: Commit, source: _Source) -> None:
+        """A commit ahead of the one that is due: a gap, unless bad lines account for it."""
+        due, at = (source.seq, source.part), (commit.seq, commit.part)
+        if not self._forgiven(commit, source):
+            source.gaps.append(_Gap(due, at, len(self.problems)))
+            self.problem(
+                f"dropped: commit {due[0]} of {commit.source}{_part(due[1])} is missing "
+                f"before {name_of(commit)}"
             )
-        else:
+        source.seq, source.part = at
+        source.events = []
+
+    def _late(self, commit: Commit, source: _Source) -> None:
+        """A commit behind the one that is due: out of a gap, or there before."""
+        at = (commit.seq, commit.part)
+        gap = next((gap for gap in source.gaps if gap.due <= at < gap.came), None)
+        if gap is None or at in gap.late:
             self.problem(f"doubled: {name_of(commit)} was there before")
-        return False
+            return
+        if not gap.late or at == gap.due:
+            line, _ = self.problems[gap.problem]
+            what = f"stands before {name_of(commit)}, which is in line {self.line}"
+            self.problems[gap.problem] = (line, f"swapped: this line {what}")
+        gap.late.add(at)
 
     def _forgiven(self, commit: Commit, source: _Source) -> bool:
         """A gap that lines which could not be trusted account for."""
@@ -148,7 +164,10 @@ class LineChecker:
         return True
 
     def _check_place(self, commit: Commit) -> None:
-        """Windows do not go back; in `faults` a window has its shards in order."""
+        """Windows do not go back; in `faults` a window has its shards in order.
+
+        What follows is held against this line, so one line out of place is at most two problems.
+        """
         numbered = _NUMBERED.fullmatch(commit.source)
         kind, number = (numbered[1], int(numbered[2])) if numbered else (commit.source, 0)
         place = (commit.window, kind, number)
@@ -160,8 +179,7 @@ class LineChecker:
                 f"swapped: {name_of(commit)} of window {commit.window} stands behind "
                 f"{before[1]}-{before[2]} of window {before[0]}"
             )
-        else:
-            self._place = place
+        self._place = place
 
     def _assemble(self, commit: Commit, source: _Source) -> LoggedCommit | None:
         try:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 import zstandard
 
@@ -32,7 +32,11 @@ from pagewake.bus.log_sums import (
 from pagewake.errors import ConfigError, DataError
 from pagewake.events.codec import TOPICS
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 SUFFIXES = ("", ".zst", ".gz")
+_CHUNK_BYTES = 1 << 17
 _FILE = re.compile(rf"({'|'.join(map(re.escape, TOPICS))})-(\d+)\.jsonl")
 _BROKEN_STREAM = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 
@@ -62,7 +66,11 @@ class LogReader:
 
     def __init__(self, directory: Path) -> None:
         """ConfigError when there is no such directory, DataError when it holds no log."""
-        if not directory.is_dir():
+        try:
+            is_there = directory.is_dir()
+        except OSError as error:
+            raise ConfigError(f"{directory}: cannot be read: {error.strerror}") from None
+        if not is_there:
             raise ConfigError(f"{directory} is not a log directory: name one that `--log` wrote")
         self.directory = directory
         self.faults: list[LogProblem] = []
@@ -97,7 +105,11 @@ class LogReader:
 
     def _find_files(self) -> list[LogFile]:
         found: list[LogFile] = []
-        for path in sorted(self.directory.iterdir()):
+        try:
+            paths = sorted(self.directory.iterdir())
+        except OSError as error:
+            raise ConfigError(f"{self.directory}: cannot be read: {error.strerror}") from None
+        for path in paths:
             name = path.name.removesuffix(".zst").removesuffix(".gz")
             if match := _FILE.fullmatch(name):
                 found.append(LogFile(match[1], int(match[2]), name, path))
@@ -196,15 +208,46 @@ def _lines(path: Path, checker: LineChecker) -> Iterator[bytes]:
         checker.problems.append((0, f"cannot be read: {error.strerror or error}"))
 
 
+class _Frames(io.RawIOBase):
+    """What the frames of a zstd file hold; EOFError, as gzip has it, if the last one is torn."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._packed = b""
+        self._content = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        into = memoryview(buffer).cast("B")
+        while not self._content and (packed := self._packed or self._file.read(_CHUNK_BYTES)):
+            self._unpack(packed)
+        if not self._content and self._frame is not None:
+            raise EOFError("the last zstd frame has no end")
+        taken = self._content[: len(into)]
+        self._content = self._content[len(taken) :]
+        into[: len(taken)] = taken
+        return len(taken)
+
+    def _unpack(self, packed: bytes) -> None:
+        frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+        self._content = frame.decompress(packed)
+        self._packed = frame.unused_data
+        self._frame = None if frame.eof else frame
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def _open(path: Path) -> BinaryIO:
     match path.suffix:
         case ".gz":
             return cast("BinaryIO", gzip.open(path, "rb"))
         case ".zst":
-            raw = zstandard.ZstdDecompressor().stream_reader(
-                path.open("rb"), read_across_frames=True, closefd=True
-            )
-            return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", raw), 1 << 17))
+            return io.BufferedReader(_Frames(path.open("rb")), _CHUNK_BYTES)
         case _:
             return path.open("rb")
 

@@ -14,9 +14,13 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
-from pagewake.errors import InternalError, PagewakeError
+from pagewake.errors import ConfigError, InternalError, PagewakeError
 
 INTERRUPTED = 130
+OUT_OF_MEMORY = (
+    "this machine has too little memory for it: simulate less memory (vm.0.memory, vm.0.limit)"
+    " or fewer VMs (vm.0.count) at a time"
+)
 
 
 class InterruptedRunError(Exception):
@@ -30,15 +34,16 @@ def main() -> int:
 
 
 def _run_app() -> None:
-    from pagewake.cli.app import app  # noqa: PLC0415 - see the head of this file
+    from pagewake.cli.app import call  # noqa: PLC0415 - see the head of this file
 
-    app(prog_name="pagewake")
+    call()
 
 
 def _settle_streams() -> None:
     """Closed streams become the null device; what an encoding cannot say becomes a question mark.
 
-    SIGTERM and SIGHUP unwind like Ctrl-C, so that nothing half-written is left.
+    SIGTERM and SIGHUP unwind like Ctrl-C, so that nothing half-written is left; nor does a second
+    Ctrl-C interrupt the unwinding.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -48,6 +53,13 @@ def _settle_streams() -> None:
             stream.reconfigure(errors="replace")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _terminate(number: int, _frame: object) -> None:
@@ -66,6 +78,11 @@ def guarded(command: Callable[[], object]) -> int:
     except PagewakeError as error:
         complain(f"error: {error}")
         return error.exit_code
+    except MemoryError:
+        complain(f"error: {OUT_OF_MEMORY}")
+        return ConfigError.exit_code
+    except OSError as error:
+        return _refused(error) if error.filename else _internal(error)
     except Exception as error:  # noqa: BLE001 - the last resort, reported as such
         return _internal(error)
     return 0
@@ -76,6 +93,14 @@ def _stopped(code: object) -> int:
     if code == INTERRUPTED:
         complain("interrupted")
     return code if isinstance(code, int) else int(code is not None)
+
+
+def _refused(error: OSError) -> int:
+    """The system will not have a name that was given: it is too long, or access is denied."""
+    if os.environ.get("PAGEWAKE_DEBUG") == "1":
+        traceback.print_exception(error)
+    complain(f"error: {error.filename}: {error.strerror}; name another one, or allow access to it")
+    return ConfigError.exit_code
 
 
 def _internal(error: Exception) -> int:

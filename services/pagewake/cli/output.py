@@ -23,29 +23,30 @@ PLAIN_WIDTH = 120
 def print_json(value: object) -> None:
     """One JSON document on stdout, indented; structs in the order of their fields."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    _deliver(lambda: sys.stdout.write(text + "\n"))
+    deliver(lambda: sys.stdout.write(text + "\n"))
 
 
 def print_text(*parts: RenderableType) -> None:
     """Tables and lines for a person on stdout; plain and of one width when it is no terminal."""
     if sys.stdout.isatty():
         console = Console(file=sys.stdout, highlight=False)
-        _deliver(lambda: console.print(*parts, sep="\n"))
+        deliver(lambda: console.print(*parts, sep="\n"))
         return
     plain = StringIO()
     Console(file=plain, width=PLAIN_WIDTH, highlight=False, color_system=None).print(
         *parts, sep="\n"
     )
     text = "".join(f"{line.rstrip()}\n" for line in plain.getvalue().splitlines())
-    _deliver(lambda: sys.stdout.write(text))
+    deliver(lambda: sys.stdout.write(text))
 
 
 def print_line(line: str) -> None:
     """One line on stdout, never wrapped."""
-    _deliver(lambda: sys.stdout.write(line + "\n"))
+    deliver(lambda: sys.stdout.write(line + "\n"))
 
 
-def _deliver(write: Callable[[], object]) -> None:
+def deliver(write: Callable[[], object]) -> None:
+    """Let `write` write to stdout; ConfigError when that cannot be written."""
     try:
         write()
         sys.stdout.flush()
@@ -63,26 +64,31 @@ def _discard_stdout() -> None:
 
 def replacing(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary neighbour of `path`, then move it there: all or nothing."""
-    if path.is_dir():
-        raise ConfigError(f"{path} is a directory: name a file to write to")
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"{path} is a device or a pipe, not a file: name a file to write to")
-    temporary = _neighbour(path)
+    place = resolved(path)
+    temporary = _neighbour(path, place)
     try:
         write(temporary)
-        temporary.replace(path.resolve())
+        temporary.replace(place)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _neighbour(path: Path) -> Path:
-    """A temporary name in the directory that `path` will be in."""
+def resolved(path: Path) -> Path:
+    """Where a file that is to be written really goes; ConfigError for a loop of links."""
     try:
-        place = path.resolve()
+        return path.resolve()
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"{path}: cannot be written: {error}") from None
+
+
+def _neighbour(path: Path, place: Path) -> Path:
+    """A temporary name beside `place`, which is where `path` goes."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a directory: name a file to write to")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is a device or a pipe, not a file: name a file to write to")
     if not place.parent.is_dir():
         raise ConfigError(f"{path}: the directory {place.parent} does not exist")
     return place.with_name(f".{place.name}.{os.getpid()}.tmp")

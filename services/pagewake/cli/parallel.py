@@ -11,15 +11,15 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from pagewake.cli.main import described
+from pagewake.cli.main import OUT_OF_MEMORY, described
 from pagewake.cli.progress import following
 from pagewake.engine.embedded import Progress
 from pagewake.engine.run import run_scenario
-from pagewake.errors import InternalError, PagewakeError
+from pagewake.errors import ConfigError, InternalError, PagewakeError
 from pagewake.observe.result import RunResult
 from pagewake.scenario.model import Scenario
 
@@ -98,6 +98,7 @@ class _Crew:
         context = get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(theirs, scenario), daemon=True)
+        resource_tracker.ensure_running()  # its start would undo the mask
         with _interruption_held():
             process.start()
             self._working[ours] = (index, process)
@@ -120,7 +121,7 @@ def _interruption_held() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if arrived:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
 
 def _receive(pipe: Connection, process: SpawnProcess) -> int | RunResult | PagewakeError:
@@ -158,5 +159,7 @@ def _outcome(scenario: Scenario, report: Progress) -> RunResult | PagewakeError:
         return error
     except BrokenPipeError:
         raise
+    except MemoryError:
+        return ConfigError(OUT_OF_MEMORY)
     except Exception as error:  # noqa: BLE001 - the parent reports it
         return InternalError(f"in a worker process: {described(error)}")

@@ -35,7 +35,7 @@ def run_scenario(
     started = time.perf_counter()
     counter = ResultCounter()
     participants = _participants(scenario, shards, recorded)
-    log = None if log_dir is None else LogWriter(log_dir, effective_toml(scenario))
+    log = None if log_dir is None else LogWriter(log_dir, effective_toml(scenario, __version__))
     try:
         with _without_collector():
             outcome = run_embedded(

@@ -7,9 +7,9 @@ processor execute the instruction again, so all its pages have to be mapped at o
 get guest frames of the task's region in the order of first touch and keep them over the repeats
 (design section 10).
 
-The rows are read as they are needed, block by block, never as a whole.  A position is a row number,
-so a stream without its open reader (after unpickling, or when it looked too far ahead) opens the
-source again and skips.
+The rows are read as they are needed, block by block; only a trace that is repeated, and is not too
+long for it, is kept after the first pass.  A position is a row number, so a stream without its open
+reader (after unpickling, or when it looked too far ahead) opens the source again and skips.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from pagewake.errors import ConfigError
 from pagewake.guest_kernel.touch_buffer import BufferedStream, Pages, Region, Rows
 
 AHEAD_ROWS_MAX = 262_144
+KEPT_ROWS_MAX = 1_048_576
+TILED_ROWS_MAX = 16_384
 
 
 class TraceBlock(Protocol):
@@ -49,6 +51,36 @@ class TraceLength(NamedTuple):
 
     rows: int
     instructions: int
+
+
+class _Kept:
+    """A source that is read once and then repeats from memory, unless it is too long for that."""
+
+    __slots__ = ("_blocks", "_source")
+
+    def __init__(self, source: TraceSource) -> None:
+        self._source = source
+        self._blocks: list[TraceBlock] | None = None
+
+    def __reduce__(self) -> tuple[type[_Kept], tuple[TraceSource]]:
+        return _Kept, (self._source,)
+
+    def open(self) -> Iterator[TraceBlock]:
+        """As the source does."""
+        return self._read() if self._blocks is None else iter(self._blocks)
+
+    def _read(self) -> Iterator[TraceBlock]:
+        rows = 0
+        blocks: list[TraceBlock] = []
+        for block in self._source.open():
+            rows += len(block.icount)
+            if rows <= KEPT_ROWS_MAX:
+                blocks.append(block)
+            else:
+                blocks.clear()
+            yield block
+        if blocks:
+            self._blocks = blocks
 
 
 class _Reader:
@@ -144,7 +176,7 @@ class TraceStream(BufferedStream):
         self.repeat = repeat
         self.cpi_ns = cpi_ns
         self.name = name
-        self._source = source
+        self._source: TraceSource = _Kept(source) if repeat > 1 else source
         self._frames = FrameMap(region.pages)
         self._reader: _Reader | None = None
         self._next = 0  # index of the row that the reader gives next
@@ -203,8 +235,7 @@ class TraceStream(BufferedStream):
         before_ns, rows = self._read(index)
         if rows is None:
             return (np.zeros(0, np.int64),)
-        icount, pages, writes = rows
-        starts = icount * self.cpi_ns + before_ns
+        starts, pages, writes = self._tiled(index, before_ns, rows)
         gfns = self._frames.translate(pages) + self.region.base
         fits = len(gfns)
         if fits < len(pages):
@@ -212,6 +243,17 @@ class TraceStream(BufferedStream):
             self._full_ns = int(starts[fits])
         self._next = index + len(pages)
         return gfns, writes[:fits], starts[:fits]
+
+    def _tiled(self, index: int, before_ns: int, rows: Rows) -> Rows:
+        """Starts, pages and writes of these rows; of several passes at once if a pass is short."""
+        icount, pages, writes = rows
+        starts = icount * self.cpi_ns + before_ns
+        if len(pages) == self._pass_rows:
+            left = self.repeat - index // self._pass_rows
+            times = min(left, max(1, TILED_ROWS_MAX // len(pages)))
+            starts = np.add.outer(np.arange(times) * self._pass_ns, starts).ravel()
+            pages, writes = np.tile(pages, times), np.tile(writes, times)
+        return starts, pages, writes
 
     def _read(self, index: int) -> tuple[int, Rows | None]:
         """CPU time before the pass that row `index` is in, and rows from there on."""

@@ -301,7 +301,8 @@ class HostMemory:
         if charged > memory or stocks >= memory:
             raise ConfigError(
                 f"{name}: at time 0 its VMs hold {charged} pages, {stocks} of them in stocks; the "
-                f"host has {memory}, which must hold them all and be more than the stocks"
+                f"host has {memory} (host.memory), which must hold them all and be more than the "
+                f"stocks"
             )
         for vm in accounts:
             self._frames.charge(vm.index, vm.pages.count + vm.stock)

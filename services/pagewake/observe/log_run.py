@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pagewake.bus.log_lines import LoggedCommit
 from pagewake.bus.log_reader import LogFile, LogProblem, LogReader
 from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS, JOURNAL_TOPIC
-from pagewake.events.types import Event, WindowClosed, WindowOpened
+from pagewake.events.types import Event, ShardEnded, WindowClosed, WindowOpened
 
 
 class Placed(NamedTuple):
@@ -80,11 +80,15 @@ class _Shard:
 
 
 class LogRun:
-    """The run in a log; `complaints` are what does not fit, as `file:line: what`."""
+    """The run in a log; `complaints` are what does not fit, as `file:line: what`.
+
+    `endings` are what the shards said of their VMs at the end, each with its place.
+    """
 
     def __init__(self, reader: LogReader) -> None:
         self.reader = reader
         self.complaints: list[str] = []
+        self.endings: list[tuple[str, ShardEnded]] = []
         self._files = {(file.topic, file.partition): file for file in reader.files}
         self._streams: dict[LogFile, _Stream] = {}
         self._guests = sum(file.topic == APF_GUEST for file in reader.files)
@@ -141,6 +145,12 @@ class LogRun:
         closed = commit.events[-1] if commit.events else None
         if not isinstance(closed, WindowClosed) or closed.window != commit.window:
             self._complain(place, f"{commit.source} does not end with the close of its window")
+        elif closed.next_ns is not None and closed.next_ns < shard.until_ns:
+            self._complain(
+                place,
+                f"next_ns {closed.next_ns} of {commit.source} lies before the end of the window "
+                f"that it closes, {shard.until_ns}",
+            )
         journal = shard.journal
         if journal is not None and journal.head is not None:
             head = journal.head
@@ -151,6 +161,8 @@ class LogRun:
             elif head.window == commit.window:
                 journal.take()
                 own += _events(journal, head)
+                ended = [event for event in head.events if isinstance(event, ShardEnded)]
+                self.endings += [(f"{journal.name}:{head.line}", event) for event in ended]
         self._inside(own, shard)
         return ShardWindow(commit.source, shard.until_ns, delivered, own)
 

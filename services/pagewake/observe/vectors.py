@@ -6,6 +6,7 @@ Either may be gzip'd.  Anything that the format does not have is a `DataError` w
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import gzip
 import zlib
@@ -248,7 +249,11 @@ class VectorFile(msgspec.Struct, frozen=True):
 
 def read_vectors(path: Path) -> VectorFile:
     """Read and check a whole file: `ConfigError` if it cannot be read, `DataError` for content."""
-    lines = _content(path).split(b"\n")
+    content = _content(path)
+    if content.startswith(codecs.BOM_UTF8):
+        message = f"{path}:1: begins with a byte order mark: save it as UTF-8 without one"
+        raise DataError(message)
+    lines = content.split(b"\n")
     first = next((n for n, line in enumerate(lines) if line.strip()), None)
     if first is None:
         message = f"{path}: empty, a header line is expected"
@@ -260,11 +265,13 @@ def read_vectors(path: Path) -> VectorFile:
         found = _decode(path, first + 1, lines[first], HashFile)
         rows = [(first + 1, row) for row in found.vectors]
         _expect_no_more(path, lines, first)
-        return VectorFile(str(path), family, rows)
-    numbered = [(n, line) for n, line in enumerate(lines, 1) if n > first + 1 and line.strip()]
-    return VectorFile(
-        str(path), family, [(n, _decode(path, n, line, ROW_TYPES[family])) for n, line in numbered]
-    )
+    else:
+        numbered = [(n, line) for n, line in enumerate(lines, 1) if n > first + 1 and line.strip()]
+        rows = [(n, _decode(path, n, line, ROW_TYPES[family])) for n, line in numbered]
+    if not rows:
+        message = f"{path}: no rows behind the header, so nothing is checked"
+        raise DataError(message)
+    return VectorFile(str(path), family, rows)
 
 
 def _content(path: Path) -> bytes:

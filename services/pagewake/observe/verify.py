@@ -124,7 +124,19 @@ def _judge_host(
         vm.checks.finish()
         report.events += vm.events
         report.ledger.update(vm.checks.ledger)
-    return combine_vms({name: vm.digest.hexdigest() for name, vm in vms.items()})
+    digests = {name: vm.digest.hexdigest() for name, vm in vms.items()}
+    report.problems += _denied(run, digests)
+    return combine_vms(digests)
+
+
+def _denied(run: LogRun, digests: dict[str, str]) -> list[str]:
+    """What shards said of their VMs' digests at the end, where the log says otherwise."""
+    return [
+        f"{where}: ShardEnded: digest of {vm} is {said}, the log's {digests[vm]}"
+        for where, ended in run.endings
+        for vm, said in ended.digests.items()
+        if vm in digests and said != digests[vm]
+    ]
 
 
 def _compare_digests(reader: LogReader, hosts: list[str], report: VerifyReport) -> None:

@@ -78,7 +78,9 @@ _FAIL_ALLOCATIONS = EventKind(
 )
 
 EVENT_KINDS: Mapping[str, EventKind] = {
-    "vcpu-offline": EventKind(ev.VcpuOffline, _ON_VCPU, "the guest takes a vcpu down"),
+    "vcpu-offline": EventKind(
+        ev.VcpuOffline, _ON_VCPU, "the guest takes a vcpu down, unless it is the last one online"
+    ),
     "vcpu-online": EventKind(ev.VcpuOnline, _ON_VCPU, "the guest brings a vcpu up again"),
     "migrate": EventKind(
         ev.VmMigrated,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from pagewake.scenario import units
 
 T = TypeVar("T")
+LARGEST_PAGES = 1 << 31
 
 
 class BadValueError(ValueError):
@@ -116,7 +117,10 @@ class Duration:
 
 
 class Size:
-    """A string with a size unit, a multiple of the page; pages in the model."""
+    """A string with a size unit, a multiple of the page; pages in the model.
+
+    Frame numbers have 31 bits where replacement keeps them, so nothing is larger than 8 TiB.
+    """
 
     textual = True
 
@@ -131,6 +135,9 @@ class Size:
         if value < self.minimum_pages:
             least = units.format_pages(self.minimum_pages)
             raise BadValueError(f'{show(raw)} is too small: at least "{least}"')
+        if value > LARGEST_PAGES:
+            most = units.format_pages(LARGEST_PAGES)
+            raise BadValueError(f'{show(raw)} is too large: at most "{most}"')
         return value
 
     def write(self, value: int) -> object:

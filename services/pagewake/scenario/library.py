@@ -48,8 +48,11 @@ def find_scenario(name_or_path: str) -> Path:
     if name_or_path in builtin_names():
         return builtin_path(name_or_path)
     path = Path(name_or_path)
-    if path.exists():
-        return path
+    try:
+        if path.exists():
+            return path
+    except OSError as error:  # too long a name, or a directory that may not be looked into
+        raise ConfigError(f'"{name_or_path}" cannot be read: {error.strerror}') from None
     beside = [str(path.with_name(other.name)) for other in _siblings(path, ".toml")]
     if path.suffix == ".toml" or path.name != name_or_path:
         hint = nearest(name_or_path, [*beside, *builtin_names()])
@@ -87,7 +90,11 @@ def find_trace(name: str, base: Path) -> tuple[str, Path]:
             raise BadValueError(f'there is no trace "{name}": {nearest(name, known)}')
         return name, traces[stem]
     path = (base / name).absolute()
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise BadValueError(f'"{path}" cannot be read: {error.strerror}') from None
+    if not is_there:
         names = [other.name for end in _TRACE_SUFFIXES for other in _siblings(path, end)]
         raise BadValueError(f'there is no file "{path}": {nearest(path.name, names)}')
     return str(path), path

@@ -58,6 +58,8 @@ def load(
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a scenario: {_reason(error)}") from None
+    if text.startswith("\ufeff"):
+        raise ConfigError(f"{path}:1: begins with a byte order mark: save it as UTF-8 without one")
     return loads(text, str(path), path.parent, sets, seed, axes)
 
 
@@ -147,7 +149,8 @@ def _vm_traces(vm: Vm, base: Path, path: KeyPath) -> Vm:
 def _traced(task: Task, name: str, base: Path) -> Task:
     name, path = find_trace(name, base)
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         pages = summary(path).pages
     except OSError as error:
         raise BadValueError(f'"{path}" cannot be read: {error.strerror}') from None

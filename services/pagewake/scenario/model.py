@@ -237,7 +237,7 @@ class Vm(_Part, frozen=True, kw_only=True):
     """`[[vm]]`: some VMs that are alike."""
 
     name: Annotated[str, Key("name", _NAME, "instances are name-0, name-1, ...")]
-    count: Annotated[int, Key("count", Integer(1, 1_000_000), "instances")] = 1
+    count: Annotated[int, Key("count", Integer(1, 65_536), "instances")] = 1
     vcpus: Annotated[int, Key("vcpus", Integer(1, MAX_VCPUS), "per VM")]
     memory_pages: Annotated[int, Key("memory", Size(), "what the guest sees")]
     limit_pages: Annotated[int, Key("limit", Size(), "what the host lets it keep resident")]

@@ -14,6 +14,7 @@ streamed, never held whole. A trace source holds a name, so it pickles.
 
 from __future__ import annotations
 
+import codecs
 import functools
 import gzip
 import io
@@ -32,6 +33,7 @@ HEADER = b"icount,page,kind,count"
 _CHUNK_BYTES = 1 << 20
 _LONGEST_NUMBER = 15
 _LONGEST_LINE = 4096
+_LARGEST_ACCESS = 512  # bytes, as in lackey itself
 _BAD_DIGIT = 255
 _COMMA, _NEWLINE, _SPACE, _FETCH = b",\n I"
 
@@ -156,8 +158,8 @@ class _LackeyParser:
         bad = (letter != _SPACE) | (lines.data[starts + 2] != _SPACE)
         bad |= ~fetch & ~np.isin(kind, list(b"LSM"))
         address, bad_address = lines.numbers(starts + 3, commas, 16)
-        _, bad_size = lines.numbers(commas + 1, ends, 10)
-        bad |= bad_address | bad_size
+        size, bad_size = lines.numbers(commas + 1, ends, 10)
+        bad |= bad_address | bad_size | (size < 1) | (size > _LARGEST_ACCESS)
         if bad.any():
             lines.refuse(int(rows[np.argmax(bad)]), self.valid)
         icount = self.icount + np.cumsum(fetch, dtype=np.int64)
@@ -183,6 +185,10 @@ def form_of(path: Path) -> _Form:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     beginning = next(_chunks(path, zipped), b"")
+    if beginning.startswith(codecs.BOM_UTF8):
+        raise DataError(f"{path}:1: begins with a byte order mark: save it as UTF-8 without one")
+    if beginning.partition(b"\n")[0].endswith(b"\r"):
+        raise DataError(f"{path}:1: its lines end in CR LF: convert them to LF, as dos2unix does")
     return _Form(beginning.lstrip().startswith(b"icount"), zipped)
 
 

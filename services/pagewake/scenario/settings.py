@@ -23,6 +23,9 @@ Holder: TypeAlias = dict[str, Any] | list[Any]
 def split_assignment(option: str, text: str) -> tuple[Path, str]:
     """Path and value text of one `--set` or `--axis` argument."""
     name, equals, value = text.partition("=")
+    if len(text.splitlines()) > 1:
+        first = text.splitlines()[0]
+        raise ConfigError(f'{option} "{first}...": write key=value in one line, without a break')
     parts = [part.strip() for part in name.split(".")]
     if not equals or not all(parts):
         raise ConfigError(f'{option} "{text}": write key=value, for example host.medium=nvme')

@@ -284,3 +284,37 @@ def test_an_event_in_the_wrong_file_is_named(tmp_path: Path) -> None:
     (problem,) = log_of(tmp_path / "log", (0, 0, stray)).problems()
     assert problem.line == 1
     assert "holds what apf.guest cannot" in problem.what
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("ends", [(0, -1), (1, -2), (2, 6)])
+def test_two_lines_swapped_far_apart(log: Path, name: str, ends: tuple[int, int]) -> None:
+    def swap_far(lines: list[bytes]) -> None:
+        one, other = ends
+        lines[one], lines[other] = lines[other], lines[one]
+
+    edit(log / name, swap_far)
+    problems = LogReader(log).problems()
+    assert 1 <= len(problems) <= 2  # each of the two belongs to a source of its own
+    assert {problem.file for problem in problems} == {name}
+    assert all(problem.what.startswith("swapped: ") for problem in problems), problems
+
+
+def test_a_torn_zstd_frame_is_told_as_such(log: Path) -> None:
+    path = log / KINDS[0]
+    packed = zstandard.compress(path.read_bytes())
+    path.unlink()
+    place = path.with_name(f"{path.name}.zst")
+    for size in (3, len(packed) // 2, len(packed) - 1):
+        place.write_bytes(packed[:size])
+        (problem,) = LogReader(log).problems()
+        assert problem.file == place.name
+        assert problem.what.startswith("torn: the compressed stream breaks off"), problem
+
+
+def test_several_zstd_frames_are_one_file(log: Path) -> None:
+    path = log / KINDS[0]
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.with_name(f"{path.name}.zst").write_bytes(b"".join(map(zstandard.compress, lines)))
+    path.unlink()
+    assert LogReader(log).problems() == []

@@ -127,3 +127,39 @@ def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
         LogReader(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"holds no log: neither run.toml nor digest.txt"):
         LogReader(tmp_path)
+
+
+def test_a_place_that_the_log_could_not_take_at_the_end_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_log(tmp_path / "log")
+    for name in ("target", "here"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path / "here")
+    before = sorted(tmp_path.rglob("*"))
+    for place, why in {
+        "../link": "is a symbolic link",
+        "../dangling": "is a symbolic link",
+        "../loop/log": "cannot be written",
+        ".": "is the current directory",
+        "../here": "is the current directory",
+        "../log/log": r"lies inside the log .*/log",
+        "../log/some/where": r"lies inside the log .*/log",
+    }.items():
+        with pytest.raises(ConfigError, match=why):
+            LogWriter(Path(place), RUN_TOML)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_way_to_a_log_leaves_no_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_log(Path("a/../log"))
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    with LogWriter(tmp_path / "some" / "where" / "log", RUN_TOML):
+        assert (tmp_path / "some" / "where").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]

@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import pytest
 
-from pagewake.cli.app import app
+from pagewake.cli.app import call
 from pagewake.cli.main import guarded
 
 SERVICES = Path(__file__).parents[3] / "services"
@@ -64,16 +64,16 @@ def small_scenario(directory: Path, duration: str = "100ms") -> str:
 def invoke(capsys: pytest.CaptureFixture[str], *arguments: str) -> Outcome:
     """`pagewake ARGUMENTS`, in this process."""
     capsys.readouterr()
-    code = guarded(lambda: app(list(arguments), prog_name="pagewake"))
+    code = guarded(lambda: call(list(arguments)))
     out, err = capsys.readouterr()
     return Outcome(code, out, err)
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
     """`pagewake ARGUMENTS`, in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "pagewake", *arguments],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(SERVICES)},

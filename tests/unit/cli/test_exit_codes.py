@@ -15,7 +15,7 @@ from pagewake.errors import (
     InternalError,
     PagewakeError,
 )
-from tests.unit.cli.support import invoke, small_scenario
+from tests.unit.cli.support import invoke, small_scenario, start
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,13 @@ def test_a_log_does_not_overwrite_what_is_there(
 def test_a_directory_without_a_log_is_bad_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
     for command in (["verify"], ["replay"], ["trace", "-o", str(tmp_path / "out.json")]):
-        outcome = invoke(capsys, *command, str(tmp_path))
+        outcome = invoke(capsys, *command, str(empty))
         assert outcome.code == 65, command
-        assert str(tmp_path) in outcome.err
-        assert list(tmp_path.iterdir()) == []
+        assert str(empty) in outcome.err
+        assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"]], ids=" ".join)
@@ -162,3 +164,147 @@ def test_asking_for_help_is_no_error(
     assert outcome.code == 0
     assert "pagewake" in outcome.out
     assert outcome.err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "natapov-2010", "--seed", "one"],
+        ["run", "natapov-2010", "--shards", "1.5"],
+        ["run", "natapov-2010", "--no-such-option"],
+        ["no-such-command"],
+        ["compare", "natapov-2010"],
+    ],
+    ids=" ".join,
+)
+def test_what_the_command_line_library_refuses_is_told_in_our_form(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, *arguments)
+    assert outcome.code == 2
+    assert outcome.err.startswith("pagewake: error: ")
+    assert outcome.err.endswith(' -h" says more)\n')
+    assert outcome.err.count("\n") == 1
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", LONG],
+        ["run", f"{LONG}.toml"],
+        ["run", "natapov-2010", "--log", LONG],
+        ["run", "trace-sort", "--set", f"vm.0.task.0.trace={LONG}"],
+        ["verify", LONG],
+        ["replay", LONG],
+        ["trace", LONG, "-o", "out.json"],
+        ["trace", "no-such-directory", "-o", LONG],
+        ["conformance", LONG],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:20],
+)
+def test_a_name_that_is_too_long_is_a_usage_error(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = invoke(capsys, *arguments)
+    assert outcome.code == 2
+    assert LONG in outcome.err
+    assert "File name too long" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def _denied(path: Path, *_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+@pytest.mark.parametrize("probe", ["exists", "is_dir", "read_text", "iterdir"])
+def test_access_that_is_denied_is_a_usage_error(
+    probe: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = {
+        "exists": ["run", "closed/small.toml"],
+        "is_dir": ["verify", "closed"],
+        "read_text": ["run", small_scenario(tmp_path)],
+        "iterdir": ["verify", str(tmp_path)],
+    }[probe]
+    monkeypatch.setattr(Path, probe, _denied)
+    outcome = invoke(capsys, *arguments)
+    assert outcome.code == 2
+    assert arguments[1] in outcome.err
+    assert "Permission denied" in outcome.err
+
+
+def test_what_the_system_denies_elsewhere_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda: _denied(Path("there"))) == 2
+    assert capsys.readouterr().err.startswith("pagewake: error: there: Permission denied")
+
+
+def test_too_little_memory_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    def fills() -> None:
+        raise MemoryError
+
+    assert guarded(fills) == 2
+    assert "vm.0.memory" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["runs", "--help"], ["--version"], ["scenarios"]],
+    ids=" ".join,
+)
+def test_a_full_device_behind_stdout_is_told_in_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        process = start(*arguments, stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err == "pagewake: error: standard output cannot be written: No space left on device\n"
+
+
+def test_a_trace_is_not_written_into_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    assert invoke(capsys, "run", small_scenario(tmp_path), "--log", str(log)).code == 0
+    before = sorted(log.iterdir())
+    (tmp_path / "link").symlink_to(log / "out.json")
+    for place in (log / "out.json", log / "digest.txt", tmp_path / "link"):
+        outcome = invoke(capsys, "trace", str(log), "-o", str(place))
+        assert outcome.code == 2
+        assert "inside the log" in outcome.err
+    assert sorted(log.iterdir()) == before
+    assert invoke(capsys, "verify", str(log)).code == 0
+
+
+def test_a_vector_file_of_nothing_but_a_header_is_bad_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = '{"format":"apf-conformance","version":1,"family":"%s"%s}\n'
+    for name, text in {
+        "traps.jsonl": header % ("traps", ""),
+        "hash32.json": header % ("hash32", ',"vectors":[]'),
+    }.items():
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        outcome = invoke(capsys, "conformance", str(path))
+        assert outcome.code == 65
+        assert f"{path}: no rows" in outcome.err
+
+
+def test_a_byte_order_mark_before_vectors_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "traps.jsonl"
+    path.write_text('\ufeff{"format":"apf-conformance"}\n', encoding="utf-8")
+    outcome = invoke(capsys, "conformance", str(path))
+    assert outcome.code == 65
+    assert f"{path}:1: begins with a byte order mark" in outcome.err

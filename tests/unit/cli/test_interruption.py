@@ -67,3 +67,22 @@ def _runs_still(pid: str) -> bool:
     except OSError:
         return False
     return b"spawn_main" in command
+
+
+@pytest.mark.parametrize("compared", [False, True])
+def test_more_of_them_change_nothing(tmp_path: Path, compared: bool) -> None:
+    scenario = small_scenario(tmp_path, "100h")
+    if compared:
+        process = start("compare", scenario, "--axis", "kernel.apf=off,pv", "--jobs", "2")
+        _until(lambda: len(_children(process.pid)) >= 2, process)
+    else:
+        process = start("run", scenario, "--log", str(tmp_path / "log"))
+        _until(lambda: any(tmp_path.glob(".log*/*.jsonl")), process)
+    while process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.002)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert out == ""
+    assert re.fullmatch(r"pagewake: interrupted: .* simulated .*\n", err), err
+    assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]

@@ -231,11 +231,12 @@ def write_log(
     digest: str | None = None,
     part_of: Iterable[ev.Event] | None = None,
     postponed: ev.Event | None = None,
+    next_ns: int | None = None,
 ) -> Path:
     """A log of the story in windows that end at `edges_ns`; `part_of`: what is in it, if not all.
 
     `digest` None is the right one for the story. `postponed` stands in the last window, wherever
-    it belongs.
+    it belongs. `next_ns` is what every window closes with.
     """
     told = list(story.events if part_of is None else part_of)
     run_digest = digest_of(story.events) if digest is None else digest
@@ -255,7 +256,7 @@ def write_log(
                 if (until_ns if event is postponed else from_ns) <= event.at_ns < until_ns
                 or (event is postponed and until_ns == DURATION_NS)
             ]
-            for topic, records in _commits(inside, window, until_ns).items():
+            for topic, records in _commits(inside, window, until_ns, next_ns).items():
                 if records:
                     for encoded in outboxes[topic].encode(window, records):
                         log.append(topic, 0, encoded)
@@ -267,7 +268,9 @@ def write_log(
     return directory
 
 
-def _commits(inside: list[ev.Event], window: int, until_ns: int) -> dict[str, list[Record]]:
+def _commits(
+    inside: list[ev.Event], window: int, until_ns: int, next_ns: int | None
+) -> dict[str, list[Record]]:
     handed = [
         msgspec.structs.replace(event, n=0) for event in inside if isinstance(event, ev.ToShard)
     ]
@@ -276,7 +279,7 @@ def _commits(inside: list[ev.Event], window: int, until_ns: int) -> dict[str, li
         APF_GUEST: [opened, *handed],
         FAULTS: [
             *(event for event in inside if isinstance(event, ev.ToHost)),
-            ev.WindowClosed(window, None),
+            ev.WindowClosed(window, next_ns),
         ],
         JOURNAL_TOPIC: [event for event in inside if isinstance(event, ev.Journal)],
     }

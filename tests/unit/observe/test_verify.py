@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from pagewake.engine import embedded
+from pagewake.engine.closing import shard_ended
+from pagewake.engine.run import run_scenario
 from pagewake.errors import ConfigError
 from pagewake.events import types as ev
 from pagewake.observe.verify import verify_log
+from pagewake.scenario.loading import load
 from tests.unit.observe.story import (
     DURATION_NS,
     VM,
@@ -278,4 +284,36 @@ def test_an_event_of_an_unknown_vm_is_named(tmp_path: Path) -> None:
     assert problems[0] == (
         "journal-0.jsonl:3: order: is of no VM of this host "
         "(TaskFinished n=1 at 2000000 ns, vm-9/vcpu 0)"
+    )
+
+
+# ------------------------------------------------------------------------------ what shards say
+
+
+def test_a_digest_that_a_shard_did_not_come_to_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "0" * 64
+
+    def lie(*arguments: Any) -> list[ev.ShardEnded]:
+        return [
+            msgspec.structs.replace(ended, digests=dict.fromkeys(ended.digests, said))
+            for ended in shard_ended(*arguments)
+        ]
+
+    monkeypatch.setattr(embedded, "shard_ended", lie)
+    run_scenario(load("row-06-two-completions"), log_dir=tmp_path / "log")
+    (problem,) = problems_of(tmp_path / "log")
+    assert re.match(rf"journal-0\.jsonl:\d+: ShardEnded: digest of \S+ is {said}, ", problem)
+
+
+def test_a_window_that_closes_with_an_instant_inside_it_is_named(tmp_path: Path) -> None:
+    edges_ns = (1_000, DURATION_NS)
+    log = write_log(tmp_path / "log", page_fault_story(), edges_ns=edges_ns, next_ns=1_000)
+
+    (problem,) = problems_of(log)
+
+    assert problem == (
+        f"faults-0.jsonl:2: window: next_ns 1000 of guest-0 lies before the end of the window "
+        f"that it closes, {DURATION_NS}"
     )

@@ -367,3 +367,28 @@ def test_another_trace_than_the_executed_one_is_refused(valid: str) -> None:
     )
     with pytest.raises(DataError, match="not the trace this scenario was executed with"):
         loads(text)
+
+
+def test_a_byte_order_mark_is_named(tmp_path: Path, valid: str) -> None:
+    path = tmp_path / "saved.toml"
+    path.write_text(f"\ufeff{valid}", "utf-8")
+    with pytest.raises(ConfigError, match=r"saved\.toml:1: begins with a byte order mark"):
+        load(str(path))
+
+
+def test_a_setting_is_one_line(valid: str) -> None:
+    for text in ("kernel.hz=100\nkernel.apf=3", "kernel.hz=100\r\nx=1", "a\nb"):
+        with pytest.raises(ConfigError, match="in one line") as caught:
+            loads(valid, sets=[text])
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["vm.0.memory", "vm.0.limit", "host.memory"])
+def test_memory_beyond_all_frame_numbers_is_refused(valid: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=f'{key}: "8200GiB" is too large: at most "8TiB"'):
+        loads(valid, sets=[f"{key}=8200GiB"])
+
+
+def test_more_vms_than_could_ever_be_built_are_refused(valid: str) -> None:
+    with pytest.raises(ConfigError, match=r"vm\.0\.count: 1000000 .*; nearest is 65536"):
+        loads(valid, sets=["vm.0.count=1000000"])

@@ -173,3 +173,25 @@ def test_an_edited_gzip_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(DataError, match="torn or damaged"):
         list(TraceSource(str(path)).open())
+
+
+@pytest.mark.parametrize("text", [CSV, LACKEY])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_how_an_editor_saved_it_is_told(tmp_path: Path, text: str, zipped: bool) -> None:
+    for saved, why in {
+        f"\ufeff{text}": "byte order mark",
+        text.replace("\n", "\r\n"): "CR LF: convert them to LF",
+    }.items():
+        path = write(tmp_path / "t", saved, zipped)
+        with pytest.raises(DataError, match=f"t:1: .*{why}"):
+            rows(path)
+
+
+@pytest.mark.parametrize(("size", "good"), [(0, False), (1, True), (512, True), (513, False)])
+def test_the_size_of_an_access_is_checked(tmp_path: Path, size: int, good: bool) -> None:
+    path = write(tmp_path / "t", LACKEY.replace("638,8", f"638,{size}"), zipped=False)
+    if good:
+        assert len(rows(path)) == 5
+    else:
+        with pytest.raises(DataError, match=f't:6: " S 1fff000638,{size}" is not an access'):
+            rows(path)
