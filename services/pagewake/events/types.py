@@ -245,7 +245,7 @@ class Cr0PgToggled(Control, frozen=True, gc=False):
 
 
 class NmiArrived(Control, frozen=True, gc=False):
-    """An NMI for this vcpu; with `faults` its handler takes an ordinary page fault."""
+    """An NMI for this vcpu; with `faults` its handler takes a page fault of its own."""
 
     vcpu: int
     faults: bool = False
@@ -287,7 +287,10 @@ class ReasonWritten(Journal, frozen=True, gc=False):
 
 
 class ExceptionQueued(Journal, frozen=True, gc=False):
-    """#PF with CR2 = token queued for `level`, and what made that legal at this instant."""
+    """#PF with CR2 = token queued for `level`, and what made that legal at this instant.
+
+    `gif` is always true: no guest here runs with GIF=0 and interrupts on.
+    """
 
     vcpu: int
     token: int
@@ -459,7 +462,10 @@ class MsrWritten(Journal, frozen=True, gc=False):
 
 
 class VcpuHalted(Journal, frozen=True, gc=False):
-    """`why`: apf_off, kernel_mode, double_fault, stale (nothing outstanding), hlt, offline."""
+    """`why`: apf_off, kernel_mode, double_fault, stale (nothing outstanding), hlt, offline;
+
+    from 5.8 also nested (L1 did not opt in), no_paging and write_failed (nobody could be told).
+    """
 
     vcpu: int
     why: str
@@ -503,7 +509,7 @@ class ReasonLatched(Journal, frozen=True, gc=False):
 
 
 class TaskStarted(Journal, frozen=True, gc=False):
-    """A task became runnable for the first time."""
+    """A task became runnable for the first time.  Part of the format; nothing says it yet."""
 
     vcpu: int
     task: str

@@ -7,6 +7,13 @@ ready page; the guest zeroes it and acknowledges, and the host sends the next in
 
 from __future__ import annotations
 
+PAGE_BYTES = 4096
+
+
+def area_gpa(cpu: int) -> int:
+    """Where the kernel has the area of a CPU: a page each, behind page 0."""
+    return (cpu + 1) * PAGE_BYTES
+
 
 class ApfArea:
     """`reason` is the word at 0 (5.8: flags), `token` the word at 4, `enabled` the guest's own."""

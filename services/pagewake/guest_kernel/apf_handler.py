@@ -3,6 +3,8 @@
 Semantics 2.1 (enabling and disabling), 2.2 (dispatch), 2.3 and 2.4 (task_wait, task_wake and
 wake_all), 5.8's page-ready interrupt from section 6.  The sleeper hash itself is `sleepers.py`, the
 dispatch on the reason word `traps.py`; here is what they do to the tasks and the time of one CPU.
+Without PV support (`kernel.apf = "nonpv"`, the kernel's no-kvmapf) the MSR is never written and
+`enabled` stays 0, so every reason reads as 0.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
+from pagewake.guest_kernel.apf_area import area_gpa
 from pagewake.guest_kernel.sleepers import WakeResult
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.traps import dispatch
@@ -24,8 +27,7 @@ from pagewake.kvm.msr import (
     MSR_KVM_ASYNC_PF_EN,
     MSR_KVM_ASYNC_PF_INT,
 )
-from pagewake.kvm.ports import IRQ_CALL, IRQ_RESCHED, Step
-from pagewake.kvm.run_loop import HOST, OFFLINE, OP_CHECK
+from pagewake.kvm.ports import IRQ_RESCHED, Step
 
 if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
@@ -36,7 +38,7 @@ APF_VECTOR = 0xF3
 def enable_value(cpu: GuestCpu) -> int:
     """What guest_cpu_init writes: the area's address and the bits of this kernel's generation."""
     switches = cpu.kernel.switches
-    value = (cpu.id + 1) << 12 | ASYNC_PF_ENABLED
+    value = area_gpa(cpu.id) | ASYNC_PF_ENABLED
     always = switches.send_always == "always" or (
         switches.send_always == "auto" and switches.preempt
     )
@@ -64,6 +66,13 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu))
 
 
+def disable(cpu: GuestCpu, at_ns: int) -> None:
+    """kvm_pv_disable_apf on this CPU."""
+    if cpu.area.enabled:
+        completion.write_msr(cpu.thread, at_ns, MSR_KVM_ASYNC_PF_EN, 0, "guest")
+        cpu.area.enabled = 0
+
+
 def booted(cpu: GuestCpu, at_ns: int) -> Step:
     """End of the CPU's start: interrupts on. An exit here lets the broadcast through."""
     cpu.restore_base()
@@ -74,9 +83,14 @@ def booted(cpu: GuestCpu, at_ns: int) -> Step:
 # ---------------------------------------------------------------------- the trap
 
 
+def pending_reason(cpu: GuestCpu) -> int:
+    """What the next #PF on this CPU will read."""
+    return cpu.area.reason if cpu.area.enabled else 0
+
+
 def trapped(cpu: GuestCpu, at_ns: int, cr2: int, cpl: int) -> Step:
     """do_async_page_fault: read and reset the reason, then wait, wake or an ordinary fault."""
-    reason = cpu.area.reason if cpu.area.enabled else 0
+    reason = pending_reason(cpu)
     handler, token = dispatch(cpu.area, cr2, 0)
     vm = cpu.vm
     name = cpu.curr.name if cpu.curr is not None else None
@@ -90,20 +104,13 @@ def trapped(cpu: GuestCpu, at_ns: int, cr2: int, cpl: int) -> Step:
     return cpu.irq_exit(at_ns)
 
 
-def nmi_steals(cpu: GuestCpu, at_ns: int) -> None:
-    """An ordinary fault inside an NMI handler reads, and loses, a reason that was pending."""
-    reason = cpu.area.reason if cpu.area.enabled else 0
-    if reason == 0:
-        return
-    cpu.area.reason = 0
-    vm = cpu.vm
-    vm.journal(
-        ev.ProtocolFault(at_ns, vm.name, vm.take_n(), cpu.id, "reason_stolen", f"reason {reason}")
-    )
-
-
 def ready_interrupt(cpu: GuestCpu, at_ns: int) -> Step:
-    """5.8: take the token out of its slot, wake, acknowledge."""
+    """5.8: take the token out of its slot, wake, acknowledge; nothing on a CPU not enabled.
+
+    The slot is 0 if the host was told to write elsewhere: a dummy for token 0 stays behind.
+    """
+    if not cpu.area.enabled:
+        return cpu.irq_exit(at_ns)
     token = cpu.area.take_token()
     vm = cpu.vm
     vm.journal(
@@ -129,6 +136,9 @@ def task_wait(cpu: GuestCpu, at_ns: int, token: int, cpl: int) -> Step:
     """Put the current task to sleep on the token, unless its wake came first."""
     task = cpu.curr
     halted = _waits_halted(cpu, at_ns, task, cpl)
+    if cpu.suspended is not None:
+        cpu.nmi_halting = not wait_on(cpu, at_ns, cpu.nmi_name(), token, True)
+        return cpu.iret(at_ns)
     if wait_on(cpu, at_ns, cpu.task_name(), token, halted):
         return cpu.irq_exit(at_ns)
     if task is not None:
@@ -164,15 +174,17 @@ def wait_on(cpu: GuestCpu, at_ns: int, name: str, token: int, halted: bool) -> b
 def _waits_halted(cpu: GuestCpu, at_ns: int, task: Task | None, cpl: int) -> bool:
     """By sti;hlt instead of schedule (semantics 2.4); the seed always schedules."""
     switches = cpu.kernel.switches
-    unsafe = task is None or task.preempt_count > 0
+    in_nmi = cpu.suspended is not None
+    unsafe = task is None or task.preempt_count > 0 or in_nmi
     if switches.guest_wait == "user_only" and cpl == 0:
         cpu.fault_event(at_ns, "not_present_in_kernel", "host injected async #PF in kernel mode")
     elif switches.guest_wait == "halt_kernel":
         unsafe = unsafe or (cpl == 0 and not switches.preempt)
     elif switches.guest_wait == "schedule" and unsafe:
         what = "the idle task" if task is None else "a section with preemption off"
+        what = "an NMI" if in_nmi else what
         cpu.fault_event(at_ns, "scheduling_while_atomic", f"task_wait schedules from {what}")
-        return task is None  # idle cannot be taken off its CPU even here
+        return task is None or in_nmi  # neither can be taken off its CPU even here
     return unsafe
 
 
@@ -228,9 +240,12 @@ def _wake_sleeper(cpu: GuestCpu, at_ns: int, name: str, token: int, how: ev.Wake
     vm.journal(ev.TaskWoken(at_ns, vm.name, vm.take_n(), cpu.id, name, token, how, waited_ns))
     task = kernel.by_name.get(name)
     if task is None:
-        idle = kernel.idle_cpu(name)
-        idle.idle_halting = False
-        _prod(cpu, idle, at_ns)
+        other = kernel.cpu_of(name)
+        if name == other.nmi_name():
+            other.nmi_halting = False
+        else:
+            other.idle_halting = False
+        _prod(cpu, other, at_ns)
     elif task.state == "halting":
         task.state = "runnable"
         _prod(cpu, kernel.cpus[task.cpu], at_ns)
@@ -242,72 +257,3 @@ def _prod(cpu: GuestCpu, other: GuestCpu, at_ns: int) -> None:
     """Reschedule IPI to a CPU that waits in sti;hlt."""
     if other is not cpu:
         other.thread.interrupt(at_ns, IRQ_RESCHED)
-
-
-# ---------------------------------------------------------------------- calls by interrupt
-
-
-def run_calls(cpu: GuestCpu, at_ns: int) -> Step:
-    """Execute what was asked of this CPU: offline, an MSR write. One call an interrupt."""
-    what, a, b = cpu.calls.pop(0)
-    if cpu.calls:
-        cpu.thread.irqs |= IRQ_CALL
-    if what == "offline":
-        return _go_offline(cpu, at_ns)
-    if what == "wrmsr":
-        cpu.overlay(at_ns, 0, "interrupted", 0)
-        return cpu.thread.exit_wrmsr(at_ns, a, enable_value(cpu) if b < 0 else b)
-    return cpu.irq_exit(at_ns)
-
-
-def disable(cpu: GuestCpu, at_ns: int) -> None:
-    """kvm_pv_disable_apf on this CPU."""
-    if cpu.area.enabled:
-        completion.write_msr(cpu.thread, at_ns, MSR_KVM_ASYNC_PF_EN, 0, "guest")
-        cpu.area.enabled = 0
-
-
-def _go_offline(cpu: GuestCpu, at_ns: int) -> Step:
-    """DOWN_PREPARE: disable APF, wake_all; then the tasks move and the CPU stops."""
-    if sum(other.online for other in cpu.kernel.cpus) == 1:
-        return cpu.irq_exit(at_ns)  # cpu_down of the last CPU: -EBUSY
-    disable(cpu, at_ns)
-    wake_all(cpu, at_ns, "offline")
-    cpu.online = False
-    cpu.kernel.evacuate(at_ns, cpu)
-    thread = cpu.thread
-    vm = cpu.vm
-    thread.leave(at_ns)
-    thread.mode = OFFLINE
-    thread.timer_at = 0
-    thread.irqs = 0
-    thread.account(at_ns, "offline")
-    vm.journal(ev.VcpuHalted(at_ns, vm.name, vm.take_n(), cpu.id, "offline"))
-    if cpu.calls:
-        come_online(cpu, at_ns)
-    return None
-
-
-def come_online(cpu: GuestCpu, at_ns: int) -> None:
-    """ONLINE: INIT/SIPI resets the vcpu's APF state, the CPU boots and enables it again.
-
-    What was asked of the CPU before it came up is void: nothing runs there.
-    """
-    asked = [what for what, _, _ in cpu.calls]
-    if "online" not in asked:
-        return
-    del cpu.calls[: asked.index("online") + 1]
-    thread = cpu.thread
-    vm = cpu.vm
-    vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.take_n(), cpu.id, "online"))
-    completion.clear(thread, at_ns, "reset")
-    thread.apf.gfn_hash.reset()
-    thread.apf.msr_val = 0
-    thread.apf.halted = False
-    thread.mode = HOST
-    thread.account(at_ns, "exit")
-    thread.gen += 1
-    cpu.overlay(at_ns, vm.costs.irq_ns, "boot")
-    cpu.overlay_left_ns = vm.costs.irq_ns
-    thread.irqs = IRQ_CALL if cpu.calls else 0
-    vm.push(at_ns + vm.costs.exit_ns, cpu.id, thread.gen, OP_CHECK)

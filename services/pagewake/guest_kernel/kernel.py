@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pagewake.events import types as ev
+from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.sleepers import Sleepers
 from pagewake.guest_kernel.tasks import Task
@@ -34,6 +35,8 @@ class InnerGuests(Protocol):
 
     def event(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step: ...
 
+    def cr3(self, cpu: GuestCpu) -> str: ...
+
     def exception(
         self, cpu: GuestCpu, at_ns: int, token: int, kind: ev.ApfKind, level: int
     ) -> Step: ...
@@ -50,6 +53,7 @@ class GuestKernel:
 
     __slots__ = (
         "alloc_failures",
+        "areas",
         "by_name",
         "cpus",
         "inner",
@@ -74,6 +78,7 @@ class GuestKernel:
         self.by_name: dict[str, Task] = {}
         self.unfinished = 0
         self.inner: InnerGuests | None = None
+        self.areas = {area_gpa(thread.id): ApfArea() for thread in vm.vcpus}
         self.cpus = [GuestCpu(self, thread) for thread in vm.vcpus]
         vm.guest = self
         for cpu in self.cpus:
@@ -210,8 +215,8 @@ class GuestKernel:
         pending = {token for thread in self.vm.vcpus for token in thread.apf.queue}
         return [name for name, (_, token) in self.slept_at.items() if token not in pending]
 
-    def idle_cpu(self, name: str) -> GuestCpu:
-        """The CPU whose idle task has this name."""
+    def cpu_of(self, name: str) -> GuestCpu:
+        """The CPU whose idle task, or NMI handler, waits under this name."""
         return self.cpus[int(name.rpartition("/")[2])]
 
     # ------------------------------------------------------------------ ports
@@ -238,7 +243,8 @@ class GuestKernel:
                 self.cpus[event.vcpu].call(event.at_ns, "offline")
         elif isinstance(event, ev.VcpuOnline):
             cpu = self.cpus[event.vcpu]
-            if not cpu.online or any(what == "offline" for what, _, _ in cpu.calls):
+            going = cpu.stopping or any(what == "offline" for what, _, _ in cpu.calls)
+            if going or not cpu.online:
                 cpu.call(event.at_ns, "online")
         elif isinstance(event, ev.MsrWriteRequested):
             value = -1 if event.value is None else event.value
@@ -250,6 +256,11 @@ class GuestKernel:
         return True
 
     # ------------------------------------------------------------------ what runs inside
+
+    def inner_cr3(self, cpu: GuestCpu) -> str:
+        """The page table that a nested guest has loaded."""
+        assert self.inner is not None
+        return self.inner.cr3(cpu)
 
     def run_inner(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
         """A vcpu thread of a nested guest is current."""

@@ -60,6 +60,8 @@ def _quiet(kernel: GuestKernel) -> bool:
     for cpu in kernel.cpus:
         thread = cpu.thread
         mode = thread.mode
+        if cpu.suspended is not None or cpu.stopping:
+            return False
         if thread.apf.done or thread.apf.halt_requested or thread.exc or thread.nmi is not None:
             return False
         if mode == GUEST:

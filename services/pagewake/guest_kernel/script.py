@@ -2,6 +2,10 @@
 
 The language is documented in `scenario/script.py`.  Steps that take no time are executed on the
 spot; `run`, touches and waits end in a step of the vcpu; `hlt`, `cpuid` and `wrmsr` are exits.
+
+`sti` with interrupts off casts the interrupt shadow: nothing is delivered before the next step has
+begun, or, if that is a touch, before it is done (semantics 3.2, I4).  So `sti`, `hlt` loses no
+wake-up, and a touch right behind `sti` is synchronous.  The shadow of MOV SS is not modelled.
 """
 
 from __future__ import annotations
@@ -31,19 +35,31 @@ def run_script(cpu: GuestCpu, at_ns: int, task: Task) -> Step:
     while task.pc < len(task.script):
         todo = task.script[task.pc]
         if todo.at_ns is not None and at_ns < todo.at_ns:
+            if _leaves_shadow(cpu):
+                return cpu.thread.exit_plain(at_ns)
             return _wait_until(cpu, at_ns, task, todo.at_ns)
         if todo.op in FLAGS:
             task.pc += 1
             name, value = FLAGS[todo.op]
+            cpu.shadow = todo.op == "sti" and not task.if_flag
             setattr(task, name, value)
             cpu.restore_base()
+            if cpu.shadow:
+                continue
             if cpu.if_flag and cpu.thread.irqs:
                 return cpu.thread.exit_plain(at_ns)
             if cpu.need_resched and cpu.may_preempt():
                 return cpu.schedule(at_ns)
             continue
         return _timed_step(cpu, at_ns, task, todo)
+    cpu.shadow = False
     return cpu.finish(at_ns, task)
+
+
+def _leaves_shadow(cpu: GuestCpu) -> bool:
+    """The instruction behind `sti` is through; whether an interrupt waited for that."""
+    shadow, cpu.shadow = cpu.shadow, False
+    return shadow and cpu.thread.irqs != 0
 
 
 def _wait_until(cpu: GuestCpu, at_ns: int, task: Task, wake_ns: int) -> Step:
@@ -59,9 +75,10 @@ def _timed_step(cpu: GuestCpu, at_ns: int, task: Task, todo: ScriptStep) -> Step
     if todo.op == "touch":
         return _touch(cpu, at_ns, task, todo)
     task.pc += 1
+    due = _leaves_shadow(cpu)
     if todo.op == "run":
         task.left_ns = todo.ns
-        return at_ns + todo.ns, OP_GUEST
+        return thread.exit_plain(at_ns) if due else (at_ns + todo.ns, OP_GUEST)
     if todo.op == "sleep":
         return cpu.sleep_until(at_ns, task, at_ns + todo.ns)
     if todo.op == "hlt":
@@ -84,4 +101,6 @@ def _touch(cpu: GuestCpu, at_ns: int, task: Task, todo: ScriptStep) -> Step:
         pages.dirty[gfn] = 1
     task.pc += 1
     task.left_ns = task.touch_ns
+    if _leaves_shadow(cpu):
+        return cpu.thread.exit_plain(at_ns)
     return at_ns + task.touch_ns, OP_GUEST

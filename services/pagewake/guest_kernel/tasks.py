@@ -1,5 +1,7 @@
 """Tasks of a guest: what they do, and where they stand.
 
+Those of one `group` are threads of one process: they have their page table in common.
+
 A stream task runs an access stream (`streams.py`), possibly with kernel-mode sections; a script
 task does exact things at exact times; a task with `inner` is a vcpu thread of a nested guest, run
 by the hypervisor this guest is (`nested_svm`).

@@ -3,7 +3,7 @@
 Two layers of execution.  The *base* is the current task (user or kernel mode) or the idle task.  On
 top there may be one *overlay*: kernel code with interrupts off for a fixed time (exception handler,
 interrupt handler, context switch), ending in an action.  Only the base can be interrupted (the
-gates are interrupt gates: IF=0 on entry, semantics 2.1).
+gates are interrupt gates: IF=0 on entry, semantics 2.1), except by an NMI (`nmi.py`).
 
 Every method that the vcpu thread calls returns the next step of this vcpu, `(at_ns, op)`, or None
 if there is none until somebody interferes.
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
-from pagewake.guest_kernel import apf_handler
-from pagewake.guest_kernel.apf_area import ApfArea
+from pagewake.guest_kernel import apf_handler, hotplug, nmi
+from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.script import run_script
 from pagewake.guest_kernel.tasks import Task
@@ -57,24 +57,30 @@ class GuestCpu:
         "idle_halting",
         "if_flag",
         "kernel",
+        "mm",
         "need_resched",
         "next_balance_ns",
+        "nmi_halting",
         "online",
         "overlay_end_ns",
         "overlay_left_ns",
         "rq",
         "shadow",
         "since_ns",
+        "stopping",
+        "suspended",
         "thread",
         "vm",
     )
+
+    apf_vector = apf_handler.APF_VECTOR
 
     def __init__(self, kernel: GuestKernel, thread: VcpuThread) -> None:
         self.kernel = kernel
         self.vm = kernel.vm
         self.thread = thread
         self.id = thread.id
-        self.area = ApfArea()
+        self.area = kernel.areas[area_gpa(thread.id)]
         self.rq = RunQueue(kernel.scheduler)
         self.curr: Task | None = None
         self.if_flag = True
@@ -89,7 +95,11 @@ class GuestCpu:
         self.since_ns = 0
         self.need_resched = False
         self.online = True
+        self.stopping = False
+        self.mm = ""
         self.idle_halting = False
+        self.nmi_halting = False
+        self.suspended: tuple[str, tuple[int | str, ...], int] | None = None
         self.ack_due = False
         self.calls: list[tuple[str, int, int]] = []
         self.next_balance_ns = kernel.scheduler.balance_ns * (1 + thread.id) // 4
@@ -102,9 +112,22 @@ class GuestCpu:
         self.need_resched = bool(self.rq.waiting)
         return apf_handler.enable(self, at_ns)
 
+    @property
+    def cr3(self) -> str:
+        """Of the process that ran last (idle keeps it), or what a nested guest has loaded."""
+        return self.kernel.inner_cr3(self) if self.guest_mode else self.mm
+
+    def area_at(self, gpa: int) -> ApfArea:
+        """The 64 bytes of guest memory at `gpa`, as far as anybody wrote reasons there."""
+        return self.kernel.areas.setdefault(gpa, ApfArea())
+
     def task_name(self) -> str:
         """Name of what is current, the idle task included."""
         return self.curr.name if self.curr is not None else f"idle/{self.id}"
+
+    def nmi_name(self) -> str:
+        """The name under which an NMI handler on this CPU waits."""
+        return f"nmi/{self.id}"
 
     def fault_event(self, at_ns: int, what: str, detail: str) -> None:
         """Write down something that the protocol forbids."""
@@ -171,13 +194,15 @@ class GuestCpu:
     def restore_base(self) -> None:
         """Interrupt flag and privilege level of what runs below the overlay."""
         task = self.curr
-        if task is None:
+        if task is None or self.nmi_halting:
             self.if_flag, self.cpl = True, 0
         else:
             self.if_flag, self.cpl = task.if_flag, task.cpl
 
     def iret(self, at_ns: int) -> Step:
         """Back to the base; an interrupt that waited for IF=1 makes the vcpu leave at once."""
+        if self.suspended is not None and not self.nmi_halting:
+            return nmi.resume(self, at_ns)
         self.restore_base()
         if self.thread.nmi is not None or (self.thread.irqs and self.if_flag):
             self.since_ns = at_ns
@@ -193,6 +218,8 @@ class GuestCpu:
     def may_preempt(self) -> bool:
         """Return to user mode or idle; in kernel mode only on a preemptible kernel."""
         task = self.curr
+        if self.suspended is not None:
+            return False
         if task is None:
             return not self.idle_halting
         if task.state == "halting" or task.preempt_count:
@@ -203,8 +230,12 @@ class GuestCpu:
         """Run the current task, or idle."""
         self.since_ns = at_ns
         task = self.curr
+        if self.nmi_halting:
+            if not self.thread.timer_at:
+                self.thread.arm_timer(at_ns, self.vm.config.tick_ns)
+            return self.thread.exit_hlt(at_ns)
         if task is None:
-            if self.rq.waiting and not self.idle_halting:
+            if (self.rq.waiting or self.stopping) and not self.idle_halting:
                 return self.schedule(at_ns)
             if not self.thread.timer_at:
                 self.thread.arm_timer(at_ns, self.vm.config.idle_tick_ns)
@@ -293,6 +324,8 @@ class GuestCpu:
     def schedule(self, at_ns: int) -> Step:
         """Pick the next task; a change of task costs a context switch."""
         self.need_resched = False
+        if self.stopping:
+            return hotplug.stop(self, at_ns)
         rq = self.rq
         prev = self.curr
         rq.update(at_ns)
@@ -301,6 +334,8 @@ class GuestCpu:
             self.kernel.pull_task(at_ns, self, "idle")
         task = rq.pick(at_ns)
         self.curr = task
+        if task is not None:
+            self.mm = task.group
         if task is prev:
             return self.iret(at_ns)
         if task is None or prev is None:
@@ -338,7 +373,7 @@ class GuestCpu:
             self.need_resched = True
         if irqs & IRQ_CALL and self.calls:
             self.thread.irqs |= irqs & IRQ_APF  # taken when the call is done
-            return apf_handler.run_calls(self, at_ns)
+            return hotplug.run_calls(self, at_ns)
         if irqs & IRQ_APF:
             return apf_handler.ready_interrupt(self, at_ns)
         return self.irq_exit(at_ns)
@@ -362,22 +397,12 @@ class GuestCpu:
         return self.overlay(at_ns, self.vm.costs.trap_ns, "trapped", token, self.cpl)
 
     def take_nmi(self, at_ns: int, faults: bool) -> Step:
-        """NMI; its handler may take a page fault and so steal a pending reason (semantics 2.2)."""
+        """NMI; its handler may take a page fault and so steal a pending reason."""
         if self.guest_mode:
             self.thread.nmi = faults
             assert self.kernel.inner is not None
             return self.kernel.inner.interrupt(self, at_ns, EXIT_NMI)
-        if self.action is not None:
-            if faults:
-                apf_handler.nmi_steals(self, at_ns)
-            return self.resume(at_ns)
-        return self.overlay(at_ns, self.vm.costs.irq_ns, "nmi_done", int(faults))
-
-    def nmi_done(self, at_ns: int, faults: int) -> Step:
-        """End of the NMI handler."""
-        if faults:
-            apf_handler.nmi_steals(self, at_ns)
-        return self.iret(at_ns)
+        return nmi.take(self, at_ns, faults)
 
     def inner_latch(self, at_ns: int) -> Step:
         """L1's KVM right behind its VMRUN, interrupts still off."""
@@ -388,7 +413,7 @@ class GuestCpu:
         """Have something executed on this CPU, by interrupt."""
         self.calls.append((what, a, b))
         if self.thread.mode == OFFLINE:
-            apf_handler.come_online(self, at_ns)
+            hotplug.come_online(self, at_ns)
         else:
             self.thread.interrupt(at_ns, IRQ_CALL)
 
@@ -396,7 +421,7 @@ class GuestCpu:
 ACTIONS: dict[str, Callable[..., Step]] = {
     "switched": GuestCpu.switched,
     "interrupted": GuestCpu.interrupted,
-    "nmi_done": GuestCpu.nmi_done,
+    "nmi_done": nmi.done,
     "iret": GuestCpu.iret,
     "irq_exit": GuestCpu.irq_exit,
     "trapped": apf_handler.trapped,

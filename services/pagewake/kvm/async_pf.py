@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER, GfnHash
+from pagewake.kvm.msr import decode_enable
 from pagewake.kvm.profile import Switches
 
 ASYNC_PF_PER_VCPU = 64
@@ -24,12 +25,13 @@ U32 = 0xFFFFFFFF
 class Work:
     """One page-in for one vcpu; `page`: its worker got it, `told`: the guest was injected."""
 
-    __slots__ = ("done", "gfn", "level", "page", "told", "token")
+    __slots__ = ("cr3", "done", "gfn", "level", "page", "told", "token")
 
-    def __init__(self, token: int, gfn: int, level: int) -> None:
+    def __init__(self, token: int, gfn: int, level: int, cr3: str) -> None:
         self.token = token
         self.gfn = gfn
         self.level = level
+        self.cr3 = cr3
         self.page = False
         self.done = False
         self.told = False
@@ -80,6 +82,11 @@ class AsyncPf:
         need = 9 if self.skip_zero else 1
         return self.msr_val & need == need
 
+    @property
+    def gpa(self) -> int:
+        """Where the host writes: wherever the MSR says, whether or not a kernel looks there."""
+        return decode_enable(self.msr_val).gpa
+
     def next_token(self) -> int:
         """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3).
 
@@ -92,14 +99,14 @@ class AsyncPf:
         return token
 
     def setup(
-        self, token: int, gfn: int, level: int, can_allocate: Callable[[], bool]
+        self, token: int, gfn: int, level: int, can_allocate: Callable[[], bool], cr3: str = ""
     ) -> Work | str:
         """A new work item, or why not: `limit`, `no_memory` (semantics 3.4)."""
         if self.queued >= ASYNC_PF_PER_VCPU:
             return "limit"
         if not can_allocate():
             return "no_memory"
-        work = Work(token, gfn, level)
+        work = Work(token, gfn, level, cr3)
         self.queue[token] = work
         self.queued += 1
         return work

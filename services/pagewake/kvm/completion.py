@@ -143,12 +143,14 @@ def _notify(
 
 
 def _same_mmu(vcpu: VcpuThread, work: Work) -> bool:
-    """direct_map (and, under shadow paging, cr3) are what they were at setup."""
+    """direct_map and, where the table shadows one of a guest, cr3 are what they were at setup."""
     if vcpu.nested is not None and not vcpu.nested.same_mmu(work.level):
         return False
     config = vcpu.vm.config.nested
     direct_map = config is None or (config.npt and (work.level == 1 or not config.l1_npt))
-    return direct_map or vcpu.vm.switches.prefault == "same_mmu"
+    if direct_map:
+        return True
+    return vcpu.vm.switches.prefault == "same_mmu" and work.cr3 == vcpu.guest.cr3
 
 
 def _deliver(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> bool:
@@ -172,7 +174,7 @@ def write_msr(
     elif msr == MSR_KVM_ASYNC_PF_ACK and vcpu.vm.switches.ready_by_interrupt:
         ok, stored = True, False
         if value & 1:  # the host reads the slot: it is free when the guest has zeroed it
-            vcpu.apf.slot_busy = vcpu.guest.area.token != 0
+            vcpu.apf.slot_busy = vcpu.guest.area_at(vcpu.apf.gpa).token != 0
         return True
     else:
         ok = stored = False

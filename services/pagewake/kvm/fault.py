@@ -71,7 +71,7 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         vcpu.halt_why = "double_fault"
         return vm.costs.fault_ns
     token = apf.next_token()
-    work = apf.setup(token, context.gfn, context.level, lambda: _can_allocate(vcpu))
+    work = apf.setup(token, context.gfn, context.level, lambda: _can_allocate(vcpu), vcpu.guest.cr3)
     if isinstance(work, str):
         _started(vcpu, at_ns, context.gfn, work, token)
         return _wait(vcpu, at_ns, context, work)

@@ -9,10 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
-from pagewake.kvm.ports import IRQ_APF
+from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, AreaPort
 
 if TYPE_CHECKING:
     from pagewake.kvm.run_loop import VcpuThread
+
+
+def _area(vcpu: VcpuThread) -> AreaPort:
+    return vcpu.guest.area_at(vcpu.apf.gpa)
 
 
 def _area_writable(vcpu: VcpuThread) -> bool:
@@ -30,7 +34,7 @@ def write_reason(vcpu: VcpuThread, at_ns: int, reason: int) -> bool:
     vm = vcpu.vm
     ok = _area_writable(vcpu)
     if ok:
-        vcpu.guest.area.reason = reason
+        _area(vcpu).reason = reason
     vm.journal(ev.ReasonWritten(at_ns, vm.name, vm.take_n(), vcpu.id, reason, ok))
     return ok
 
@@ -76,12 +80,15 @@ def drop_exception(vcpu: VcpuThread, at_ns: int, why: str) -> None:
 
 
 def raise_ready(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> bool:
-    """5.8: write the token slot and raise the vector; False if the slot cannot be written."""
+    """5.8: write the token slot and raise the vector; False if the slot cannot be written.
+
+    On a vector that the guest does not expect it is an interrupt like any other.
+    """
     if not _area_writable(vcpu):
         return False
     vm = vcpu.vm
-    vcpu.guest.area.token = token
+    _area(vcpu).token = token
     vcpu.apf.slot_busy = True
-    vcpu.irqs |= IRQ_APF
+    vcpu.irqs |= IRQ_APF if vcpu.apf.int_vector == vcpu.guest.apf_vector else IRQ_DEVICE
     vm.journal(ev.InterruptQueued(at_ns, vm.name, vm.take_n(), vcpu.id, token, kind))
     return True

@@ -1,8 +1,9 @@
 """Control events at L0: what the host, or a person at the host, does to a VM in mid-run.
 
 Migration is save and restore on the same simulated host: residency stays, outstanding work is
-cancelled, every vcpu's MSR is rewritten (which queues the broadcast), a new epoch begins and the
-token counters of the new vcpu structures start again (semantics 3.10, 3.11).
+cancelled, a new epoch begins, and what the MSRs do not carry starts again in the new vcpu
+structures: token counters, `send_user_only`.  Every vcpu's MSR is rewritten, which queues the
+broadcast (semantics 3.10, 3.11).
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def _migrate(vm: Vm, event: ev.VmMigrated) -> None:
         vcpu.apf.gfn_hash.reset()
         vcpu.apf.id = 0
         vcpu.apf.halt_requested = False
+        vcpu.apf.send_user_only = vcpu.apf.as_vmexit = False
         if vcpu.apf.msr_val or vm.config.apf == "pv":
             completion.write_msr(vcpu, event.at_ns, MSR_KVM_ASYNC_PF_EN, vcpu.apf.msr_val, "host")
         vcpu.revive(event.at_ns, "signal", event.pause_ns)

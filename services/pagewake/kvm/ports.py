@@ -30,24 +30,32 @@ class FaultContext(NamedTuple):
 
 
 class AreaPort(Protocol):
-    """The shared area as the host sees it: it writes, never reads."""
+    """A shared area as the host sees it: it writes, and reads only whether the slot is free."""
 
     reason: int
     token: int
 
 
 class GuestCpuPort(Protocol):
-    """A guest CPU as its vcpu thread sees it; `depth` is the level of the guest that runs."""
+    """A guest CPU as its vcpu thread sees it; `depth` is the level of the guest that runs.
+
+    `cr3` names the root of the page table that it has loaded, `apf_vector` the interrupt vector
+    that has its page-ready handler.
+    """
 
     if_flag: bool
     cpl: int
     shadow: bool
     guest_mode: bool
     depth: int
+    apf_vector: int
 
     @property
-    def area(self) -> AreaPort:
-        """Its shared area."""
+    def cr3(self) -> str:
+        """Equal for two instants at which the same page table was loaded."""
+
+    def area_at(self, gpa: int) -> AreaPort:
+        """The 64 bytes at this address: a CPU's shared area, or memory that no handler reads."""
 
     def stop(self, at_ns: int) -> None:
         """The vcpu left the guest: account for what ran since it entered."""
@@ -65,7 +73,7 @@ class GuestCpuPort(Protocol):
         """Entered with these interrupts (bit mask)."""
 
     def take_nmi(self, at_ns: int, faults: bool) -> Step:
-        """Entered with an NMI; its handler takes an ordinary page fault if `faults`."""
+        """Entered with an NMI; its handler takes a page fault of its own if `faults`."""
 
     def step(self, at_ns: int) -> Step:
         """The step that the guest planned is due."""

@@ -6,8 +6,10 @@ One pass of the run loop is four separate instants (semantics 3.9):
 
 Completions are noticed in CHECK only, so only after an exit that stays in the kernel; one READY per
 pass while the MSR is on, because the queued exception makes `can_inject_present` false.  A running
-vcpu is not kicked by a completion, a blocked one wakes.  What a fault becomes is decided in
-`fault.py`, what a completion becomes in `completion.py`; both work on the thread declared here.
+vcpu is not kicked by a completion, a blocked one wakes.  From 5.8 (`completion_kicks`) completion
+is a request: noticed in LOOP, behind APF_HALT, and again in ENTER, which it cancels; a running vcpu
+is kicked.  What a fault becomes is decided in `fault.py`, what a completion becomes in
+`completion.py`; both work on the thread declared here.
 """
 
 from __future__ import annotations
@@ -160,7 +162,7 @@ class VcpuThread:
     # ------------------------------------------------------------------ the loop
 
     def check(self, at_ns: int, _: object) -> Step:
-        """check_completion(): the only place where completions are noticed."""
+        """check_completion(): the only place where completions are noticed, until 5.8."""
         late = self.vm.switches.completion_kicks  # 5.8: a request, honoured behind APF_HALT
         cost_ns = completion.check(self, at_ns) if self.apf.done and not late else 0
         return at_ns + self.vm.costs.entry_ns // 2 + cost_ns, OP_LOOP

@@ -123,6 +123,14 @@ class InnerGuests:
             return None  # the tick comes first
         return at_ns + stop_ns, OP_GUEST
 
+    def cr3(self, cpu: GuestCpu) -> str:
+        """What L0 shadows: L1's nested page table for a guest, or the L2 process's own."""
+        if self.nested[cpu.id].l1_npt:
+            return f"npt/{cpu.depth}"
+        task = cpu.curr
+        inside = task.inner.curr if task is not None else None
+        return inside.group if inside is not None else ""
+
     def _enter_guest_mode(self, cpu: GuestCpu, vcpu: InnerVcpu, inside: Task | None) -> None:
         cpu.guest_mode = True
         cpu.depth = inside.level if inside is not None else 2

@@ -85,6 +85,7 @@ def _check_host(scenario: Scenario) -> None:
 def _check_vm(scenario: Scenario, vm: Vm, path: Path, raw_tasks: list[dict[str, Any]]) -> None:
     _check_names([task.name for task in vm.tasks], (*path, "task"), "task")
     _check_nesting(vm, path)
+    _check_areas(scenario, vm, path)
     for index, task in enumerate(vm.tasks):
         where = (*path, "task", index)
         _check_keys(task, where, raw_tasks[index])
@@ -101,6 +102,17 @@ def _check_nesting(vm: Vm, path: Path) -> None:
         if vm.nested < needed and guest is not None:
             text = f"there is no {key.upper()} guest with nested = {vm.nested}; it takes {needed}"
             raise BadValueError(text, (*path, key))
+
+
+def _check_areas(scenario: Scenario, vm: Vm, path: Path) -> None:
+    """The kernel has the shared area of each CPU on a page of its own, behind page 0."""
+    needs = vm.vcpus + 1
+    if scenario.kernel.apf == "pv" and vm.memory_pages < needs:
+        text = (
+            f"{vm.vcpus} vcpus have their shared areas on a page each, behind page 0; "
+            f'at least "{units.format_pages(needs)}"'
+        )
+        raise BadValueError(text, (*path, "memory"))
 
 
 def _check_keys(task: Task, path: Path, raw: Mapping[str, Any]) -> None:

@@ -13,8 +13,8 @@ from pagewake.events.types import (
     ExceptionInjected,
     InterruptQueued,
     MsrWritten,
-    PageNotPresent,
     ProtocolFault,
+    ReasonWritten,
     TaskFinished,
     TaskSlept,
     TaskWoken,
@@ -64,6 +64,41 @@ class TestEnabling:
         assert run.of(MsrWritten) == []
 
 
+class TestAreaElsewhere:
+    """The MSR's address bits are where the host writes; the kernel reads its own area."""
+
+    def test_the_reason_is_written_where_nobody_reads_it(self) -> None:
+        run = run_small(script("t", "at 2ms wrmsr apf-en 0x9001", "touch 3", "finish"), work())
+        written = [e for e in run.of(ReasonWritten) if e.at_ns > 2_000_000]
+        assert {e.ok for e in written} == {True}
+        assert {(trap.reason, trap.handler) for trap in run.of(TrapTaken)[1:]} == {
+            (0, "page_fault")
+        }
+        assert run.of(TaskSlept) == []
+
+    def test_nor_64_bytes_behind_its_area(self) -> None:
+        run = run_small(script("t", "at 2ms wrmsr apf-en 0x1041", "touch 3", "finish"), work())
+        assert run.of(TaskSlept) == []
+
+    def test_another_cpus_area_is_that_cpus(self) -> None:
+        run = run_small(
+            script("t", "at 2ms wrmsr apf-en 0x2001", "touch 3", "finish", vcpu=0),
+            work(more="vcpu = 1"),
+            vcpus=2,
+        )
+        assert run.of(TaskSlept) == []
+        assert [cpu.area.reason for cpu in run.kernel.cpus] == [0, 2]
+
+    def test_5_8_finds_no_token_and_gets_no_second_page_ready(self) -> None:
+        run = run_small(
+            script("t", "at 2ms wrmsr apf-en 0x9009", "touch 3", "finish"), work(), profile="5.8"
+        )
+        assert [e.token for e in run.of(InterruptQueued)] == [BROADCAST_TOKEN, BROADCAST_TOKEN]
+        assert next((e.handler, e.cr2) for e in traps(run)) == ("wake", 0)
+        assert [e.token for e in run.of(DummyInserted)] == [0]
+        assert run.of(TaskSlept) == []
+
+
 class TestTrap:
     def test_reason_is_read_once_the_handler_runs(self) -> None:
         run = run_small(script("t", *USER_FAULT), work())
@@ -72,21 +107,6 @@ class TestTrap:
         assert [trap.at_ns for trap in taken] == [e.at_ns + TRAP_NS for e in injected]
         assert [(trap.reason, trap.handler) for trap in taken] == [(1, "wait"), (2, "wake")]
         assert (taken[0].cpl, taken[0].task) == (3, "t-0")
-
-    def test_a_stolen_reason_makes_an_ordinary_fault_of_it(self) -> None:
-        """The NMI race of semantics 2.2: the task faults again, and halts as a double fault."""
-        run = run_small(
-            script("t", "at 2ms run 50us", "touch 3", "finish"),
-            work(),
-            event("2020us", "vcpu-stall", "vcpu = 0", 'for = "100us"'),
-            event("2100us", "nmi", "vcpu = 0", "faults = true"),
-        )
-        assert [fault.what for fault in run.of(ProtocolFault)] == ["reason_stolen"]
-        first, *_ = traps(run)
-        assert (first.reason, first.handler, first.cr2) == (0, "page_fault", 0)
-        assert run.of(TaskSlept) == []
-        assert next(halt.why for halt in run.of(VcpuHalted)) == "double_fault"
-        assert run.of(DummyInserted)[0].token == 0
 
     def test_a_second_trap_of_reason_2_needs_a_second_ready(self) -> None:
         run = run_small(script("t", *USER_FAULT, count=3, more="private = true"), work())
@@ -217,88 +237,28 @@ class TestWaking:
         assert len(run.of(TaskWoken)) == 1
 
 
-class TestOffline:
-    def offline(self, *more: str, overrides: str = "") -> SmallRun:
-        return run_small(
-            script("a", *USER_FAULT, vcpu=0),
-            script("b", *USER_FAULT, vcpu=1),
-            work(count=2),
-            event("2100us", "vcpu-offline", "vcpu = 0"),
-            *more,
-            vcpus=2,
-            overrides=overrides,
-        )
-
-    def test_disables_first_then_wakes_its_own_sleepers(self) -> None:
-        run = self.offline()
-        disabled = next(e for e in run.of(MsrWritten) if e.value == 0)
-        woken = run.of(TaskWoken)
-        assert (disabled.vcpu, disabled.by) == (0, "guest")
-        assert next((e.task, e.how) for e in woken) == ("a-0", "offline")
-        assert {(e.task, e.how) for e in woken[1:]} == {("b-0", "token"), ("a-0", "token")}
-        assert disabled.n < woken[0].n
-
-    def test_wakes_everybody_with_gap_g7_closed(self) -> None:
-        run = self.offline(overrides="gap_g7 = false")
-        assert {(e.task, e.how) for e in run.of(TaskWoken) if e.how == "offline"} == {
-            ("a-0", "offline"),
-            ("b-0", "offline"),
-        }
-
-    def test_its_tasks_go_on_elsewhere_pinned_or_not(self) -> None:
-        run = self.offline()
-        faults = [e for e in run.of(PageNotPresent) if e.task == "a-0"]
-        assert [e.vcpu for e in faults] == [0, 1]
-        assert {e.task for e in run.of(TaskFinished)} == {"a-0", "b-0"}
-
-    def test_online_again_it_boots_enables_and_broadcasts(self) -> None:
-        run = self.offline(event("5ms", "vcpu-online", "vcpu = 0"))
-        assert [e.why for e in run.of(VcpuResumed) if e.why == "online"] == ["online"]
-        enabled = [e for e in run.of(MsrWritten) if e.vcpu == 0 and e.value & 1]
-        assert len(enabled) == 2
-        assert [e.vcpu for e in run.of(BroadcastQueued)] == [0, 1, 0]
-        assert run.kernel.cpus[0].online
-
-    def test_online_asked_for_on_the_way_down_brings_it_up_at_once(self) -> None:
-        run = self.offline(event("2100us", "vcpu-online", "vcpu = 0"))
-        (halted,) = (e for e in run.of(VcpuHalted) if e.why == "offline")
-        (resumed,) = (e for e in run.of(VcpuResumed) if e.why == "online")
-        assert (resumed.at_ns, resumed.n) == (halted.at_ns, halted.n + 1)
-        assert run.kernel.cpus[0].online
-
-    def test_the_last_thing_asked_for_wins(self) -> None:
-        again = [event("2100us", do, "vcpu = 0") for do in ("vcpu-online", "vcpu-offline")]
-        run = self.offline(*again)
-        assert len([e for e in run.of(VcpuHalted) if e.why == "offline"]) == 2
-        assert not run.kernel.cpus[0].online
-
-    def test_a_refused_offline_does_not_lose_what_was_asked_after_it(self) -> None:
-        run = run_small(
-            script("a", "kernel", "cli", "run 500us", "sti", "user", "finish", vcpu=0),
-            script("b", "kernel", "cli", "run 700us", "sti", "user", "finish", vcpu=1),
-            event("100us", "vcpu-offline", "vcpu = 0"),
-            event("150us", "vcpu-offline", "vcpu = 1"),
-            event("200us", "msr-write", "vcpu = 1", 'msr = "apf-en"', "value = 0"),
-            vcpus=2,
-        )
-        assert [e.vcpu for e in run.of(VcpuHalted) if e.why == "offline"] == [0]
-        assert [e.value & 1 for e in run.of(MsrWritten) if e.vcpu == 1] == [1, 0]
-
-    def test_two_calls_while_interrupts_are_off_are_both_made(self) -> None:
-        run = run_small(
-            script("a", "kernel", "cli", "run 500us", "sti", "user", "finish"),
-            event("100us", "msr-write", "vcpu = 0", 'msr = "apf-en"', "value = 0"),
-            event("200us", "msr-write", "vcpu = 0", 'msr = "apf-en"'),
-        )
-        assert [e.value & 1 for e in run.of(MsrWritten)] == [1, 0, 1]
-
-    def test_the_last_cpu_stays(self) -> None:
-        run = run_small(work(), event("2ms", "vcpu-offline", "vcpu = 0"))
-        assert [e.value & 1 for e in run.of(MsrWritten)] == [1]
-        assert run.kernel.cpus[0].online
-
-
 class TestReadyByInterrupt:
+    def test_on_another_vector_nobody_takes_the_token(self) -> None:
+        run = run_small(
+            script("t", "at 1ms wrmsr apf-int 0x21", "at 2ms touch 3", "finish"),
+            work(),
+            profile="5.8",
+        )
+        assert len(run.of(TaskSlept)) == 1
+        assert run.of(InterruptQueued)[-1].token == 0x1000
+        assert run.of(TaskWoken) == []
+        assert run.kernel.cpus[0].area.token == 0x1000
+
+    def test_nothing_happens_on_a_cpu_that_is_not_enabled(self) -> None:
+        run = run_small(
+            script("t", "at 1ms wrmsr apf-int 0xf3", "wrmsr apf-en 0x1009", "run 1ms", "finish"),
+            work(),
+            profile="5.8",
+            kernel=['apf = "nonpv"'],
+        )
+        assert len(run.of(InterruptQueued)) == 1
+        assert run.of(TrapTaken) == []
+
     @pytest.mark.parametrize("do", ["vcpu-reset", "vcpu-offline"])
     def test_a_token_that_nobody_took_does_not_block_the_slot(self, do: str) -> None:
         run = run_small(

@@ -91,6 +91,12 @@ class TestBalancing:
         assert moves(run) == []
 
 
+def test_cr3_is_that_of_the_process_that_ran_last_also_in_idle() -> None:
+    run = run_small(script("a", "sleep 1ms", "run 1ms", "finish"), script("b", "sleep 20ms"))
+    assert run.kernel.cpus[0].curr is None
+    assert run.kernel.cpus[0].cr3 == "task:a"
+
+
 class TestSharing:
     @pytest.mark.parametrize(("weight", "share"), [(1024, 1 / 2), (3072, 3 / 4)])
     def test_by_weight(self, weight: int, share: float) -> None:

@@ -48,8 +48,13 @@ class ScriptedGuest:
         self.shadow = False
         self.guest_mode = False
         self.depth = 1
+        self.apf_vector = 0
+        self.cr3 = "process"
         self.plan: list[tuple[int, Exit]] = []
         self.seen: list[tuple[Any, ...]] = []
+
+    def area_at(self, gpa: int) -> Area:
+        return self.area
 
     def resume(self, at_ns: int) -> Step:
         self.seen.append((at_ns, "runs"))
@@ -180,8 +185,8 @@ class Machine:
         thread = self.vm.vcpus[vcpu]
         self.plan(at_ns, lambda now_ns: thread.exit_wrmsr(now_ns, msr, value), vcpu)
 
-    def sets(self, at_ns: int, vcpu: int = 0, **flags: bool | int) -> None:
-        """The guest changes IF, CPL, shadow, and exits."""
+    def sets(self, at_ns: int, vcpu: int = 0, **flags: bool | int | str) -> None:
+        """The guest changes IF, CPL, shadow, CR3, and exits."""
         guest = self.guests[vcpu]
 
         def change(now_ns: int) -> Step:

@@ -6,13 +6,15 @@ import pytest
 
 from pagewake.events import types as ev
 from pagewake.kvm.async_pf import BROADCAST_TOKEN
+from pagewake.kvm.config import NestedConfig
 from pagewake.kvm.page_table import ABSENT, MAPPED, PRESENT
-from pagewake.kvm.ports import Step
+from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, Step
 from pagewake.kvm.run_loop import GUEST
 from tests.unit.kvm.scripted import ENABLE, MSR_EN, PASS_NS, SEND_ALWAYS, Machine
 
 MSR_INT, MSR_ACK = 0x4B564D06, 0x4B564D07
 AS_INT = 0x1009
+BAD_ADDRESS = 0x7F00000001
 
 
 def two_done_while_interrupts_are_off(
@@ -105,6 +107,33 @@ class TestPresent:
         machine.run(300_000)
         assert [e.prefaulted for e in machine.of(ev.ApfPresented)] == [False]
         assert machine.of(ev.ApfPresented)[0].delivery == "token"
+
+    @pytest.mark.parametrize(
+        ("cr3", "profile", "prefaulted"),
+        [
+            ("process", "2.6.39", True),
+            ("other", "2.6.39", False),
+            ("process", "posted-v7", False),
+        ],
+    )
+    def test_under_shadow_paging_prefault_needs_the_cr3_of_the_fault(
+        self, cr3: str, profile: str, prefaulted: bool
+    ) -> None:
+        machine = Machine(profile, config={"nested": NestedConfig(npt=False)})
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=0)
+        machine.sets(200_000, cr3=cr3)
+        machine.run(300_000)
+        (presented,) = machine.of(ev.ApfPresented)
+        assert (presented.prefaulted, presented.delivery) == (prefaulted, "token")
+
+    def test_under_nested_paging_cr3_is_not_looked_at(self) -> None:
+        machine = Machine()
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=0)
+        machine.sets(200_000, cr3="other")
+        machine.run(300_000)
+        assert machine.of(ev.ApfPresented)[0].prefaulted
 
     def test_one_ready_per_pass_in_order_of_completion(self) -> None:
         machine = two_done_while_interrupts_are_off()
@@ -361,6 +390,18 @@ class TestMigration:
         fault = machine.of(ev.PageNotPresent)[-1]
         assert (fault.token, fault.epoch) == (0x0, 1)
 
+    def test_what_no_msr_carries_is_that_of_a_new_vcpu(self) -> None:
+        """MSR on at a bad address: the restore is refused, so send_user_only is not set again."""
+        machine = Machine(msr=0)
+        machine.wrmsr(1_000, ENABLE)
+        machine.wrmsr(20_000, BAD_ADDRESS)
+        machine.sets(40_000, cpl=0)
+        machine.touch(50_000, 7)
+        machine.deliver(ev.VmMigrated(100_000, "vm", 0, 10_000))
+        machine.touch(200_000, 8)
+        machine.run(400_000)
+        assert [e.delivery for e in machine.of(ev.PageNotPresent)] == ["halted", "untold"]
+
     def test_a_completion_of_the_old_epoch_tells_nobody(self) -> None:
         machine = self.migrated()
         machine.deliver(ev.PageReady(200_000, "vm", 0, 0, 7, 0, 0x0))
@@ -423,6 +464,19 @@ class TestReadyByInterrupt:
         machine.vcpu.kick(405_000)
         machine.run(600_000)
         assert [e.token for e in machine.of(ev.InterruptQueued)] == [0x1000]
+
+    def test_on_another_vector_it_is_an_interrupt_like_any_other(self) -> None:
+        machine = self.machine()
+        machine.guest.apf_vector = 0xF3
+        machine.run(400_000)
+        assert [e.token for e in machine.of(ev.InterruptQueued)] == [0x1000]
+        assert [seen[2] for seen in machine.entered() if seen[1] == "irq"] == [IRQ_DEVICE]
+
+    def test_on_the_one_with_the_handler_it_is_page_ready(self) -> None:
+        machine = self.machine()
+        machine.guest.apf_vector = machine.vcpu.apf.int_vector = 0xF3
+        machine.run(400_000)
+        assert [seen[2] for seen in machine.entered() if seen[1] == "irq"] == [IRQ_APF]
 
     def test_vectors_are_8_bits(self) -> None:
         machine = Machine("5.8", msr=AS_INT)

@@ -71,13 +71,57 @@ def test_a_stolen_reason_is_read() -> None:
     assert violations(story) == []
 
 
+def test_the_trap_that_stole_it_tells_it_once_more() -> None:
+    story = page_fault_story()
+    story.fault(0, 0x1000, 0x11)
+    story.add(ev.ProtocolFault, vcpu=0, what="reason_stolen", detail="reason 1")
+    stolen = {"vcpu": 0, "level": 1, "reason": 1, "cr2": 0x5FF8, "handler": "wait", "cpl": 0}
+    story.add(ev.TrapTaken, **stolen)
+    story.trap(0, 0, 0x1000, "page_fault", "not_present")
+    assert violations(story) == []
+
+    story.add(ev.TrapTaken, **stolen)
+    assert named(story, "I3") == [story.events[-1].n]
+
+
+@pytest.mark.parametrize(("address", "broken"), [(0x1001, 1), (0x2001, 0), (0x9001, 0)])
+def test_only_a_reason_written_to_the_cpus_own_area_has_to_be_read(
+    address: int, broken: int
+) -> None:
+    story = Story()
+    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=address, ok=True, stored=True, by="guest")
+    for _ in range(2):
+        story.add(ev.ReasonWritten, vcpu=0, reason=1, ok=True)
+    assert len(named(story, "I3")) == broken
+
+
+def test_a_reason_that_another_vcpu_left_in_the_area_is_read_there() -> None:
+    story = Story()
+    story.add(ev.MsrWritten, vcpu=1, msr=EN, value=0x1001, ok=True, stored=True, by="guest")
+    story.add(ev.ReasonWritten, vcpu=1, reason=2, ok=True)
+    story.add(ev.TrapTaken, vcpu=0, level=1, reason=2, cr2=0x1000, handler="wake", cpl=3, task="t")
+    assert named(story, "I3") == []
+
+
+def test_and_may_be_written_over_before_its_own_vcpu_read_it() -> None:
+    story = page_fault_story()
+    story.fault(0, 0x1000, 0x11)
+    story.add(ev.MsrWritten, vcpu=1, msr=EN, value=0x1001, ok=True, stored=True, by="guest")
+    story.add(ev.ReasonWritten, vcpu=1, reason=2, ok=True)
+    story.trap(0, 2, 0x1000, "wake", "not_present")
+    story.add(ev.DummyInserted, vcpu=0, token=0x1000)
+    story.fault(0, 0x2000, 0x12)
+    story.sleep(0, 0x2000)
+    assert violations(story) == []
+
+
 def by_interrupt(story: Story, token: int) -> None:
     story.add(ev.InterruptQueued, vcpu=0, token=token, kind="ready")
 
 
 def test_a_token_slot_written_twice_breaks_i3() -> None:
     story = Story()
-    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=9, ok=True, stored=True, by="guest")
+    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=0x1009, ok=True, stored=True, by="guest")
     by_interrupt(story, 0x0)
     by_interrupt(story, 0x1000)
 

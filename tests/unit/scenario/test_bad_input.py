@@ -74,6 +74,13 @@ CASES: dict[str, Case] = {
     "too many vcpus": ("vcpus = 4", "vcpus = 65", 23, "vm.0.vcpus", ["65", "nearest is 64"]),
     "negative seed": ("seed = 7", "seed = -7", 4, "scenario.seed", ["-7", "nearest is 0"]),
     "no VMs": ("count = 2", "count = 0", 22, "vm.0.count", ["0 ", "nearest is 1"]),
+    "no room for the shared areas": (
+        'memory = "2GiB"',
+        'memory = "16KiB"',
+        24,
+        "vm.0.memory",
+        ["4 vcpus", '"20KiB"'],
+    ),
     "more memory than the VM has": (
         '"1GiB"',
         '"3GiB"',

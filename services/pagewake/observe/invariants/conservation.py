@@ -7,8 +7,9 @@
 Every injected token is followed from the exception slot to its end. *Misrouted*: it landed in L2,
 where nobody knows tokens, or was routed to a nested hypervisor. *Returned early*: its wait found a
 dummy, or a sleeper that it took for one. *Lost*: its sleeper was freed by a second wait, its
-reason was stolen by another trap, or its vcpu was reset under it. A wait that no injected token
-explains needs an orphaned or stolen reason, or a stale latch (gap G3), before it.
+reason was stolen by another trap, written elsewhere or over, or its vcpu was reset under it. A wait
+that no injected token explains needs an orphaned or stolen reason, or a stale latch (gap G3),
+before it.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class NotPresentLedger(Checker):
                 self._taken[token] += 1
             else:
                 self._unexplained_waits += 1
-        elif event.handler == "page_fault" and delivered == token and event.level == 1:
+        elif delivered == token and event.level == 1:
             del self._delivered[event.vcpu]
             self.counts["lost"] += 1
 

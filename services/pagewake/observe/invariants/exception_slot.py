@@ -6,7 +6,8 @@ only between the host's write and the guest's read-and-reset (2.2, 4.2). An exce
 dropped or lands in L2 (gap G1), or a vcpu that is reset, leaves an orphaned reason behind, which
 the next trap may take or the next write may cover; an NMI handler that faults may steal it. With
 page-ready by interrupt (5.8) the token slot obeys the same rule. A nested L1 reads the word into a
-latch and acts on that later, if need be on another exit (gap G3).
+latch and acts on that later, if need be on another exit (gap G3). The host writes where the vcpu's
+MSR says, the guest reads the area of its CPU: what is written elsewhere nobody need read (1.1).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from pagewake.events.types import (
     VcpuReset,
     VmMigrated,
 )
+from pagewake.guest_kernel.apf_area import area_gpa
+from pagewake.kvm.msr import decode_enable
 from pagewake.observe.invariants.base import (
     MSR_ASYNC_PF_EN,
     Checker,
@@ -92,11 +95,12 @@ class PendingException(Checker):
 class _Area:
     """The shared area of one vcpu, as the events tell it."""
 
-    __slots__ = ("enabled", "orphaned", "slot", "slot_orphaned", "word")
+    __slots__ = ("enabled", "orphaned", "slot", "slot_orphaned", "stolen", "word")
 
     def __init__(self) -> None:
         self.word = 0
         self.orphaned = False
+        self.stolen = 0
         self.slot: int | None = None
         self.slot_orphaned = False
         self.enabled: bool | None = None
@@ -110,6 +114,8 @@ class ReasonWord(Checker):
     def __init__(self, rules: Rules, reporter: Reporter) -> None:
         super().__init__(rules, reporter)
         self._areas: dict[int, _Area] = {}
+        self._told: dict[int, int] = {}
+        self._slot_elsewhere: set[int] = set()
         self._latches: Counter[int] = Counter()
 
     def handlers(self) -> Mapping[type[Event], Handler]:
@@ -128,25 +134,38 @@ class ReasonWord(Checker):
         }
 
     def _area(self, vcpu: int) -> _Area:
-        return self._areas.setdefault(vcpu, _Area())
+        """Its own, which its guest CPU reads."""
+        return self._areas.setdefault(area_gpa(vcpu), _Area())
+
+    def _written_area(self, vcpu: int) -> tuple[_Area, bool]:
+        """The one that the host writes for it; whether that is another than its own."""
+        own = area_gpa(vcpu)
+        gpa = self._told.get(vcpu, own)
+        return self._areas.setdefault(gpa, _Area()), gpa != own
 
     def _written(self, event: ReasonWritten) -> None:
         if not event.ok:
             return
-        area = self._area(event.vcpu)
-        if area.word and not area.orphaned:
+        area, elsewhere = self._written_area(event.vcpu)
+        if area.word and not area.orphaned and not elsewhere:
             self.fail(event, f"reason {event.reason} written over {area.word}, which nobody read")
         area.word = event.reason
-        area.orphaned = False
+        area.orphaned = elsewhere
 
     def _trap(self, event: TrapTaken) -> None:
         if self.rules.ready_by_interrupt and event.handler == "wake":
             self._slot_read(event)
         elif event.level == 1:
-            if not self._from_latch(event):
+            if not (self._from_theft(event) or self._from_latch(event)):
                 self._read(event, event.vcpu, event.reason)
         elif event.reason:
             self.fail(event, f"level {event.level} has no shared area, yet read {event.reason}")
+
+    def _from_theft(self, event: TrapTaken) -> bool:
+        """The #PF of an NMI handler, right behind the note that it stole this reason."""
+        area = self._area(event.vcpu)
+        stolen, area.stolen = area.stolen, 0
+        return stolen != 0 and stolen == event.reason
 
     def _from_latch(self, event: TrapTaken) -> bool:
         """pf_interception of a nested L1 acts on what it latched, not on the word."""
@@ -175,19 +194,27 @@ class ReasonWord(Checker):
 
     def _stolen(self, event: ProtocolFault) -> None:
         if event.what == "reason_stolen":
-            self._read(event, event.vcpu, int(event.detail.rpartition(" ")[2]))
+            reason = int(event.detail.rpartition(" ")[2])
+            self._read(event, event.vcpu, reason)
+            self._area(event.vcpu).stolen = reason
 
     def _slot_written(self, event: InterruptQueued) -> None:
-        area = self._area(event.vcpu)
-        if area.slot is not None and not area.slot_orphaned:
+        area, elsewhere = self._written_area(event.vcpu)
+        if area.slot is not None and not area.slot_orphaned and not elsewhere:
             self.fail(
                 event, f"token slot overwritten: it holds {token_name(area.slot)}, not yet read"
             )
         area.slot = event.token
-        area.slot_orphaned = False
+        area.slot_orphaned = elsewhere
+        if elsewhere:
+            self._slot_elsewhere.add(event.vcpu)
+        else:
+            self._slot_elsewhere.discard(event.vcpu)
 
     def _slot_read(self, event: TrapTaken) -> None:
         area = self._area(event.vcpu)
+        if area.slot is None and event.cr2 == 0 and event.vcpu in self._slot_elsewhere:
+            return
         if area.slot != event.cr2:
             self.fail(
                 event, f"took {token_name(event.cr2)}, but the slot holds {token_name(area.slot)}"
@@ -216,5 +243,7 @@ class ReasonWord(Checker):
             area.orphaned = area.word != 0
 
     def _msr_written(self, event: MsrWritten) -> None:
+        if event.msr == MSR_ASYNC_PF_EN and event.stored:
+            self._told[event.vcpu] = decode_enable(event.value).gpa
         if event.msr == MSR_ASYNC_PF_EN and event.by == "guest" and event.stored:
             self._area(event.vcpu).enabled = bool(event.value & 1) and event.ok

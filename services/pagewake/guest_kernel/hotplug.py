@@ -1,0 +1,94 @@
+"""CPUs of a guest going down and coming up, and what else is executed on a CPU by interrupt.
+
+Down (semantics 2.1): DOWN_PREPARE runs on the CPU at once, by interrupt: APF off, wake_all.  Then
+the stopper has to be scheduled there, so a task that cannot be preempted keeps the CPU up until it
+can be, or leaves by itself; only then do the tasks move and does the CPU stop.  One CPU goes at a
+time.  Up: INIT/SIPI resets the vcpu's APF state, the CPU boots and enables it again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pagewake.events import types as ev
+from pagewake.guest_kernel import apf_handler
+from pagewake.kvm import completion
+from pagewake.kvm.ports import IRQ_CALL, Step
+from pagewake.kvm.run_loop import HOST, OFFLINE, OP_CHECK
+
+if TYPE_CHECKING:
+    from pagewake.guest_kernel.vcpu import GuestCpu
+
+
+def run_calls(cpu: GuestCpu, at_ns: int) -> Step:
+    """Execute what was asked of this CPU: offline, an MSR write. One call an interrupt.
+
+    A CPU on its way down keeps what was asked of it from an `online` on for when it is up again.
+    """
+    if cpu.stopping and cpu.calls[0][0] == "online":
+        return cpu.irq_exit(at_ns)
+    what, a, b = cpu.calls.pop(0)
+    if cpu.calls:
+        cpu.thread.irqs |= IRQ_CALL
+    if what == "offline":
+        return _go_offline(cpu, at_ns)
+    if what == "wrmsr":
+        cpu.overlay(at_ns, 0, "interrupted", 0)
+        value = apf_handler.enable_value(cpu) if b < 0 else b
+        return cpu.thread.exit_wrmsr(at_ns, a, value)
+    return cpu.irq_exit(at_ns)
+
+
+def _go_offline(cpu: GuestCpu, at_ns: int) -> Step:
+    """DOWN_PREPARE: disable APF, wake_all; the stopper follows as soon as it can run."""
+    staying = sum(other.online and not other.stopping for other in cpu.kernel.cpus)
+    if cpu.stopping or staying == 1:
+        return cpu.irq_exit(at_ns)  # cpu_down of the last CPU: -EBUSY
+    apf_handler.disable(cpu, at_ns)
+    apf_handler.wake_all(cpu, at_ns, "offline")
+    cpu.stopping = True
+    if cpu.may_preempt():
+        return stop(cpu, at_ns)
+    cpu.need_resched = True
+    return cpu.irq_exit(at_ns)
+
+
+def stop(cpu: GuestCpu, at_ns: int) -> Step:
+    """The stopper runs: the tasks move, the CPU is gone."""
+    cpu.stopping = False
+    cpu.online = False
+    cpu.shadow = False
+    cpu.kernel.evacuate(at_ns, cpu)
+    thread = cpu.thread
+    vm = cpu.vm
+    thread.leave(at_ns)
+    thread.mode = OFFLINE
+    thread.timer_at = 0
+    thread.irqs = 0
+    thread.account(at_ns, "offline")
+    vm.journal(ev.VcpuHalted(at_ns, vm.name, vm.take_n(), cpu.id, "offline"))
+    if cpu.calls:
+        come_online(cpu, at_ns)
+    return None
+
+
+def come_online(cpu: GuestCpu, at_ns: int) -> None:
+    """ONLINE.  What was asked of the CPU before it came up is void: nothing runs there."""
+    asked = [what for what, _, _ in cpu.calls]
+    if "online" not in asked:
+        return
+    del cpu.calls[: asked.index("online") + 1]
+    thread = cpu.thread
+    vm = cpu.vm
+    vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.take_n(), cpu.id, "online"))
+    completion.clear(thread, at_ns, "reset")
+    thread.apf.gfn_hash.reset()
+    thread.apf.msr_val = 0
+    thread.apf.halted = False
+    thread.mode = HOST
+    thread.account(at_ns, "exit")
+    thread.gen += 1
+    cpu.overlay(at_ns, vm.costs.irq_ns, "boot")
+    cpu.overlay_left_ns = vm.costs.irq_ns
+    thread.irqs = IRQ_CALL if cpu.calls else 0
+    vm.push(at_ns + vm.costs.exit_ns, cpu.id, thread.gen, OP_CHECK)

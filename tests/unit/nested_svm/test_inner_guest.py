@@ -1,0 +1,51 @@
+"""L0's nested SVM of one vcpu: an exception queued for it, the page table it shadows."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pagewake.events import types as ev
+from pagewake.kvm import injection
+from pagewake.nested_svm.exit_codes import EXCP_PF, PF_VECTOR
+from pagewake.nested_svm.hypervisor import Exit, NestedSvm
+from pagewake.nested_svm.inner_guest import InnerGuests, VcpuNested
+from pagewake.nested_svm.routing import Intercepts
+from tests.unit.kvm.scripted import Machine
+
+
+def test_a_dropped_exception_leaves_no_exit_owed() -> None:
+    """check_exception runs at entry in the kernel, so what is dropped before then owes nothing."""
+    machine = Machine()
+    thread, guest = machine.vcpu, machine.guest
+    svm = NestedSvm(machine.vm.switches)
+    svm.guest_mode, svm.intercepts = True, Intercepts(exceptions=1 << PF_VECTOR)
+    thread.nested = VcpuNested(thread, svm, l1_npt=False, masking=False)
+    guest.guest_mode, guest.depth = True, 2
+
+    injection.queue_exception(thread, 1_000, 0x1000, "not_present")
+    assert (thread.exc, svm.owed) == ((0x1000, "not_present", 1), Exit(EXCP_PF, 0, 0x1000))
+
+    machine.deliver(ev.RegistersSet(2_000, "vm", 0, 0))
+    machine.vm.heap = [step for step in machine.vm.heap if step[0] == 2_000]
+    machine.run(3_000)
+    assert (thread.exc, svm.owed) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("l1_npt", "depth", "shadowed"),
+    [(True, 2, "npt/2"), (True, 3, "npt/3"), (False, 2, "task:inner"), (False, 3, "task:inner")],
+)
+def test_what_l0_shadows_is_l1s_table_for_the_guest_or_its_process(
+    l1_npt: bool, depth: int, shadowed: str
+) -> None:
+    machine = Machine()
+    svm = NestedSvm(machine.vm.switches)
+    nested = VcpuNested(machine.vcpu, svm, l1_npt=l1_npt, masking=False)
+    kernel: Any = SimpleNamespace(vm=machine.vm)
+    inner = InnerGuests(kernel, cast("Any", None), [nested])
+    running = SimpleNamespace(inner=SimpleNamespace(curr=SimpleNamespace(group="task:inner")))
+    cpu: Any = SimpleNamespace(id=0, depth=depth, curr=running)
+    assert inner.cr3(cpu) == shadowed
