@@ -9,6 +9,7 @@ from pagewake.events.types import (
     TaskFinished,
     TaskMoved,
     TaskWoken,
+    TrapTaken,
     VcpuHalted,
     VcpuResumed,
 )
@@ -72,6 +73,17 @@ class TestOffline:
         run = self.offline(*again)
         assert len([e for e in run.of(VcpuHalted) if e.why == "offline"]) == 2
         assert not run.kernel.cpus[0].online
+
+    def test_on_the_way_down_it_reads_no_reason_whatever_a_task_writes_to_the_msr(self) -> None:
+        enable = ("wrmsr apf-en 0x0", "wrmsr apf-en 0x1001")
+        run = run_small(
+            script("a", "preempt-off", "run 1ms", *enable, "run 1ms", "preempt-on", vcpu=0),
+            work(),
+            event("500us", "vcpu-offline", "vcpu = 0"),
+            vcpus=2,
+        )
+        taken = [e for e in run.of(TrapTaken) if e.vcpu == 0]
+        assert [(e.reason, e.handler) for e in taken] == [(2, "wake"), (0, "page_fault")]
 
     def test_a_refused_offline_does_not_lose_what_was_asked_after_it(self) -> None:
         run = run_small(

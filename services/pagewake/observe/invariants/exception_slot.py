@@ -28,7 +28,9 @@ from pagewake.events.types import (
     ReasonWritten,
     TrapTaken,
     VcpuHalted,
+    VcpuOffline,
     VcpuReset,
+    VcpuResumed,
     VmMigrated,
 )
 from pagewake.guest_kernel.apf_area import area_gpa
@@ -116,6 +118,7 @@ class ReasonWord(Checker):
         self._areas: dict[int, _Area] = {}
         self._told: dict[int, int] = {}
         self._slot_elsewhere: set[int] = set()
+        self._leaving: set[int] = set()
         self._latches: Counter[int] = Counter()
 
     def handlers(self) -> Mapping[type[Event], Handler]:
@@ -129,6 +132,8 @@ class ReasonWord(Checker):
             ExceptionInjected: self._injected,
             VcpuReset: self._orphan,
             VcpuHalted: self._halted,
+            VcpuOffline: self._told_to_leave,
+            VcpuResumed: self._resumed,
             VmMigrated: self._orphan_all,
             MsrWritten: self._msr_written,
         }
@@ -184,7 +189,8 @@ class ReasonWord(Checker):
 
     def _read(self, event: Event, vcpu: int, reason: int) -> None:
         area = self._area(vcpu)
-        if not reason and (area.enabled is False or not self.rules.guest_reads_reason):
+        off = area.enabled is False or vcpu in self._leaving
+        if not reason and (off or not self.rules.guest_reads_reason):
             area.orphaned = area.word != 0
             return
         if reason != area.word:
@@ -237,6 +243,14 @@ class ReasonWord(Checker):
         if event.why == "offline":
             area = self._area(event.vcpu)
             area.slot_orphaned = area.slot is not None
+
+    def _told_to_leave(self, event: VcpuOffline) -> None:
+        """The guest reads nothing from then on, whatever a task still writes to the MSR."""
+        self._leaving.add(event.vcpu)
+
+    def _resumed(self, event: VcpuResumed) -> None:
+        if event.why == "online":
+            self._leaving.discard(event.vcpu)
 
     def _orphan_all(self, event: VmMigrated) -> None:
         for area in self._areas.values():
