@@ -2,6 +2,9 @@
 # make test   the same set-up with the development tools, then the tests
 # make lint   lint, format check, types, import contracts
 # make bench  speed, printed as ratios
+# make docs   docs/reference from the code, and the outputs that pages show
+# make dashboards   grafana/dashboards/*.json from grafana/*.py
+# make soak   kills services and brokers of its own a hundred times while runs go on: KILLS=100 SEED=1
 # make brokers, brokers-down   Kafka and Mosquitto on loopback, without Docker
 # make cluster, cluster-down   the brokers and one of each service
 # make clean  removes .venv and caches
@@ -12,7 +15,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format schemas bench clean brokers brokers-down cluster cluster-down
+.PHONY: run test lint format schemas docs bench soak clean brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
@@ -33,9 +36,18 @@ format: $(VENV)/.installed-dev
 schemas: $(VENV)/.installed
 	@$(BIN)/python -m pagewake.cluster.schema schemas
 
+docs: $(VENV)/.installed-dev
+	@$(BIN)/python -m docs.build
+
+dashboards: $(VENV)/.installed-dev
+	@$(BIN)/python -m grafana.build
+
 bench: $(VENV)/.installed-dev
 	@for script in tests/bench/bench_*.py; do \
 	  echo "== $$script"; $(BIN)/python -m "tests.bench.$$(basename "$$script" .py)" || exit 1; done
+
+soak: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.soak.soak --own-brokers --kills "$(or $(KILLS),100)" --seed "$(or $(SEED),1)"
 
 brokers:
 	@deploy/local/brokers up

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import needs_kafka
+
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("bench_*.py"))
+NEED_KAFKA = {"bench_cluster", "bench_pingpong"}
+SCRIPTS = [
+    pytest.param(name, marks=[pytest.mark.broker, needs_kafka] if name in NEED_KAFKA else [])
+    for path in sorted((ROOT / "tests" / "bench").glob("bench_*.py"))
+    if (name := path.stem) != "bench_streams"
+]
 
 
-@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "bench_streams"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_benchmark_prints_a_table_of_figures(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"tests.bench.{name}", "--quick"],

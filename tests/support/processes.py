@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from socket import create_connection
-from typing import IO
+from random import SystemRandom
+from socket import create_connection, socket
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -27,6 +31,10 @@ MQTT = os.environ.get("PAGEWAKE_MQTT", "mqtt://127.0.0.1:1883")
 START = "start one with: make brokers"
 END_S = 180.0
 UNDER_WAY_S = 60.0
+BROKERS_S = 120.0
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "deploy/local/brokers"
+LIBRARIES = Path(os.environ.get("LOCAL_DIR", ROOT / ".local")) / "kafka/libs"
 
 
 def answers(address: str) -> bool:
@@ -43,13 +51,101 @@ needs_kafka = pytest.mark.skipif(not answers(KAFKA), reason=f"no Kafka at {KAFKA
 needs_mqtt = pytest.mark.skipif(not answers(MQTT), reason=f"no MQTT broker at {MQTT}: {START}")
 
 
+def _own_brokers_lack() -> str:
+    """What is missing for brokers of a test's own; empty if nothing is."""
+    if not shutil.which("java"):
+        return "no java: install a Java 17 runtime"
+    if not (LIBRARIES / ".complete").exists() and not shutil.which("mvn"):
+        return f"no Kafka libraries in {LIBRARIES} and no mvn to fetch them: make brokers"
+    return ""
+
+
+needs_own_brokers = pytest.mark.skipif(bool(_own_brokers_lack()), reason=_own_brokers_lack())
+needs_own_mosquitto = pytest.mark.skipif(
+    not (shutil.which("mosquitto") or Path("/usr/sbin/mosquitto").exists()),
+    reason="no mosquitto: install it from the distribution",
+)
+
+
+class Brokers:
+    """Kafka and Mosquitto on ports of their own, to be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._kafka_port, self._mqtt_port = _free_ports()
+        self.kafka = f"127.0.0.1:{self._kafka_port}"
+        self.mqtt = f"mqtt://127.0.0.1:{self._mqtt_port}"
+        libraries = directory / "kafka/libs"
+        if (LIBRARIES / ".complete").exists() and not libraries.exists():
+            libraries.parent.mkdir(parents=True)
+            libraries.symlink_to(LIBRARIES.resolve())
+
+    def up(self) -> None:
+        """Start what does not run, with the data that it had."""
+        self._script("up")
+
+    def down(self) -> None:
+        """Stop both."""
+        self._script("down")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL `kafka` or `mosquitto`."""
+        file = self.directory / f"{name}.pid"
+        os.kill(int(file.read_text()), signal.SIGKILL)
+        address = self.kafka if name == "kafka" else self.mqtt
+        until(lambda: not answers(address), f"{name} is gone")
+        file.unlink()
+
+    def _script(self, word: str) -> None:
+        ports = {"KAFKA_PORT": str(self._kafka_port), "MQTT_PORT": str(self._mqtt_port)}
+        log = (self.directory / "brokers.log").open("ab")
+        with log:  # a pipe would stay open as long as the brokers live
+            done = subprocess.run(
+                [str(SCRIPT), word],
+                env=os.environ | ports | {"LOCAL_DIR": str(self.directory)},
+                stdout=log,
+                stderr=log,
+                check=False,
+                timeout=BROKERS_S,
+            )
+        assert done.returncode == 0, (self.directory / "brokers.log").read_text()
+
+
+def _free_ports() -> tuple[int, int]:
+    """For Kafka, which takes the next one too, and for Mosquitto.
+
+    Below those that a system hands out to clients: one that tries to reach a dead broker may be
+    given the broker's own port, and then it cannot be started again.
+    """
+    for _ in range(100):
+        port = SystemRandom().randrange(15_000, 32_000)
+        with ExitStack() as held, suppress(OSError):
+            for number in range(port, port + 3):
+                held.enter_context(socket()).bind(("127.0.0.1", number))
+            return port, port + 2
+    raise AssertionError("no three free ports side by side")
+
+
+def until(true: Callable[[], bool], what: str, within_s: float = 30.0) -> float:
+    """Wait until something holds; how long that took."""
+    started_s = time.monotonic()
+    while not true():
+        waited_s = time.monotonic() - started_s
+        assert waited_s < within_s, f"waited {within_s:g} s in vain until {what}"
+        time.sleep(0.1)
+    return time.monotonic() - started_s
+
+
 class Cluster:
     """Services by name; each has a log in `directory`."""
 
-    def __init__(self, directory: Path, *, mqtt: str = "", snapshot_s: float = 0.3) -> None:
+    def __init__(
+        self, directory: Path, *, kafka: str = KAFKA, mqtt: str = "", snapshot_s: float = 0.3
+    ) -> None:
         self.directory = directory
+        self.kafka = kafka
         self.env = os.environ | {
-            "PAGEWAKE_KAFKA": KAFKA,
+            "PAGEWAKE_KAFKA": kafka,
             "PAGEWAKE_MQTT": mqtt,
             "PAGEWAKE_HTTP": "127.0.0.1:0",
             "PAGEWAKE_SNAPSHOT_S": str(snapshot_s),
@@ -57,12 +153,15 @@ class Cluster:
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.commands: list[subprocess.Popen[str]] = []
+        self.submitted: dict[str, subprocess.Popen[str]] = {}
         self.logs: list[IO[bytes]] = []
+        self.newest: dict[str, Path] = {}
 
     def start(self, *names: str) -> None:
         """`host`, `guest-2`, `nested-b`: the kind is what stands before the hyphen."""
         for name in names:
-            log = (self.directory / f"{name}-{uuid.uuid4().hex[:4]}.log").open("wb")
+            self.newest[name] = self.directory / f"{name}-{uuid.uuid4().hex[:8]}.log"
+            log = self.newest[name].open("wb")
             self.logs.append(log)
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "pagewake", "serve", name.split("-")[0], "--instance", name],
@@ -77,25 +176,62 @@ class Cluster:
         if number in (signal.SIGKILL, signal.SIGTERM):
             process.wait(30)
 
+    def said(self, name: str) -> list[dict[str, Any]]:
+        """The log lines of a service since its last start."""
+        lines = self.newest[name].read_bytes().splitlines()
+        return [msgspec.json.decode(line) for line in lines if line.endswith(b"}")]
+
+    def until_said(self, name: str, event: str, within_s: float = 30.0) -> dict[str, Any]:
+        """Wait until a service says something that has these words; its last such line."""
+
+        def lines() -> list[dict[str, Any]]:
+            return [line for line in self.said(name) if event in str(line["event"])]
+
+        until(lambda: bool(lines()), f"{name} says {event!r}", within_s)
+        return lines()[-1]
+
+    def get(self, name: str, path: str) -> tuple[int, str]:
+        """Status and text of a service's `/readyz`, `/healthz` or `/metrics`; 0 if it is silent."""
+        port = self.until_said(name, "serving")["http"]
+        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except (OSError, HTTPException) as error:
+            return 0, repr(error)
+        finally:
+            connection.close()
+
+    def metric(self, name: str, series: str) -> float:
+        """The sum of a service's samples whose name and labels begin so."""
+        lines = self.get(name, "/metrics")[1].splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
+
     def stop(self) -> None:
-        """End everything that was started."""
+        """End everything that was started; what did not finish is nobody's any more."""
         for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
             process.kill()
             process.wait(30)
+        unfinished = [run for run, process in self.submitted.items() if process.returncode != 0]
         for command in self.commands:
             command.kill()
             command.communicate()
+        for run in unfinished:
+            self.run("runs", "delete", run)
         for log in self.logs:
             log.close()
 
-    def command(self, *arguments: str) -> subprocess.Popen[str]:
+    def command(
+        self, *arguments: str, stderr: IO[bytes] | int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         """A pagewake command, started."""
         process = subprocess.Popen(
             [sys.executable, "-m", "pagewake", *arguments],
             env=self.env,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         self.commands.append(process)
@@ -112,11 +248,13 @@ class Cluster:
             timeout=within_s,
         )
 
-    def submit(self, run: str, scenario: str, *arguments: str) -> subprocess.Popen[str]:
+    def submit(
+        self, run: str, scenario: str, *arguments: str, stderr: IO[bytes] | int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         """`pagewake submit --wait --json`, started."""
-        return self.command(
-            "submit", scenario, "--name", run, "--wait", "--json", *arguments
-        )  # fmt: skip
+        options = ["--name", run, "--wait", "--json", *arguments]
+        self.submitted[run] = self.command("submit", scenario, *options, stderr=stderr)
+        return self.submitted[run]
 
 
 def digest_of(process: subprocess.Popen[str]) -> str:
@@ -148,13 +286,14 @@ def after(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def until_under_way(run: str, topic: str = "faults", records: int = 30) -> None:
+def until_under_way(run: str, topic: str = "faults", records: int = 30, kafka: str = KAFKA) -> None:
     """Wait until a run has written so much, so that what comes next happens in its middle."""
-    asyncio.run(asyncio.wait_for(_records(run, topic, records), UNDER_WAY_S))
+    asyncio.run(asyncio.wait_for(_records(run, topic, records, kafka), UNDER_WAY_S))
 
 
-async def _records(run: str, topic: str, records: int) -> None:
-    async with KafkaBus(KafkaSettings(bootstrap=KAFKA)) as bus:
+async def _records(run: str, topic: str, records: int, kafka: str) -> None:
+    async with KafkaBus(KafkaSettings(bootstrap=kafka)) as bus:
+        await bus.create_topics({RUNS_TOPIC: (1, True)})
         async for stored in bus.read(RUNS_TOPIC, 0, follow=True):
             if stored.key == run.encode():
                 break

@@ -33,6 +33,8 @@ def _any_value(hint: object) -> st.SearchStrategy[Any]:
         return st.sampled_from(get_args(hint))
     if get_origin(hint) in (Union, UnionType):
         return st.one_of([_any_value(one) for one in get_args(hint)])
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return any_record(hint)
     if get_origin(hint) is dict:
         return st.dictionaries(*map(_any_value, get_args(hint)), max_size=3)
     assert get_origin(hint) is list, hint

@@ -21,21 +21,22 @@ from aiokafka.errors import (
     for_code,
 )
 
+from pagewake.bus.kafka_group import dismiss_predecessor, group_consumer
 from pagewake.bus.kafka_settings import (
     ENVELOPE_BYTES,
     RECORD_BYTES_MAX,
     KafkaSettings,
     fetch_options,
-    group_options,
     producer_options,
 )
 from pagewake.errors import BrokerError, ConfigError, DataError
 
 KEEP_FOR_EVER = "-1"
 CONNECT_AGAIN_S = 0.3
+TOPIC_AGAIN_S = 0.1
 TOPICS_KNOWN_S = 10.0
+FOLLOWED_WITHIN_S = 30.0
 FOLLOW_WAIT_MS = 500
-OWNER_WAIT_MS = 250
 
 
 class TopicSpec(NamedTuple):
@@ -55,6 +56,8 @@ class TopicSpec(NamedTuple):
                 "retention.ms": KEEP_FOR_EVER,
                 "retention.bytes": KEEP_FOR_EVER,
                 "max.message.bytes": str(RECORD_BYTES_MAX + ENVELOPE_BYTES),
+                # The broker's clock: it refuses what is stamped by one that is an hour ahead.
+                "message.timestamp.type": "LogAppendTime",
             },
         )
 
@@ -114,6 +117,20 @@ class KafkaBus:
             await producer.stop()
         if admin is not None:
             await admin.close()
+
+    async def answers(self, topic: str, within_s: float) -> bool | None:
+        """Whether the broker says something of a topic; None if the bus is not started.
+
+        The clients themselves wait for it in silence.
+        """
+        if self._admin is None:
+            return None
+        try:
+            async with asyncio.timeout(within_s):
+                await self._admin.describe_topics([topic])
+        except (KafkaError, OSError, TimeoutError):
+            return False
+        return True
 
     # ------------------------------------------------------------------ topics
 
@@ -187,20 +204,31 @@ class KafkaBus:
 
     async def end_offset(self, topic: str, partition: int) -> int:
         """The offset that the next record of a partition gets."""
-        place = await self._place(topic, partition)
+        await self._place(topic, partition)
+        return (await self._ends([TopicPartition(topic, partition)]))[0]
+
+    async def end_offsets(self, topic: str, partitions: int) -> list[int]:
+        """The same of a topic's first partitions."""
+        await self._place(topic, partitions - 1)
+        return await self._ends([TopicPartition(topic, number) for number in range(partitions)])
+
+    async def _ends(self, places: list[TopicPartition]) -> list[int]:
         consumer = self._reader()
         await consumer.start()
         try:
-            end: int = (await consumer.end_offsets([place]))[place]
+            ends = await consumer.end_offsets(places)
         finally:
             await consumer.stop()
-        return end
+        return [ends[place] for place in places]
 
     async def read(
         self, topic: str, partition: int, offset: int = 0, *, follow: bool = False
     ) -> AsyncIterator[Stored]:
-        """Records from an offset to the present end, or on and on."""
-        place = await self._place(topic, partition)
+        """Records from an offset to the present end, or on and on.
+
+        Who follows a topic that is not there yet waits for it, though not for ever.
+        """
+        place = await self._place(topic, partition, FOLLOWED_WITHIN_S if follow else 0.0)
         consumer = self._reader()
         await consumer.start()
         try:
@@ -214,21 +242,18 @@ class KafkaBus:
         finally:
             await consumer.stop()
 
-    async def _place(self, topic: str, partition: int) -> TopicPartition:
-        """A consumer would look for a partition that is not there again and again, for 30 s."""
-        if partition >= (await self.partitions([topic])).get(topic, 0):
-            raise UnknownTopicOrPartitionError(f"there is no {topic}-{partition}")
+    async def _place(self, topic: str, partition: int, within_s: float = 0.0) -> TopicPartition:
+        """A consumer would look for a partition that is not there again and again, unasked."""
+        deadline = asyncio.get_running_loop().time() + within_s
+        while partition >= (await self.partitions([topic])).get(topic, 0):
+            if asyncio.get_running_loop().time() >= deadline:
+                waited = f", waited {within_s:g} s for it" if within_s else ""
+                raise UnknownTopicOrPartitionError(f"there is no {topic}-{partition}{waited}")
+            await asyncio.sleep(TOPIC_AGAIN_S)
         return TopicPartition(topic, partition)
 
     def _reader(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(**self.settings.options(), **fetch_options(FOLLOW_WAIT_MS))
-
-
-def group_consumer(settings: KafkaSettings, group: str) -> AIOKafkaConsumer:
-    """The consumer whose group decides who owns which partition; it commits no offsets."""
-    return AIOKafkaConsumer(
-        **settings.options(), **fetch_options(OWNER_WAIT_MS), **group_options(), group_id=group
-    )
 
 
 __all__ = [
@@ -239,5 +264,6 @@ __all__ = [
     "Stored",
     "TopicPartition",
     "TopicSpec",
+    "dismiss_predecessor",
     "group_consumer",
 ]

@@ -26,7 +26,8 @@ REQUEST_TIMEOUT_MS = 30_000
 RETRY_BACKOFF_MS = 100
 SESSION_TIMEOUT_MS = 10_000
 """A service that is silent for so long loses its partitions."""
-HEARTBEAT_MS = 3_000
+HEARTBEAT_MS = 1_000
+"""How soon members hear that they have to join again: nobody owns anything new before."""
 REBALANCE_TIMEOUT_MS = 20_000
 """What members may take to finish a window, leave a snapshot and join again."""
 POLL_INTERVAL_MS = 300_000

@@ -14,11 +14,14 @@ from pagewake.cli.benchmark import benchmark
 from pagewake.cli.cluster import export, runs, submit
 from pagewake.cli.compare import compare
 from pagewake.cli.conformance import conformance
+from pagewake.cli.load import load
 from pagewake.cli.output import deliver, print_line
 from pagewake.cli.replay import replay
+from pagewake.cli.report import report
 from pagewake.cli.run import run
 from pagewake.cli.scenarios import scenarios
 from pagewake.cli.serve import serve
+from pagewake.cli.top import top
 from pagewake.cli.trace import trace
 from pagewake.cli.verify import verify
 from pagewake.errors import ConfigError
@@ -51,7 +54,8 @@ app = typer.Typer(
 )
 
 for command in (
-    run, compare, benchmark, scenarios, conformance, verify, replay, trace, serve, submit, export,
+    run, compare, benchmark, scenarios, conformance, verify, replay, trace, report, serve, submit,
+    export, top, load,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(runs, name="runs", cls=_Group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
 
@@ -21,6 +21,7 @@ from pagewake.cluster import client
 from pagewake.cluster.logs import log_to_person
 from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
+from pagewake.cluster.spent import ClusterCost, cost_of
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import load
@@ -87,21 +88,44 @@ def submit(
     loaded = load(scenario, sets or (), seed)
     plan = RunPlan.of(name or client.name_for(loaded.name), loaded, shards)
 
-    async def work(bus: KafkaBus) -> RunResult | None:
+    async def work(bus: KafkaBus) -> tuple[RunResult, ClusterCost] | None:
         started_s = time.monotonic()
         await client.announce(bus, plan, time.time())
         if not wait:
             return None
         entry = await client.wait_until_ended(bus, plan.run)
-        return await client.read_result(bus, entry, time.monotonic() - started_s)
+        result = await client.read_result(bus, entry, time.monotonic() - started_s)
+        return result, cost_of(result, entry.spent)
 
-    result = on_bus(settings_of(kafka=kafka), work)
-    if result is None:
+    came = on_bus(settings_of(kafka=kafka), work)
+    if came is None:
         print_json({"run": plan.run}) if as_json else print_line(plan.run)
-    elif as_json:
-        print_json(result)
+        return
+    result, cost = came
+    if as_json:
+        print_json({**msgspec.to_builtins(result), "cluster": cost})
     else:
-        print_text(*run_table(result))
+        print_text(*run_table(result, _cost_figures(cost)))
+
+
+def _cost_figures(cost: ClusterCost) -> Iterator[tuple[str, str]]:
+    per_fault = (
+        f"{cost.records_per_fault:.3g} records and {cost.bytes_per_fault:,.0f} bytes a fault"
+        if cost.records_per_fault is not None and cost.bytes_per_fault is not None
+        else f"{cost.records:,} records and {cost.bytes:,} bytes"
+    )
+    yield "on kafka", f"{cost.faults_per_window:.3g} faults a window, {per_fault}"
+    for name, process in cost.processes.items():
+        wall_s = process.wall_s or 1.0
+        parts = (
+            f"{what} {100 * took_s / wall_s:.0f} %"
+            for what, took_s in (
+                ("waiting", process.waiting_s),
+                ("codec", process.codec_s),
+                ("simulation", process.simulation_s),
+            )
+        )
+        yield name, f"{process.wall_s:.1f} s: {', '.join(parts)}"
 
 
 def export(

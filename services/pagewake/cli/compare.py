@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import product
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json, print_text
 from pagewake.cli.parallel import run_all
+from pagewake.cli.report import ReportOption, refuse_place, write_grid
 from pagewake.cli.tables import compare_table
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
@@ -36,18 +38,32 @@ def compare(
     seed: SeedOption = None,
     sets: SetOption = None,
     jobs: JobsOption = None,
+    report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a scenario at every point of a grid and print one table."""
     cells = grid(axis)
     refuse_twice_set(cells[0], seed, sets or ())
     # All points are checked before the first one runs.
+    refuse_place(report)
     scenarios = [load(scenario, sets or (), seed, axes=settings_of(cell)) for cell in cells]
     results = run_all(scenarios, jobs)
     if as_json:
         print_json([_with_axes(cell, result) for cell, result in zip(cells, results, strict=True)])
     else:
         print_text(compare_table(cells, results))
+    if report is not None:
+        command = again(scenario, axis, seed, sets or ())
+        write_grid(report, cells, results, scenarios[0], command)
+
+
+def again(scenario: str, axes: Sequence[str], seed: int | None, sets: Sequence[str]) -> str:
+    """The command line of a grid, for whoever reads its page."""
+    words = ["pagewake", "compare", scenario]
+    words += [word for axis in axes for word in ("--axis", axis)]
+    words += [] if seed is None else ["--seed", str(seed)]
+    words += [word for change in sets for word in ("--set", change)]
+    return shlex.join(words)
 
 
 def grid(axes: Sequence[str]) -> list[dict[str, str]]:

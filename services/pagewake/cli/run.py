@@ -10,6 +10,7 @@ import typer
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json, print_text
 from pagewake.cli.progress import following
+from pagewake.cli.report import ReportOption, log_for, refuse_place, write_run
 from pagewake.cli.tables import run_table
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
@@ -36,15 +37,20 @@ def run(
     sets: SetOption = None,
     shards: ShardsOption = 1,
     log: LogOption = None,
+    report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a scenario and print what came of it."""
     loaded = load(scenario, sets or (), seed)
-    result = _simulate(loaded, shards, log)
-    if as_json:
-        print_json(result)
-    else:
-        print_text(*run_table(result))
+    refuse_place(report, log)
+    with log_for(report, log) as written:
+        result = _simulate(loaded, shards, written)
+        if as_json:
+            print_json(result)
+        else:
+            print_text(*run_table(result))
+        if report is not None and written is not None:
+            write_run(report, written, result)
 
 
 def _simulate(scenario: Scenario, shards: int, log: Path | None) -> RunResult:

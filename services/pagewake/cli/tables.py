@@ -12,12 +12,12 @@ from pagewake.cli.progress import seconds
 from pagewake.observe.result import RunResult, WaitTimes
 
 
-def run_table(result: RunResult) -> list[RenderableType]:
-    """One run: a head line, the figures, the digest."""
+def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list[RenderableType]:
+    """One run: a head line, the figures, the digest; `beside` stands before the digest."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, text in _figures(result):
+    for label, text in (*_figures(result), *beside, ("digest", result.digest)):
         table.add_row(label, text)
     return [
         f"{result.scenario}: seed {result.seed}, profile {result.profile}, apf {result.apf}",
@@ -47,7 +47,6 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
     if any(result.exits.values()):
         yield "nested exits", _counts(result.exits)
     yield "unresolved", _unresolved(result)
-    yield "digest", result.digest
 
 
 def _simulated(result: RunResult) -> str:

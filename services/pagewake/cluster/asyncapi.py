@@ -101,6 +101,11 @@ MESSAGES: Mapping[str, Message] = {
     "HostEnded": Message(
         "a simulated host has ended", _file("kafka/HostEnded"), key=r"^[^/]+/host-\d+$"
     ),
+    "Spent": Message(
+        "what a participant took, and what it wrote",
+        _file("kafka/Spent"),
+        key="^[^/]+/spent-.+$",
+    ),
     "StateChanged": Message(
         "a run will not go on", _file("kafka/StateChanged"), key="^[^/]+/state$"
     ),
@@ -133,7 +138,10 @@ KAFKA_TOPICS: Mapping[str, KafkaTopic] = {
         TopicSpec(_PER_RUN, compacted=True),
     ),
     "runs": KafkaTopic(
-        RUNS_TOPIC, "one", ("Announced", "HostEnded", "StateChanged"), TopicSpec(1, compacted=True)
+        RUNS_TOPIC,
+        "one",
+        ("Announced", "HostEnded", "Spent", "StateChanged"),
+        TopicSpec(1, compacted=True),
     ),
 }
 
@@ -171,8 +179,8 @@ FLOWS: tuple[Flow, ...] = (
     *(Flow(CLIENT, "receive", channel) for channel in ("faults", "apfGuest", "apfNested")),
     Flow(CLIENT, "receive", "journal"),
     *(Flow(service, action, "snapshots") for service in SERVICES for action in ACTIONS),
-    Flow("host", "send", "runs", ("HostEnded", "StateChanged")),
-    *(Flow(shard, "send", "runs", ("StateChanged",)) for shard in ("guest", "nested")),
+    Flow("host", "send", "runs", ("HostEnded", "Spent", "StateChanged")),
+    *(Flow(shard, "send", "runs", ("Spent", "StateChanged")) for shard in ("guest", "nested")),
     Flow(CLIENT, "send", "runs", ("Announced", "StateChanged")),
     *(Flow(who, "receive", "runs") for who in (*SERVICES, CLIENT)),
     *(Flow(service, "send", topic) for service in SERVICES for topic in ("status", "progress")),
@@ -250,8 +258,13 @@ def _kafka_channel(topic: KafkaTopic) -> Schema:
 def _topic_configuration(spec: TopicSpec) -> Schema:
     configs = spec.new("").topic_configs
     return {
-        name: [value] if name == "cleanup.policy" else int(value) for name, value in configs.items()
+        name: [value] if name == "cleanup.policy" else _as_number(value)
+        for name, value in configs.items()
     }
+
+
+def _as_number(value: str) -> int | str:
+    return int(value) if value.removeprefix("-").isdecimal() else value
 
 
 def _mqtt_channel(topic: MqttTopic) -> Schema:

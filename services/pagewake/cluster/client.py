@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -13,16 +13,16 @@ import msgspec
 from pagewake.bus.kafka import KafkaBus
 from pagewake.bus.log_dir import LogWriter
 from pagewake.cluster.commands import encode_command
+from pagewake.cluster.logs import tell_person
 from pagewake.cluster.partition_log import PartitionLog
 from pagewake.cluster.plan import RUNS_TOPIC, RunPlan, topic_name
 from pagewake.cluster.result import LogCopy, ResultReader, partition_logs
 from pagewake.cluster.runs import Announced, RunEntry, Runs, StateChanged
+from pagewake.cluster.stalled import Told, tell_if_stalled
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.events.codec import FAULTS
 from pagewake.observe.result import RunResult
 from pagewake.scenario.writing import effective_toml
-
-Told = Callable[[str], None]
 
 
 async def announce(bus: KafkaBus, plan: RunPlan, created_s: float) -> None:
@@ -62,8 +62,21 @@ async def entry_of(bus: KafkaBus, run: str) -> RunEntry:
     return entries[run]
 
 
-async def wait_until_ended(bus: KafkaBus, run: str) -> RunEntry:
-    """Follow `pagewake.runs`; CheckFailedError if the run was stopped or deleted."""
+async def wait_until_ended(bus: KafkaBus, run: str, told: Told = tell_person) -> RunEntry:
+    """Follow `pagewake.runs`; CheckFailedError if the run was stopped or deleted.
+
+    Says whom a run waits for that stands still.
+    """
+    plan = (await entry_of(bus, run)).plan
+    watcher = asyncio.create_task(tell_if_stalled(bus, plan, told))
+    try:
+        return await _ended(bus, run)
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+
+
+async def _ended(bus: KafkaBus, run: str) -> RunEntry:
     runs = Runs()
     async for stored in bus.read(RUNS_TOPIC, 0, follow=True):
         if runs.feed(stored) != run or run not in runs.entries:
@@ -122,6 +135,8 @@ async def delete(bus: KafkaBus, run: str) -> None:
     await bus.delete_topics(list(entry.plan.topics()))
     for host in entry.plan.topology.hosts:
         await say(bus, f"{run}/host-{host.index}", None)
+    for source in entry.plan.sources():
+        await say(bus, f"{run}/spent-{source}", None)
     await say(bus, f"{run}/state", None)
     await say(bus, run, None)
 

@@ -33,7 +33,9 @@ from pagewake.cluster.messages import (
 )
 from pagewake.cluster.owner import Owner
 from pagewake.cluster.participant import HostParticipant
+from pagewake.cluster.resources import Speed, cpu_s, memory_bytes
 from pagewake.cluster.settings import ServiceKind
+from pagewake.cluster.standing import standing
 from pagewake.errors import ConfigError
 
 RETRY_S = 2.0
@@ -180,9 +182,15 @@ class ControlPlane:
         self._address = MqttAddress.of(mqtt) if mqtt else None
         self._commanded = commanded
         self._links: dict[str, RunLink] = {}
+        self._speed = Speed()
 
-    async def tell(self, owners: Iterable[Owner], finished: Container[str] = ()) -> None:
-        """Once a second: status and progress of every run that is owned in part."""
+    async def tell(
+        self, owners: Iterable[Owner], finished: Container[str] = (), *, waiting: bool = False
+    ) -> None:
+        """Once a second: status and progress of every run that is owned in part.
+
+        `waiting`: for Kafka, all of them.
+        """
         if self._address is None:
             return
         by_run: dict[str, list[Owner]] = {}
@@ -190,13 +198,16 @@ class ControlPlane:
             by_run.setdefault(owner.plan.run, []).append(owner)
         for run in [run for run in self._links if run not in by_run]:
             await self._links.pop(run).close("ended" if run in finished else "left")
+            self._speed.forget(run)
         for run, mine in by_run.items():
             link = self._links.get(run)
             if link is None:
                 link = RunLink(self._address, self.kind, self.instance, run, self._commanded)
                 self._links[run] = link
-            link.status(state_of(mine))
-            link.put(PROGRESS_TOPIC.format(run=run), msgspec.json.encode(self._progress(mine)))
+            state = "waiting" if waiting else state_of(mine)
+            link.status(state)
+            progress = self._progress(mine, state)
+            link.put(PROGRESS_TOPIC.format(run=run), msgspec.json.encode(progress))
 
     def answer(self, run: str, answer: Answer) -> None:
         """Reply to a command."""
@@ -210,18 +221,28 @@ class ControlPlane:
         for link in links.values():
             await link.close("left")
 
-    def _progress(self, mine: list[Owner]) -> Progress:
+    def _progress(self, mine: list[Owner], state: Status) -> Progress:
+        at_ns = min(owner.participant.at_ns for owner in mine)
+        vms = standing(owner.participant for owner in mine)
         return Progress(
             service=self.kind,
             instance=self.instance,
-            state=state_of(mine),
+            state=state,
             window=min(owner.participant.window for owner in mine),
-            at_ns=min(owner.participant.at_ns for owner in mine),
+            at_ns=at_ns,
             duration_ns=mine[0].plan.scenario.duration_ns,
             paused=any(owner.paused for owner in mine),
             events=sum(owner.tally.events for owner in mine),
             sources=[owner.participant.source for owner in mine],
             waits_for=[source for owner in mine for source, _ in waiting_for(owner)],
+            lag=sum(owner.lag for owner in mine),
+            speed=self._speed.of(mine[0].plan.run, at_ns),
+            cpu_s=cpu_s(),
+            memory_bytes=memory_bytes(),
+            sleepers=vms.sleepers,
+            halted=vms.halted,
+            vms_owned=vms.owned,
+            vms=vms.most,
         )
 
 

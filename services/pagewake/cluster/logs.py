@@ -15,6 +15,8 @@ from collections.abc import Callable
 import structlog
 
 QUIET_S = 10.0
+SENDER = "aiokafka.producer.sender"
+"""Warns of what a broker refuses and is asked again; other warnings are of no consequence."""
 KINDS_MAX = 256
 
 
@@ -56,6 +58,13 @@ def log_as_json() -> None:
         log.log(record.levelno, record.getMessage(), library=record.name, again=held)
 
     logging.basicConfig(handlers=[Sparse(write)], level=logging.ERROR, force=True)
+    logging.getLogger(SENDER).setLevel(logging.WARNING)
+
+
+def tell_person(text: str) -> None:
+    """A line beside a command's result."""
+    sys.stderr.write(f"pagewake: {text}\n")
+    sys.stderr.flush()
 
 
 def log_to_person() -> None:

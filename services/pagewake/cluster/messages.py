@@ -25,11 +25,22 @@ LOST: Status = "lost"
 """What the Last Will says."""
 
 
+class VmProgress(msgspec.Struct, frozen=True):
+    """One VM: tasks asleep for a page, and vcpus that stand still for one."""
+
+    vm: str
+    sleepers: int
+    halted: int
+
+
 class Progress(msgspec.Struct, frozen=True):
     """How far a service's part of a run is, once a second.
 
     `window` and `at_ns` are of the participant that is furthest behind; `sources` are the
     participants that the service owns, `waits_for` those of other services that keep a window open.
+    `lag` are records of its partitions that it has not read, `speed` is simulated by wall time
+    since the message before.  `cpu_s` and `memory_bytes` are of the whole process.  `sleepers` and
+    `halted` are of all `vms_owned` VMs of its shards, `vms` those that have most of them.
     """
 
     service: ServiceKind
@@ -42,6 +53,14 @@ class Progress(msgspec.Struct, frozen=True):
     events: int
     sources: list[str]
     waits_for: list[str]
+    lag: int = 0
+    speed: float | None = None
+    cpu_s: float | None = None
+    memory_bytes: int | None = None
+    sleepers: int = 0
+    halted: int = 0
+    vms_owned: int = 0
+    vms: list[VmProgress] = []
 
 
 def encode_status(word: Status) -> bytes:

@@ -13,7 +13,7 @@ before it raises BrokenLogError, and the run stops (design, "Time", Delivery).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -29,6 +29,7 @@ from pagewake.cluster.commands import (
     read_order,
 )
 from pagewake.cluster.plan import RunPlan
+from pagewake.cluster.spent import Part
 from pagewake.engine.build import build_host_alone, build_shard_alone
 from pagewake.engine.closing import Consumed, shard_ended
 from pagewake.errors import DataError
@@ -68,6 +69,11 @@ class Step(NamedTuple):
 
 NOTHING = Step([], [])
 State: TypeAlias = dict[str, Any]
+Lap: TypeAlias = Callable[[Part], None]
+
+
+def _unheard(_part: Part) -> None:
+    pass
 
 
 class Participant(Protocol):
@@ -78,6 +84,7 @@ class Participant(Protocol):
     topic: str
     partition: int
     inbox: Inbox
+    lap: Lap  # told what has just been done, for whoever holds a clock
 
     @property
     def window(self) -> int: ...
@@ -137,6 +144,7 @@ class HostParticipant:
         self.topic = FAULTS
         self.partition = index
         self.inbox = Inbox(FAULTS, index, plan.run)
+        self.lap: Lap = _unheard
         self.sequencer: Sequencer[HostMemory] = Sequencer(
             build_host_alone(plan.scenario, index) if host is None else host,
             [shard.source for shard in place.shards],
@@ -185,21 +193,24 @@ class HostParticipant:
     def accept(self, record: bytes | None) -> Step:
         """The next record of the partition."""
         read = _read(record, self.inbox, self._sources)
+        self.lap("codec")
         if read is None:
             return NOTHING
         if isinstance(read, Rejected):
             return self._other(record, read)
-        if self.sequencer.close(read.source, read.events) and not self.sequencer.ended:  # type: ignore[arg-type]
-            return Step(self._open(), [])
-        return NOTHING
+        closed = self.sequencer.close(read.source, read.events)  # type: ignore[arg-type]
+        self.lap("simulation")
+        return Step(self._open(), []) if closed and not self.sequencer.ended else NOTHING
 
     def _open(self) -> list[Out]:
         if self._orders:
             self._obey()
         handed = self.sequencer.open()
+        self.lap("simulation")
         outs: list[Out] = []
         for source, events in handed.items():
             outs += _outs(self._outboxes[source], self.sequencer.window, list(events))
+        self.lap("codec")
         return outs
 
     # ------------------------------------------------------------------ commands
@@ -299,6 +310,7 @@ class ShardParticipant:
         self.topic = place.topic
         self.partition = place.partition
         self.inbox = Inbox(place.topic, place.partition, plan.run)
+        self.lap: Lap = _unheard
         if shard is None:
             shard = build_shard_alone(plan.scenario, place.vms)
         self.follower: Follower[Shard] = Follower(place.source, shard)
@@ -329,14 +341,17 @@ class ShardParticipant:
     def accept(self, record: bytes | None) -> Step:
         """The next record of the partition: simulates a window when it is complete."""
         read = _read(record, self.inbox, self._sources)
+        self.lap("codec")
         if read is None:
             return NOTHING
         if isinstance(read, Rejected):
             return Step([], [], None, read)
         reported, output = self.follower.apply(read.events)  # type: ignore[arg-type]
         self._consumed.add(output.consumed)
+        self.lap("simulation")
         outs = self._journal_of(output)
         outs += _outs(self._faults, self.follower.window, list(reported))
+        self.lap("codec")
         return Step(outs, domain_events(output))
 
     def _journal_of(self, output: ShardOutput) -> list[Out]:

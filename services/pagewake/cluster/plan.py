@@ -40,6 +40,11 @@ class RunPlan(NamedTuple):
         topics[topic_name(self.run, SNAPSHOTS)] = (participants, True)
         return topics
 
+    def sources(self) -> list[str]:
+        """Every participant: hosts, then shards."""
+        hosts = [host.source for host in self.topology.hosts]
+        return hosts + [shard.source for shard in self.topology.shards]
+
     def snapshot_partition(self, topic: str, partition: int) -> int:
         """Where the participant of an input partition keeps its snapshots: hosts, then shards."""
         if topic == FAULTS:

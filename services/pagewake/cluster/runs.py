@@ -1,8 +1,8 @@
 """`pagewake.runs`: which runs there are, and how far they came.
 
 One compacted partition.  A run's own key carries its announcement, scenario included, so that a
-run's log explains itself; `<run>/host-<i>` says that a simulated host ended; `<run>/state` that the
-run was stopped (loudly, with a reason) or deleted.
+run's log explains itself; `<run>/host-<i>` says that a simulated host ended, `<run>/spent-<source>`
+what a participant took; `<run>/state` that the run was stopped (loudly, with a reason) or deleted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,13 @@ from pagewake import __version__
 from pagewake.bus.kafka import Stored
 from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.result import Ending
+from pagewake.cluster.spent import Spent
+from pagewake.errors import DataError
 from pagewake.scenario.loading import loads
 from pagewake.scenario.writing import effective_toml
+
+SERIES_KEPT_S = 300.0
+SPENT = "spent-"
 
 
 class Announced(msgspec.Struct, frozen=True):
@@ -41,10 +46,11 @@ class Announced(msgspec.Struct, frozen=True):
 
 
 class HostEnded(msgspec.Struct, frozen=True):
-    """A simulated host's end."""
+    """A simulated host's end; `ended_s` by the wall clock of who saw it."""
 
     end_ns: int
     windows: int
+    ended_s: float = 0.0
 
 
 class StateChanged(msgspec.Struct, frozen=True):
@@ -61,7 +67,22 @@ class RunEntry:
         self.announced = announced
         self.plan = announced.plan()
         self.ended: dict[int, HostEnded] = {}
+        self.spent: dict[str, Spent] = {}
         self.state: StateChanged | None = None
+        self._let_go = False
+
+    def host_ended(self, source: str, ended: HostEnded) -> None:
+        """DataError for a simulated host that this run does not have."""
+        indices = {host.source: host.index for host in self.plan.topology.hosts}
+        if source not in indices:
+            raise DataError(f"the run has no {source}")
+        self.ended[indices[source]] = ended
+
+    def spent_by(self, source: str, spent: Spent) -> None:
+        """DataError for a participant that this run does not have."""
+        if source not in self.plan.sources():
+            raise DataError(f"the run has no {source}")
+        self.spent[source] = spent
 
     @property
     def finished(self) -> bool:
@@ -72,6 +93,17 @@ class RunEntry:
     def active(self) -> bool:
         """Somebody has to go on with it."""
         return self.state is None and not self.finished
+
+    def owned(self, now_s: float) -> bool:
+        """Active, or ended so lately that its owners keep it for their metrics.
+
+        Once let go it stays so, wherever the wall clock jumps.
+        """
+        if self.state is not None or not self.finished:
+            return self.active
+        if now_s - max(host.ended_s for host in self.ended.values()) >= SERIES_KEPT_S:
+            self._let_go = True
+        return not self._let_go
 
     @property
     def status(self) -> str:
@@ -87,19 +119,25 @@ class RunEntry:
 
 
 class Runs:
-    """All runs, from the records of the topic in order; what is no record of it is skipped."""
+    """All runs, from the records of the topic in order; what is no record of it is skipped.
+
+    `refused` says what was wrong with the last record that was fed; empty for nothing.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[str, RunEntry] = {}
         self.skipped = 0
+        self.refused = ""
 
     def feed(self, stored: Stored) -> str | None:
         """The next record; the run that it is about."""
         run, _, what = (stored.key or b"").decode(errors="replace").partition("/")
+        self.refused = ""
         try:
             self._take(run, what, stored.value)
-        except Exception:  # noqa: BLE001 - the topic is open to all: nothing in it is fatal
+        except Exception as error:  # noqa: BLE001 - the topic is open to all: nothing in it is fatal
             self.skipped += 1
+            self.refused = f"key {stored.key!r}: {error}"
             return None
         return run
 
@@ -110,9 +148,18 @@ class Runs:
             return
         if not what:
             announced = msgspec.json.decode(value, type=Announced)
+            if announced.run != run:
+                raise DataError(f"announces run {announced.run!r}")
             self.entries[run] = RunEntry(announced)
         elif what == "state":
-            self.entries[run].state = msgspec.json.decode(value, type=StateChanged)
-        elif what.startswith("host-"):
+            state = msgspec.json.decode(value, type=StateChanged)
+            if run in self.entries:  # a deleted run's may outlive it for a while
+                self.entries[run].state = state
+        elif what.startswith(SPENT):
+            spent = msgspec.json.decode(value, type=Spent)
+            if run in self.entries:
+                self.entries[run].spent_by(what.removeprefix(SPENT), spent)
+        else:
             ended = msgspec.json.decode(value, type=HostEnded)
-            self.entries[run].ended[int(what.removeprefix("host-"))] = ended
+            if run in self.entries:
+                self.entries[run].host_ended(what, ended)

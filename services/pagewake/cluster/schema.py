@@ -21,6 +21,7 @@ from pagewake.cluster.commands import RUN_COMMANDS, Answer, CommandRecord, Order
 from pagewake.cluster.messages import Progress, Status
 from pagewake.cluster.runs import Announced, HostEnded, StateChanged
 from pagewake.cluster.snapshots import Manifest
+from pagewake.cluster.spent import Spent
 from pagewake.errors import ConfigError
 from pagewake.events.schema import DIALECT, event_schemas, schema_of
 from pagewake.scenario.interventions import EVENT_KINDS
@@ -31,6 +32,7 @@ ON_KAFKA: tuple[type[msgspec.Struct], ...] = (
     Announced,
     HostEnded,
     StateChanged,
+    Spent,
     Manifest,
 )
 _YAML_WORDS = "y|n|yes|no|on|off|true|false|null"

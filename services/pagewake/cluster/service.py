@@ -21,14 +21,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from pagewake.bus.kafka import KafkaBus, group_consumer
+from pagewake.bus.kafka import KafkaBus, dismiss_predecessor, group_consumer
 from pagewake.cluster.commander import Commander
 from pagewake.cluster.commands import Answer
 from pagewake.cluster.control import ControlPlane
 from pagewake.cluster.health import Health
 from pagewake.cluster.owner import Owner
 from pagewake.cluster.participant import HostParticipant, Rejected
-from pagewake.cluster.plan import RUNS_TOPIC, RunPlan, split_topic, topic_name
+from pagewake.cluster.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, split_topic, topic_name
 from pagewake.cluster.runs import HostEnded, Runs, StateChanged
 from pagewake.cluster.settings import SERVICE_WAIT_S, ServiceKind, Settings
 from pagewake.errors import BrokerError, PagewakeError
@@ -37,6 +37,10 @@ from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS
 INPUT_TOPIC: dict[ServiceKind, str] = {"host": FAULTS, "guest": APF_GUEST, "nested": APF_NESTED}
 POLL_S = 0.2
 PROGRESS_S = 1.0
+ASK_S = 2.0
+SILENT_S = 3.0
+AGAIN_S = 1.0
+START_OVER_S = 3.0
 LAST_SNAPSHOT_S = 5.0
 
 log = structlog.get_logger()
@@ -63,11 +67,14 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         self.control = ControlPlane(kind, settings.mqtt, settings.instance, commander.take)
         self.stopping = asyncio.Event()
         self._subscribed: set[str] = set()
+        self._news = True
+        self._asked_s = 0.0
         self._assigned: set[TopicPartition] = set()
         self._consumer: AIOKafkaConsumer | None = None
         self._changed = asyncio.Event()
         self._broken = ""
         self._given_up: set[TopicPartition] = set()
+        self._not_before_s: dict[TopicPartition, float] = {}
         self._complained: set[tuple[TopicPartition, str]] = set()
         self._told_s = 0.0
 
@@ -78,12 +85,14 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         await self.health.start(self.settings.http)
         async with self.bus:
             await self.bus.create_topics({RUNS_TOPIC: (1, True)})
-            watcher = asyncio.create_task(self._watch_runs())
+            watching = (self._watch_runs(), self._watch_kafka())
+            watchers = [asyncio.create_task(watch) for watch in watching]
             try:
                 await self._serve()
             finally:
-                watcher.cancel()
-                await asyncio.gather(watcher, return_exceptions=True)
+                for watcher in watchers:
+                    watcher.cancel()
+                await asyncio.gather(*watchers, return_exceptions=True)
                 await self._leave()
                 await self.health.stop()
 
@@ -92,14 +101,46 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 async for stored in self.bus.read(RUNS_TOPIC, 0, follow=True):
                     if self.runs.feed(stored) is not None:
+                        self._news = True
                         self._changed.set()
+                    if self.runs.refused:
+                        rejected = Rejected("malformed", self.runs.refused)
+                        self._reject(TopicPartition(RUNS_TOPIC, 0), stored.offset, rejected)
             except KafkaError as error:
                 log.warning("runs cannot be read, trying again", error=str(error))
                 await asyncio.sleep(1)
 
-    async def _serve(self) -> None:
-        consumer = group_consumer(self.bus.settings, f"pagewake-{self.kind}")
+    async def _watch_kafka(self) -> None:
+        """Its clients wait for it in silence, so somebody has to ask."""
+        address = self.bus.settings.bootstrap
+        while True:
+            await asyncio.sleep(ASK_S)
+            answers = await self.bus.answers(RUNS_TOPIC, SILENT_S)
+            if answers is None:
+                continue
+            if answers:
+                silent_s = self.health.kafka_answers()
+                if silent_s:
+                    log.info("kafka answers again", kafka=address, after_s=round(silent_s, 1))
+            elif self.health.kafka_is_silent(address):
+                log.warning("kafka is not answering, waiting", kafka=address)
+
+    async def _joining(self, group: str) -> AIOKafkaConsumer:
+        """A member of the group, in place of the one that had its name."""
+        instance = self.settings.instance
+        try:
+            dismissed = await dismiss_predecessor(self.bus.settings, group, instance)
+        except KafkaError as error:
+            log.info("a predecessor may hold its partitions for a while", why=repr(error))
+        else:
+            if dismissed:
+                log.info("predecessor dismissed", group=group, instance=instance)
+        consumer = group_consumer(self.bus.settings, group, instance)
         await consumer.start()
+        return consumer
+
+    async def _serve(self) -> None:
+        consumer = await self._joining(f"pagewake-{self.kind}")
         self._consumer = consumer
         self.health.ready = True
         log.info(
@@ -119,14 +160,14 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._take_over_assigned(consumer)
             batches = await consumer.getmany(timeout_ms=self._patience_ms())
         except (KafkaError, IllegalStateError) as error:
-            log.warning("kafka is not answering, waiting", error=str(error))
-            await asyncio.sleep(1)
+            log.warning("nothing can be read, trying again", error=repr(error))
+            await asyncio.sleep(AGAIN_S)
             return
         for place, records in batches.items():
             await self._feed(place, records)
         await self._look_after()
         if self._broken:
-            await self._reconnect()
+            await self._reconnect(consumer)
 
     def _patience_ms(self) -> int:
         """Until the next window that a pace holds back may open."""
@@ -151,12 +192,24 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
             await consumer.stop()
         log.info("left", service=self.kind, instance=self.settings.instance)
 
-    async def _reconnect(self) -> None:
-        """What was sent is not in the log: its senders are ahead of it and must start over."""
+    def _lose(self, owner: Owner, error: Exception) -> None:
+        owner.lost = True
+        self._broken = f"{owner.label}: {error!r}"
+
+    async def _reconnect(self, consumer: AIOKafkaConsumer) -> None:
+        """What was sent is not in the log: its senders are ahead of it and must start over.
+
+        With a producer of its own time, because the old one's numbering has a gap.  Those whose
+        output is all there go on; the others wait a little, so that they do not disturb them much.
+        """
         log.error("output was lost, starting over from the snapshots", error=self._broken)
         self._broken = ""
-        self.owners.clear()
         await self.bus.stop()
+        for place in [place for place, owner in self.owners.items() if not owner.settled]:
+            self.owners.pop(place).forget()
+            self._not_before_s[place] = time.monotonic() + START_OVER_S
+            if place in consumer.assignment():
+                consumer.pause(place)
         while not self.stopping.is_set():
             try:
                 await self.bus.start()
@@ -168,10 +221,14 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
     # ------------------------------------------------------------------ ownership
 
     def _subscribe(self, consumer: AIOKafkaConsumer) -> None:
+        now_s = time.time()
+        if not self._news and abs(now_s - self._asked_s) < PROGRESS_S:
+            return
+        self._news, self._asked_s = False, now_s
         wanted = {
             topic_name(name, self.topic)
             for name, entry in self.runs.entries.items()
-            if entry.active and self.topic in entry.plan.topology.partitions()
+            if entry.owned(now_s) and self.topic in entry.plan.topology.partitions()
         }
         if wanted == self._subscribed:
             return
@@ -211,10 +268,21 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
             log.warning("no last snapshot", owner=owner.label, error=repr(error))
 
     async def _take_over_assigned(self, consumer: AIOKafkaConsumer) -> None:
-        for place in sorted(self._assigned - self.owners.keys() - self._given_up):
+        now_s = time.monotonic()
+        early = {place for place, due_s in self._not_before_s.items() if due_s > now_s}
+        missing = self._assigned - self.owners.keys() - self._given_up - early
+        if not missing:
+            return
+        active = {place for place in self._assigned if self._is_active(place)}
+        if active:
+            self._put_off(consumer, active)
+            missing &= active
+        for place in sorted(missing):
             run, topic = split_topic(place.topic)
             entry = self.runs.entries.get(run)
-            if entry is None or not entry.active or self.stopping.is_set():
+            if place not in self._assigned or self.stopping.is_set():
+                continue  # another's by now, or soon
+            if entry is None or not entry.owned(time.time()):
                 continue
             owner = await self._recovered(entry.plan, topic, place, consumer)
             if owner is not None and place in consumer.assignment():
@@ -224,12 +292,28 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
                 if owner.participant.ended:
                     await self._ended(owner)
 
+    def _is_active(self, place: TopicPartition) -> bool:
+        entry = self.runs.entries.get(split_topic(place.topic)[0])
+        return entry is not None and entry.active
+
+    def _put_off(self, consumer: AIOKafkaConsumer, active: set[TopicPartition]) -> None:
+        """What has ended is executed again for its metrics alone: not beside what goes on."""
+        for place, owner in list(self.owners.items()):
+            if place not in active and not owner.caught_up:
+                self.owners.pop(place).forget()
+                if place in consumer.assignment():
+                    consumer.pause(place)
+
     async def _recovered(
         self, plan: RunPlan, topic: str, place: TopicPartition, consumer: AIOKafkaConsumer
     ) -> Owner | None:
         """Newest snapshot, to go on with the log behind it."""
         try:
-            owner = Owner(self.bus, plan, topic, place.partition, self.settings.snapshot_s)
+            owner = Owner(
+                self.bus, plan, topic, place.partition, self.settings.snapshot_s, self.health.sent,
+                self.settings.instance,
+            )  # fmt: skip
+            owner.over = self.runs.entries[plan.run].finished
             owner.log_end = (await consumer.end_offsets([place]))[place]
             await owner.recover()
         except KafkaError:
@@ -238,14 +322,20 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
             self._given_up.add(place)
             await self._stop_run(plan.run, f"{place.topic}-{place.partition}: {error}")
             return None
-        for refused in owner.refused:
-            log.warning("snapshot passed over", owner=owner.label, why=refused)
+        self._pass_over(owner, plan.snapshot_partition(topic, place.partition))
+        self.health.recovered()
         log.info(
             "owned", run=plan.run, source=owner.participant.source, offset=owner.offset,
             replay=owner.log_end - owner.offset, window=owner.participant.window,
             at_ns=owner.participant.at_ns,
         )  # fmt: skip
         return owner
+
+    def _pass_over(self, owner: Owner, partition: int) -> None:
+        """Snapshots and parts of them that could not be used."""
+        place = TopicPartition(topic_name(owner.plan.run, SNAPSHOTS), partition)
+        for refused in owner.refused:
+            self._reject(place, None, Rejected("malformed", f"{owner.label}: {refused}"))
 
     # ------------------------------------------------------------------ work
 
@@ -260,7 +350,7 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 rejected = await owner.feed(record.offset, record.value, self._answered)
             except KafkaError as error:
-                self._broken = f"{owner.label}: {error!r}"
+                self._lose(owner, error)
                 return
             except Exception as error:  # noqa: BLE001 - a poisoned record must not take others along
                 where = f"{place.topic}-{place.partition} at offset {record.offset}"
@@ -271,11 +361,15 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
                 return
             if rejected is not None:
                 self._reject(place, record.offset, rejected)
-        self.health.count(self.topic, len(records))
+        if self._consumer is not None:
+            owner.highwater = self._consumer.highwater(place) or 0
+        self.health.received(
+            self.topic, len(records), sum(len(record.value or b"") for record in records)
+        )
         if owner.participant.ended and not was_ended:
             await self._ended(owner)
 
-    def _reject(self, place: TopicPartition, offset: int, rejected: Rejected) -> None:
+    def _reject(self, place: TopicPartition, offset: int | None, rejected: Rejected) -> None:
         """Counted each time, logged once per partition and kind."""
         self.health.rejected(rejected.why)
         if (place, rejected.why) not in self._complained:
@@ -290,11 +384,13 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         participant = owner.participant
         try:
             await owner.acknowledged()
-            if isinstance(participant, HostParticipant):
-                ended = HostEnded(participant.end_ns or 0, participant.window + 1)
+            entry = self.runs.entries.get(owner.plan.run)
+            said = entry is not None and entry.finished
+            if isinstance(participant, HostParticipant) and not said:
+                ended = HostEnded(participant.end_ns or 0, participant.window + 1, time.time())
                 await self._say(f"{owner.plan.run}/host-{participant.index}", ended)
         except KafkaError as error:
-            self._broken = f"{owner.label}: {error!r}"
+            self._lose(owner, error)
             return
         log.info(
             "ended", run=owner.plan.run, source=participant.source, window=participant.window,
@@ -303,6 +399,10 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _stop_run(self, run: str, why: str) -> None:
         """Loudly: the run's log is broken, or two versions of the code met in it."""
+        entry = self.runs.entries.get(run)
+        if entry is not None and entry.finished:
+            log.error("finished run cannot be kept", run=run, why=why)
+            return
         log.error("run stopped", run=run, why=why)
         await self._say(f"{run}/state", StateChanged("stopped", why))
 
@@ -319,14 +419,14 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         for owner in list(self.owners.values()):
             error = owner.failed()
             if error is not None:
-                self._broken = f"{owner.label}: {error!r}"
+                self._lose(owner, error)
                 return
             taken = owner.snapshots
             try:
                 await owner.release()
                 await owner.snapshot_if_due()
             except KafkaError as lost:
-                self._broken = f"{owner.label}: {lost!r}"
+                self._lose(owner, lost)
                 return
             if owner.snapshots > taken:
                 self.health.snapshot_taken()
@@ -335,5 +435,8 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         if time.monotonic() - self._told_s >= PROGRESS_S:
             self._told_s = time.monotonic()
             self.health.beat()
-            finished = {name for name, entry in self.runs.entries.items() if entry.finished}
-            await self.control.tell(self.owners.values(), finished)
+            entries = self.runs.entries
+            finished = {name for name, entry in entries.items() if entry.finished}
+            told = [own for own in self.owners.values() if own.plan.run not in finished]
+            silent = bool(self.health.kafka_silent)
+            await self.control.tell(told, finished, waiting=silent)

@@ -152,22 +152,34 @@ class SnapshotReader:
         self.run = run
         self.source = source
         self.code = code
-        self.newest: Snapshot | None = None
         self.refused: list[str] = []
+        self._found: dict[str, Snapshot] = {}
         self._parts: dict[str, dict[int, bytes]] = {slot: {} for slot in SLOTS}
+
+    @property
+    def complete(self) -> list[Snapshot]:
+        """The last one of each slot, the newest first."""
+        return sorted(self._found.values(), key=lambda found: -found.manifest.offset)
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """The complete one of the last input record."""
+        return next(iter(self.complete), None)
 
     def feed(self, key: bytes | None, value: bytes | None) -> None:
         """The next record."""
         slot, _, name = (key or b"").decode(errors="replace").partition("/")
         parts = self._parts.get(slot)
-        if parts is None or value is None:
+        if value is None:
             return
-        if name.isdecimal():
+        if parts is not None and name == MANIFEST:
+            self._finish(value, slot, parts)
+        elif parts is not None and name.isascii() and name.isdecimal() and len(name) < 10:
             parts[int(name)] = value
-        elif name == MANIFEST:
-            self._finish(value, parts)
+        else:
+            self.refused.append(f"a record with the key {key!r} is none of a snapshot")
 
-    def _finish(self, value: bytes, parts: dict[int, bytes]) -> None:
+    def _finish(self, value: bytes, slot: str, parts: dict[int, bytes]) -> None:
         try:
             manifest = msgspec.json.decode(value, type=Manifest)
         except msgspec.DecodeError as error:
@@ -180,8 +192,8 @@ class SnapshotReader:
             self.refused.append(f"{said} is of version {manifest.code}, this is {self.code}")
         elif (content := _assembled(manifest, parts)) is None:
             self.refused.append(f"{said} is not complete, or not what its manifest says")
-        elif self.newest is None or manifest.offset >= self.newest.manifest.offset:
-            self.newest = Snapshot(manifest, content)
+        else:
+            self._found[slot] = Snapshot(manifest, content)
 
 
 def _assembled(manifest: Manifest, parts: dict[int, bytes]) -> bytes | None:

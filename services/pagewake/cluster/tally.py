@@ -1,8 +1,8 @@
 """What a shard's events add up to, for the metrics of a run (design, section 9).
 
 A tally belongs to its shard's state: it stands in snapshots, so a counter goes on where the last
-owner left it.  Times are counted in powers of two: bucket `b` holds those of 2**(b-1) to 2**b - 1
-ns.
+owner left it.  Times (ns) and events of a window are counted in powers of two: bucket `b` holds
+those of 2**(b-1) to 2**b - 1.
 """
 
 from __future__ import annotations
@@ -20,38 +20,39 @@ Labels: TypeAlias = tuple[str, ...]
 
 
 class Tally:
-    """Counts by metric and label values; `sums` are of times in ns."""
+    """Counts by metric and label values; `buckets` and `sums` of what is spread."""
 
-    __slots__ = ("counts", "events", "windows", "times", "sums")
+    __slots__ = ("counts", "events", "buckets", "sums")
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, Labels], int] = {}
         self.events = 0
-        self.windows = 0
-        self.times: dict[str, list[int]] = {}
+        self.buckets: dict[str, list[int]] = {}
         self.sums: dict[str, int] = {}
 
     def feed(self, events: Iterable[ev.Event]) -> None:
         """The domain events of one window."""
         handlers = HANDLERS
+        before = self.events
         for event in events:
             self.events += 1
             handler = handlers.get(type(event))
             if handler is not None:
                 handler(self, event)
+        self.note("window_events", self.events - before)
 
     def add(self, metric: str, *labels: str, count: int = 1) -> None:
         """Count something."""
         key = (metric, labels)
         self.counts[key] = self.counts.get(key, 0) + count
 
-    def note_time(self, metric: str, took_ns: int) -> None:
-        """Count a time."""
-        buckets = self.times.get(metric)
+    def note(self, metric: str, value: int) -> None:
+        """Count a time in ns, or a size."""
+        buckets = self.buckets.get(metric)
         if buckets is None:
-            buckets = self.times[metric] = [0] * BUCKETS
-        buckets[took_ns.bit_length()] += 1
-        self.sums[metric] = self.sums.get(metric, 0) + took_ns
+            buckets = self.buckets[metric] = [0] * BUCKETS
+        buckets[value.bit_length()] += 1
+        self.sums[metric] = self.sums.get(metric, 0) + value
 
     def state(self) -> dict[str, object]:
         """Plain data for a snapshot."""
@@ -75,7 +76,7 @@ def _slept(tally: Tally, event: ev.TaskSlept) -> None:
 def _woken(tally: Tally, event: ev.TaskWoken) -> None:
     tally.add("guest_task_wakes", event.how)
     tally.add("guest_sleepers", count=-1)
-    tally.note_time("guest_wait", event.waited_ns)
+    tally.note("guest_wait", event.waited_ns)
 
 
 def _dummy_inserted(tally: Tally, _: ev.DummyInserted) -> None:

@@ -134,6 +134,14 @@ class HostMemory:
             "waiting": {vm.name: len(vm.waiting) for vm in self._accounts if vm.waiting},
         }
 
+    def page_ins(self) -> int:
+        """Page-ins that the shards know of, as in the result contract."""
+        return self._device.reads + self._counts.served - self._outbox.reads_under_way()
+
+    def swap_queue(self, now_ns: int) -> int:
+        """Requests that the device has not completed."""
+        return self._device.queue(now_ns)
+
     # ------------------------------------------------------------------------------ what comes in
 
     def _not_present(self, vm: VmAccount, event: PageNotPresent) -> None:

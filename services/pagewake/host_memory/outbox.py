@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 
 import msgspec
 
-from pagewake.events.types import Control, MediumChanged, ToShard
+from pagewake.events.types import Control, MediumChanged, PageReady, ToShard
 
 
 class Outbox:
@@ -51,6 +51,11 @@ class Outbox:
             taken.append(heappop(pending)[3])
         self._handed_out_ns = max(self._handed_out_ns, until_ns)
         return taken
+
+    def reads_under_way(self) -> int:
+        """Page-ins that were read, or are being read, and not handed out."""
+        events = (event for _, _, _, event in self._pending)
+        return sum(isinstance(event, PageReady) and event.read for event in events)
 
     def next_ns(self) -> int | None:
         """When the next one takes effect."""

@@ -77,6 +77,10 @@ class Device:
             return now_ns + pages * self.medium.cost_ns
         return self._submit(now_ns, now_ns, self.medium.write, pages)
 
+    def queue(self, now_ns: int) -> int:
+        """Requests submitted and not complete."""
+        return sum(done > now_ns for done in self._outstanding)
+
     def change(self, now_ns: int, medium: Medium) -> None:
         """Other timings for what is submitted from now on; what was submitted keeps its times."""
         self.medium = medium

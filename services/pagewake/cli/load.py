@@ -1,0 +1,302 @@
+"""`pagewake load`: how much a cluster, or one process, can take.
+
+Sizes are measured one after the other.  Ctrl-C ends the one under way, prints those that were
+measured, and leaves no run behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
+from textwrap import fill
+from typing import Annotated, NamedTuple
+
+import msgspec
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn
+
+from pagewake import __version__
+from pagewake.bus.kafka import KafkaBus, KafkaError
+from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
+from pagewake.cli.main import InterruptedRunError
+from pagewake.cli.options import JsonOption
+from pagewake.cli.output import print_json, print_text, replacing, resolved
+from pagewake.cli.parallel import cores
+from pagewake.cli.tables import figures_table
+from pagewake.cluster import client
+from pagewake.cluster.listening import MQTT_DEFAULT
+from pagewake.cluster.logs import log_to_person, tell_person
+from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
+from pagewake.errors import BrokerError, CheckFailedError, ConfigError
+from pagewake.load import cluster, embedded
+from pagewake.load.embedded import Told
+from pagewake.load.measured import LoadResult, Measured, Mode, knee_of
+from pagewake.load.plan import parse_duration, parse_sizes
+from pagewake.load.regression import check_comparable, in_words, read_baseline, regressions
+from pagewake.load.words import HEADINGS, cells, cost_cells, remarks, services
+
+WARM_SHARE, WARM_S_MAX = 0.2, 5.0
+REMARK_WIDTH = 100
+REGRESSION = 0.2
+
+Measure = Callable[[int, Told], Awaitable[Measured]]
+
+
+class _Found(NamedTuple):
+    """What was measured, and whether that is all."""
+
+    sizes: list[Measured]
+    interrupted: bool
+
+
+def load(
+    vcpus: Annotated[
+        str, typer.Option("--vcpus", metavar="N,N,...", help="Sizes to measure, in vcpus.")
+    ] = "64,256,1024",
+    duration: Annotated[
+        str, typer.Option("--duration", help="Wall time to measure each size for.")
+    ] = "30s",
+    in_process: Annotated[
+        bool, typer.Option("--embedded", help="In this process, without brokers.")
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write a page with curves.", show_default=False
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline",
+            metavar="FILE",
+            help="Compare with what --json has written before; exit 1 for what got worse.",
+            show_default=False,
+        ),
+    ] = None,
+    regression: Annotated[
+        float | None,
+        typer.Option(
+            "--regression",
+            min=0,
+            help=f"Share by which a figure may be worse (default: {REGRESSION:g}).",
+            show_default=False,
+        ),
+    ] = None,
+    kafka: KafkaOption = None,
+    mqtt: MqttOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure throughput, latency and cost of growing sizes, and find the knee."""
+    sizes, duration_s = parse_sizes(vcpus), parse_duration(duration)
+    mode: Mode = "embedded" if in_process else "cluster"
+    if baseline is None and regression is not None:
+        raise ConfigError("--regression: give the --baseline to compare with")
+    if regression is not None and not isfinite(regression):
+        raise ConfigError(f"--regression {regression}: give a share such as {REGRESSION:g}")
+    before = None if baseline is None else read_baseline(baseline)
+    if before is not None:
+        check_comparable(before, mode, sizes)
+    if html is not None:
+        _check_writable(html)
+    warm_s = min(WARM_SHARE * duration_s, WARM_S_MAX)
+    settings = settings_of(kafka=kafka, mqtt=mqtt)
+    with _progress(len(sizes)) as progress:
+        found = (
+            _embedded(sizes, warm_s, duration_s, progress)
+            if in_process
+            else asyncio.run(_on_cluster(settings, sizes, warm_s, duration_s, progress))
+        )
+    result = _result(mode, found, warm_s, duration_s)
+    if before is not None:
+        worse = regressions(before, result, REGRESSION if regression is None else regression)
+        result = msgspec.structs.replace(result, regressions=worse)
+    if as_json:
+        print_json(result)
+    elif result.sizes:
+        print_text(*_report(result))
+    if html is not None:
+        _write_page(html, result)
+    if found.interrupted:
+        raise InterruptedRunError(f"interrupted: {len(found.sizes)} of {len(sizes)} sizes measured")
+    if result.regressions:
+        told = "; ".join(map(in_words, result.regressions))
+        raise CheckFailedError(f"worse than {baseline}: {told}")
+
+
+# ---------------------------------------------------------------------------------- measuring
+
+
+def _embedded(sizes: list[int], warm_s: float, duration_s: float, progress: _Bar) -> _Found:
+    found: list[Measured] = []
+    for vcpus in sizes:
+        try:
+            found.append(embedded.measure(vcpus, warm_s, duration_s, progress.of(vcpus)))
+        except KeyboardInterrupt:
+            return _Found(found, interrupted=True)
+    return _Found(found, interrupted=False)
+
+
+async def _on_cluster(
+    settings: Settings, sizes: list[int], warm_s: float, duration_s: float, progress: _Bar
+) -> _Found:
+    log_to_person()
+    found: list[Measured] = []
+    with _cancelled_once():
+        try:
+            kafka = settings.kafka_settings(COMMAND_WAIT_S)
+            async with KafkaBus(kafka) as bus:
+                await _complain_of_others(bus)
+            url = settings.mqtt or MQTT_DEFAULT
+            mqtt = url if await cluster.reachable(url) else None
+            for vcpus in sizes:
+                told = progress.of(vcpus)
+                async with KafkaBus(kafka) as bus:  # one that knows no topic that is deleted
+                    found.append(await cluster.measure(bus, mqtt, vcpus, warm_s, duration_s, told))
+        except asyncio.CancelledError:
+            return _Found(found, interrupted=True)
+        except KafkaError as error:
+            raise BrokerError(f"Kafka at {settings.kafka} was lost: {error!r}") from None
+    return _Found(found, interrupted=False)
+
+
+async def _complain_of_others(bus: KafkaBus) -> None:
+    """Other runs of the cluster take their share of it."""
+    active = [
+        name for name, entry in (await client.known_runs(bus)).entries.items() if entry.active
+    ]
+    if active:
+        tell_person(f"not alone on this cluster: {', '.join(active)} is under way too")
+
+
+@contextmanager
+def _cancelled_once() -> Iterator[None]:
+    """Ctrl-C and SIGTERM cancel the task, once: what it then cleans up is not disturbed."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in handled]
+
+    def cancel() -> None:
+        for number in handled:
+            loop.add_signal_handler(number, _ignore)
+        task.cancel()
+
+    for number in handled:
+        loop.add_signal_handler(number, cancel)
+    try:
+        yield
+    finally:
+        for number, handler in zip(handled, before, strict=True):
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+def _ignore() -> None:
+    pass
+
+
+# ---------------------------------------------------------------------------------- results
+
+
+def _result(mode: Mode, found: _Found, warm_s: float, duration_s: float) -> LoadResult:
+    knee, reached = knee_of(found.sizes)
+    source = embedded.LATENCY_SOURCE if mode == "embedded" else cluster.LATENCY_SOURCE
+    return LoadResult(
+        mode=mode,
+        duration_s=duration_s,
+        warm_s=warm_s,
+        version=__version__,
+        python=platform.python_version(),
+        cores=cores(),
+        latency_source=source,
+        sizes=found.sizes,
+        knee_vcpus=knee,
+        knee_reached=reached,
+        interrupted=found.interrupted,
+    )
+
+
+def _report(result: LoadResult) -> list[RenderableType]:
+    table = figures_table(HEADINGS, words=0)
+    for size in result.sizes:
+        table.add_row(*cells(size))
+    parts: list[RenderableType] = [
+        f"load, {result.mode}: {len(result.sizes)} sizes, {result.duration_s:g} s each", table
+    ]  # fmt: skip
+    names = services(result)
+    if len(names) > 1:
+        title = "CPU seconds per million faults, and share of a core"
+        costs = figures_table(["vcpus", *names], title=title, words=0)
+        for size in result.sizes:
+            costs.add_row(*cost_cells(size, names))
+        parts.append(costs)
+    return [*parts, *(fill(remark, REMARK_WIDTH) for remark in remarks(result))]
+
+
+def _check_writable(html: Path) -> None:
+    """Before minutes are spent on what cannot be written."""
+    place = resolved(html)
+    if place.is_dir() or not place.parent.is_dir():
+        raise ConfigError(f"--html {html}: name a file in a directory that exists")
+
+
+def _write_page(html: Path, result: LoadResult) -> None:
+    from pagewake.load.page import page_of  # noqa: PLC0415 - matplotlib, only when it is wanted
+
+    page = page_of(result)
+    replacing(html, lambda path: _write(path, page))
+    tell_person(f"{html} written")
+
+
+def _write(path: Path, page: str) -> None:
+    path.write_text(page, encoding="utf-8")
+
+
+# ---------------------------------------------------------------------------------- progress
+
+
+class _Bar:
+    """A bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, sizes: int, progress: Progress | None) -> None:
+        self._sizes = sizes
+        self._done = 0
+        self._progress = progress
+        self._task = None if progress is None else progress.add_task("load", total=1.0)
+
+    def of(self, vcpus: int) -> Told:
+        """For the next size."""
+        self._done += 1
+        head = f"{vcpus:,} vcpus ({self._done} of {self._sizes})"
+        started_s = time.monotonic()
+
+        def told(what: str, share: float) -> None:
+            if self._progress is not None and self._task is not None:
+                waited = f", {time.monotonic() - started_s:.0f} s" if not share else ""
+                self._progress.update(
+                    self._task, completed=min(1.0, share), description=f"{head}: {what}{waited}"
+                )
+                self._progress.refresh()
+
+        return told
+
+
+@contextmanager
+def _progress(sizes: int) -> Iterator[_Bar]:
+    if not sys.stderr.isatty():
+        yield _Bar(sizes, None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24))
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
+        yield _Bar(sizes, progress)

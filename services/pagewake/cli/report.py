@@ -1,0 +1,91 @@
+"""`pagewake report`: a log as one self-contained page; and `--report` of `run` and `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, TypeAlias
+
+import typer
+
+from pagewake.cli.main import complain
+from pagewake.cli.options import LogArgument
+from pagewake.cli.output import replacing, resolved
+from pagewake.errors import ConfigError
+from pagewake.observe.result import RunResult
+from pagewake.scenario.model import Scenario
+
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE.html", help="Where to write the page.")
+]
+ReportOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Write a page with figures and pictures, complete in itself.",
+        show_default=False,
+    ),
+]
+
+
+def report(log: LogArgument, output: OutputOption) -> None:
+    """Write a log as one HTML page: verdict, figures, pictures."""
+    refuse_place(output, log)
+    write_run(output, log)
+
+
+def refuse_place(output: Path | None, log: Path | None = None) -> None:
+    """ConfigError where a page cannot go, said before a long run and not after it."""
+    if output is None:
+        return
+    place = resolved(output)
+    if log is not None and place.is_relative_to(resolved(log)):
+        raise ConfigError(f"{output} lies inside the log {log}: name a file outside of it")
+    if not place.parent.is_dir():
+        raise ConfigError(f"{output}: the directory {place.parent} does not exist")
+    if place.is_dir():
+        raise ConfigError(f"{output} is a directory: name a file to write to")
+
+
+@contextmanager
+def log_for(output: Path | None, log: Path | None) -> Iterator[Path | None]:
+    """Where a run writes its log: a page is made from one, kept or not."""
+    if output is None or log is not None:
+        yield log
+        return
+    with TemporaryDirectory(prefix="pagewake-") as directory:
+        yield Path(directory) / "log"
+
+
+def write_run(output: Path, log: Path, result: RunResult | None = None) -> None:
+    """The page of a log; `result` is what its run counted, where that is known."""
+    from pagewake.observe.report.page import page_of_log  # noqa: PLC0415 - loads matplotlib
+
+    page = page_of_log(log, result)
+    _write(output, page)
+
+
+def write_grid(
+    output: Path,
+    cells: Sequence[Mapping[str, str]],
+    results: Sequence[RunResult],
+    scenario: Scenario,
+    command: str,
+) -> None:
+    """The page of a grid; `scenario` is that of its first point."""
+    from pagewake.observe.report.page import Point, page_of_grid  # noqa: PLC0415 - as above
+
+    points = [Point(cell, result) for cell, result in zip(cells, results, strict=True)]
+    _write(output, page_of_grid(points, scenario, command))
+
+
+def _write(output: Path, page: str) -> None:
+    replacing(output, lambda temporary: _fill(temporary, page))
+    complain(f"{output} written; open it in a browser")
+
+
+def _fill(path: Path, page: str) -> None:
+    path.write_text(page, encoding="utf-8")

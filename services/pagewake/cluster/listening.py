@@ -1,0 +1,125 @@
+"""Listening to a cluster's control plane from outside, and telling it something.
+
+The connection is made again and again until the listener is closed; what was retained comes again
+with each.  Patience exists only at the start: later the listener says since when it hears nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import aiomqtt
+
+from pagewake.cluster.control import MqttAddress
+from pagewake.errors import BrokerError
+
+MQTT_DEFAULT = "mqtt://127.0.0.1:1883"
+"""Where a person's command looks if nothing was said: as for Kafka, on this machine."""
+CONNECT_WAIT_S = 5.0
+CONNECT_TIMEOUT_S = 4.0
+AGAIN_S = 1.0
+KEEPALIVE_S = 5
+"""A broker that is gone without a word is missed after one and a half of it."""
+QUEUED_MAX = 4096
+
+Heard: TypeAlias = Callable[[str, bytes], None]
+"""Topic and payload of a message."""
+
+
+class MqttListener:
+    """See the module; `connected` and `lost_s` (monotonic) say how it stands."""
+
+    def __init__(self, mqtt: str, topics: Sequence[str], heard: Heard) -> None:
+        self.mqtt = mqtt or MQTT_DEFAULT
+        self.connected = False
+        self.lost_s = time.monotonic()
+        self.error = ""
+        self._address = MqttAddress.of(self.mqtt)
+        self._topics = topics
+        self._heard = heard
+        self._client: aiomqtt.Client | None = None
+        self._first = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connected, or BrokerError after `CONNECT_WAIT_S`."""
+        self._task = asyncio.create_task(self._keep_up())
+        try:
+            await asyncio.wait_for(self._first.wait(), CONNECT_WAIT_S)
+        except TimeoutError:
+            await self._close()
+            raise BrokerError(
+                f"no MQTT broker at {self.place} within {CONNECT_WAIT_S:g} s"
+                f" ({self.error or 'no answer'}): start one (make brokers) or set PAGEWAKE_MQTT"
+            ) from None
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Whether the broker took it."""
+        if self._client is None or not self.connected:
+            return False
+        try:
+            await self._client.publish(
+                topic, payload, qos=1, retain=retain, timeout=CONNECT_TIMEOUT_S
+            )
+        except aiomqtt.MqttError:
+            return False
+        return True
+
+    async def _close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep_up(self) -> None:
+        while True:
+            try:
+                async with self._connection() as client:
+                    for topic in self._topics:
+                        await client.subscribe(topic, qos=1)
+                    self._client = client
+                    self.connected = True
+                    self._first.set()
+                    async for message in client.messages:
+                        self._heard(message.topic.value, bytes(message.payload))
+            except aiomqtt.MqttError as error:
+                self.error = str(error)
+            finally:
+                if self.connected:
+                    self.lost_s = time.monotonic()
+                self.connected = False
+            await asyncio.sleep(AGAIN_S)
+
+    def _connection(self) -> aiomqtt.Client:
+        address = self._address
+        return aiomqtt.Client(
+            address.host,
+            address.port,
+            username=address.user,
+            password=address.password,
+            tls_context=ssl.create_default_context() if address.tls else None,
+            timeout=CONNECT_TIMEOUT_S,
+            keepalive=KEEPALIVE_S,
+            max_queued_incoming_messages=QUEUED_MAX,
+        )
+
+    @property
+    def place(self) -> str:
+        """Host and port, without who logs in."""
+        return f"{self._address.host}:{self._address.port}"

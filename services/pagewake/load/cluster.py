@@ -1,0 +1,208 @@
+"""One size on a cluster: a run that is announced, measured from its log, stopped and deleted.
+
+The client does nothing while it measures but note the ends of the partitions; it reads the log when
+the run has been stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from statistics import fmean
+from typing import NamedTuple
+
+from pagewake.bus.kafka import KafkaBus, KafkaError
+from pagewake.cluster import client
+from pagewake.cluster.listening import MqttListener
+from pagewake.cluster.logs import tell_person
+from pagewake.cluster.plan import RunPlan
+from pagewake.cluster.stalled import awaited
+from pagewake.errors import BrokerError, CheckFailedError, ConfigError, PagewakeError
+from pagewake.load.embedded import Told
+from pagewake.load.log import HostStretch, LogReader, Offsets, events_per_s, faults_per_s
+from pagewake.load.measured import Cost, Latencies, Measured, cost_of, total
+from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
+from pagewake.load.usage import FAREWELL_S, Usage
+
+LATENCY_SOURCE = "timestamps of records, by the broker's clock in whole milliseconds"
+LOOK_S = 0.25
+TAKEN_UP_S = 120.0
+PATIENT_S = 20.0
+WINDOWS_MIN = 5
+LONGER_S = 120.0
+ENDED_S = 60.0
+
+
+class _Marks(NamedTuple):
+    """The measured stretch, in offsets and by our clock."""
+
+    since: Offsets
+    until: Offsets
+    since_s: float
+    until_s: float
+
+
+async def measure(
+    bus: KafkaBus, mqtt: str | None, vcpus: int, warm_s: float, duration_s: float, told: Told
+) -> Measured:
+    """Announce a run, wait until all of its hosts go, warm up, measure.
+
+    `mqtt` None: nobody says what the services use.  Whatever happens, the run is deleted.
+    """
+    scenario = scenario_for(vcpus)
+    plan = RunPlan.of(client.name_for(scenario.name), scenario, 1)
+    usage, latencies = Usage(plan.run), Latencies()
+    async with _heard(mqtt, usage):
+        try:
+            told("starting", 0.0)
+            await client.announce(bus, plan, time.time())
+            async with LogReader(bus.settings, plan) as log:
+                await _under_way(bus, plan, log, told)
+                marks = await _measured(log, warm_s, duration_s, told)
+                await _stop(bus, plan.run)
+                told("counting", 1.0)
+                stretches = await log.read(marks.since, marks.until, latencies)
+        finally:
+            await _clean_up(bus, plan)
+    return _summed(plan, marks, stretches, latencies, usage)
+
+
+@asynccontextmanager
+async def _heard(mqtt: str | None, usage: Usage) -> AsyncIterator[None]:
+    """Listen to a run while the block lasts, then wait for the services' last words."""
+    if mqtt is None:
+        yield
+        return
+    async with MqttListener(mqtt, usage.topics, usage.hear) as listener:
+        try:
+            yield
+        finally:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(usage.farewell.wait(), FAREWELL_S)
+            await usage.forget(listener)
+
+
+async def _under_way(bus: KafkaBus, plan: RunPlan, log: LogReader, told: Told) -> None:
+    """Until every simulated host has closed windows; says now and then whom it waits for."""
+    started_s = time.monotonic()
+    patient_s = PATIENT_S
+    while await log.closes() < WINDOWS_MIN:
+        waited_s = time.monotonic() - started_s
+        if waited_s > TAKEN_UP_S:
+            raise ConfigError(
+                f"run {plan.run}: not all simulated hosts were under way within"
+                f" {TAKEN_UP_S:g} s: are a host and a guest service running (pagewake serve)?"
+            )
+        if waited_s > patient_s:
+            patient_s += PATIENT_S
+            tell_person(f"run {plan.run}: waiting for {await awaited(bus, plan)}")
+        told("waiting for the first windows", 0.0)
+        await asyncio.sleep(LOOK_S)
+
+
+async def _measured(log: LogReader, warm_s: float, duration_s: float, told: Told) -> _Marks:
+    """Warm up, and let the time pass; longer if windows take long."""
+    await _pass(warm_s, 0.0, warm_s + duration_s, told)
+    started_s = time.monotonic()
+    while await log.closes() < WARM_WINDOWS and time.monotonic() < started_s + WARM_LIMIT_S:
+        told("warming up", warm_s / (warm_s + duration_s))
+        await asyncio.sleep(LOOK_S)
+    since, since_s = await log.ends(), time.monotonic()
+    await _pass(duration_s, warm_s, warm_s + duration_s, told)
+    while await log.closes(since) < WINDOWS_MIN:
+        if time.monotonic() - since_s > duration_s + LONGER_S:
+            raise CheckFailedError(
+                f"fewer than {WINDOWS_MIN} windows within {duration_s + LONGER_S:g} s:"
+                " is a service lost (pagewake top)?"
+            )
+        await asyncio.sleep(LOOK_S)
+    return _Marks(since, await log.ends(), since_s, time.monotonic())
+
+
+async def _pass(for_s: float, done_s: float, all_s: float, told: Told) -> None:
+    until_s = time.monotonic() + for_s
+    while (left_s := until_s - time.monotonic()) > 0:
+        told("measuring" if done_s else "warming up", (done_s + for_s - left_s) / all_s)
+        await asyncio.sleep(min(LOOK_S, left_s))
+
+
+async def _stop(bus: KafkaBus, run: str) -> None:
+    """By a command in the log; the services are idle when the counting begins."""
+    await client.stop(bus, run)
+    deadline_s = time.monotonic() + ENDED_S
+    while (await client.entry_of(bus, run)).active:
+        if time.monotonic() > deadline_s:
+            tell_person(f"run {run} has not ended within {ENDED_S:g} s; it is deleted as it is")
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+async def _clean_up(bus: KafkaBus, plan: RunPlan) -> None:
+    """Delete a run, in whatever state it is; its topics alone if it was not announced yet."""
+    run = plan.run
+    try:
+        entry = (await client.known_runs(bus)).entries.get(run)
+        if entry is None:
+            await bus.delete_topics(list(plan.topics()))
+            return
+        if entry.active:
+            await client.stop(bus, run)
+        await client.delete(bus, run)
+    except (KafkaError, PagewakeError, OSError, TimeoutError) as error:
+        tell_person(f"run {run} could not be deleted ({error!r}): pagewake runs delete {run}")
+
+
+def _summed(
+    plan: RunPlan,
+    marks: _Marks,
+    stretches: list[HostStretch | None],
+    latencies: Latencies,
+    usage: Usage,
+) -> Measured:
+    hosts = [stretch for stretch in stretches if stretch is not None]
+    if len(hosts) < len(stretches):
+        raise CheckFailedError(
+            f"run {plan.run}: too few windows to tell a rate: give a longer --duration"
+        )
+    vcpus = sum(vm.vcpus * vm.count for vm in plan.scenario.vms)
+    rate = faults_per_s(hosts)
+    faults, windows = sum(host.faults for host in hosts), sum(host.windows for host in hosts)
+    costs = [
+        cost_of(used.service, used.cpu_share, rate, used.memory_bytes)
+        for used in usage.between(marks.since_s, marks.until_s)
+    ]
+    memory = total(cost.memory_bytes for cost in _complete(costs))
+    return Measured(
+        vcpus=vcpus,
+        vms=len(plan.scenario.instances()),
+        hosts=len(hosts),
+        wall_s=marks.until_s - marks.since_s,
+        windows=windows,
+        faults_per_s=rate,
+        events_per_s=events_per_s(hosts),
+        faults_per_window=faults / windows,
+        simulated_per_wall=fmean(host.simulated_s / host.wall_s for host in hosts),
+        window=latencies.summary(),
+        cpu_s_per_million_faults=total(cost.cpu_s_per_million_faults for cost in _complete(costs)),
+        memory_bytes_per_vcpu=None if memory is None else memory / vcpus,
+        kafka_bytes_per_fault=sum(host.size for host in hosts) / faults if faults else None,
+        services=costs,
+    )
+
+
+def _complete(costs: list[Cost]) -> list[Cost]:
+    """All of them, or nothing where one kind of service said nothing."""
+    kinds = {cost.service.split()[0] for cost in costs}
+    return costs if {"host", "guest"} <= kinds else []
+
+
+async def reachable(mqtt: str) -> bool:
+    """Whether somebody will say what the services use."""
+    try:
+        async with MqttListener(mqtt, (), lambda _topic, _payload: None):
+            return True
+    except BrokerError as error:
+        tell_person(f"{error}; CPU and memory of the services are not measured")
+        return False

@@ -1,0 +1,130 @@
+"""What a load test found, as it is printed, saved and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import log2
+from typing import Literal, TypeAlias
+
+import msgspec
+from hdrh.histogram import HdrHistogram
+
+Mode: TypeAlias = Literal["cluster", "embedded"]
+
+US_MAX = 3_600_000_000
+GROWTH = 0.10
+ROUNDING = 1e-9
+KNEE_RULE = (
+    "the knee is the largest size whose faults/s exceed those of the best smaller one by at least"
+    " 10 % for every doubling of the vcpus between the two"
+)
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Wall time of windows, from a window's opening to its last close."""
+
+    p50_s: float
+    p99_s: float
+    p999_s: float
+    max_s: float
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """One process: CPU while it was measured, and resident memory at its end."""
+
+    service: str
+    cpu_share: float
+    cpu_s_per_million_faults: float | None
+    memory_bytes: int | None
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One size.  Sums over all processes are null where one of them said nothing."""
+
+    vcpus: int
+    vms: int
+    hosts: int
+    wall_s: float
+    windows: int
+    faults_per_s: float
+    events_per_s: float
+    faults_per_window: float
+    simulated_per_wall: float
+    window: Latency
+    cpu_s_per_million_faults: float | None
+    memory_bytes_per_vcpu: float | None
+    kafka_bytes_per_fault: float | None
+    services: list[Cost]
+
+
+class Regression(msgspec.Struct, frozen=True):
+    """A figure that got worse by more than is allowed; `worse_by` as a share."""
+
+    vcpus: int
+    figure: str
+    before: float
+    now: float
+    worse_by: float
+
+
+class LoadResult(msgspec.Struct, frozen=True):
+    """All sizes.  `knee_vcpus` is null without any."""
+
+    mode: Mode
+    duration_s: float
+    warm_s: float
+    version: str
+    python: str
+    cores: int
+    latency_source: str
+    sizes: list[Measured]
+    knee_vcpus: int | None = None
+    knee_rule: str = KNEE_RULE
+    knee_reached: bool = False
+    interrupted: bool = False
+    regressions: list[Regression] = []
+
+
+class Latencies:
+    """Counts latencies in a high dynamic range histogram of three digits."""
+
+    def __init__(self) -> None:
+        self._counts = HdrHistogram(1, US_MAX, 3)
+
+    def add(self, wall_s: float) -> None:
+        """One window."""
+        self._counts.record_value(min(max(0, round(wall_s * 1e6)), US_MAX))
+
+    def summary(self) -> Latency:
+        """Percentiles; zero of nothing."""
+        p50, p99, p999 = (
+            self._counts.get_value_at_percentile(share) / 1e6 for share in (50, 99, 99.9)
+        )
+        return Latency(p50, p99, p999, self._counts.get_max_value() / 1e6)
+
+
+def cost_of(service: str, cpu_share: float, faults_per_s: float, memory: int | None) -> Cost:
+    """`cpu_share` is CPU seconds per wall second."""
+    per_million = cpu_share / faults_per_s * 1e6 if faults_per_s else None
+    return Cost(service, cpu_share, per_million, memory)
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """A sum; None of nothing, and where a part is not known."""
+    known = list(values)
+    return sum(value or 0 for value in known) if known and None not in known else None
+
+
+def knee_of(sizes: Iterable[Measured]) -> tuple[int | None, bool]:
+    """Vcpus at the knee by `KNEE_RULE`, and whether a larger size was measured that is beyond."""
+    ordered = sorted(sizes, key=lambda size: size.vcpus)
+    if not ordered:
+        return None, False
+    knee = best = ordered[0]
+    for size in ordered[1:]:
+        needed = best.faults_per_s * (1 + GROWTH) ** log2(size.vcpus / best.vcpus)
+        if size.faults_per_s >= needed * (1 - ROUNDING):
+            knee = size
+        if size.faults_per_s >= best.faults_per_s:
+            best = size
+    return knee.vcpus, knee is not ordered[-1]

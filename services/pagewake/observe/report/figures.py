@@ -1,0 +1,154 @@
+"""The figures of a page: tiles, tables, and the result as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from markupsafe import Markup
+
+from pagewake.nested_svm.exit_codes import name_of
+from pagewake.observe.report import words
+from pagewake.observe.report.charts import use_colours
+from pagewake.observe.report.reading import Told
+from pagewake.observe.report.verdict import stood_still
+from pagewake.observe.result import RunResult
+
+MAX_TASKS = 40
+MAX_ROUTES = 40
+NOTHING = "\u2013"
+
+
+class Use(NamedTuple):
+    """A row of the table of vcpu time."""
+
+    colour: str
+    name: str
+    seconds: str
+    share: str
+
+
+def tiles(result: RunResult) -> list[tuple[str, str, str]]:
+    """Label, figure, remark."""
+    faults = sum(result.not_present.values())
+    told = result.not_present["injected"]
+    times = result.wait_sim_seconds
+    found = [
+        ("simulated", words.instant(result.sim_ns), f"{words.count(result.events)} events"),
+        ("faults", words.count(faults), f"on absent pages, {words.percent(told, faults)} told"),
+        (
+            "vcpus stood still",
+            words.percent(stood_still(result.cpu), sum(result.cpu.values())),
+            "of their time for a page",
+        ),
+        (
+            "time asleep",
+            words.duration(times.p50) if times else NOTHING,
+            f"at p50, {words.duration(times.p99)} at p99" if times else "nobody was woken",
+        ),
+        (
+            "page-ins",
+            words.count(result.page_ins),
+            f"{words.count(result.evictions)} evictions",
+        ),
+    ]
+    if result.work.per_task:
+        tasks = words.counted(len(result.work.per_task), "task")
+        found.append(("work", words.short(result.work.total), f"increments by {tasks}"))
+    if any(result.exits.values()):
+        exits = sum(result.exits.values())
+        found.append(("nested exits", words.count(exits), "routed, by all hypervisors"))
+    return found
+
+
+def kinds_of(results: Sequence[RunResult]) -> list[str]:
+    """Kinds of vcpu time in the order of the bars: tasks, overhead, idle, standing still."""
+    kinds = sorted({kind for result in results for kind in result.cpu})
+    behind = ("l1", "exit", "interrupt", "idle", "halted", "blackout")
+    tasks = [kind for kind in kinds if kind not in behind]
+    return [*tasks, *(kind for kind in behind if kind in kinds)]
+
+
+def uses(cpu: Mapping[str, int], kinds: Sequence[str]) -> list[Use]:
+    """The legend of the bar of vcpu time, with its figures."""
+    colours, total = use_colours(kinds), sum(cpu.values())
+    return [
+        Use(
+            colours[kind],
+            words.use(kind),
+            words.duration(cpu.get(kind, 0) / 1e9, 4),
+            words.percent(cpu.get(kind, 0), total),
+        )
+        for kind in kinds
+    ]
+
+
+def routes(told: Told) -> list[dict[str, object]]:
+    """Rows (level, exit, route), the most frequent first."""
+    total = told.routes.total()
+    ordered = sorted(told.routes.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        {
+            "level": f"L{level}",
+            "exit": name_of(code),
+            "code": f"{code:#05x}",
+            "route": route,
+            "number": number,
+            "share": words.percent(number, total),
+            "width": round(100 * number / ordered[0][1], 1),
+        }
+        for (level, code, route), number in ordered[:MAX_ROUTES]
+    ]
+
+
+def reasons(told: Told) -> list[tuple[str, str, int]]:
+    """Rows (delivery, why, faults), the most frequent first."""
+    ordered = sorted(told.reasons.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        (delivery, why.replace("_", " ") or NOTHING, number) for (delivery, why), number in ordered
+    ]
+
+
+def counters(result: RunResult) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Every figure of the result under its key; work by task up to a bound."""
+    groups: list[tuple[str, list[tuple[str, str]]]] = []
+    single: list[tuple[str, str]] = []
+    for key, value in document(result).items():
+        if key == "work":
+            per_task = list(result.work.per_task.items())
+            rows = [("total", words.count(result.work.total))]
+            rows += [(name, words.count(number)) for name, number in per_task[:MAX_TASKS]]
+            if len(per_task) > MAX_TASKS:
+                rows.append((f"and {words.count(len(per_task) - MAX_TASKS)} more tasks", "…"))
+            groups.append((key, rows))
+        elif isinstance(value, dict):
+            groups.append((key, [(str(name), _figure(number)) for name, number in value.items()]))
+        elif isinstance(value, list):
+            shown = [(str(index + 1), str(name)) for index, name in enumerate(value[:MAX_TASKS])]
+            if len(value) > MAX_TASKS:
+                shown.append((f"and {words.count(len(value) - MAX_TASKS)} more", "…"))
+            groups.append((key, shown))
+        else:
+            single.append((key, str(value) if key == "seed" else _figure(value)))
+    return [("run", single), *((key, rows or [("none", "")]) for key, rows in groups)]
+
+
+def _figure(value: object) -> str:
+    if value is None:
+        return NOTHING
+    return words.count(value) if isinstance(value, int) else str(value)
+
+
+def document(result: RunResult) -> dict[str, object]:
+    """As `run --json` has it; a log does not hold the wall time."""
+    builtins: dict[str, object] = msgspec.to_builtins(result)
+    return builtins if result.wall_s else {**builtins, "wall_s": None}
+
+
+def json_block(value: object) -> Markup:
+    """A JSON document that ends no script element, whatever a name in it says."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
+    for mark, written in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(mark, written)
+    return Markup(text)  # noqa: S704 - nothing is left that HTML would see

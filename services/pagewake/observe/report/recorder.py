@@ -1,0 +1,170 @@
+"""The most interesting 100 ms of a run, found while its events pass by.
+
+The rule: of all stretches of 100 ms that begin at a multiple of 10 ms, the one of the VM with the
+most sleeps, wakes, halts for a page and waits in the vcpu thread; of equal ones the earliest. A VM
+keeps what its vcpus did in the last 100 ms only, and a stretch is copied when it beats the best so
+far, so a run of any length needs the memory of 100 ms. The states themselves are those of
+`observe.trace_tracks`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from pagewake.observe.log_run import Placed
+from pagewake.observe.report.durations import Durations
+from pagewake.observe.report.timeline import BLACKOUT, Flight, Span, Timeline, is_halt
+from pagewake.observe.trace_file import TraceFile
+from pagewake.observe.trace_tracks import VmTracks
+
+STEP_NS = 10_000_000
+STEPS = 10
+STRETCH_NS = STEP_NS * STEPS
+MAX_VCPUS = 16
+MAX_SPANS = 20_000
+"""Kept per VM; a stretch with more begins where they begin, and says so."""
+
+
+class Best:
+    """The best stretch so far, over all VMs."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, int, int] | None = None
+        self.timeline: Timeline | None = None
+
+    def offer(self, happened: int, from_ns: int, vm: int, picture: Callable[[], Timeline]) -> None:
+        """A stretch; `vm` is the number of its VM, for equal ones."""
+        key = (happened, -from_ns, -vm)
+        if self._key is None or key > self._key:
+            self._key = key
+            self.timeline = picture()
+
+
+class VmRecorder(TraceFile):
+    """Takes the tracks of one VM instead of a trace file."""
+
+    def __init__(
+        self, name: str, number: int, best: Best, halts: Durations, waits: Durations
+    ) -> None:
+        self.name = name
+        self.tracks = VmTracks(self, number, name)
+        self._number = number
+        self._best = best
+        self._halts = halts
+        self._waits = waits
+        self._open: dict[int, list[tuple[str, int]]] = {}
+        self._spans: deque[Span] = deque(maxlen=MAX_SPANS)
+        self._flying: dict[str, tuple[int, int]] = {}
+        self._flights: deque[Flight] = deque(maxlen=MAX_SPANS)
+        self._sleepers: deque[tuple[int, int]] = deque([(0, 0)], maxlen=MAX_SPANS)
+        self._steps: deque[int] = deque([0], maxlen=STEPS)
+        self._step = 0
+        self._closing = False
+
+    # ------------------------------------------------------------------ from the VM's order
+
+    def take(self, placed: Placed) -> None:
+        """The VM's next event."""
+        self._advance(placed.event.at_ns // STEP_NS)
+        self.tracks.take(placed)
+
+    def close(self, at_ns: int) -> None:
+        """The VM's log is over."""
+        self._advance(at_ns // STEP_NS)
+        self._closing = True
+        self._offer(at_ns)
+        self.tracks.close(at_ns)
+
+    def _advance(self, step: int) -> None:
+        """Time has reached this step; every stretch that ends before it is complete."""
+        while self._step < step:
+            self._offer((self._step + 1) * STEP_NS)
+            self._step += 1
+            self._steps.append(0)
+            if not any(self._steps) and self._step < step:
+                self._step = step
+                self._steps.extend([0] * STEPS)
+        self._forget((self._step + 1) * STEP_NS - STRETCH_NS)
+
+    def _forget(self, before_ns: int) -> None:
+        while self._spans and self._spans[0].until_ns < before_ns:
+            self._spans.popleft()
+        while self._flights and (self._flights[0].until_ns or 0) < before_ns:
+            self._flights.popleft()
+        sleepers = self._sleepers
+        while len(sleepers) > 1 and sleepers[1][0] <= before_ns:
+            sleepers.popleft()
+
+    def _offer(self, until_ns: int) -> None:
+        from_ns = max(0, (self._step + 1) * STEP_NS - STRETCH_NS)
+        if from_ns == 0 and until_ns < STRETCH_NS and not self._closing:
+            return
+        happened = sum(self._steps)
+        self._best.offer(
+            happened, from_ns, self._number, lambda: self._picture(from_ns, until_ns, happened)
+        )
+
+    def _picture(self, from_ns: int, until_ns: int, happened: int) -> Timeline:
+        spans = [span for span in self._spans if span.until_ns > from_ns]
+        for vcpu, stack in self._open.items():
+            spans += [Span(vcpu, state, since, until_ns) for state, since in stack]
+        flights = [one for one in self._flights if (one.until_ns or 0) > from_ns]
+        flights += [Flight(vcpu, since, None) for vcpu, since in self._flying.values()]
+        busiest = Counter(item.vcpu for items in (spans, flights) for item in items)
+        by_weight = sorted(busiest, key=lambda vcpu: (-busiest[vcpu], vcpu))
+        shown = sorted(by_weight[:MAX_VCPUS])
+        return Timeline(
+            vm=self.name,
+            from_ns=from_ns,
+            until_ns=until_ns,
+            happened=happened,
+            spans=sorted(span for span in spans if span.vcpu in shown),
+            flights=sorted((one for one in flights if one.vcpu in shown), key=lambda one: one[:2]),
+            sleepers=list(self._sleepers),
+            vcpus=shown,
+            hidden_vcpus=len(busiest) - len(shown),
+            complete=len(self._spans) < MAX_SPANS and len(self._flights) < MAX_SPANS,
+        )
+
+    # ------------------------------------------------------------------ from the tracks
+
+    def put(self, event: dict[str, Any]) -> None:
+        """One trace event, as `VmTracks` writes it."""
+        phase = event["ph"]
+        if phase in ("M", "i", "t"):
+            return
+        at_ns, vcpu = round(event["ts"] * 1000), event.get("tid", 0) - 1
+        if phase == "B":
+            self._begin(vcpu, event["name"], at_ns)
+        elif phase == "E":
+            self._end(vcpu, at_ns)
+        elif phase == "s":
+            self._flying[event["id"]] = (vcpu, at_ns)
+        elif phase == "f":
+            self._land(event["id"], at_ns)
+        elif phase in ("b", "e"):
+            self._steps[-1] += 1
+        elif event["name"] == "sleepers":
+            self._sleepers.append((at_ns, event["args"]["sleepers"]))
+
+    def _begin(self, vcpu: int, state: str, at_ns: int) -> None:
+        self._open.setdefault(vcpu, []).append((state, at_ns))
+        if state == BLACKOUT or is_halt(state):
+            self._steps[-1] += 1
+
+    def _end(self, vcpu: int, at_ns: int) -> None:
+        state, since_ns = self._open[vcpu].pop()
+        self._spans.append(Span(vcpu, state, since_ns, at_ns))
+        if self._closing:
+            return
+        if state == BLACKOUT:
+            self._waits.add(at_ns - since_ns)
+        elif is_halt(state):
+            self._halts.add(at_ns - since_ns)
+
+    def _land(self, flight: str, at_ns: int) -> None:
+        started = self._flying.pop(flight, None)
+        if started is not None:
+            self._flights.append(Flight(*started, at_ns))

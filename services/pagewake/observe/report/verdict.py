@@ -1,0 +1,157 @@
+"""What a run or a grid came to, in a sentence made of its figures, and what should worry a reader.
+
+A sentence claims only what was counted: that the guest was told, that tasks slept, what share of
+their time the vcpus stood still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pagewake.observe.report.words import count, counted, percent
+from pagewake.observe.result import RunResult
+
+_MODES = {
+    "off": "With asynchronous page faults off, ",
+    "nonpv": "With a guest that takes no part in the protocol, ",
+}
+_DELIVERED = {
+    "injected": "were told to the guest",
+    "halted": "halted their vcpu",
+    "untold": "could not be told",
+    "synchronous": "held their vcpu until the page was there",
+}
+_WRONG = (
+    (
+        "TaskKilled",
+        "1 task killed by a token that it could not know",
+        "tasks killed by a token that they could not know",
+    ),
+    (
+        "SleeperFreed",
+        "1 sleeper taken for a dummy and freed",
+        "sleepers taken for dummies and freed",
+    ),
+    ("ProtocolFault", "1 protocol fault", "protocol faults"),
+)
+
+
+def verdict(result: RunResult) -> str:
+    """One run."""
+    faults = sum(result.not_present.values())
+    if not faults:
+        text = "No touch found its page in swap: there was nothing to tell the guest"
+    else:
+        text = f"{_faults(result, faults)}{_slept(result)}; {_stood_still(result.cpu)}"
+    text += _routed(result)
+    mode = _MODES.get(result.apf, "")
+    if mode:
+        text = mode + text[0].lower() + text[1:]
+    return text + "."
+
+
+def _faults(result: RunResult, faults: int) -> str:
+    parts = [(name, number) for name, number in result.not_present.items() if number]
+    if len(parts) == 1:
+        told = _DELIVERED[parts[0][0]]
+        if faults == 1:
+            told = told.replace("were ", "was ").replace("their", "its")
+            return f"The one fault on an absent page {told}"
+        return f"All {count(faults)} faults on absent pages {told}"
+    named = [f"{count(n)} ({percent(n, faults)}) {_DELIVERED[name]}" for name, n in parts]
+    return f"Of {count(faults)} faults on absent pages {_listed(named)}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _slept(result: RunResult) -> str:
+    slept = result.waits.slept
+    if not slept:
+        return ""
+    times = "once" if slept == 1 else f"{count(slept)} times"
+    return f", and a task slept {times} so that its vcpu could go on"
+
+
+def _stood_still(cpu: Mapping[str, int]) -> str:
+    total = sum(cpu.values())
+    blackout, halted = cpu.get("blackout", 0), cpu.get("halted", 0)
+    if not stood_still(cpu):
+        return "no vcpu ever stood still for a page"
+    text = f"the vcpus stood still for a page {percent(blackout + halted, total)} of their time"
+    if blackout and halted:
+        text += f" ({percent(blackout, total)} blacked out, {percent(halted, total)} halted)"
+    return text
+
+
+def _routed(result: RunResult) -> str:
+    exits = sum(result.exits.values())
+    if not exits:
+        return ""
+    done = result.exits.get("done", 0)
+    return (
+        f"; of {counted(exits, 'exit')} of nested guests {count(done)} ({percent(done, exits)})"
+        " went on to their own hypervisor"
+    )
+
+
+def worries(result: RunResult) -> Iterator[str]:
+    """What is wrong with the guest, or with the kernel that was simulated."""
+    if result.unresolved:
+        names = ", ".join(result.unresolved_tasks[:5])
+        more = ", …" if result.unresolved > 5 else ""
+        yield (
+            f"{counted(result.unresolved, 'task')} asleep at the end with no page-in in flight:"
+            f" nobody will wake {names}{more}."
+        )
+    dummies = result.dummies
+    if dummies.leaked:
+        yield f"{_dummies(dummies.leaked)} unlinked and never freed."
+    if dummies.left:
+        yield f"{_dummies(dummies.left)} still in the sleeper hash at the end."
+    for event, one, several in _WRONG:
+        number = result.by_event.get(event, 0)
+        if number:
+            yield f"{one if number == 1 else f'{count(number)} {several}'}."
+
+
+def _dummies(number: int) -> str:
+    return "1 dummy" if number == 1 else f"{count(number)} dummies"
+
+
+def verdict_of_grid(labels: Sequence[str], results: Sequence[RunResult]) -> str:
+    """Several runs of one workload; `labels` name the points."""
+    works = [result.work.total for result in results]
+    if len(results) == 1:
+        return verdict(results[0])
+    if not any(works):
+        most, least = _stillest(results)
+        return (
+            f"No task counts its work; the vcpus stood still for a page least with {labels[least]},"
+            f" {_share(results[least])} of their time, and most with {labels[most]},"
+            f" {_share(results[most])}."
+        )
+    best, worst = works.index(max(works)), works.index(min(works))
+    if works[best] == works[worst]:
+        return f"All {len(works)} points did the same work, {count(works[0])} increments."
+    times = f"{works[best] / works[worst]:.2f} times" if works[worst] else "more than"
+    work = "the work" if works[worst] else "no work at all, that"
+    return (
+        f"{labels[best]} did {times} {work} of {labels[worst]}: its vcpus stood still for a page"
+        f" {_share(results[best])} of their time instead of {_share(results[worst])}."
+    )
+
+
+def _stillest(results: Sequence[RunResult]) -> tuple[int, int]:
+    shares = [stood_still(result.cpu) / (sum(result.cpu.values()) or 1) for result in results]
+    return shares.index(max(shares)), shares.index(min(shares))
+
+
+def stood_still(cpu: Mapping[str, int]) -> int:
+    """Time that vcpus were halted for a page or waited for it in their own thread."""
+    return cpu.get("blackout", 0) + cpu.get("halted", 0)
+
+
+def _share(result: RunResult) -> str:
+    return percent(stood_still(result.cpu), sum(result.cpu.values()))
