@@ -1,0 +1,1 @@
+"""The reference, from the code: one module per page, each with `page()`, its Markdown."""

@@ -1,0 +1,85 @@
+"""reference/metrics.md: every series of a service, from the registry that it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+
+from docs.generate.markdown import code, head, table
+from pagewake.cluster.health import Health
+from pagewake.cluster.metrics import COUNTERS, PREFIX, RunMetrics
+
+ABOUT = """
+What a service serves under `/metrics`. Durations in simulated time end in `_sim_seconds`. Metrics
+of a run carry `run`. They are exported by the owner of the state, once it has caught up with the
+log, so no counter goes back. Rules and alerts over them: `deploy/prometheus/rules/`.
+
+Beside these there are the usual `process_*` series of the process.
+"""
+
+
+class Series(NamedTuple):
+    """One metric, as Prometheus sees it."""
+
+    name: str
+    kind: str
+    labels: Sequence[str]
+    text: str
+
+
+def page() -> str:
+    """The whole page."""
+    runs = [each for each in series() if "run" in each.labels]
+    rest = [each for each in series() if "run" not in each.labels]
+    values = [
+        (code(f"{PREFIX}{name}_total"), code(counted.labels[-1]), _values(counted.known))
+        for name, counted in COUNTERS.items()
+        if counted.known
+    ]
+    return "\n".join(
+        [
+            head("Metrics", "`cluster/metrics.py` and `cluster/health.py`", ABOUT),
+            "## Of runs\n",
+            _table(runs),
+            "## Of the process\n",
+            _table(rest),
+            "## Label values\n",
+            "Shown from the start of a run, at zero; others appear when they first happen.\n",
+            table(["metric", "label", "values"], values),
+        ]
+    )
+
+
+def _values(names: Sequence[str]) -> str:
+    return ", ".join(code(name) for name in names)
+
+
+def _table(listed: Sequence[Series]) -> str:
+    rows = [
+        (code(each.name), each.kind, ", ".join(code(label) for label in each.labels), each.text)
+        for each in listed
+    ]
+    return table(["metric", "kind", "labels", "is"], rows)
+
+
+def series() -> list[Series]:
+    """All of them, by name."""
+    return sorted(_registered(Health("host", list).registry))
+
+
+def _registered(registry: CollectorRegistry) -> Iterator[Series]:
+    for collector in list(registry._collector_to_names):  # noqa: SLF001 - has no public way
+        if isinstance(collector, RunMetrics):
+            for family in collector.collect():
+                yield _series(family, family._labelnames)  # type: ignore[attr-defined] # noqa: SLF001
+        elif isinstance(collector, MetricWrapperBase):
+            for family in collector.describe():
+                yield _series(family, collector._labelnames)  # noqa: SLF001
+
+
+def _series(family: Any, labels: Sequence[str]) -> Series:  # noqa: ANN401
+    ending = "_total" if family.type == "counter" else ""
+    return Series(family.name + ending, family.type, tuple(labels), family.documentation)

@@ -1,0 +1,105 @@
+"""The reference is what the code says; names and links on the other pages are real."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from docs.build import DIRECTORY, reference
+from docs.console import PAGES, ROOT
+from docs.generate import events, metrics, scenario
+
+from pagewake.cli.app import app
+from pagewake.events.types import EVENTS
+from pagewake.kvm.switches import SWITCHES
+
+REFERENCE = reference()
+WRITTEN = {path.relative_to(DIRECTORY).as_posix(): path.read_text("utf-8") for path in PAGES}
+ALL = {**WRITTEN, **REFERENCE}
+INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+
+
+def prose(text: str) -> str:
+    """Without the fenced blocks, which are looked at elsewhere."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", sorted(REFERENCE))
+def test_the_reference_is_what_the_code_says_now(name: str) -> None:
+    now = (DIRECTORY / name).read_text("utf-8")
+    assert now == REFERENCE[name], f"docs/{name} is out of date: make docs"
+
+
+def test_the_reference_leaves_nothing_out() -> None:
+    assert [kind for kind in EVENTS if f"### {kind.__name__}\n" not in events.page()] == []
+    assert [name for name in SWITCHES if f"| `{name}` |" not in scenario.page()] == []
+    assert len(metrics.series()) > 30
+    assert all(each.text for each in metrics.series())
+
+
+def test_pages_are_in_the_index() -> None:
+    missing = [name for name in ALL if name != "index.md" and f"({name})" not in ALL["index.md"]]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_links_lead_somewhere(name: str) -> None:
+    at = (DIRECTORY / name).parent
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(ALL[name])):
+        assert "://" not in target, "pages need nothing from outside"
+        file, _, anchor = target.partition("#")
+        path = (at / file).resolve() if file else DIRECTORY / name
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors(path), target
+
+
+def anchors(path: Path) -> list[str]:
+    titles = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN))
+def test_commands_in_the_text_exist(name: str) -> None:
+    group = typer.main.get_command(app)
+    for code in INLINE.findall(prose(WRITTEN[name])):
+        words = code.split()
+        if words[0] == "make" and len(words) > 1:
+            makefile = (ROOT / "Makefile").read_text("utf-8")
+            assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), code
+        if words[0] != "pagewake" or len(words) == 1:
+            continue
+        command = group
+        for word in words[1:]:
+            command = getattr(command, "commands", {}).get(word, command)
+        assert command is not group, code
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options, code
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN))
+def test_metrics_events_and_paths_in_the_text_exist(name: str) -> None:
+    series = "\n".join(REFERENCE.values())
+    for code in INLINE.findall(prose(WRITTEN[name])):
+        if re.fullmatch(r"pagewake_\w+", code):
+            assert f"`{code}`" in series, code
+        if re.fullmatch(r"(services|deploy|grafana|schemas|tests|docs)/[\w./-]+", code):
+            assert (ROOT / code).exists(), code
+        if re.fullmatch(r"([A-Z][a-z0-9]+){2,}", code):
+            assert f"### {code}\n" in series, code
+
+
+def test_panels_that_the_dashboard_page_names_are_there() -> None:
+    boards = {}
+    for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
+        board = json.loads(path.read_text("utf-8"))
+        boards[board["title"].removeprefix("pagewake: ")] = {
+            panel.get("title") for panel in board["panels"]
+        }
+    text = prose(WRITTEN["how-to/read-the-dashboards.md"])
+    named = re.findall(r"\*([\w ]+)\*, \"([^\"]+)\"", text)
+    assert len(named) > 10
+    assert [(board, panel) for board, panel in named if panel not in boards.get(board, ())] == []
