@@ -186,7 +186,7 @@ def main() -> None:
             cluster.start(*SERVICES)
             for service in SERVICES:
                 cluster.until_said(service, "serving")
-            poor(cluster, *(("1s", 1, 100) if small else ("20s", 3, 2_000)))
+            poor(cluster, *(("1s", 1, 100) if small else ("30s", 3, 3_000)))
             vms, hosts = (40, 4) if small else (2_500, 20)
             rich(cluster, directory, thrash(vms, "2ms" if small else "6ms", hosts=hosts))
 

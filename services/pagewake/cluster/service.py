@@ -158,7 +158,9 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         """Take over what is new, read what there is, and look after what is owned."""
         try:
             await self._take_over_assigned(consumer)
-            batches = await consumer.getmany(timeout_ms=self._patience_ms())
+            batches = await consumer.getmany(
+                timeout_ms=self._patience_ms(), max_records=self._records_max()
+            )
         except (KafkaError, IllegalStateError) as error:
             log.warning("nothing can be read, trying again", error=repr(error))
             await asyncio.sleep(AGAIN_S)
@@ -168,6 +170,13 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._look_after()
         if self._broken:
             await self._reconnect(consumer)
+
+    def _records_max(self) -> int | None:
+        """One by one once caught up: a client that has handed out all it has fetches at once.
+
+        That would stand before the output, which others wait for.
+        """
+        return 1 if all(owner.caught_up for owner in self.owners.values()) else None
 
     def _patience_ms(self) -> int:
         """Until the next window that a pace holds back may open."""
@@ -274,9 +283,12 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         if not missing:
             return
         active = {place for place in self._assigned if self._is_active(place)}
-        if active:
+        behind = {place for place in active if not self._caught_up(place)}
+        if behind:
             self._put_off(consumer, active)
             missing &= active
+        else:
+            missing = set(sorted(missing)[:1])  # has ended, and is wanted for its metrics only
         for place in sorted(missing):
             run, topic = split_topic(place.topic)
             entry = self.runs.entries.get(run)
@@ -296,8 +308,12 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         entry = self.runs.entries.get(split_topic(place.topic)[0])
         return entry is not None and entry.active
 
+    def _caught_up(self, place: TopicPartition) -> bool:
+        owner = self.owners.get(place)
+        return owner is not None and owner.caught_up
+
     def _put_off(self, consumer: AIOKafkaConsumer, active: set[TopicPartition]) -> None:
-        """What has ended is executed again for its metrics alone: not beside what goes on."""
+        """What has ended is executed again for its metrics alone: what goes on comes first."""
         for place, owner in list(self.owners.items()):
             if place not in active and not owner.caught_up:
                 self.owners.pop(place).forget()
