@@ -21,7 +21,7 @@ def scenarios(
         bool, typer.Option("--profiles", help="List the kernel profiles and their switches.")
     ] = False,
     events: Annotated[
-        bool, typer.Option("--events", help="List what an [[event]] of a scenario can do.")
+        bool, typer.Option("--events", help="List what an event of a scenario can do.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
