@@ -296,20 +296,19 @@ def _foreign(plan: RunPlan) -> list[tuple[str, Any]]:
 @pytest.mark.slow
 def test_a_command_reaches_a_zombie_and_its_successor(cluster: Cluster, tmp_path: Path) -> None:
     """Both append it, and both answer the same; in the log it counts once."""
-    names = ["host", "host-2", "guest"]
-    cluster.start(*names)
+    zombie, successor = "host", "host-2"
+    cluster.start(zombie, "guest")
     run = new_run()
     submitted = cluster.submit(run, "overcommit", *set_options(LONGER))
     until_under_way(run)
-    (owner,) = [name for name in names[:2] if _owns(cluster, name, run)]
-    (other,) = {*names[:2]} - {owner}
-    until_status(run, f"host/{owner}", "running")
-    cluster.kill(owner, signal.SIGSTOP)
+    until_status(run, f"host/{zombie}", "running")
+    cluster.kill(zombie, signal.SIGSTOP)
     tell(run, {"id": "early", "do": "migrate", "vm": FIRST_VM, "pause": "1ms"})
-    until(lambda: _owns(cluster, other, run), f"{other} takes over")
-    until_status(run, f"host/{other}", "running")
+    cluster.start(successor)
+    until(lambda: _owns(cluster, successor, run), f"{successor} takes over")
+    until_status(run, f"host/{successor}", "running")
     replies = ask(run, {"id": "pause", "do": "pause"}, _migrate("late"))
-    cluster.kill(owner, signal.SIGCONT)
+    cluster.kill(zombie, signal.SIGCONT)
     after(3.0)
     replies += ask(run, _migrate("late"), {"id": "resume", "do": "resume"})
     digest = digest_of(submitted)
