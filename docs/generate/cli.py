@@ -12,7 +12,7 @@ from docs.generate.markdown import code, head, prose, table
 from pagewake import errors
 from pagewake.cli.app import app
 from pagewake.cli.main import INTERRUPTED
-from pagewake.cluster.settings import COMMAND_WAIT_S, SERVICE_WAIT_S, Settings
+from pagewake.cluster.settings import Settings
 from pagewake.errors import PagewakeError
 
 ABOUT = """
@@ -23,20 +23,6 @@ SETTINGS_ABOUT = """
 Services and cluster commands read them from the environment. A flag of the same name, where a
 command has one, goes first.
 """
-SETTINGS = {
-    "kafka": "bootstrap servers",
-    "kafka_wait": "seconds to wait for a broker at start;"
-    f" default {COMMAND_WAIT_S:g} for commands, {SERVICE_WAIT_S:g} for services",
-    "kafka_security_protocol": "`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`",
-    "kafka_sasl_mechanism": "of SASL",
-    "kafka_username": "of SASL",
-    "kafka_password": "of SASL",
-    "kafka_cafile": "file of certificate authorities; default: the system's",
-    "mqtt": "control plane, `mqtt://host:port` or `mqtts://user:pass@host:port`; empty: none",
-    "http": "address of metrics and health; port 0: any",
-    "instance": "name of this process; default: the host's name",
-    "snapshot_s": "least seconds between two snapshots",
-}
 DEBUG = ("`PAGEWAKE_DEBUG`", "", "`1` shows the traceback of an internal error")
 
 
@@ -92,11 +78,9 @@ def _kind(option: Any) -> str:  # noqa: ANN401
 
 
 def _settings() -> str:
-    fields = Settings.model_fields
-    assert fields.keys() == SETTINGS.keys(), fields.keys() ^ SETTINGS.keys()
     rows = [
-        (code(f"PAGEWAKE_{name.upper()}"), _default(field), SETTINGS[name])
-        for name, field in fields.items()
+        (code(f"PAGEWAKE_{name.upper()}"), _default(field), field.description or "")
+        for name, field in Settings.model_fields.items()
     ]
     return table(["variable", "default", "is"], [*rows, DEBUG])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import pytest
 
 from pagewake.observe.verify import verify_log
 from pagewake.scenario.loading import load
+from tests.support.control import until_status
 from tests.support.processes import (
     MQTT,
     Cluster,
@@ -124,3 +126,27 @@ def test_what_is_said_is_what_the_schemas_say(cluster: Cluster) -> None:
     assert {report["service"] for report in reports} == {"host", "guest"}
     assert all(payload_accepts("Status", word) for word in words)
     assert all(payload_accepts("Progress", report) for report in reports)
+
+
+def test_nothing_is_retained_of_a_deleted_run(cluster: Cluster) -> None:
+    run = new_run()
+    cluster.start("host", "guest")
+    submitted = cluster.submit(run, "overcommit", "--set", DURATION)
+    until_status(run, "host/host", "running")
+    until_status(run, "guest/guest", "running")
+    cluster.kill("guest")
+    assert until_status(run, "guest/guest", "lost") == "lost"
+    submitted.kill()
+    assert cluster.run("runs", "delete", run).returncode == 0
+    assert asyncio.run(_retained(run)) == []
+
+
+async def _retained(run: str) -> list[str]:
+    address = urlsplit(MQTT)
+    topics: list[str] = []
+    async with aiomqtt.Client(address.hostname or "", address.port or 1883) as client:
+        await client.subscribe(f"pagewake/v1/{run}/#", qos=1)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                topics += [message.topic.value async for message in client.messages]
+    return topics

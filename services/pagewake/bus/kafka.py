@@ -92,12 +92,12 @@ class KafkaBus:
         while True:
             try:
                 await self._connect()
-            except (KafkaConnectionError, OSError) as error:
+            except (KafkaConnectionError, OSError):
                 await self.stop()
                 if loop.time() >= deadline:
                     raise BrokerError(
-                        f"no Kafka at {self.settings.bootstrap} within {self.settings.wait_s:g} s "
-                        f"({error}): start one (make brokers) or set PAGEWAKE_KAFKA"
+                        f"no Kafka at {self.settings.bootstrap} within {self.settings.wait_s:g} s: "
+                        "start one (make brokers) or set PAGEWAKE_KAFKA"
                     ) from None
                 await asyncio.sleep(CONNECT_AGAIN_S)
             else:

@@ -18,6 +18,7 @@ from pagewake.cli.output import print_json, print_line, print_text
 from pagewake.cli.run import ShardsOption
 from pagewake.cli.tables import run_table
 from pagewake.cluster import client
+from pagewake.cluster.listening import take_back_statuses
 from pagewake.cluster.logs import log_to_person
 from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
@@ -130,7 +131,7 @@ def _cost_figures(cost: ClusterCost) -> Iterator[tuple[str, str]]:
 
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="New directory.")],
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New directory.")],
     kafka: KafkaOption = None,
 ) -> None:
     """Copy a run's log from Kafka into a log directory, as `run --log` writes it."""
@@ -183,6 +184,9 @@ def stop_run(run: RunArgument, kafka: KafkaOption = None) -> None:
 
 
 @runs.command("delete")
-def delete_run(run: RunArgument, kafka: KafkaOption = None) -> None:
-    """Delete a run with its topics."""
-    on_bus(settings_of(kafka=kafka), lambda bus: client.delete(bus, run))
+def delete_run(run: RunArgument, kafka: KafkaOption = None, mqtt: MqttOption = None) -> None:
+    """Delete a run with its topics, and what the MQTT broker retains of it."""
+    settings = settings_of(kafka=kafka, mqtt=mqtt)
+    on_bus(settings, lambda bus: client.delete(bus, run))
+    if settings.mqtt:
+        asyncio.run(take_back_statuses(settings.mqtt, run))

@@ -10,12 +10,14 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeAlias
 
 import aiomqtt
 
 from pagewake.cluster.control import MqttAddress
+from pagewake.cluster.messages import OVER, STATUS_TOPIC, encode_status
 from pagewake.errors import BrokerError
 
 MQTT_DEFAULT = "mqtt://127.0.0.1:1883"
@@ -26,6 +28,9 @@ AGAIN_S = 1.0
 KEEPALIVE_S = 5
 """A broker that is gone without a word is missed after one and a half of it."""
 QUEUED_MAX = 4096
+RETAINED_S = 0.5
+LET_GO_S = 5.0
+LAST_WORDS = {b"", *(encode_status(word) for word in OVER)}
 
 Heard: TypeAlias = Callable[[str, bytes], None]
 """Topic and payload of a message."""
@@ -123,3 +128,25 @@ class MqttListener:
     def place(self) -> str:
         """Host and port, without who logs in."""
         return f"{self._address.host}:{self._address.port}"
+
+
+async def take_back_statuses(mqtt: str, run: str) -> None:
+    """Delete what a broker retains of a deleted run, once its services have let go of it."""
+    words: dict[str, bytes] = {}
+    let_go = asyncio.Event()
+    let_go.set()
+
+    def heard(topic: str, word: bytes) -> None:
+        words[topic] = word
+        if all(each in LAST_WORDS for each in words.values()):
+            let_go.set()
+        else:
+            let_go.clear()
+
+    topics = [STATUS_TOPIC.format(run=run, service="+", instance="+")]
+    async with MqttListener(mqtt, topics, heard) as listener:
+        await asyncio.sleep(RETAINED_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(let_go.wait(), LET_GO_S)
+        for topic in [topic for topic, word in words.items() if word]:
+            await listener.publish(topic, b"", retain=True)

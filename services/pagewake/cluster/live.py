@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import msgspec
 
 from pagewake.cluster.commands import Answer
-from pagewake.cluster.messages import PREFIX, Progress, Status, VmProgress
+from pagewake.cluster.messages import OVER, PREFIX, Progress, Status, VmProgress
 from pagewake.cluster.settings import ServiceKind
 
 TOPICS = (f"{PREFIX}/+/+/+/status", f"{PREFIX}/+/progress", f"{PREFIX}/+/command/reply")
@@ -20,7 +20,6 @@ SERVICES_MAX = 128
 ANSWERS_MAX = 16
 SILENT_S = 5.0
 ORDER: tuple[ServiceKind, ...] = ("host", "guest", "nested")
-OVER: tuple[Status, ...] = ("ended", "left", "lost")
 
 _STATUSES: tuple[Status, ...] = get_args(Status)
 _TELLING: tuple[Status, ...] = (

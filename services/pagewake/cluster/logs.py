@@ -6,7 +6,6 @@ passed on once, then not again for a while, with the number of times it came in 
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
@@ -71,7 +70,6 @@ def log_to_person() -> None:
     """For a command: the same as plain lines."""
 
     def write(record: logging.LogRecord, _: int) -> None:
-        said = json.dumps(record.getMessage())[1:-1]
-        sys.stderr.write(f"pagewake: waiting: {record.name.partition('.')[0]}: {said}\n")
+        tell_person(f"waiting: {' '.join(record.getMessage().split())}")
 
     logging.basicConfig(handlers=[Sparse(write)], level=logging.ERROR, force=True)

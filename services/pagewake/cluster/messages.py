@@ -23,6 +23,8 @@ Status: TypeAlias = Literal[
 ]
 LOST: Status = "lost"
 """What the Last Will says."""
+OVER: tuple[Status, ...] = ("ended", "left", LOST)
+"""Words of a service that has no more part in a run."""
 
 
 class VmProgress(msgspec.Struct, frozen=True):

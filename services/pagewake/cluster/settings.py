@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pagewake.bus.kafka import KafkaSettings
@@ -15,22 +17,54 @@ COMMAND_WAIT_S = 10.0
 SERVICE_WAIT_S = 30.0
 
 
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+ADDRESS = re.compile(r"([^\s:,]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
+PORT_MAX = 65_535
+
+
 class Settings(BaseSettings):
-    """`PAGEWAKE_*`; every one of them is also a flag of the command."""
+    """`PAGEWAKE_*`; those that differ between processes of one cluster are flags too."""
 
     model_config = SettingsConfigDict(env_prefix="PAGEWAKE_", frozen=True, extra="ignore")
 
-    kafka: str = "127.0.0.1:9092"
-    kafka_wait: float | None = Field(default=None, ge=0)
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: str = "PLAIN"
-    kafka_username: str | None = None
-    kafka_password: str | None = None
-    kafka_cafile: str | None = None
-    mqtt: str = ""
-    http: str = "127.0.0.1:0"
-    instance: str = Field(default_factory=socket.gethostname)
-    snapshot_s: float = Field(default=5.0, gt=0)
+    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, `host:port,host:port`")
+    kafka_wait: float | None = Field(
+        None,
+        ge=0,
+        description="seconds to wait for a broker at start;"
+        f" default {COMMAND_WAIT_S:g} for commands, {SERVICE_WAIT_S:g} for services",
+    )
+    kafka_security_protocol: SecurityProtocol = Field(
+        "PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
+    )
+    kafka_sasl_mechanism: str = Field("PLAIN", description="of SASL")
+    kafka_username: str | None = Field(None, description="of SASL")
+    kafka_password: str | None = Field(None, description="of SASL")
+    kafka_cafile: str | None = Field(
+        None, description="file of certificate authorities; default: the system's"
+    )
+    mqtt: str = Field(
+        "",
+        description="control plane, `mqtt://host:port` or `mqtts://user:pass@host:port`;"
+        " empty: none",
+    )
+    http: str = Field("127.0.0.1:0", description="address of metrics and health; port 0: any")
+    instance: str = Field(
+        default_factory=socket.gethostname,
+        description="name of this process; default: the host's name",
+    )
+    snapshot_s: float = Field(5.0, gt=0, description="least seconds between two snapshots")
+
+    @field_validator("kafka")
+    @classmethod
+    def _addresses(cls, text: str) -> str:
+        for address in text.split(","):
+            found = ADDRESS.fullmatch(address.strip())
+            if found is None or not 0 < int(found[2]) <= PORT_MAX:
+                raise PydanticCustomError(
+                    "address", "{address} is no host:port", {"address": repr(address)}
+                )
+        return text
 
     def kafka_settings(self, wait_s: float) -> KafkaSettings:
         """For the bus; `wait_s` unless `PAGEWAKE_KAFKA_WAIT` says otherwise."""

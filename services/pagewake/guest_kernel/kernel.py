@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pagewake.events import types as ev
+from pagewake.guest_kernel import apf_handler
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.sleepers import Sleepers
@@ -211,9 +212,12 @@ class GuestKernel:
         return False
 
     def unresolved(self) -> list[str]:
-        """Tasks asleep whose page-in is neither in flight nor waiting to be presented."""
+        """Tasks asleep whose page-in is not in flight and whose READY is not on its way."""
         pending = {token for thread in self.vm.vcpus for token in thread.apf.queue}
-        return [name for name, (_, token) in self.slept_at.items() if token not in pending]
+        presented = {apf_handler.ready_on_its_way(cpu) for cpu in self.cpus}
+        return [
+            name for name, (_, token) in self.slept_at.items() if token not in pending | presented
+        ]
 
     def cpu_of(self, name: str) -> GuestCpu:
         """The CPU whose idle task, or NMI handler, waits under this name."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from statistics import fmean
 from typing import NamedTuple
 
 from pagewake.bus.kafka import KafkaBus, KafkaError
 from pagewake.cluster import client
-from pagewake.cluster.listening import MqttListener
+from pagewake.cluster.listening import MqttListener, take_back_statuses
 from pagewake.cluster.logs import tell_person
 from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.stalled import awaited
@@ -24,7 +24,7 @@ from pagewake.load.embedded import Told
 from pagewake.load.log import HostStretch, LogReader, Offsets, events_per_s, faults_per_s
 from pagewake.load.measured import Cost, Latencies, Measured, cost_of, total
 from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
-from pagewake.load.usage import FAREWELL_S, Usage
+from pagewake.load.usage import Usage
 
 LATENCY_SOURCE = "timestamps of records, by the broker's clock in whole milliseconds"
 LOOK_S = 0.25
@@ -71,17 +71,15 @@ async def measure(
 
 @asynccontextmanager
 async def _heard(mqtt: str | None, usage: Usage) -> AsyncIterator[None]:
-    """Listen to a run while the block lasts, then wait for the services' last words."""
+    """Listen to a run while the block lasts; afterwards nothing is retained of it."""
     if mqtt is None:
         yield
         return
-    async with MqttListener(mqtt, usage.topics, usage.hear) as listener:
+    async with MqttListener(mqtt, usage.topics, usage.hear):
         try:
             yield
         finally:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(usage.farewell.wait(), FAREWELL_S)
-            await usage.forget(listener)
+            await take_back_statuses(mqtt, usage.run)
 
 
 async def _under_way(bus: KafkaBus, plan: RunPlan, log: LogReader, told: Told) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import NamedTuple
 
 import msgspec
 
-from pagewake.cluster.listening import MqttListener
-from pagewake.cluster.live import OVER
-from pagewake.cluster.messages import PREFIX, Progress
+from pagewake.cluster.messages import PROGRESS_TOPIC, Progress
 
 SAMPLES_MAX = 8192
-FAREWELL_S = 3.0
 
 
 class Sample(NamedTuple):
@@ -33,23 +29,15 @@ class Used(NamedTuple):
 
 
 class Usage:
-    """Hears one run, on `topics`; `farewell` is set while no service has a part in it."""
+    """Hears one run, on `topics`."""
 
     def __init__(self, run: str) -> None:
-        self.topics = (f"{PREFIX}/{run}/progress", f"{PREFIX}/{run}/+/+/status")
+        self.run = run
+        self.topics = (PROGRESS_TOPIC.format(run=run),)
         self.samples: dict[str, list[Sample]] = {}
-        self.farewell = asyncio.Event()
-        self._words: dict[str, str] = {}
 
-    def hear(self, topic: str, payload: bytes) -> None:
+    def hear(self, _: str, payload: bytes) -> None:
         """A message; what makes no sense is none of ours."""
-        if topic.endswith("/status"):
-            self._words[topic] = payload.decode(errors="replace")
-            if all(word in OVER or not word for word in self._words.values()):
-                self.farewell.set()
-            else:
-                self.farewell.clear()
-            return
         try:
             progress = msgspec.json.decode(payload, type=Progress)
         except msgspec.DecodeError:
@@ -73,9 +61,3 @@ class Usage:
                 share = (last.cpu_s - first.cpu_s) / (last.at_s - first.at_s)
                 found.append(Used(service, share, last.memory_bytes))
         return found
-
-    async def forget(self, listener: MqttListener) -> None:
-        """Take back what the broker keeps of the run."""
-        for topic, word in self._words.items():
-            if word:
-                await listener.publish(topic, b"", retain=True)

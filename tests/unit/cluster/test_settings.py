@@ -1,0 +1,28 @@
+"""Settings from the environment and from flags."""
+
+from __future__ import annotations
+
+import pytest
+
+from pagewake.cli.cluster import settings_of
+from pagewake.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:x", ":9092", "host:0", "host:70000", "a:1,b", "a:1,"]
+)
+def test_what_is_no_address_of_kafka(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"PAGEWAKE_KAFKA: .* is no host:port"):
+        settings_of(kafka=text)
+
+
+@pytest.mark.parametrize("text", ["kafka:9092", "a:1,b:2", "a:1, b:2", "[::1]:9092"])
+def test_what_is(text: str) -> None:
+    assert settings_of(kafka=text).kafka_settings(1.0).bootstrap == text
+
+
+def test_a_flag_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAGEWAKE_KAFKA", "broken")
+    assert settings_of(kafka="kafka:9092").kafka == "kafka:9092"
+    with pytest.raises(ConfigError, match="PAGEWAKE_KAFKA"):
+        settings_of()
