@@ -86,13 +86,21 @@ def cluster() -> dashboard.Dashboard:
                   Query("topic_direction:pagewake_bus_records:rate1m", "{{topic}} {{direction}}")),
             lines("Bytes per absent page", "What all services wrote to Kafka, snapshots "
                   "included, for each touch of an absent page.",
-                  "bytes", Query(BYTES, "bytes")),
+                  "bytes", Query(BYTES, "all")),
+            lines("Bytes per absent page, of each run", "What its parts wrote, without snapshots, "
+                  "since it began.",
+                  "bytes", Query(f"sum by (run) (pagewake_run_bytes_total{{{RUN}}}) / "
+                                 f"(sum by (run) (pagewake_page_not_present_total{{{RUN}}}) > 0)")),
             lines("Lag", "Records of a partition that its owner has not read.", "short",
                   Query(f"run_topic:pagewake_bus_lag_records:max{{{RUN}}}", "{{run}} {{topic}}"),
                   limits=red_at("PagewakeLagGrowing")),
             lines("Records that came again", "Ignored, since the last takeover of each part; each "
                   "was written twice because nobody could know whether the first one was.",
                   "short", Query(f"sum by (run, source) (pagewake_duplicates_ignored_total"
-                                 f"{{{RUN}}})", "{{run}} {{source}}"), span=24),
+                                 f"{{{RUN}}})", "{{run}} {{source}}")),
+            lines("Records of a window", "What the run's parts wrote, by its windows, since it "
+                  "began.",
+                  "short", Query(f"sum by (run) (pagewake_run_records_total{{{RUN}}}) / "
+                                 f"sum by (run) (pagewake_windows_total{{{RUN}}})")),
         ],
     )  # fmt: skip

@@ -7,6 +7,8 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana.limits import red_at
 from grafana.page import page
 from grafana.panels import (
+    GROUP,
+    PAGE_BYTES,
     PER_SIM_S,
     RUN,
     Query,
@@ -16,7 +18,6 @@ from grafana.panels import (
     per_simulated_second,
 )
 
-PAGE_BYTES = 4096
 NAMED = "{{run}} {{medium}}"
 
 
@@ -41,13 +42,16 @@ def memory() -> dashboard.Dashboard:
             "Pages",
             lines("Resident", "It stands at the limit of the VMs once those are reached.", "bytes",
                   Query(resident, NAMED)),
+            lines("Resident, by VM group", "Of all VMs of a group together.", "bytes",
+                  Query(f"sum by (run, group) (pagewake_group_resident_pages{{{RUN}, {GROUP}}}) "
+                        f"* {PAGE_BYTES}", "{{run}} {{group}}")),
             lines("Page-ins and evictions", "Pages. In a run that stands at its limits every "
                   "page that comes in or is touched first drives one out.",
                   PER_SIM_S,
                   Query(per_simulated_second("run_medium:pagewake_host_page_ins:rate1m"),
                         f"{NAMED} in"),
                   Query(per_simulated_second("run_medium:pagewake_host_evictions:rate1m"),
-                        f"{NAMED} out")),
+                        f"{NAMED} out"), span=24),
             "Swap device",
             lines("Swap queue", "Requests that the device has not completed, reads and writes. "
                   "The red line is ASYNC_PF_PER_VCPU.",

@@ -7,6 +7,8 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana.limits import AT
 from grafana.page import TITLES, page, uid
 from grafana.panels import (
+    GROUP,
+    PAGE_BYTES,
     PER_SIM_S,
     RUN,
     Limit,
@@ -24,8 +26,12 @@ ABOUT = {
     "memory": "residency, page-ins, eviction, the swap device",
     "cluster": "windows, simulated by wall time, ownership, Kafka",
 }
-KEPT = "${__url_time_range}&${run:queryparam}&${instance:queryparam}"
+KEPT = "${__url_time_range}&${run:queryparam}&${group:queryparam}&${instance:queryparam}"
 ALERTS = 'ALERTS{alertname=~"Pagewake.*", alertstate="firing"}'
+
+
+def _of_groups(metric: str) -> str:
+    return f"sum by (run, group) ({metric}{{{RUN}, {GROUP}}})"
 
 
 def overview() -> dashboard.Dashboard:
@@ -55,6 +61,7 @@ def overview() -> dashboard.Dashboard:
                 ["run"],
                 {
                     "simulated": (f"run:pagewake_sim_time_seconds:min{{{RUN}}}", "s"),
+                    "of": (f"max by (run) (pagewake_run_duration_sim_seconds{{{RUN}}})", "s"),
                     "speed": (f"run:pagewake_sim_speed_ratio:mean1m{{{RUN}}}", "none"),
                     "absent pages": (
                         f"sum by (run) (pagewake_page_not_present_total{{{RUN}}})", "short"),
@@ -63,12 +70,35 @@ def overview() -> dashboard.Dashboard:
                     "asleep": (f"run:pagewake_guest_sleepers:sum{{{RUN}}}", "short"),
                     "dummies": (f"run:pagewake_guest_dummies:sum{{{RUN}}}", "short"),
                     "windows": (f"sum by (run) (pagewake_windows_total{{{RUN}}})", "short"),
+                    "interventions": (
+                        f"sum by (run) (pagewake_interventions_total{{{RUN}}})", "short"),
+                    "paused": (f"max by (run) (pagewake_run_paused{{{RUN}}})", "bool_yes_no"),
+                    "ended": (f"min by (run) (pagewake_run_ended{{{RUN}}})", "bool_yes_no"),
+                },
+            ),
+            listing(
+                "VM groups", "The VMs of each [[vm]] table of a run's scenario, together.",
+                ["run", "group"],
+                {
+                    "VMs": (_of_groups("pagewake_group_vms"), "short"),
+                    "vcpus": (_of_groups("pagewake_group_vcpus"), "short"),
+                    "tasks asleep": (_of_groups("pagewake_group_sleepers"), "short"),
+                    "vcpus standing still": (_of_groups("pagewake_group_vcpus_still"), "short"),
+                    "resident": (
+                        f"{_of_groups('pagewake_group_resident_pages')} * {PAGE_BYTES}", "bytes"),
+                    "work": (_of_groups("pagewake_group_work_total"), "short"),
                 },
             ),
             lines("Simulated by wall time", "Simulated seconds per second.", "none",
                   Query(f"run:pagewake_sim_speed_ratio:mean1m{{{RUN}}}")),
             lines("Touches of absent pages", "Per simulated second.", PER_SIM_S,
                   Query(per_simulated_second("run:pagewake_page_not_present:rate1m"))),
+            lines("Work by VM group", "Increments of work tasks; a vcpu that does nothing else "
+                  "makes a billion of 1 ns.",
+                  PER_SIM_S,
+                  Query("run_group:pagewake_group_work:rate1m"
+                        f"{{{RUN}, {GROUP}}} / on (run) group_left () "
+                        f"(run:pagewake_sim_speed:ratio1m{{{RUN}}} > 0)", "{{run}} {{group}}")),
             lines("How long a page-in takes, median", "Simulated time.", "s",
                   Query(f"run_medium:pagewake_host_page_in_sim_seconds:p50_1m{{{RUN}}}",
                         "{{run}} {{medium}}")),

@@ -42,6 +42,7 @@ def page(name: str, tells: str, panels: Iterable[Panel | str]) -> dashboard.Dash
         .refresh("5s")
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .with_variable(_variable("run", "Run", "pagewake_sim_time_seconds"))
+        .with_variable(_variable("group", "VM group", "pagewake_group_vms"))
         .with_variable(_variable("instance", "Instance", "pagewake_owned_partitions"))
     )
     for other in TITLES:
@@ -85,12 +86,23 @@ def _link(name: str) -> dashboard.DashboardLink:
 
 
 def _annotations() -> Iterator[dashboard.AnnotationQuery]:
-    """What happened to the cluster; each is true for as long as its mark is wide.
+    """What happened to runs and to the cluster; a mark is as wide as its query is true.
 
     A counter that was above zero when it was first seen has no change, so it is asked for as well.
     """
     takeovers = f"pagewake_recoveries_total{{{INSTANCE}}}"
     for name, color, expr in (
+        (
+            "Interventions",
+            "orange",
+            f"sum by (run, do) (changes(pagewake_interventions_total{{{RUN}}}[30s])) > 0",
+        ),
+        ("Paused", "yellow", f"max by (run) (pagewake_run_paused{{{RUN}}}) == 1"),
+        (
+            "Ends",
+            "green",
+            f"max by (run) (changes(pagewake_run_ended{{{RUN}}}[30s])) > 0",
+        ),
         (
             "Takeovers",
             "blue",

@@ -36,8 +36,10 @@ from grafana_foundation_sdk.models.text import TextMode
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 RUN = 'run=~"$run"'
+GROUP = 'group=~"$group"'
 INSTANCE = 'instance=~"$instance"'
 HEIGHT = 8
+PAGE_BYTES = 4096
 
 PER_SIM_S = "si:/sim s"
 PER_S = "si:/s"

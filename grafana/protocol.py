@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana.limits import red_at
 from grafana.page import page
 from grafana.panels import (
+    GROUP,
     PER_SIM_S,
     RUN,
     Query,
@@ -85,6 +86,14 @@ def protocol() -> dashboard.Dashboard:
             lines("Traps", "Page fault traps by the reason that the guest's handler read.",
                   PER_SIM_S, Query(per_simulated_second(
                       "run_reason:pagewake_guest_traps:rate1m"), "{{run}} {{reason}}")),
+            lines("Tasks asleep, by VM group", "Of all VMs of a group together.", "short",
+                  Query(f"sum by (run, group) (pagewake_group_sleepers{{{RUN}, {GROUP}}})",
+                        "{{run}} {{group}}")),
+            lines("Vcpus that stand still, by VM group", "Halted by the host for a page, or held "
+                  "for a migration.",
+                  "short",
+                  Query(f"sum by (run, group) (pagewake_group_vcpus_still{{{RUN}, {GROUP}}})",
+                        "{{run}} {{group}}")),
             heat("How long tasks sleep", "Simulated time from task_wait to task_wake, all chosen "
                  "runs together; wakes per second of wall time.",
                  "run_le:pagewake_guest_wait_sim_seconds_bucket:rate1m"),

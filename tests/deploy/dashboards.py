@@ -39,7 +39,9 @@ class Rule(NamedTuple):
 
 def chosen(expr: str) -> str:
     """With everything chosen in every variable."""
-    return expr.replace("$run", ".*").replace("$instance", ".*")
+    for variable in ("$run", "$group", "$instance"):
+        expr = expr.replace(variable, ".*")
+    return expr
 
 
 @cache

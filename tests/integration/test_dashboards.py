@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from pagewake.bus.kafka import KafkaBus, KafkaSettings
+from pagewake.cluster.commands import encode_command
 from pagewake.cluster.plan import topic_name
 from tests.deploy.dashboards import PROMETHEUS, marks, queries, rules, selectors
 from tests.support.processes import KAFKA, Cluster, needs_kafka, new_run, running, until
@@ -40,6 +41,7 @@ pytestmark = [
 SERVICES = ("host", "guest", "nested")
 DURATIONS = {"natapov-2010": "600s", "nested": "20s", "overcommit": "20s"}  # longer than the tests
 SYNCHRONOUS = (0.0, 1.0, 0.0)  # shares of their page faults
+DONE_TO_RUNS = ("Interventions", "Paused", "Ends")
 STEP_S = 5
 LOOKED_BACK_S = 180
 WITHIN_S = 150.0
@@ -180,10 +182,17 @@ def all_read_by_alerts(prometheus: Prometheus) -> list[Answered]:
     ]
 
 
-def all_marks(prometheus: Prometheus) -> list[Answered]:
-    """What panels mark; a replay is too short to be seen here, so what it is read from."""
+def marks_of_runs(prometheus: Prometheus) -> list[Answered]:
+    """What panels mark of what was done to runs."""
+    return [prometheus.over_time(name, marks()[name]) for name in DONE_TO_RUNS]
+
+
+def other_marks(prometheus: Prometheus) -> list[Answered]:
+    """The rest; a replay is too short to be seen here, so what it is read from."""
     asked = marks() | {"Replays": "pagewake_replaying"}
-    return [prometheus.over_time(name, expr) for name, expr in asked.items()]
+    return [
+        prometheus.over_time(name, expr) for name, expr in asked.items() if name not in DONE_TO_RUNS
+    ]
 
 
 def told(answers: list[Answered]) -> str:
@@ -213,9 +222,19 @@ def until_all_have_data(answers: Any, prometheus: Prometheus) -> list[Answered]:
     return latest
 
 
-async def write_what_is_no_record(run: str) -> None:
+async def write(run: str, record: bytes) -> None:
+    """To the run's first host."""
     async with KafkaBus(KafkaSettings(bootstrap=KAFKA)) as bus:
-        await (await bus.send(topic_name(run, "faults"), 0, b"no record"))
+        await (await bus.send(topic_name(run, "faults"), 0, record))
+
+
+def write_what_is_no_record(run: str) -> None:
+    asyncio.run(write(run, b"no record"))
+
+
+def tell(run: str, **command: object) -> None:
+    """As the command over MQTT does."""
+    asyncio.run(write(run, encode_command(run, new_run(), command)))
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +260,7 @@ def test_every_panel_has_data(observed: Observed) -> None:
 
 
 def test_every_recording_rule_has_data(observed: Observed) -> None:
-    asyncio.run(write_what_is_no_record(observed.runs[0]))  # nothing is rejected in normal runs
+    write_what_is_no_record(observed.runs[0])  # nothing is rejected in normal runs
     until_all_have_data(all_recorded, observed.prometheus)
 
 
@@ -261,9 +280,18 @@ def test_nothing_that_is_critical_fires_in_normal_runs(observed: Observed) -> No
     assert observed.prometheus.firing("critical") == set()
 
 
+def test_what_is_done_to_runs_is_marked(observed: Observed) -> None:
+    published, nested, _ = observed.runs
+    observed.cluster.submit(new_run(), "overcommit", "--set", "scenario.duration=400ms")
+    tell(published, do="migrate", vm="bm-0", pause="1ms")
+    tell(nested, do="pause")
+    until_all_have_data(marks_of_runs, observed.prometheus)
+    tell(nested, do="resume")
+
+
 def test_alerts_fire_when_a_service_dies_and_somebody_else_writes(observed: Observed) -> None:
     prometheus = observed.prometheus
-    asyncio.run(write_what_is_no_record(observed.runs[0]))
+    write_what_is_no_record(observed.runs[0])
     observed.cluster.kill("guest", signal.SIGKILL)
     expected = {"PagewakeServiceDown", "PagewakeShardMissing", "PagewakeRecordsRejected"}
     until(
@@ -272,4 +300,4 @@ def test_alerts_fire_when_a_service_dies_and_somebody_else_writes(observed: Obse
         WITHIN_S,
     )
     until_all_have_data(all_read_by_alerts, prometheus)
-    until_all_have_data(all_marks, prometheus)
+    until_all_have_data(other_marks, prometheus)

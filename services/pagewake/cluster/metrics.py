@@ -15,8 +15,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from pagewake.cluster.group_metrics import group_families
 from pagewake.cluster.participant import HostParticipant, Participant, ShardParticipant
-from pagewake.cluster.tally import BUCKETS, TRAPS, Labels, Tally
+from pagewake.cluster.tally import (
+    BUCKETS,
+    BYTES_SENT,
+    INTERVENTIONS,
+    RECORDS_SENT,
+    TRAPS,
+    Labels,
+    Tally,
+)
 from pagewake.events import types as ev
 
 PREFIX = "pagewake_"
@@ -53,6 +62,9 @@ COUNTERS = {
     ),
     "page_ready": Counted(
         ["delivery"], "Page-ins completed, by what the guest was told", get_args(ev.ReadyDelivery)
+    ),
+    "interventions": Counted(
+        ["do"], "Events of the scenario and of commands, by VM", tuple(INTERVENTIONS.values())
     ),
 }
 GAUGES = {
@@ -96,6 +108,8 @@ class RunMetrics(Collector):
         owned = list(self._owned())
         yield from _shard_families(owned)
         yield from _position_families(owned)
+        yield from _run_families(owned)
+        yield from group_families(each.participant for each in owned)
         hosts = [each.participant for each in owned]
         yield from _host_families([host for host in hosts if isinstance(host, HostParticipant)])
 
@@ -180,6 +194,34 @@ def _position_families(owned: Sequence[Owned]) -> Iterator[Metric]:
         replayed.add_metric(labels, each.replayed_ns / 1e9)
         duplicates.add_metric(labels, participant.inbox.duplicates)
     yield from (time, replayed, duplicates)
+
+
+def _run_families(owned: Sequence[Owned]) -> Iterator[Metric]:
+    """What a run is to be, how it stands, and what its parts wrote."""
+    duration = GaugeMetricFamily(
+        PREFIX + "run_duration_sim_seconds", "Simulated time to be reached", labels=["run"]
+    )
+    paused = GaugeMetricFamily(
+        PREFIX + "run_paused", "1 while a person holds a host of the run", labels=["run"]
+    )
+    ended = GaugeMetricFamily(
+        PREFIX + "run_ended", "1 once its hosts have closed their last window", labels=["run"]
+    )
+    records = CounterMetricFamily(
+        PREFIX + "run_records", "Records written by the run's parts", labels=["run"]
+    )
+    size = CounterMetricFamily(PREFIX + "run_bytes", "Bytes of these records", labels=["run"])
+    for run, parts in _by_run(owned).items():
+        hosts = [
+            each.participant for each in parts if isinstance(each.participant, HostParticipant)
+        ]
+        if hosts:
+            duration.add_metric([run], hosts[0].plan.scenario.duration_ns / 1e9)
+            paused.add_metric([run], any(host.paused for host in hosts))
+            ended.add_metric([run], all(host.ended for host in hosts))
+        for family, key in ((records, RECORDS_SENT), (size, BYTES_SENT)):
+            family.add_metric([run], sum(part.tally.counts.get((key, ()), 0) for part in parts))
+    yield from (duration, paused, ended, records, size)
 
 
 def _host_families(hosts: Sequence[HostParticipant]) -> Iterator[Metric]:

@@ -31,13 +31,11 @@ from pagewake.cluster.participant import (
 )
 from pagewake.cluster.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_name
 from pagewake.cluster.spent import Spent, Stopwatch
-from pagewake.cluster.tally import Tally
+from pagewake.cluster.tally import BYTES_SENT, RECORDS_SENT, Tally
 from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS
 
 UNACKNOWLEDGED_MAX = 512
-RECORDS_SENT = "records_sent"
-BYTES_SENT = "bytes_sent"
 SNAPSHOT_BYTES_PER_S = 4 << 20
 """A snapshot of so many bytes has to save a second of replay."""
 

@@ -43,6 +43,10 @@ def standing(participants: Iterable[Participant]) -> Standing:
 
 
 def _vm(kernel: GuestKernel) -> VmProgress:
+    return VmProgress(kernel.vm.name, len(kernel.slept_at), stands_still(kernel))
+
+
+def stands_still(kernel: GuestKernel) -> int:
+    """Vcpus of a VM that the host halted for a page, or that wait for a migration's end."""
     threads = kernel.vm.vcpus
-    still = sum(thread.apf.halted or thread.mode == BLACKOUT for thread in threads)
-    return VmProgress(kernel.vm.name, len(kernel.slept_at), still)
+    return sum(thread.apf.halted or thread.mode == BLACKOUT for thread in threads)

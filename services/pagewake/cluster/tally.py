@@ -12,9 +12,14 @@ from typing import Any, TypeAlias
 
 from pagewake.events import types as ev
 from pagewake.nested_svm.exit_codes import NAMES
+from pagewake.scenario.interventions import EVENT_KINDS
 
 BUCKETS = 64
+RECORDS_SENT = "records_sent"
+BYTES_SENT = "bytes_sent"
 TRAPS = {0: "fault", 1: "not_present", 2: "ready"}
+INTERVENTIONS = {kind.struct: do for do, kind in reversed(list(EVENT_KINDS.items()))}
+"""What a scenario or a command calls a control event; of two names the first."""
 
 Labels: TypeAlias = tuple[str, ...]
 
@@ -135,6 +140,10 @@ def _double_fault(tally: Tally, _: ev.DoubleFault) -> None:
     tally.add("kvm_double_faults")
 
 
+def _intervention(tally: Tally, event: ev.Control) -> None:
+    tally.add("interventions", INTERVENTIONS[type(event)])
+
+
 HANDLERS: Mapping[type[ev.Event], Callable[[Tally, Any], None]] = {
     ev.TaskSlept: _slept,
     ev.TaskWoken: _woken,
@@ -152,4 +161,5 @@ HANDLERS: Mapping[type[ev.Event], Callable[[Tally, Any], None]] = {
     ev.ApfPresented: _presented,
     ev.PageReady: _ready,
     ev.DoubleFault: _double_fault,
+    **dict.fromkeys(INTERVENTIONS, _intervention),
 }

@@ -260,6 +260,11 @@ class VmInstance(NamedTuple):
     host: int
 
 
+def group_of(vm: str) -> str:
+    """The `[[vm]]` table that an instance, named `<table>-<number>`, is of."""
+    return vm.rpartition("-")[0]
+
+
 class Scenario(_Part, frozen=True, kw_only=True):
     """One scenario file."""
 
