@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pagewake.cluster.tally import INTERVENTIONS
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import load
@@ -99,6 +100,16 @@ def assert_totals_agree(found: Counter[tuple[str, ...]], result: RunResult) -> N
     assert found["guest_wait_sim_seconds_count",] == sum(result.wakes.values())
     assert found["windows_total",] == result.windows
     assert found["window_events_sum",] == result.events
+    groups = Counter[str]()
+    for key, count in found.items():
+        if key[0].startswith("group_"):
+            groups[key[0]] += count
+    assert groups["group_work_total"] == result.work.total
+    assert groups["group_sleepers"] == result.sleepers
+    assert groups["group_resident_pages"] == sum(
+        count for key, count in found.items() if key[0] == "host_resident_pages"
+    )
+    assert found["run_paused",] == 0
     of_medium = dict.fromkeys(("host_page_ins_total", "host_evictions_total"), 0)
     for key, count in found.items():
         if key[0] in of_medium:
@@ -144,5 +155,12 @@ def test_totals_are_the_results(standing: Cluster, scenario: str) -> None:
     found["windows_total",] = result.windows
     assert_totals_agree(found, result)
     assert CONTRACT - {key[0] for key in found} == set()
+    parsed = load(scenario, sets)
+    asked = Counter(INTERVENTIONS[type(event.control)] for event in parsed.events)
+    assert {do: found["interventions_total", do] for do in asked} == asked
+    assert found["group_vms", parsed.vms[0].name] == parsed.vms[0].count
+    assert found["run_ended",] == 1
+    assert found["run_duration_sim_seconds",] == parsed.duration_ns // 1_000_000_000
+    assert found["run_bytes_total",] > found["run_records_total",] > windows
     if scenario == "nested":
         assert {key[0] for key in found} >= NESTED
