@@ -7,6 +7,7 @@ import msgspec
 from pagewake.cli.options import JsonOption, LogArgument
 from pagewake.cli.output import print_json, print_line
 from pagewake.errors import CheckFailedError
+from pagewake.observe.report.words import counted
 from pagewake.observe.verify import VerifyReport, verify_log
 
 SHOWN_PROBLEMS = 20
@@ -27,8 +28,8 @@ def verify(log: LogArgument, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(Verdict(report.ok, report.digest, report.events, report.problems))
     else:
-        found = "no violation" if report.ok else f"{len(report.problems)} problems"
-        print_line(f"{report.digest} {report.events:,} events, {found}")
+        found = "no violation" if report.ok else counted(len(report.problems), "problem")
+        print_line(f"{report.digest} {counted(report.events, 'event')}, {found}")
     if not report.ok:
         raise CheckFailedError(_told(report))
 
@@ -37,4 +38,4 @@ def _told(report: VerifyReport) -> str:
     shown = report.problems[:SHOWN_PROBLEMS]
     more = len(report.problems) - len(shown)
     rest = [f"and {more} more"] if more else []
-    return "\n".join([f"{len(report.problems)} problems", *shown, *rest])
+    return "\n".join([counted(len(report.problems), "problem"), *shown, *rest])

@@ -9,11 +9,9 @@ its host reads it back (design, section 8).
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Container, Iterable
 from contextlib import suppress
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 import msgspec
@@ -31,45 +29,20 @@ from pagewake.cluster.messages import (
     Status,
     encode_status,
 )
+from pagewake.cluster.mqtt_address import MqttAddress
 from pagewake.cluster.owner import Owner
 from pagewake.cluster.participant import HostParticipant
 from pagewake.cluster.resources import Speed, cpu_s, memory_bytes
 from pagewake.cluster.settings import ServiceKind
 from pagewake.cluster.standing import standing
-from pagewake.errors import ConfigError
 
 RETRY_S = 2.0
 LEAVE_S = 2.0
 QUEUED_MAX = 256
-MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 Commanded = Callable[[str, bytes], Awaitable[None]]
 
 log = structlog.get_logger()
-
-
-class MqttAddress(NamedTuple):
-    """`mqtt://host:port` or `mqtts://user:pass@host:port`."""
-
-    host: str
-    port: int
-    user: str | None
-    password: str | None
-    tls: bool
-
-    @classmethod
-    def of(cls, text: str) -> MqttAddress:
-        """ConfigError for what is no such address."""
-        wrong = f"PAGEWAKE_MQTT={text}: give mqtt://host:port or mqtts://user:pass@host:port"
-        try:
-            url = urlsplit(text)
-            port = url.port or MQTT_PORTS[url.scheme]
-        except (ValueError, KeyError):
-            raise ConfigError(wrong) from None
-        if not url.hostname:
-            raise ConfigError(wrong)
-        user, password = (word and unquote(word) for word in (url.username, url.password))
-        return cls(url.hostname, port, user, password, url.scheme == "mqtts")
 
 
 class _Message(NamedTuple):
@@ -136,13 +109,7 @@ class RunLink:
                 self._connected = False
 
     def _client(self) -> aiomqtt.Client:
-        address = self.address
-        return aiomqtt.Client(
-            address.host,
-            address.port,
-            username=address.user,
-            password=address.password,
-            tls_context=ssl.create_default_context() if address.tls else None,
+        return self.address.client(
             will=aiomqtt.Will(self._status_topic, encode_status(LOST), qos=1, retain=True),
             identifier=self._identifier,
             max_queued_incoming_messages=QUEUED_MAX,

@@ -7,7 +7,6 @@ with each.  Patience exists only at the start: later the listener says since whe
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,8 +15,8 @@ from typing import Self, TypeAlias
 
 import aiomqtt
 
-from pagewake.cluster.control import MqttAddress
 from pagewake.cluster.messages import OVER, STATUS_TOPIC, encode_status
+from pagewake.cluster.mqtt_address import MqttAddress
 from pagewake.errors import BrokerError
 
 MQTT_DEFAULT = "mqtt://127.0.0.1:1883"
@@ -112,13 +111,7 @@ class MqttListener:
             await asyncio.sleep(AGAIN_S)
 
     def _connection(self) -> aiomqtt.Client:
-        address = self._address
-        return aiomqtt.Client(
-            address.host,
-            address.port,
-            username=address.user,
-            password=address.password,
-            tls_context=ssl.create_default_context() if address.tls else None,
+        return self._address.client(
             timeout=CONNECT_TIMEOUT_S,
             keepalive=KEEPALIVE_S,
             max_queued_incoming_messages=QUEUED_MAX,
