@@ -74,6 +74,18 @@ class TestRow17ShadowingL1:
         assert "blackout" not in run.result.cpu
         assert [event.task for event in run.of(TaskFinished)] == ["inner-0", "other-0"]
 
+    def test_a_ready_that_l1_took_as_an_exit_is_on_its_way(self, tmp_path: Path) -> None:
+        """Two L2 vcpus, so that READY for one arrives while the other runs."""
+        sets = ("vm.0.l2.vcpus=2", "vm.0.task.1.count=2")
+        run = run_logged("row-17-l2-shadowed", tmp_path, *sets)
+        latched = next(event for event in run.of(ReasonLatched) if event.apf_reason == 2)
+        injected = [e.at_ns for e in run.of(ExceptionInjected) if e.token == latched.token]
+        woken = next(e.at_ns for e in run.of(TaskWoken) if e.token == latched.token)
+        for end_ns in range(injected[-1] + 100, woken, 300):
+            cut = run_logged("row-17-l2-shadowed", tmp_path, *sets, f"scenario.duration={end_ns}ns")
+            assert latched.token not in {event.token for event in cut.of(TaskWoken)}
+            assert cut.result.unresolved == 0, f"at {end_ns} ns"
+
 
 class TestRow18L1WithNpt:
     """The same with NPT in L1: #PF with CR2 = token lands in L2 (G1)."""

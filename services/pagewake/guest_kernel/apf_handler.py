@@ -15,7 +15,7 @@ from pagewake.events import types as ev
 from pagewake.guest_kernel.apf_area import area_gpa
 from pagewake.guest_kernel.sleepers import WakeResult
 from pagewake.guest_kernel.tasks import Task
-from pagewake.guest_kernel.traps import REASON_READY, dispatch
+from pagewake.guest_kernel.traps import dispatch
 from pagewake.kvm import completion
 from pagewake.kvm.async_pf import BROADCAST_TOKEN
 from pagewake.kvm.msr import (
@@ -127,18 +127,6 @@ def _wake_done(cpu: GuestCpu, at_ns: int) -> Step:
     cpu.ack_due = False
     cpu.overlay(at_ns, 0, "irq_exit")
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_ACK, 1)
-
-
-def ready_on_its_way(cpu: GuestCpu) -> int | None:
-    """The token of a READY that the host has presented and whose handler has not run yet."""
-    queued = cpu.thread.exc
-    if queued is not None and queued[1] == "ready":
-        return queued[0]
-    if cpu.action == "trapped" and pending_reason(cpu) == REASON_READY:
-        return int(cpu.action_args[0])
-    if cpu.area.enabled and cpu.thread.apf.int_vector == APF_VECTOR:
-        return cpu.area.token or None
-    return None
 
 
 # ---------------------------------------------------------------------- task_wait

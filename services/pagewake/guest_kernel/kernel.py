@@ -6,11 +6,10 @@ kernel; run queues are one per CPU (design section 4).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from pagewake.events import types as ev
-from pagewake.guest_kernel import apf_handler
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.sleepers import Sleepers
@@ -47,6 +46,8 @@ class InnerGuests(Protocol):
     def unmapped(self, gfns: Sequence[int]) -> None: ...
 
     def control(self, event: ev.Control) -> bool: ...
+
+    def tokens_taken(self) -> Iterator[int]: ...
 
 
 class GuestKernel:
@@ -210,14 +211,6 @@ class GuestKernel:
         if self.alloc_failures > 0:
             self.alloc_failures -= 1
         return False
-
-    def unresolved(self) -> list[str]:
-        """Tasks asleep whose page-in is not in flight and whose READY is not on its way."""
-        pending = {token for thread in self.vm.vcpus for token in thread.apf.queue}
-        presented = {apf_handler.ready_on_its_way(cpu) for cpu in self.cpus}
-        return [
-            name for name, (_, token) in self.slept_at.items() if token not in pending | presented
-        ]
 
     def cpu_of(self, name: str) -> GuestCpu:
         """The CPU whose idle task, or NMI handler, waits under this name."""

@@ -13,6 +13,7 @@ from operator import attrgetter
 from pagewake.events.types import ToShard
 from pagewake.guest_kernel import lookahead
 from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.guest_kernel.unresolved import unresolved
 from pagewake.kvm.run_loop import GUEST
 from pagewake.simtime.ports import ShardOutput
 
@@ -102,7 +103,7 @@ class Shard:
         """Accounting that is not events: work, CPU use, who still sleeps."""
         work: dict[str, int] = {}
         cpu: dict[str, int] = {}
-        unresolved: list[str] = []
+        lost: list[str] = []
         sleepers = 0
         for kernel in self.kernels:
             self._settle(kernel)
@@ -114,9 +115,9 @@ class Shard:
                 for kind, spent_ns in thread.cpu.items():
                     cpu[kind] = cpu.get(kind, 0) + spent_ns
             sleepers += len(kernel.slept_at)
-            unresolved += [f"{name}/{task}" for task in kernel.unresolved()]
+            lost += [f"{name}/{task}" for task in unresolved(kernel)]
         cpu.pop("over", None)
-        return {"work": work, "cpu": cpu, "unresolved": unresolved, "sleepers": sleepers}
+        return {"work": work, "cpu": cpu, "unresolved": lost, "sleepers": sleepers}
 
     def _settle(self, kernel: GuestKernel) -> None:
         """Charge what runs up to the end of the last window, in which the VM may have been idle."""

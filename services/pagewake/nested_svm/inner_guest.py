@@ -10,12 +10,13 @@ interrupt meanwhile (G8); VMX has none of this (G9).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pagewake.events import types as ev
 from pagewake.guest_kernel import apf_handler
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.tasks import Task
+from pagewake.guest_kernel.traps import REASON_READY
 from pagewake.guest_kernel.vcpu import GuestCpu
 from pagewake.kvm.ports import OP_GUEST, FaultContext, Step
 from pagewake.kvm.run_loop import VcpuThread
@@ -344,3 +345,21 @@ class InnerGuests:
             self.latch_stall_ns[event.vcpu] = event.for_ns
             return True
         return False
+
+    def tokens_taken(self) -> Iterator[int]:
+        """READYs that L1 got as #VMEXIT and whose handler has not run yet, latched or not."""
+        for vcpu in self.vcpus:
+            due = vcpu.pending.exit
+            if vcpu.phase == "l1" and due.code == EXCP_PF and self._is_ready(vcpu):
+                yield due.info2
+
+    def _is_ready(self, vcpu: InnerVcpu) -> bool:
+        if vcpu.svm.apf_reason == REASON_READY:
+            return True
+        return any(
+            cpu.action == "inner_latch"
+            and cpu.curr is not None
+            and cpu.curr.inner is vcpu
+            and apf_handler.pending_reason(cpu) == REASON_READY
+            for cpu in self.kernel.cpus
+        )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pagewake.events.types import (
-    ApfPresented,
     PageNotPresent,
     TaskFinished,
     TaskMoved,
-    TaskWoken,
     VcpuHalted,
     VcpuResumed,
 )
@@ -219,17 +217,3 @@ def test_a_vm_freezes_with_its_last_task() -> None:
     last = run.of(TaskFinished)[-1]
     assert run.events[-1] == last
     assert run.kernel.vm.frozen_ns == last.at_ns
-
-
-class TestUnresolved:
-    """Who sleeps when the run ends is lost only if nothing is on its way to wake it."""
-
-    @pytest.mark.parametrize("profile", ["2.6.39", "4.13", "5.8", "6.x"])
-    def test_a_ready_on_its_way_is_as_good_as_a_page_in(self, profile: str) -> None:
-        program = script("t", "at 2ms touch 3", "finish"), work()
-        presented = run_small(*program, profile=profile).of(ApfPresented)[-1]
-        (woken,) = run_small(*program, profile=profile).of(TaskWoken)
-        for end_ns in range(presented.at_ns - 500, woken.at_ns + 500, 250):
-            cut = run_small(*program, profile=profile, duration=f"{end_ns}ns")
-            assert cut.kernel.unresolved() == [], f"at {end_ns} ns"
-            assert bool(cut.of(TaskWoken)) == (end_ns > woken.at_ns)

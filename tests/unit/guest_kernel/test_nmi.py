@@ -15,6 +15,7 @@ from pagewake.events.types import (
 )
 from pagewake.guest_kernel.lookahead import next_event_ns, next_ns
 from pagewake.guest_kernel.nmi import CR2
+from pagewake.guest_kernel.unresolved import unresolved
 from pagewake.kvm.async_pf import BROADCAST_TOKEN
 from tests.support.small import SmallRun, event, run_small, script, work
 
@@ -41,7 +42,7 @@ class TestStolenNotPresent:
         run = self.steal()
         assert [(e.task, e.token, e.halted) for e in run.of(TaskSlept)] == [("nmi/0", BOGUS, True)]
         assert [fault.what for fault in run.of(ProtocolFault)] == ["reason_stolen"]
-        assert run.kernel.unresolved() == ["nmi/0"]
+        assert unresolved(run.kernel) == ["nmi/0"]
         assert {halt.why for halt in run.of(VcpuHalted)} == {"hlt"}
 
     def test_the_trap_below_it_is_not_read_and_its_ready_leaves_a_dummy(self) -> None:
@@ -102,7 +103,7 @@ class TestStolenReady:
         assert [dummy.token for dummy in run.of(DummyInserted)] == [BOGUS]
         assert traps(run)[1:] == [(2, "wake", CR2), (0, "page_fault", 0)]
         assert run.of(TaskWoken) == []
-        assert run.kernel.unresolved() == ["t-0"]
+        assert unresolved(run.kernel) == ["t-0"]
 
 
 class TestStolenFromNobody:
