@@ -1,0 +1,69 @@
+"""Sleepers that nothing is on its way to wake: what a result calls `unresolved`.
+
+A sleeper is not lost while its page-in is under way, waits in the done list of a vcpu that can be
+told, or has been presented to a vcpu that is still to take it.  Each of these ends is checked,
+because each has a defect that loses it: a vcpu that sleeps in HLT with READY pending (semantics
+3.7), a reason that was stolen or written elsewhere (2.2), a token slot of 5.8 whose interrupt went
+to another vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pagewake.guest_kernel.apf_handler import pending_reason
+from pagewake.guest_kernel.traps import REASON_READY
+from pagewake.kvm.ports import IRQ_APF
+
+if TYPE_CHECKING:
+    from pagewake.guest_kernel.kernel import GuestKernel
+    from pagewake.guest_kernel.vcpu import GuestCpu
+
+
+def unresolved(kernel: GuestKernel) -> list[str]:
+    """Names of the tasks, in the order in which they fell asleep."""
+    due = {token for cpu in kernel.cpus for token in _due(cpu)}
+    if kernel.inner is not None:
+        due.update(kernel.inner.tokens_taken())
+    return [name for name, (_, token) in kernel.slept_at.items() if token not in due]
+
+
+def _due(cpu: GuestCpu) -> Iterator[int]:
+    apf = cpu.thread.apf
+    taking = _takes_interrupt(cpu)
+    stuck = apf.slot_busy and not taking and not cpu.ack_due
+    for token, work in apf.queue.items():
+        if not (work.done and stuck):
+            yield token
+    if taking:
+        yield cpu.area.token
+    if pending_reason(cpu) == REASON_READY:
+        yield from _exceptions(cpu)
+
+
+def _takes_interrupt(cpu: GuestCpu) -> bool:
+    """5.8: the page-ready interrupt is pending, or its handler is under way."""
+    if cpu.thread.irqs & IRQ_APF:
+        return True
+    return any(action == "interrupted" and args[0] & IRQ_APF for action, args in _under_way(cpu))
+
+
+def _exceptions(cpu: GuestCpu) -> Iterator[int]:
+    """READY as #PF: queued for a vcpu that runs and for its own kernel, or its trap taken."""
+    queued = cpu.thread.exc
+    if queued is not None and not cpu.thread.mp_halted:
+        token, kind, level = queued
+        if kind == "ready" and level == 1:
+            yield token
+    for action, args in _under_way(cpu):
+        if action == "trapped":
+            yield args[0]
+
+
+def _under_way(cpu: GuestCpu) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Handlers, the one below an NMI included."""
+    if cpu.action is not None:
+        yield cpu.action, cpu.action_args  # type: ignore[misc]
+    if cpu.suspended is not None:
+        yield cpu.suspended[:2]  # type: ignore[misc]
