@@ -19,10 +19,13 @@ from grafana.panels import (
 EXITS = f"pagewake_nested_exits_total{{{RUN}}}"
 VMEXITS = f"pagewake_nested_vmexits_total{{{RUN}}}"
 NESTED = "and on (run) run_route:pagewake_nested_exits:rate1m"
-SYNCHRONOUS = f"run:pagewake_page_not_present_synchronous:ratio1m{{{RUN}}} {NESTED}"
+SYNCHRONOUS = (
+    f'sum by (run) (run_why:pagewake_page_synchronous:ratio1m{{{RUN}, why="guest_mode"}}) {NESTED}'
+)
 G0 = (
     "L0 cannot tell L1 of a fault while L2 runs under V_INTR_MASKING (gap G0): it waits for the "
-    "page itself. Touches that were served so, of all touches of runs with nested guests."
+    "page itself. Touches that were served so (why = guest_mode), of all touches of runs with "
+    "nested guests."
 )
 
 
@@ -34,16 +37,19 @@ def nested() -> dashboard.Dashboard:
         [
             number("Exits", "Of L2 and deeper guests since the run began.", "short",
                    Query(f"sum by (run) ({EXITS})"), span=6),
-            number("To L0 itself", "Share of exits that L0 handled: interrupts, nested page "
-                   "faults.", "percentunit",
-                   Query(f'sum by (run) (pagewake_nested_exits_total{{{RUN}, route="host"}}) '
-                         f"/ sum by (run) ({EXITS})"), span=6),
+            number("To L0 itself", "Share of the exits that L0 routed and handled: route host or "
+                   "continue. What L1 routes again, for an L3, is not among them.",
+                   "percentunit",
+                   Query(f'sum by (run) (pagewake_nested_exits_total{{{RUN}, level="L0", '
+                         f'route!="done"}}) / sum by (run) '
+                         f'(pagewake_nested_exits_total{{{RUN}, level="L0"}})'), span=6),
             number("#VMEXITs into L1", "Synthesized into a guest hypervisor since the run began.",
                    "short", Query(f"sum by (run) ({VMEXITS}) {NESTED}"), span=6),
             number("G0 share", G0, "percentunit", Query(SYNCHRONOUS), span=6),
             "Routes",
-            lines("Exits by route", "host = L0 handles it, continue = the nested guest goes on, "
-                  "done = #VMEXIT to the hypervisor above.",
+            lines("Exits by route", "By the hypervisor that routed it: host = it handles the "
+                  "exit always, continue = by default, as its guest does not intercept it; done = "
+                  "#VMEXIT to its guest.",
                   PER_SIM_S, Query(per_simulated_second(
                       "run_route:pagewake_nested_exits:rate1m"), "{{run}} {{route}}"),
                   stacked=True),

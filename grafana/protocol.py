@@ -40,10 +40,12 @@ def protocol() -> dashboard.Dashboard:
                    "without a fault stay for good.",
                    "short", Query(f"run:pagewake_guest_dummies:sum{{{RUN}}}"),
                    limits=red_at("PagewakeDummiesLeaking")),
-            number("Halts", "Since the run began: vcpus that stood still instead of being told.",
+            number("Halts", "Since the run began; a vcpu that is halted for a page is halted again "
+                   "after each interrupt meanwhile.",
                    "short", Query(f"sum by (run) (pagewake_kvm_halts_total{{{RUN}}})")),
             number("Double faults", "Since the run began: faults on a page that is already on its "
-                   "way for the same vcpu.",
+                   "way for the same vcpu. Without asynchronous faults in the guest there is one "
+                   "for every interrupt during a halt.",
                    "short", Query(DOUBLE_FAULTS)),
             "Host to guest",
             lines("Touches of absent pages", "By what the guest was told: injected = NOT_PRESENT, "
@@ -52,6 +54,10 @@ def protocol() -> dashboard.Dashboard:
                   PER_SIM_S, Query(per_simulated_second(
                       "run_delivery:pagewake_page_not_present:rate1m"), "{{run}} {{delivery}}"),
                   stacked=True),
+            lines("Synchronous touches", "Share of all touches of absent pages, by why they could "
+                  "not be asynchronous.",
+                  "percentunit", Query(f"run_why:pagewake_page_synchronous:ratio1m{{{RUN}}}",
+                                       "{{run}} {{why}}"), stacked=True),
             lines("Completed page-ins", "By what the guest was told: token = READY, broadcast = "
                   "READY for all, silent = APF off or the write failed, synchronous = no READY "
                   "was due.",

@@ -40,7 +40,7 @@ pytestmark = [
 
 SERVICES = ("host", "guest", "nested")
 DURATIONS = {"natapov-2010": "600s", "nested": "20s", "overcommit": "20s"}  # longer than the tests
-SYNCHRONOUS = (0.0, 1.0, 0.0)  # shares of their page faults
+SYNCHRONOUS = (0.0, 1.0, 0.0)  # shares of their page faults, in guest mode
 DONE_TO_RUNS = ("Interventions", "Paused", "Ends")
 STEP_S = 5
 LOOKED_BACK_S = 180
@@ -266,7 +266,7 @@ def test_every_recording_rule_has_data(observed: Observed) -> None:
 
 def test_numbers_are_those_of_the_runs(observed: Observed) -> None:
     asked = f'run=~"{"|".join(observed.runs)}"'
-    query = f"run:pagewake_page_not_present_synchronous:ratio1m{{{asked}}}"
+    query = f'run_why:pagewake_page_synchronous:ratio1m{{why="guest_mode", {asked}}}'
     expected = dict(zip(observed.runs, SYNCHRONOUS, strict=True))
 
     def shares() -> dict[str, float]:

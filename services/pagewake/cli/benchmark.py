@@ -28,6 +28,7 @@ from pagewake.observe.published import (
     MASTER,
     NONPV,
     PV,
+    RATIO_OF_V4,
     Estimate,
     PublishedRow,
     mean_of,
@@ -166,10 +167,12 @@ def _cpu_shares(results: Sequence[RunResult]) -> dict[str, float]:
 def _pv_remark(simulated: Estimate) -> str:
     published = published_ratio(PV).value
     off = simulated.value / published - 1
+    off_v4 = simulated.value / RATIO_OF_V4 - 1
     verdict = "within" if abs(off) <= PREDICTED_WITHIN else "not within"
     return (
         f"pv/master is a prediction: {simulated.value:.3f}, {100 * off:+.1f} % from the published"
-        f" {published:.3f} ({verdict} {100 * PREDICTED_WITHIN:.0f} %). No parameter was fitted."
+        f" {published:.3f} ({verdict} {100 * PREDICTED_WITHIN:.0f} %) and {100 * off_v4:+.1f} %"
+        f" from the {RATIO_OF_V4:.3f} of version 4 of the series (single runs). No parameter was fitted."
     )
 
 

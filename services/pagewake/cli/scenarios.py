@@ -79,7 +79,10 @@ def _changes() -> Iterator[dict[str, object]]:
 
 
 def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """As a scenario would have it; masks in hexadecimal."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:#x}" if isinstance(value, int) else str(value)
 
 
 def _table(listed: Iterable[Mapping[str, object]]) -> Table:

@@ -29,6 +29,10 @@ from pagewake.cluster.tally import (
 from pagewake.events import types as ev
 
 PREFIX = "pagewake_"
+SYNCHRONOUS = (
+    *("off", "gup", "medium", "first_touch", "irqchip", "reinjection", "guest_mode"),
+    *("interrupts_off", "limit", "no_memory"),
+)
 HALTS = ("apf_off", "kernel_mode", "double_fault", "stale", "hlt", "offline")
 
 
@@ -59,6 +63,9 @@ COUNTERS = {
     ),
     "page_not_present": Counted(
         ["delivery"], "Touches of absent pages, by what the guest was told", get_args(ev.Delivery)
+    ),
+    "page_synchronous": Counted(
+        ["why"], "Synchronous ones of these, by why they could not be asynchronous", SYNCHRONOUS
     ),
     "page_ready": Counted(
         ["delivery"], "Page-ins completed, by what the guest was told", get_args(ev.ReadyDelivery)

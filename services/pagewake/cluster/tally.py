@@ -125,6 +125,8 @@ def _vmexit(tally: Tally, event: ev.NestedVmexit) -> None:
 def _not_present(tally: Tally, event: ev.PageNotPresent) -> None:
     if not event.first_touch:
         tally.add("page_not_present", event.delivery)
+        if event.delivery == "synchronous":
+            tally.add("page_synchronous", event.why or "other")
 
 
 def _presented(tally: Tally, event: ev.ApfPresented) -> None:

@@ -464,7 +464,8 @@ class MsrWritten(Journal, frozen=True, gc=False):
 class VcpuHalted(Journal, frozen=True, gc=False):
     """`why`: apf_off, kernel_mode, double_fault, stale (nothing outstanding), hlt, offline;
 
-    from 5.8 also nested (L1 did not opt in), no_paging and write_failed (nobody could be told).
+    from 5.8 also nested (L1 did not opt in) and write_failed (nobody could be told), from 5.19
+    no_paging.
     """
 
     vcpu: int

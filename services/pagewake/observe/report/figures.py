@@ -32,11 +32,15 @@ class Use(NamedTuple):
 def tiles(result: RunResult) -> list[tuple[str, str, str]]:
     """Label, figure, remark."""
     faults = sum(result.not_present.values())
-    told = result.not_present["injected"]
+    injected = result.not_present["injected"]
     times = result.wait_sim_seconds
     found = [
         ("simulated", words.instant(result.sim_ns), f"{words.count(result.events)} events"),
-        ("faults", words.count(faults), f"on absent pages, {words.percent(told, faults)} told"),
+        (
+            "faults",
+            words.count(faults),
+            f"on absent pages, {words.percent(injected, faults)} injected",
+        ),
         (
             "vcpus stood still",
             words.percent(stood_still(result.cpu), sum(result.cpu.values())),

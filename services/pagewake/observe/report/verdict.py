@@ -52,13 +52,16 @@ def verdict(result: RunResult) -> str:
 
 def _faults(result: RunResult, faults: int) -> str:
     parts = [(name, number) for name, number in result.not_present.items() if number]
+    said = dict(_DELIVERED)
+    if result.by_event.get("TaskKilled"):
+        said["injected"] = "were injected"  # not all into the guest that knows the token
     if len(parts) == 1:
-        told = _DELIVERED[parts[0][0]]
+        told = said[parts[0][0]]
         if faults == 1:
             told = told.replace("were ", "was ").replace("their", "its")
             return f"The one fault on an absent page {told}"
         return f"All {count(faults)} faults on absent pages {told}"
-    named = [f"{count(n)} ({percent(n, faults)}) {_DELIVERED[name]}" for name, n in parts]
+    named = [f"{count(n)} ({percent(n, faults)}) {said[name]}" for name, n in parts]
     return f"Of {count(faults)} faults on absent pages {_listed(named)}"
 
 
@@ -70,8 +73,9 @@ def _slept(result: RunResult) -> str:
     slept = result.waits.slept
     if not slept:
         return ""
-    times = "once" if slept == 1 else f"{count(slept)} times"
-    return f", and a task slept {times} so that its vcpu could go on"
+    if slept == 1:
+        return ", and a task slept once so that its vcpu could go on"
+    return f", and tasks slept {count(slept)} times so that their vcpus could go on"
 
 
 def _stood_still(cpu: Mapping[str, int]) -> str:
@@ -89,10 +93,10 @@ def _routed(result: RunResult) -> str:
     exits = sum(result.exits.values())
     if not exits:
         return ""
-    done = result.exits.get("done", 0)
+    vmexits = result.by_event.get("NestedVmexit", 0)
     return (
-        f"; of {counted(exits, 'exit')} of nested guests {count(done)} ({percent(done, exits)})"
-        " went on to their own hypervisor"
+        f"; {counted(exits, 'exit')} of nested guests {'was' if exits == 1 else 'were'} routed, and"
+        f" their hypervisors got {counted(vmexits, '#VMEXIT')}"
     )
 
 
