@@ -172,7 +172,8 @@ def _pv_remark(simulated: Estimate) -> str:
     return (
         f"pv/master is a prediction: {simulated.value:.3f}, {100 * off:+.1f} % from the published"
         f" {published:.3f} ({verdict} {100 * PREDICTED_WITHIN:.0f} %) and {100 * off_v4:+.1f} %"
-        f" from the {RATIO_OF_V4:.3f} of version 4 of the series (single runs). No parameter was fitted."
+        f" from the {RATIO_OF_V4:.3f} of version 4 of the series (single runs)."
+        " No parameter was fitted."
     )
 
 
