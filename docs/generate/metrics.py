@@ -13,9 +13,10 @@ from pagewake.cluster.health import Health
 from pagewake.cluster.metrics import COUNTERS, PREFIX, RunMetrics
 
 ABOUT = """
-What a service serves under `/metrics`. Durations in simulated time end in `_sim_seconds`. Metrics
-of a run carry `run`. They are exported by the owner of the state, once it has caught up with the
-log, so no counter goes back. Rules and alerts over them: `deploy/prometheus/rules/`.
+What a service serves under `/metrics`. Durations in simulated time end in `_sim_seconds`
+(`pagewake_sim_time_seconds` is a point of it). Metrics of a run carry `run`, and `source`: the part
+of it, a simulated host or a shard. They are exported by the owner of the part, once it has caught
+up with the log, so no counter goes back. Rules and alerts over them: `deploy/prometheus/rules/`.
 
 Beside these there are the usual `process_*` series of the process.
 """
@@ -67,7 +68,7 @@ def _table(listed: Sequence[Series]) -> str:
 
 def series() -> list[Series]:
     """All of them, by name."""
-    return sorted(_registered(Health("host", list).registry))
+    return sorted(_registered(Health(list).registry))
 
 
 def _registered(registry: CollectorRegistry) -> Iterator[Series]:

@@ -39,7 +39,7 @@ WIDTH = 24
 
 def collected() -> list[Metric]:
     """Every family that a service exports."""
-    return list(Health("host", list).registry.collect())
+    return list(Health(list).registry.collect())
 
 
 @cache

@@ -71,7 +71,8 @@ class LogReader:
         except OSError as error:
             raise ConfigError(f"{directory}: cannot be read: {error.strerror}") from None
         if not is_there:
-            raise ConfigError(f"{directory} is not a log directory: name one that `--log` wrote")
+            what = "is no directory" if directory.exists() else "does not exist"
+            raise ConfigError(f"{directory} {what}: name a log directory that `--log` wrote")
         self.directory = directory
         self.faults: list[LogProblem] = []
         self.run_toml = self._text(RUN_NAME)

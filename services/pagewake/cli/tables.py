@@ -32,7 +32,7 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
     if result.cpu:
         yield "vcpu time", _shares(result.cpu)
     yield "not present", _counts(result.not_present)
-    yield "page-ins", f"{result.page_ins:,}, first touches {result.first_touches:,}"
+    yield "page-ins", f"{result.page_ins:,}, first touches {_first_touches(result)}"
     yield "evictions", f"{result.evictions:,}"
     waits = result.waits
     yield (
@@ -60,6 +60,13 @@ def _tasks(per_task: Mapping[str, int]) -> str:
     return "1 task" if len(per_task) == 1 else f"{len(per_task)} tasks"
 
 
+def _first_touches(result: RunResult) -> str:
+    """All of them; those that found no frame at hand made their vcpu wait for one."""
+    waited = result.by_event.get("PageNotPresent", 0) - sum(result.not_present.values())
+    text = f"{result.first_touches:,}"
+    return f"{text} ({waited:,} waited for a frame)" if waited else text
+
+
 def _dummies(result: RunResult) -> str:
     dummies = result.dummies
     return (
@@ -70,7 +77,7 @@ def _dummies(result: RunResult) -> str:
 
 def _unresolved(result: RunResult) -> str:
     if not result.unresolved:
-        return "none"
+        return f"none of {result.sleepers:,} asleep at the end" if result.sleepers else "none"
     named = ", ".join(result.unresolved_tasks[:5])
     more = " ..." if result.unresolved > 5 else ""
     return f"{result.unresolved:,} asleep with no page-in in flight: {named}{more}"

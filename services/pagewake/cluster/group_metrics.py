@@ -6,9 +6,9 @@ asks.  Labels are bounded by the scenario: a thousand VMs of one table are one g
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -19,6 +19,7 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.scenario.model import group_of
 
 PREFIX = "pagewake_group_"
+LABELS = ["run", "source", "group"]
 GAUGES = {
     "vms": "VMs of the group",
     "vcpus": "Vcpus of its VMs",
@@ -26,37 +27,36 @@ GAUGES = {
     "vcpus_still": "Vcpus that stand still for a page or a migration",
 }
 
-Key: TypeAlias = tuple[str, str]
-"""Run and group."""
-
 
 def group_families(participants: Iterable[Participant]) -> Iterator[Metric]:
     """Every family, of the participants owned here."""
-    gauges: dict[str, Counter[Key]] = {name: Counter() for name in GAUGES}
-    work: Counter[Key] = Counter()
-    resident: Counter[Key] = Counter()
+    gauges = {
+        name: GaugeMetricFamily(PREFIX + name, text, labels=LABELS) for name, text in GAUGES.items()
+    }
+    work = CounterMetricFamily(
+        PREFIX + "work",
+        "Increments made by work tasks; 1 ns each if not set",
+        labels=LABELS,
+    )
+    resident = GaugeMetricFamily(PREFIX + "resident_pages", "Pages in memory", labels=LABELS)
     for participant in participants:
-        run = participant.plan.run
+        part = [participant.plan.run, participant.source]
         if isinstance(participant, ShardParticipant):
+            sums: dict[str, Counter[str]] = defaultdict(Counter)
             for kernel in participant.follower.shard.kernels:
-                key = run, group_of(kernel.vm.name)
-                for name, value in _of_vm(kernel).items():
-                    gauges[name][key] += value
-                work[key] += sum(task.work for task in kernel.tasks)
+                sums[group_of(kernel.vm.name)].update(_of_vm(kernel))
+            for group, values in sums.items():
+                for name, gauge in gauges.items():
+                    gauge.add_metric([*part, group], values[name])
+                work.add_metric([*part, group], values["work"])
         elif isinstance(participant, HostParticipant):
+            pages = Counter[str]()
             summary: dict[str, Any] = participant.sequencer.host.summary()
-            for vm, pages in summary["resident"].items():
-                resident[run, group_of(vm)] += pages
-    for name, text in GAUGES.items():
-        yield _filled(GaugeMetricFamily(PREFIX + name, text, labels=["run", "group"]), gauges[name])
-    yield _filled(
-        CounterMetricFamily(PREFIX + "work", "Increments of work tasks", labels=["run", "group"]),
-        work,
-    )
-    yield _filled(
-        GaugeMetricFamily(PREFIX + "resident_pages", "Pages in memory", labels=["run", "group"]),
-        resident,
-    )
+            for vm, number in summary["resident"].items():
+                pages[group_of(vm)] += number
+            for group, number in pages.items():
+                resident.add_metric([*part, group], number)
+    yield from (*gauges.values(), work, resident)
 
 
 def _of_vm(kernel: GuestKernel) -> dict[str, int]:
@@ -65,12 +65,5 @@ def _of_vm(kernel: GuestKernel) -> dict[str, int]:
         "vcpus": len(kernel.vm.vcpus),
         "sleepers": len(kernel.slept_at),
         "vcpus_still": stands_still(kernel),
+        "work": sum(task.work for task in kernel.tasks),
     }
-
-
-def _filled(
-    family: GaugeMetricFamily | CounterMetricFamily, values: Counter[Key]
-) -> GaugeMetricFamily | CounterMetricFamily:
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family

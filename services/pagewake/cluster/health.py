@@ -17,6 +17,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 
@@ -38,18 +39,27 @@ Part: TypeAlias = tuple[str, str]
 class Health:
     """The small HTTP server and the metrics it serves; `port` is known once it is started."""
 
-    def __init__(self, kind: str, owners: Callable[[], Sequence[Owner]]) -> None:
+    def __init__(self, owners: Callable[[], Sequence[Owner]]) -> None:
         self.ready = False
         self.port = 0
         self.kafka_silent = ""
         self._silent_s = 0.0
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, that nobody reads
         self.registry = CollectorRegistry()
         self.registry.register(RunMetrics(self._caught_up))
         ProcessCollector(registry=self.registry)  # process_cpu_seconds_total and the like
         self._owners = owners
         self._beat_s = time.monotonic()
-        self._records = self._counter("bus_records", "Records", ["topic", "direction"])
-        self._bytes = self._counter("bus_bytes", "Bytes of records", ["topic", "direction"])
+        self._records = self._counter(
+            "bus_records",
+            "Records that owners read and wrote",
+            ["topic", "direction"],
+        )
+        self._bytes = self._counter(
+            "bus_bytes",
+            "Bytes that owners read and wrote",
+            ["topic", "direction"],
+        )
         self._windows = Histogram(
             "pagewake_window_wall_seconds",
             "From a window's opening to its last close",
@@ -77,7 +87,7 @@ class Health:
             ["run", "source"],
         )
         self._silent = self._gauge("kafka_silent_seconds", "How long Kafka has not answered", [])
-        self._owned = self._gauge("owned_partitions", "Partitions owned", ["service"]).labels(kind)
+        self._owned = self._gauge("owned_partitions", "Partitions owned", [])
         self._server: asyncio.Server | None = None
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:

@@ -1,14 +1,15 @@
 """The metrics of runs, read at each scrape from what this process owns (design, section 9).
 
-Counters live in the participants' state, so they do not go back when ownership moves.  A run's
-series are there only while this process owns a part of it that has caught up with the log; what
-several owned parts count is summed.
+Counters live in the participants' state, so they do not go back when ownership moves.  A part's
+series are there only while this process owns it and has caught up with the log.  Each part has
+series of its own, labelled `source`: of a run that several processes own, parts may move one by
+one, and a sum over those of a process would go back and forth with them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -29,6 +30,7 @@ from pagewake.cluster.tally import (
 from pagewake.events import types as ev
 
 PREFIX = "pagewake_"
+PART = ["run", "source"]
 SYNCHRONOUS = (
     *("off", "gup", "medium", "first_touch", "irqchip", "reinjection", "guest_mode"),
     *("interrupts_off", "limit", "no_memory"),
@@ -65,7 +67,7 @@ COUNTERS = {
         ["delivery"], "Touches of absent pages, by what the guest was told", get_args(ev.Delivery)
     ),
     "page_synchronous": Counted(
-        ["why"], "Synchronous ones of these, by why they could not be asynchronous", SYNCHRONOUS
+        ["why"], "Synchronous touches of absent pages, by why they were", SYNCHRONOUS
     ),
     "page_ready": Counted(
         ["delivery"], "Page-ins completed, by what the guest was told", get_args(ev.ReadyDelivery)
@@ -114,58 +116,55 @@ class RunMetrics(Collector):
         """Every family, at this instant."""
         owned = list(self._owned())
         yield from _shard_families(owned)
-        yield from _position_families(owned)
-        yield from _run_families(owned)
-        yield from group_families(each.participant for each in owned)
-        hosts = [each.participant for each in owned]
-        yield from _host_families([host for host in hosts if isinstance(host, HostParticipant)])
+        yield from _part_families(owned)
+        participants = [each.participant for each in owned]
+        yield from group_families(participants)
+        yield from _host_families([p for p in participants if isinstance(p, HostParticipant)])
 
 
-def _by_run(owned: Iterable[Owned]) -> dict[str, list[Owned]]:
-    runs: dict[str, list[Owned]] = defaultdict(list)
-    for each in owned:
-        runs[each.participant.plan.run].append(each)
-    return runs
+def _part(each: Owned) -> list[str]:
+    return [each.participant.plan.run, each.participant.source]
 
 
 def _shard_families(owned: Sequence[Owned]) -> Iterator[Metric]:
-    counts: dict[str, dict[Labels, int]] = defaultdict(lambda: defaultdict(int))
     shards = [each for each in owned if isinstance(each.participant, ShardParticipant)]
-    for run in _by_run(shards):
-        for metric, counted in COUNTERS.items():
-            for label in counted.known:
-                counts[metric][run, label] = 0
-            if not counted.labels:
-                counts[metric][run,] = 0
-        for metric in GAUGES:
-            counts[metric][run,] = 0
-    for each in shards:
-        run = each.participant.plan.run
-        for (metric, labels), count in each.tally.counts.items():
-            counts[metric][run, *labels] += count
+    found = [(_part(each), _counts(each.tally)) for each in shards]
     for metric, counted in COUNTERS.items():
         counter = CounterMetricFamily(
-            PREFIX + metric, counted.text, labels=["run", *counted.labels]
+            PREFIX + metric, counted.text, labels=[*PART, *counted.labels]
         )
-        for values, count in counts[metric].items():
-            counter.add_metric(values, count)
+        for part, counts in found:
+            for values, count in counts[metric].items():
+                counter.add_metric([*part, *values], count)
         yield counter
     for metric, text in GAUGES.items():
-        gauge = GaugeMetricFamily(PREFIX + metric, text, labels=["run"])
-        for values, count in counts[metric].items():
-            gauge.add_metric(values, count)
+        gauge = GaugeMetricFamily(PREFIX + metric, text, labels=PART)
+        for part, counts in found:
+            gauge.add_metric(part, counts[metric][()])
         yield gauge
     yield from _spreads(shards)
 
 
+def _counts(tally: Tally) -> dict[str, dict[Labels, int]]:
+    """By metric, known label values at zero."""
+    counts: dict[str, dict[Labels, int]] = defaultdict(lambda: defaultdict(int))
+    for metric, counted in COUNTERS.items():
+        for label in counted.known:
+            counts[metric][label,] = 0
+        if not counted.labels:
+            counts[metric][()] = 0
+    for (metric, labels), count in tally.counts.items():
+        counts[metric][labels] += count
+    return counts
+
+
 def _spreads(owned: Sequence[Owned]) -> Iterator[Metric]:
     for metric, spread in HISTOGRAMS.items():
-        family = HistogramMetricFamily(PREFIX + spread.name, spread.text, labels=["run"])
-        for run, parts in _by_run(owned).items():
-            found = [part.tally.buckets.get(metric, [0] * BUCKETS) for part in parts]
-            buckets = [sum(column) for column in zip(*found, strict=True)]
-            total = sum(part.tally.sums.get(metric, 0) for part in parts) * spread.unit
-            family.add_metric([run], _cumulative(buckets, spread.unit, spread.bounds), total)
+        family = HistogramMetricFamily(PREFIX + spread.name, spread.text, labels=PART)
+        for each in owned:
+            buckets = each.tally.buckets.get(metric, [0] * BUCKETS)
+            total = each.tally.sums.get(metric, 0) * spread.unit
+            family.add_metric(_part(each), _cumulative(buckets, spread.unit, spread.bounds), total)
         yield family
 
 
@@ -182,90 +181,64 @@ def _cumulative(
     return [*found, ("+Inf", total)]
 
 
-def _position_families(owned: Sequence[Owned]) -> Iterator[Metric]:
-    time = GaugeMetricFamily(
-        PREFIX + "sim_time_seconds", "Simulated time reached", labels=["run", "source"]
-    )
+def _part_families(owned: Sequence[Owned]) -> Iterator[Metric]:
+    """How far each part is, and what it wrote."""
+    time = GaugeMetricFamily(PREFIX + "sim_time_seconds", "Simulated time reached", labels=PART)
     replayed = GaugeMetricFamily(
         PREFIX + "replay_sim_seconds",
         "Simulated time executed again by the last takeover",
-        labels=["run", "source"],
+        labels=PART,
     )
     duplicates = CounterMetricFamily(
-        PREFIX + "duplicates_ignored", "Records that came again", labels=["run", "source"]
-    )
-    for each in owned:
-        participant = each.participant
-        labels = [participant.plan.run, participant.source]
-        time.add_metric(labels, participant.at_ns / 1e9)
-        replayed.add_metric(labels, each.replayed_ns / 1e9)
-        duplicates.add_metric(labels, participant.inbox.duplicates)
-    yield from (time, replayed, duplicates)
-
-
-def _run_families(owned: Sequence[Owned]) -> Iterator[Metric]:
-    """What a run is to be, how it stands, and what its parts wrote."""
-    duration = GaugeMetricFamily(
-        PREFIX + "run_duration_sim_seconds", "Simulated time to be reached", labels=["run"]
-    )
-    paused = GaugeMetricFamily(
-        PREFIX + "run_paused", "1 while a person holds a host of the run", labels=["run"]
-    )
-    ended = GaugeMetricFamily(
-        PREFIX + "run_ended", "1 once its hosts have closed their last window", labels=["run"]
+        PREFIX + "duplicates_ignored", "Records that came again", labels=PART
     )
     records = CounterMetricFamily(
-        PREFIX + "run_records", "Records written by the run's parts", labels=["run"]
+        PREFIX + "run_records", "Records that the part wrote, snapshots aside", labels=PART
     )
-    size = CounterMetricFamily(PREFIX + "run_bytes", "Bytes of these records", labels=["run"])
-    for run, parts in _by_run(owned).items():
-        hosts = [
-            each.participant for each in parts if isinstance(each.participant, HostParticipant)
-        ]
-        if hosts:
-            duration.add_metric([run], hosts[0].plan.scenario.duration_ns / 1e9)
-            paused.add_metric([run], any(host.paused for host in hosts))
-            ended.add_metric([run], all(host.ended for host in hosts))
-        for family, key in ((records, RECORDS_SENT), (size, BYTES_SENT)):
-            family.add_metric([run], sum(part.tally.counts.get((key, ()), 0) for part in parts))
-    yield from (duration, paused, ended, records, size)
+    size = CounterMetricFamily(
+        PREFIX + "run_bytes", "Bytes that the part wrote to Kafka, snapshots aside", labels=PART
+    )
+    for each in owned:
+        part, counts = _part(each), each.tally.counts
+        time.add_metric(part, each.participant.at_ns / 1e9)
+        replayed.add_metric(part, each.replayed_ns / 1e9)
+        duplicates.add_metric(part, each.participant.inbox.duplicates)
+        records.add_metric(part, counts.get((RECORDS_SENT, ()), 0))
+        size.add_metric(part, counts.get((BYTES_SENT, ()), 0))
+    yield from (time, replayed, duplicates, records, size)
 
 
 def _host_families(hosts: Sequence[HostParticipant]) -> Iterator[Metric]:
-    labels = ["run", "medium"]
+    """Of simulated hosts: how their run stands, and their memory."""
+    duration = GaugeMetricFamily(
+        PREFIX + "run_duration_sim_seconds", "Simulated time to be reached", labels=PART
+    )
+    paused = GaugeMetricFamily(PREFIX + "run_paused", "1 while a person holds it", labels=PART)
+    ended = GaugeMetricFamily(PREFIX + "run_ended", "1 once its last window is closed", labels=PART)
+    windows = CounterMetricFamily(PREFIX + "windows", "Windows opened by hosts", labels=PART)
+    labels = [*PART, "medium"]
     page_ins = CounterMetricFamily(PREFIX + "host_page_ins", "Pages read from swap", labels=labels)
     evictions = CounterMetricFamily(PREFIX + "host_evictions", "Frames taken back", labels=labels)
     resident = GaugeMetricFamily(PREFIX + "host_resident_pages", "Pages in memory", labels=labels)
     queue = GaugeMetricFamily(
         PREFIX + "host_swap_queue", "Requests that the device has not completed", labels=labels
     )
-    windows = CounterMetricFamily(PREFIX + "windows", "Windows opened by hosts", labels=["run"])
-    opened: dict[str, int] = defaultdict(int)
     took = HistogramMetricFamily(
         PREFIX + "host_page_in_sim_seconds", "From request to readiness", labels=labels
     )
-    sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
-    times: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * BUCKETS)
     for host in hosts:
-        summary: dict[str, Any] = host.sequencer.host.summary()
-        key = (host.plan.run, str(summary["medium"]))
-        values = (
-            host.sequencer.host.page_ins(),
-            summary["evictions"],
-            sum(summary["resident"].values()),
-            host.sequencer.host.swap_queue(host.at_ns),
-            summary["page_in_ns_total"],
-        )
-        opened[host.plan.run] += host.window + 1
-        sums[key] = [a + b for a, b in zip(sums[key], values, strict=True)]
-        for bucket, count in enumerate(summary["page_in_ns_log2"]):
-            times[key][bucket] += count
-    for key, (reads, evicted, pages, queued, total_ns) in sums.items():
-        page_ins.add_metric(key, reads)
-        evictions.add_metric(key, evicted)
-        resident.add_metric(key, pages)
-        queue.add_metric(key, queued)
-        took.add_metric(key, _cumulative(times[key]), total_ns / 1e9)
-    for run, count in opened.items():
-        windows.add_metric([run], count)
-    yield from (page_ins, evictions, resident, queue, took, windows)
+        part = [host.plan.run, host.source]
+        duration.add_metric(part, host.plan.scenario.duration_ns / 1e9)
+        paused.add_metric(part, host.paused)
+        ended.add_metric(part, host.ended)
+        windows.add_metric(part, host.window + 1)
+        memory = host.sequencer.host
+        summary: dict[str, Any] = memory.summary()
+        key = [*part, str(summary["medium"])]
+        page_ins.add_metric(key, memory.page_ins())
+        evictions.add_metric(key, summary["evictions"])
+        resident.add_metric(key, sum(summary["resident"].values()))
+        queue.add_metric(key, memory.swap_queue(host.at_ns))
+        buckets = _cumulative(summary["page_in_ns_log2"])
+        took.add_metric(key, buckets, summary["page_in_ns_total"] / 1e9)
+    yield from (duration, paused, ended, windows, page_ins, evictions, resident, queue, took)

@@ -62,7 +62,7 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         self.bus = KafkaBus(settings.kafka_settings(SERVICE_WAIT_S))
         self.runs = Runs()
         self.owners: dict[TopicPartition, Owner] = {}
-        self.health = Health(kind, lambda: list(self.owners.values()))
+        self.health = Health(lambda: list(self.owners.values()))
         commander = Commander(self.bus, lambda: list(self.owners.values()), self._reply)
         self.control = ControlPlane(kind, settings.mqtt, settings.instance, commander.take)
         self.stopping = asyncio.Event()

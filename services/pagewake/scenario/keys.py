@@ -81,11 +81,13 @@ def nearest(word: str, options: Iterable[str]) -> str:
     names = sorted(options)
     if not names:
         return "there is none to choose from"
+    begun = [name for name in names if word and name.startswith(word)]
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if close:
-        return f'did you mean "{close[0]}"?'
-    closest = difflib.get_close_matches(word, names, n=1, cutoff=0.0)[0]
-    return f'nearest is "{closest}"; valid are {", ".join(names)}'
+    if len(begun) == 1 or close:
+        return f'did you mean "{(begun if len(begun) == 1 else close)[0]}"?'
+    closest = difflib.get_close_matches(word, names, n=1, cutoff=0.4)
+    head = f'nearest is "{closest[0]}"; ' if closest else ""
+    return f"{head}valid are {', '.join(names)}"
 
 
 def _text(raw: object, what: str, example: str) -> str:

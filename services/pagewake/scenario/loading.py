@@ -56,7 +56,9 @@ def load(
     path = find_scenario(name_or_path)
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not text: a scenario is a TOML file in UTF-8") from None
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read as a scenario: {_reason(error)}") from None
     if text.startswith("\ufeff"):
         raise ConfigError(f"{path}:1: begins with a byte order mark: save it as UTF-8 without one")

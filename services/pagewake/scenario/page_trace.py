@@ -233,7 +233,9 @@ def _whole(path: Path, form: _Form, text: bytes, first_line: int) -> Iterator[_L
     if form.is_csv and first_line == 1:
         header, _, text = text.partition(b"\n")
         if header != HEADER:
-            shown = header[:80].decode("utf-8", "backslashreplace")
+            shown = header[:80].decode("utf-8", "replace")
+            if not shown.isprintable():
+                raise DataError(f"{path}: not a text file: it does not begin with a line of text")
             raise DataError(f'{path}:1: "{shown}" is not the header "{HEADER.decode()}"')
         first_line = 2
     if text:

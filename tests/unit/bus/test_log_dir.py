@@ -123,7 +123,7 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere is not a log directory"):
+    with pytest.raises(ConfigError, match="nowhere does not exist: name a log directory"):
         LogReader(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"holds no log: neither run.toml nor digest.txt"):
         LogReader(tmp_path)

@@ -46,6 +46,6 @@ def test_a_process_knows_what_it_uses() -> None:
 
 
 def test_the_process_is_among_the_metrics() -> None:
-    text = generate_latest(Health("host", list).registry).decode()
+    text = generate_latest(Health(list).registry).decode()
     assert "process_cpu_seconds_total" in text
     assert "process_resident_memory_bytes" in text

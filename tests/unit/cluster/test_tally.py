@@ -75,7 +75,8 @@ def test_metrics_are_there_while_the_run_is_owned() -> None:
         owned.append(Owned(participant, mine))
     text = generate_latest(registry).decode()
     injected = tally.counts["page_not_present", ("injected",)]
-    assert f'pagewake_page_not_present_total{{delivery="injected",run="r"}} {injected}.0' in text
+    labels = '{delivery="injected",run="r",source="guest-0"}'
+    assert f"pagewake_page_not_present_total{labels} {injected}.0" in text
     assert 'pagewake_host_page_ins_total{medium="' in text
-    assert 'pagewake_guest_wait_sim_seconds_bucket{le="+Inf",run="r"}' in text
+    assert 'pagewake_guest_wait_sim_seconds_bucket{le="+Inf",run="r",source="guest-0"}' in text
     assert 'pagewake_sim_time_seconds{run="r",source="host-0"} 0.3' in text

@@ -424,8 +424,8 @@ def test_a_grid_is_judged_by_its_work() -> None:
 
     two = [done(100, blackout=1, idle=1), done(150, idle=1)]
     assert plain(verdict_of_grid(["apf=off", "apf=pv"], two)) == (
-        "apf=pv did 1.50 times the work of apf=off: its vcpus stood still for a page 0 % of their"
-        " time instead of 50 %."
+        "apf=pv did 1.50 times the work of apf=off. Its vcpus stood still for a page 0 % of their"
+        " time instead of 50 %, and it read 0 pages instead of 0."
     )
     idle = [done(0, blackout=1, idle=3), done(0, idle=1)]
     assert "least with b, 0 % of their time, and most with a, 25 %" in plain(

@@ -134,7 +134,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there_is_a_mistake_of_the_user(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere is not a log directory"):
+    with pytest.raises(ConfigError, match="nowhere does not exist: name a log directory"):
         verify_log(tmp_path / "nowhere")
 
 

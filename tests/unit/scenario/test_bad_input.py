@@ -295,7 +295,7 @@ def test_toml_that_ends_inside_a_value_is_named_with_its_last_line(valid: str) -
 def test_a_scenario_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"binary\.toml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"binary\.toml: is not text"):
         load(str(path))
 
 

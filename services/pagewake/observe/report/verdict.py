@@ -73,9 +73,10 @@ def _slept(result: RunResult) -> str:
     slept = result.waits.slept
     if not slept:
         return ""
+    left = f" ({count(result.sleepers)} of them to the end)" if result.sleepers else ""
     if slept == 1:
-        return ", and a task slept once so that its vcpu could go on"
-    return f", and tasks slept {count(slept)} times so that their vcpus could go on"
+        return f", and a task slept once{left} so that its vcpu could go on"
+    return f", and tasks slept {count(slept)} times{left} so that their vcpus could go on"
 
 
 def _stood_still(cpu: Mapping[str, int]) -> str:
@@ -142,8 +143,9 @@ def verdict_of_grid(labels: Sequence[str], results: Sequence[RunResult]) -> str:
     times = f"{works[best] / works[worst]:.2f} times" if works[worst] else "more than"
     work = "the work" if works[worst] else "no work at all, that"
     return (
-        f"{labels[best]} did {times} {work} of {labels[worst]}: its vcpus stood still for a page"
-        f" {_share(results[best])} of their time instead of {_share(results[worst])}."
+        f"{labels[best]} did {times} {work} of {labels[worst]}. Its vcpus stood still for a page"
+        f" {_share(results[best])} of their time instead of {_share(results[worst])}, and it read"
+        f" {counted(results[best].page_ins, 'page')} instead of {count(results[worst].page_ins)}."
     )
 
 

@@ -46,6 +46,8 @@ def duration(value_s: float, digits: int = 3) -> str:
 
 def instant(at_ns: int) -> str:
     """A point of simulated time, every digit that says something."""
+    if 0 < at_ns < 100_000:
+        return f"{at_ns / 1e3:.3f}".rstrip("0").rstrip(".") + f"{GLUE}µs"
     return f"{at_ns / 1e9:.9f}".rstrip("0").rstrip(".") + f"{GLUE}s"
 
 
