@@ -13,7 +13,7 @@ from pagewake.load.measured import LoadResult
 from tests.support.processes import MQTT, Cluster, needs_kafka, needs_mqtt, running, until
 from tests.unit.cli.support import invoke
 
-DURATION_S = 2
+DURATION_S = 4
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ class KafkaBus:
         self.settings = settings
         self._producer: AIOKafkaProducer | None = None
         self._admin: AIOKafkaAdminClient | None = None
+        self._written = set[str]()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -187,6 +188,7 @@ class KafkaBus:
     ) -> asyncio.Future[Any]:
         """Hand a record over, in order per partition; the future is its acknowledgement."""
         assert self._producer is not None
+        self._written.add(topic)
         size = len(value or b"") + len(key or b"")
         if size > RECORD_BYTES_MAX:
             raise DataError(
@@ -199,6 +201,12 @@ class KafkaBus:
         except MessageSizeTooLargeError as error:
             raise DataError(f"{topic}-{partition}: {error}") from None
         return future
+
+    def forget_topics(self, prefix: str) -> None:
+        """Those of a deleted run: a producer asks for all topics that it ever wrote to."""
+        self._written = {topic for topic in self._written if not topic.startswith(prefix)}
+        if self._producer is not None and self._written:
+            self._producer.client.set_topics(self._written)
 
     # ------------------------------------------------------------------ reading
 

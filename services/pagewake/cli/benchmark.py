@@ -203,25 +203,24 @@ def _report(outcome: Benchmark) -> list[RenderableType]:
     )
     return [
         head,
-        _ratio_table(outcome.modes),
+        _ratio_table(outcome.modes, is_published=outcome.scenario == PREDICTION),
         _cpu_table(outcome.modes),
         *(fill(remark, REMARK_WIDTH) for remark in outcome.remarks),
     ]
 
 
-def _ratio_table(modes: Sequence[Mode]) -> RenderableType:
-    table = figures_table(
-        ["mode", "work", "simulated", "± error", "published", "± error", "published work"],
-        title="work relative to master, with standard errors",
-    )
+def _ratio_table(modes: Sequence[Mode], *, is_published: bool) -> RenderableType:
+    """Beside the published figures only what they were measured with."""
+    headings = ["mode", "work", "simulated", "± error"]
+    if is_published:
+        headings += ["published", "± error", "published work"]
+    table = figures_table(headings, title="work relative to master, with standard errors")
     for mode in modes:
-        table.add_row(
-            mode.name,
-            f"{mode.work.value:,.0f}",
-            *_with_error(mode.ratio, mode),
-            *_with_error(mode.published_ratio, mode),
-            f"{mode.published_work.value:,.0f}",
-        )
+        row = [mode.name, f"{mode.work.value:,.0f}", *_with_error(mode.ratio, mode)]
+        if is_published:
+            row += _with_error(mode.published_ratio, mode)
+            row.append(f"{mode.published_work.value:,.0f}")
+        table.add_row(*row)
     return table
 
 

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
 
 from pagewake.errors import ConfigError
 
 PLAIN_WIDTH = 120
+WIDTH_MAX = 2_000
 
 
 def print_json(value: object) -> None:
@@ -33,11 +36,18 @@ def print_text(*parts: RenderableType) -> None:
         deliver(lambda: console.print(*parts, sep="\n"))
         return
     plain = StringIO()
-    Console(file=plain, width=PLAIN_WIDTH, highlight=False, color_system=None).print(
-        *parts, sep="\n"
-    )
+    width = max([PLAIN_WIDTH, *(_width(part) for part in parts if isinstance(part, Table))])
+    Console(file=plain, width=width, highlight=False, color_system=None).print(*parts, sep="\n")
     text = "".join(f"{line.rstrip()}\n" for line in plain.getvalue().splitlines())
     deliver(lambda: sys.stdout.write(text))
+
+
+def _width(table: Table) -> int:
+    """Of a table of figures, which must not be broken; others may be folded."""
+    if table.box is None:
+        return 0
+    console = Console(file=StringIO(), width=WIDTH_MAX)
+    return Measurement.get(console, console.options, table).maximum
 
 
 def print_line(line: str) -> None:

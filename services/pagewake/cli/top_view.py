@@ -22,7 +22,7 @@ RUNS_SHOWN = 6
 VMS_SHOWN = 16
 NAME_CHARACTERS = 40
 STALE_WORDS = "silent for {:.0f} s"
-KEYS = "p pause   r resume   s stop   ↑ ↓ tab choose a run   q quit"
+KEYS = "p pause  r resume  s stop  ↑ ↓ choose  q quit"
 
 Do: TypeAlias = Literal["pause", "resume", "stop"]
 _DOES: dict[str, Do] = {"p": "pause", "r": "resume"}
@@ -169,7 +169,9 @@ class Viewer:
     def screen(self, now_s: float, broker: str, height: int) -> RenderableType:
         """The whole terminal."""
         run = self.run()
-        parts: list[RenderableType] = [self._head(broker)]
+        if self.chosen is None and run is not None and run.active:
+            self.chosen = run.name  # what the keys act on changes only by a key
+        parts: list[RenderableType] = [self._head(broker), self._keys()]
         if run is None:
             parts.append(Text(f"nothing heard of {self.fixed or 'any run'} yet", style="dim"))
         else:
@@ -177,7 +179,7 @@ class Viewer:
                 parts.append(self._list(now_s))
             room = max(1, height - 12 - len(run.services) - min(RUNS_SHOWN, len(self.runs())))
             parts += run_parts(row_of(run, now_s), min(VMS_SHOWN, room))
-        return Group(*parts, self._foot())
+        return Group(*parts)
 
     def _head(self, broker: str) -> Text:
         return Text.assemble(("pagewake top", "bold"), "  ", (broker, "dim"))
@@ -199,7 +201,7 @@ class Viewer:
             )
         return table
 
-    def _foot(self) -> Text:
+    def _keys(self) -> Text:
         if self.confirming:
             return Text(f"stop {shown(self.confirming)} where it is? y / n", style="bold red")
         return Text.assemble((KEYS, "dim"), *(("\n", self.note) if self.note else ()))

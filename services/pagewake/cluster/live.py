@@ -29,7 +29,7 @@ _TELLING: tuple[Status, ...] = (
 
 
 class Service(msgspec.Struct):
-    """One process's part of a run; `heard_s` is when its last figures came, by our clock."""
+    """One process's part of a run; `heard_s` is when its last figures, or it, were heard of."""
 
     service: ServiceKind
     instance: str
@@ -39,7 +39,7 @@ class Service(msgspec.Struct):
 
     def silent_s(self, now_s: float) -> float:
         """How long figures have been overdue; 0 for one that owes none."""
-        if self.progress is None or self.status in OVER:
+        if not self.active:
             return 0.0
         age_s = now_s - self.heard_s
         return age_s if age_s >= SILENT_S else 0.0
@@ -66,7 +66,7 @@ class Run:
         self.name = name
         self.services: dict[tuple[str, str], Service] = {}
         self.answers: dict[str, Answer] = {}
-        self.heard_s = heard_s
+        self.since_s = self.heard_s = heard_s
 
     def in_order(self) -> list[Service]:
         """Hosts, guests, nested; those that are over come last."""
@@ -133,8 +133,8 @@ class Live:
             self.ignored += 1
 
     def in_order(self) -> list[Run]:
-        """Those under way first, each kind the latest heard of first."""
-        return sorted(self.runs.values(), key=lambda run: (not run.active, -run.heard_s, run.name))
+        """Those under way first, each kind the newest first; none changes places while it goes."""
+        return sorted(self.runs.values(), key=lambda run: (not run.active, -run.since_s, run.name))
 
     def _status(self, run: str, kind: str, instance: str, payload: bytes, now_s: float) -> None:
         if not payload:  # the word was taken back
@@ -182,5 +182,5 @@ class Live:
             if len(services) >= SERVICES_MAX:
                 over = (key for key, each in services.items() if not each.active)
                 del services[next(over, next(iter(services)))]
-            services[kind, instance] = Service(known, instance)
+            services[kind, instance] = Service(known, instance, heard_s=now_s)
         return services[kind, instance]

@@ -100,9 +100,12 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             try:
                 async for stored in self.bus.read(RUNS_TOPIC, 0, follow=True):
-                    if self.runs.feed(stored) is not None:
+                    run = self.runs.feed(stored)
+                    if run is not None:
                         self._news = True
                         self._changed.set()
+                        if run not in self.runs.entries:
+                            self.bus.forget_topics(topic_name(run, ""))
                     if self.runs.refused:
                         rejected = Rejected("malformed", self.runs.refused)
                         self._reject(TopicPartition(RUNS_TOPIC, 0), stored.offset, rejected)

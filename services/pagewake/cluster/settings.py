@@ -19,6 +19,7 @@ SERVICE_WAIT_S = 30.0
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 ADDRESS = re.compile(r"([^\s:,]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
+INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PORT_MAX = 65_535
 
 
@@ -31,6 +32,7 @@ class Settings(BaseSettings):
     kafka_wait: float | None = Field(
         None,
         ge=0,
+        allow_inf_nan=False,
         description="seconds to wait for a broker at start;"
         f" default {COMMAND_WAIT_S:g} for commands, {SERVICE_WAIT_S:g} for services",
     )
@@ -53,7 +55,18 @@ class Settings(BaseSettings):
         default_factory=socket.gethostname,
         description="name of this process; default: the host's name",
     )
-    snapshot_s: float = Field(5.0, gt=0, description="least seconds between two snapshots")
+    snapshot_s: float = Field(
+        5.0, gt=0, allow_inf_nan=False, description="least seconds between two snapshots"
+    )
+
+    @field_validator("instance")
+    @classmethod
+    def _part_of_a_topic(cls, text: str) -> str:
+        if not INSTANCE.fullmatch(text):
+            raise PydanticCustomError(
+                "instance", "use 1 to 64 letters, digits, dots, hyphens and underscores"
+            )
+        return text
 
     @field_validator("kafka")
     @classmethod

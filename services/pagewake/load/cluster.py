@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from statistics import fmean
 from typing import NamedTuple
@@ -65,7 +65,7 @@ async def measure(
                 told("counting", 1.0)
                 stretches = await log.read(marks.since, marks.until, latencies)
         finally:
-            await _clean_up(bus, plan)
+            await _to_the_end(_clean_up(bus, plan))
     return _summed(plan, marks, stretches, latencies, usage)
 
 
@@ -79,7 +79,7 @@ async def _heard(mqtt: str | None, usage: Usage) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await take_back_statuses(mqtt, usage.run)
+            await _to_the_end(take_back_statuses(mqtt, usage.run))
 
 
 async def _under_way(bus: KafkaBus, plan: RunPlan, log: LogReader, told: Told) -> None:
@@ -135,6 +135,16 @@ async def _stop(bus: KafkaBus, run: str) -> None:
             tell_person(f"run {run} has not ended within {ENDED_S:g} s; it is deleted as it is")
             return
         await asyncio.sleep(LOOK_S)
+
+
+async def _to_the_end(work: Coroutine[None, None, None]) -> None:
+    """Whoever cancels meanwhile has to wait."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _clean_up(bus: KafkaBus, plan: RunPlan) -> None:

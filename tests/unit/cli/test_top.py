@@ -68,6 +68,21 @@ def test_pause_and_resume_are_for_the_run_that_is_looked_at() -> None:
     assert viewer.press("r") == Order("resume", "new")
 
 
+def test_the_run_that_keys_act_on_stays_the_same_when_others_come() -> None:
+    live = heard(("mine/progress", progress("host")))
+    viewer = Viewer(live)
+    drawn(viewer)
+    live.feed("pagewake/v1/other/progress", progress("host"), 5.0)
+    drawn(viewer)
+    assert viewer.press("p") == Order("pause", "mine")
+
+
+def test_what_is_asked_stands_on_top_of_a_low_terminal() -> None:
+    viewer = Viewer(two_runs())
+    viewer.press("s")
+    assert "stop new where it is? y / n" in drawn(viewer).splitlines()[1]
+
+
 def test_stop_is_confirmed() -> None:
     viewer = Viewer(two_runs())
     assert viewer.press("s") is None

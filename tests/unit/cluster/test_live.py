@@ -94,6 +94,21 @@ def test_runs_under_way_come_first() -> None:
     assert [run.name for run in live.in_order()] == ["new", "old"]
 
 
+def test_runs_do_not_change_places_while_they_go() -> None:
+    live = heard(("a/progress", progress()), ("b/progress", progress()))
+    before = [run.name for run in live.in_order()]
+    for name in ("a", "b", "a"):
+        live.feed(f"pagewake/v1/{name}/progress", progress(), 7.0)
+        assert [run.name for run in live.in_order()] == before
+
+
+def test_a_service_that_never_gave_figures_is_silent_from_its_first_word() -> None:
+    live = heard(("r/host/a/status", b"running"), ("r/host/b/status", b"ended"), at_s=10.0)
+    said, over = live.runs["r"].services.values()
+    assert said.silent_s(10.0 + SILENT_S) == SILENT_S
+    assert over.silent_s(10.0 + SILENT_S) == 0
+
+
 def test_vms_of_all_shards_the_worst_first() -> None:
     live = heard(
         ("r/progress", progress(vms=[VmProgress("x", 1, 0)], sleepers=5, halted=2, vms_owned=9)),

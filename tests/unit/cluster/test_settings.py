@@ -26,3 +26,16 @@ def test_a_flag_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings_of(kafka="kafka:9092").kafka == "kafka:9092"
     with pytest.raises(ConfigError, match="PAGEWAKE_KAFKA"):
         settings_of()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a+#", "x" * 65, "ä"])
+def test_what_cannot_name_a_process(name: str) -> None:
+    with pytest.raises(ConfigError, match="PAGEWAKE_INSTANCE: use 1 to 64 letters"):
+        settings_of(instance=name)
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "0", "-1"])
+def test_snapshots_come_now_and_then(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("PAGEWAKE_SNAPSHOT_S", value)
+    with pytest.raises(ConfigError, match="PAGEWAKE_SNAPSHOT_S"):
+        settings_of()

@@ -55,6 +55,28 @@ def test_a_tally_agrees_with_the_run_result(name: str) -> None:
     assert sum(result.not_present.values()) > 0
 
 
+def test_series_of_a_part_do_not_know_of_the_others() -> None:
+    """Parts move between processes one by one, and no counter may go back with them."""
+    scenario = load("overcommit", ["scenario.duration=20ms"])
+    cluster = FakeCluster(RunPlan.of("r", scenario, 2), 1)
+    cluster.run()
+    owned = [Owned(member.participant, Tally()) for member in cluster.members]
+    for each in owned:
+        each.tally.add("guest_sleepers")
+    registry = CollectorRegistry()
+    registry.register(RunMetrics(lambda: owned))
+
+    def series() -> dict[str, str]:
+        lines = generate_latest(registry).decode().splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    of_all = series()
+    left = owned.pop()
+    fewer = series()
+    assert fewer.items() < of_all.items()
+    assert all(f'source="{left.participant.source}"' in name for name in of_all.keys() - fewer)
+
+
 def test_a_tally_goes_on_from_a_snapshot() -> None:
     _, tally = tallied("natapov-2010")
     copy = Tally()
