@@ -73,7 +73,7 @@ class VmWriter:
                 "ph": phase,
                 "cat": "sleep",
                 "name": name,
-                "id": f"{self._pid}.{number}",
+                "id": self.arrow_id(number),
                 "ts": at_ns / 1000,
                 "pid": self._pid,
                 "tid": 0,
@@ -101,12 +101,16 @@ class VmWriter:
             "ph": phase,
             "cat": "apf",
             "name": "not present to ready",
-            "id": f"{self._pid}.{number}",
+            "id": self.arrow_id(number),
             "ts": at_ns / 1000,
             "pid": self._pid,
             "tid": vcpu + 1,
         }
         self._put(arrow if phase == "s" else arrow | {"bp": "e"})
+
+    def arrow_id(self, number: int) -> str:
+        """Of an arrow, unique in the file."""
+        return f"{self._pid}.{number}"
 
     def counter(self, at_ns: int, name: str, value: int) -> None:
         """A counter track's new value."""

@@ -47,6 +47,7 @@ class VmTracks:
             ev.PageNotPresent: self._not_present,
             ev.PageReady: self._ready,
             ev.ApfStarted: self._started,
+            ev.WorkerCompleted: self._completed,
             ev.ApfPresented: self._presented,
             ev.ApfCleared: self._cleared,
             ev.BroadcastQueued: self._broadcast,
@@ -159,6 +160,14 @@ class VmTracks:
             self._count_queued(event, +1)
         elif event.outcome != "double_fault":
             self._mark(event, f"refused: {event.outcome}", gfn=f"{event.gfn:#x}")
+
+    def _completed(self, event: ev.WorkerCompleted) -> None:
+        self._mark(event, "page is there", token=token_name(event.token), page=event.page)
+
+    def arrow_id(self, token: int) -> str | None:
+        """Of the arrow from this token's not-present, while it is on its way."""
+        flow = self._flows.get(token)
+        return None if flow is None else self._out.arrow_id(flow)
 
     def _presented(self, event: ev.ApfPresented) -> None:
         if event.token == BROADCAST_TOKEN:

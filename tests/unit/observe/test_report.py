@@ -574,3 +574,15 @@ def test_of_too_many_sleepers_the_highest_of_each_column_is_drawn() -> None:
     assert thinned[-1][1] == steps[-1][1]
     assert thinned == sorted(thinned)
     assert _thinned(steps[:10], whole) == steps[:10]
+
+
+def test_a_flight_knows_when_its_page_was_there(tmp_path: Path) -> None:
+    """The guest learns of it later, at its next exit."""
+    run = run_logged("row-01-user-fault", tmp_path)
+    timeline = read_log(run.directory).timeline
+    assert timeline is not None
+    (flight,) = timeline.flights
+    (completed,) = run.of(ev.WorkerCompleted)
+    assert flight.arrived_ns == completed.at_ns
+    assert flight.until_ns is not None
+    assert flight.from_ns < completed.at_ns < flight.until_ns

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+from pagewake.events.types import WorkerCompleted
 from pagewake.observe.log_run import Placed
 from pagewake.observe.report.durations import Durations
 from pagewake.observe.report.timeline import BLACKOUT, Flight, Span, Timeline, is_halt
@@ -56,7 +57,7 @@ class VmRecorder(TraceFile):
         self._waits = waits
         self._open: dict[int, list[tuple[str, int]]] = {}
         self._spans: deque[Span] = deque(maxlen=MAX_SPANS)
-        self._flying: dict[str, tuple[int, int]] = {}
+        self._flying: dict[str | None, Flight] = {}
         self._flights: deque[Flight] = deque(maxlen=MAX_SPANS)
         self._sleepers: deque[tuple[int, int]] = deque([(0, 0)], maxlen=MAX_SPANS)
         self._steps: deque[int] = deque([0], maxlen=STEPS)
@@ -67,7 +68,12 @@ class VmRecorder(TraceFile):
 
     def take(self, placed: Placed) -> None:
         """The VM's next event."""
-        self._advance(placed.event.at_ns // STEP_NS)
+        event = placed.event
+        self._advance(event.at_ns // STEP_NS)
+        if isinstance(event, WorkerCompleted):
+            arrow = self.tracks.arrow_id(event.token)
+            if arrow in self._flying:
+                self._flying[arrow] = self._flying[arrow]._replace(arrived_ns=event.at_ns)
         self.tracks.take(placed)
 
     def close(self, at_ns: int) -> None:
@@ -111,7 +117,7 @@ class VmRecorder(TraceFile):
         for vcpu, stack in self._open.items():
             spans += [Span(vcpu, state, since, until_ns) for state, since in stack]
         flights = [one for one in self._flights if (one.until_ns or 0) > from_ns]
-        flights += [Flight(vcpu, since, None) for vcpu, since in self._flying.values()]
+        flights += self._flying.values()
         busiest = Counter(item.vcpu for items in (spans, flights) for item in items)
         by_weight = sorted(busiest, key=lambda vcpu: (-busiest[vcpu], vcpu))
         shown = sorted(by_weight[:MAX_VCPUS])
@@ -141,7 +147,7 @@ class VmRecorder(TraceFile):
         elif phase == "E":
             self._end(vcpu, at_ns)
         elif phase == "s":
-            self._flying[event["id"]] = (vcpu, at_ns)
+            self._flying[event["id"]] = Flight(vcpu, at_ns, None)
         elif phase == "f":
             self._land(event["id"], at_ns)
         elif phase in ("b", "e"):
@@ -167,4 +173,4 @@ class VmRecorder(TraceFile):
     def _land(self, flight: str, at_ns: int) -> None:
         started = self._flying.pop(flight, None)
         if started is not None:
-            self._flights.append(Flight(*started, at_ns))
+            self._flights.append(started._replace(until_ns=at_ns))

@@ -25,11 +25,12 @@ class Span(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """A token from not-present to ready; `until_ns` None: the ready came after the stretch."""
+    """A token from not-present to ready; None: that came after the stretch, or not at all."""
 
     vcpu: int
     from_ns: int
     until_ns: int | None
+    arrived_ns: int | None = None
 
 
 class Timeline(NamedTuple):

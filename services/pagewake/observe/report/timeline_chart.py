@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -25,12 +25,15 @@ _COLUMNS = 800
 _SLEEPERS_PX = 58
 
 
+_Line: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+
+
 class _Row(NamedTuple):
     """Where one vcpu is drawn: the top of its bar, and the flights of each lane below it."""
 
     vcpu: int
     top: float
-    lanes: list[list[tuple[int, int | None]]]
+    lanes: list[list[Flight]]
 
 
 def timeline_chart(name: str, timeline: Timeline) -> Chart:
@@ -95,21 +98,22 @@ def _overlaps(flight: Flight, timeline: Timeline) -> bool:
     return flight.from_ns < timeline.until_ns and ends_ns > timeline.from_ns
 
 
-def _lanes(flights: Sequence[Flight], timeline: Timeline) -> list[list[tuple[int, int | None]]]:
+def _lanes(flights: Sequence[Flight], timeline: Timeline) -> list[list[Flight]]:
     """Flights that overlap lie below one another; beyond the last lane they share it."""
-    lanes: list[list[tuple[int, int | None]]] = []
+    lanes: list[list[Flight]] = []
     ends: list[int] = []
     apart_ns = (timeline.until_ns - timeline.from_ns) // 50
-    for _, from_ns, until_ns in flights:
-        end = timeline.until_ns + 1 if until_ns is None else until_ns
+    for flight in flights:
+        end = timeline.until_ns + 1 if flight.until_ns is None else flight.until_ns
         free = next(
-            (lane for lane, taken in enumerate(ends) if taken + apart_ns < from_ns), len(ends)
+            (lane for lane, taken in enumerate(ends) if taken + apart_ns < flight.from_ns),
+            len(ends),
         )
         if free == len(ends) and len(ends) < _LANES_MAX:
             lanes.append([])
             ends.append(-1)
         lane = min(free, len(ends) - 1)
-        lanes[lane].append((from_ns, until_ns))
+        lanes[lane].append(flight)
         ends[lane] = max(ends[lane], end)
     return lanes
 
@@ -151,20 +155,25 @@ def _visible(timeline: Timeline, vcpu: int) -> list[Span]:
 
 
 def _flights(axes: Axes, row: _Row, timeline: Timeline) -> None:
-    lines: list[tuple[tuple[float, float], tuple[float, float]]] = []
+    """A thick line while the page is on its way, a thin one from there to READY."""
+    coming: list[_Line] = []
+    waiting: list[_Line] = []
     starts: list[tuple[float, float]] = []
     ends: list[tuple[float, float]] = []
     for lane, flights in enumerate(row.lanes):
         at = row.top + _BAR_PX + _LANE_PX * (lane + 0.75)
-        for from_ns, until_ns in flights:
+        for _, from_ns, until_ns, arrived_ns in flights:
             low = max(from_ns, timeline.from_ns)
             high = timeline.until_ns if until_ns is None else min(until_ns, timeline.until_ns)
-            lines.append(((low, at), (high, at)))
+            there = high if arrived_ns is None else min(max(arrived_ns, low), high)
+            coming.append(((low, at), (there, at)))
+            waiting.append(((there, at), (high, at)))
             if from_ns >= timeline.from_ns:
                 starts.append((from_ns, at))
             if until_ns is not None and until_ns <= timeline.until_ns:
                 ends.append((until_ns, at))
-    axes.add_collection(LineCollection(lines, colors=COLOUR["flight"], linewidths=1.2))
+    for lines, wide in ((coming, 2.4), (waiting, 0.8)):
+        axes.add_collection(LineCollection(lines, colors=COLOUR["flight"], linewidths=wide))
     for points, mark in ((starts, "o"), (ends, ">")):
         if points:
             x, y = zip(*points, strict=True)
