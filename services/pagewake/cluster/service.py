@@ -42,6 +42,8 @@ SILENT_S = 3.0
 AGAIN_S = 1.0
 START_OVER_S = 3.0
 LAST_SNAPSHOT_S = 5.0
+STOP_S = 10.0
+FAILURES_MAX = 3
 
 log = structlog.get_logger()
 
@@ -77,6 +79,8 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         self._not_before_s: dict[TopicPartition, float] = {}
         self._complained: set[tuple[TopicPartition, str]] = set()
         self._told_s = 0.0
+        self._failures = 0
+        self._group = f"pagewake-{kind}"
 
     # ------------------------------------------------------------------ life
 
@@ -143,13 +147,15 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         return consumer
 
     async def _serve(self) -> None:
-        consumer = await self._joining(f"pagewake-{self.kind}")
+        consumer = await self._joining(self._group)
         self._consumer = consumer
         self.health.ready = True
         log.info(
             "serving", service=self.kind, instance=self.settings.instance, http=self.health.port
         )
         while not self.stopping.is_set():
+            if self._failures >= FAILURES_MAX:
+                consumer = await self._rejoined(consumer)
             self._subscribe(consumer)
             if self._subscribed:
                 await self._turn(consumer)
@@ -161,18 +167,55 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
         """Take over what is new, read what there is, and look after what is owned."""
         try:
             await self._take_over_assigned(consumer)
+        except (KafkaError, IllegalStateError) as error:
+            log.warning("nothing can be taken over, trying again", error=repr(error))
+            await asyncio.sleep(AGAIN_S)
+            return
+        try:
             batches = await consumer.getmany(
                 timeout_ms=self._patience_ms(), max_records=self._records_max()
             )
         except (KafkaError, IllegalStateError) as error:
             log.warning("nothing can be read, trying again", error=repr(error))
+            self._failures += 1
             await asyncio.sleep(AGAIN_S)
             return
+        self._failures = 0
         for place, records in batches.items():
             await self._feed(place, records)
         await self._look_after()
         if self._broken:
             await self._reconnect(consumer)
+
+    async def _rejoined(self, consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
+        """A member in place of one that is broken for good: what reads nothing over and over.
+
+        A client whose group routine has failed (it may when the broker comes back in the middle of
+        a rebalance) says so at each call and never joins again.  It also never hears what it lost
+        meanwhile, so everything is taken over anew.
+        """
+        log.error("reading fails over and over, joining the group anew", group=self._group)
+        for owner in self.owners.values():
+            owner.forget()
+        self.owners.clear()
+        self._assigned.clear()
+        self._subscribed = set()
+        self._news = True
+        self._consumer = None
+        try:
+            await asyncio.wait_for(consumer.stop(), STOP_S)
+        except Exception as error:  # noqa: BLE001 - it is broken; nothing of it is needed any more
+            log.warning("the broken member could not be stopped in order", error=repr(error))
+        while not self.stopping.is_set():
+            try:
+                self._consumer = consumer = await self._joining(self._group)
+            except (KafkaError, OSError) as error:
+                log.warning("kafka is not answering, waiting", error=repr(error))
+                await asyncio.sleep(AGAIN_S)
+            else:
+                break
+        self._failures = 0
+        return consumer
 
     def _records_max(self) -> int | None:
         """One by one once caught up: a client that has handed out all it has fetches at once.

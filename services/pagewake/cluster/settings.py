@@ -28,35 +28,39 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PAGEWAKE_", frozen=True, extra="ignore")
 
-    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, `host:port,host:port`")
+    kafka: str = Field(
+        default="127.0.0.1:9092", description="bootstrap servers, `host:port,host:port`"
+    )
     kafka_wait: float | None = Field(
-        None,
+        default=None,
         ge=0,
         allow_inf_nan=False,
         description="seconds to wait for a broker at start;"
         f" default {COMMAND_WAIT_S:g} for commands, {SERVICE_WAIT_S:g} for services",
     )
     kafka_security_protocol: SecurityProtocol = Field(
-        "PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
+        default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
     )
-    kafka_sasl_mechanism: str = Field("PLAIN", description="of SASL")
-    kafka_username: str | None = Field(None, description="of SASL")
-    kafka_password: str | None = Field(None, description="of SASL")
+    kafka_sasl_mechanism: str = Field(default="PLAIN", description="of SASL")
+    kafka_username: str | None = Field(default=None, description="of SASL")
+    kafka_password: str | None = Field(default=None, description="of SASL")
     kafka_cafile: str | None = Field(
-        None, description="file of certificate authorities; default: the system's"
+        default=None, description="file of certificate authorities; default: the system's"
     )
     mqtt: str = Field(
-        "",
+        default="",
         description="control plane, `mqtt://host:port` or `mqtts://user:pass@host:port`;"
         " empty: none",
     )
-    http: str = Field("127.0.0.1:0", description="address of metrics and health; port 0: any")
+    http: str = Field(
+        default="127.0.0.1:0", description="address of metrics and health; port 0: any"
+    )
     instance: str = Field(
         default_factory=socket.gethostname,
         description="name of this process; default: the host's name",
     )
     snapshot_s: float = Field(
-        5.0, gt=0, allow_inf_nan=False, description="least seconds between two snapshots"
+        default=5.0, gt=0, allow_inf_nan=False, description="least seconds between two snapshots"
     )
 
     @field_validator("instance")
