@@ -95,8 +95,8 @@ def protocol() -> dashboard.Dashboard:
             lines("Tasks asleep, by VM group", "Of all VMs of a group together.", "short",
                   Query(f"sum by (run, group) (pagewake_group_sleepers{{{RUN}, {GROUP}}})",
                         "{{run}} {{group}}")),
-            lines("Vcpus that stand still, by VM group", "Halted by the host for a page, or held "
-                  "for a migration.",
+            lines("Vcpus that stand still, by VM group", "Halted by the host for a page, or the "
+                  "vcpu's own thread waits for one.",
                   "short",
                   Query(f"sum by (run, group) (pagewake_group_vcpus_still{{{RUN}, {GROUP}}})",
                         "{{run}} {{group}}")),

@@ -1,19 +1,18 @@
 """The metrics of VM groups: all VMs that one `[[vm]]` table of a scenario stands for.
 
-Read at each scrape from the state of shards and hosts, so they cost a run nothing until somebody
-asks.  Labels are bounded by the scenario: a thousand VMs of one table are one group.
+Read at each scrape from the state of shards, so they cost a run nothing until somebody asks.
+Labels are bounded by the scenario: a thousand VMs of one table are one group.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from pagewake.cluster.participant import HostParticipant, Participant, ShardParticipant
+from pagewake.cluster.participant import ShardParticipant
 from pagewake.cluster.standing import stands_still
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.scenario.model import group_of
@@ -24,12 +23,12 @@ GAUGES = {
     "vms": "VMs of the group",
     "vcpus": "Vcpus of its VMs",
     "sleepers": "Tasks asleep in task_wait",
-    "vcpus_still": "Vcpus that stand still for a page or a migration",
+    "vcpus_still": "Vcpus that are halted for a page, or whose thread waits for one",
 }
 
 
-def group_families(participants: Iterable[Participant]) -> Iterator[Metric]:
-    """Every family, of the participants owned here."""
+def group_families(shards: Iterable[ShardParticipant]) -> Iterator[Metric]:
+    """Every family, of the shards owned here; what is resident hosts know, in `metrics`."""
     gauges = {
         name: GaugeMetricFamily(PREFIX + name, text, labels=LABELS) for name, text in GAUGES.items()
     }
@@ -38,25 +37,16 @@ def group_families(participants: Iterable[Participant]) -> Iterator[Metric]:
         "Increments made by work tasks; 1 ns each if not set",
         labels=LABELS,
     )
-    resident = GaugeMetricFamily(PREFIX + "resident_pages", "Pages in memory", labels=LABELS)
-    for participant in participants:
-        part = [participant.plan.run, participant.source]
-        if isinstance(participant, ShardParticipant):
-            sums: dict[str, Counter[str]] = defaultdict(Counter)
-            for kernel in participant.follower.shard.kernels:
-                sums[group_of(kernel.vm.name)].update(_of_vm(kernel))
-            for group, values in sums.items():
-                for name, gauge in gauges.items():
-                    gauge.add_metric([*part, group], values[name])
-                work.add_metric([*part, group], values["work"])
-        elif isinstance(participant, HostParticipant):
-            pages = Counter[str]()
-            summary: dict[str, Any] = participant.sequencer.host.summary()
-            for vm, number in summary["resident"].items():
-                pages[group_of(vm)] += number
-            for group, number in pages.items():
-                resident.add_metric([*part, group], number)
-    yield from (*gauges.values(), work, resident)
+    for shard in shards:
+        sums: dict[str, Counter[str]] = defaultdict(Counter)
+        for kernel in shard.follower.shard.kernels:
+            sums[group_of(kernel.vm.name)].update(_of_vm(kernel))
+        for group, values in sums.items():
+            labels = [shard.plan.run, shard.source, group]
+            for name, gauge in gauges.items():
+                gauge.add_metric(labels, values[name])
+            work.add_metric(labels, values["work"])
+    yield from (*gauges.values(), work)
 
 
 def _of_vm(kernel: GuestKernel) -> dict[str, int]:

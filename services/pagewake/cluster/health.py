@@ -44,7 +44,8 @@ class Health:
         self.port = 0
         self.kafka_silent = ""
         self._silent_s = 0.0
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, that nobody reads
+        # They are a series more for each counter, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.registry.register(RunMetrics(self._caught_up))
         ProcessCollector(registry=self.registry)  # process_cpu_seconds_total and the like

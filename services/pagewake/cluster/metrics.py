@@ -8,7 +8,7 @@ one, and a sum over those of a process would go back and forth with them.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, get_args
 
@@ -28,6 +28,7 @@ from pagewake.cluster.tally import (
     Tally,
 )
 from pagewake.events import types as ev
+from pagewake.scenario.model import group_of
 
 PREFIX = "pagewake_"
 PART = ["run", "source"]
@@ -118,7 +119,7 @@ class RunMetrics(Collector):
         yield from _shard_families(owned)
         yield from _part_families(owned)
         participants = [each.participant for each in owned]
-        yield from group_families(participants)
+        yield from group_families(p for p in participants if isinstance(p, ShardParticipant))
         yield from _host_families([p for p in participants if isinstance(p, HostParticipant)])
 
 
@@ -220,6 +221,9 @@ def _host_families(hosts: Sequence[HostParticipant]) -> Iterator[Metric]:
     page_ins = CounterMetricFamily(PREFIX + "host_page_ins", "Pages read from swap", labels=labels)
     evictions = CounterMetricFamily(PREFIX + "host_evictions", "Frames taken back", labels=labels)
     resident = GaugeMetricFamily(PREFIX + "host_resident_pages", "Pages in memory", labels=labels)
+    of_groups = GaugeMetricFamily(
+        PREFIX + "group_resident_pages", "Pages in memory", labels=[*PART, "group"]
+    )
     queue = GaugeMetricFamily(
         PREFIX + "host_swap_queue", "Requests that the device has not completed", labels=labels
     )
@@ -238,7 +242,13 @@ def _host_families(hosts: Sequence[HostParticipant]) -> Iterator[Metric]:
         page_ins.add_metric(key, memory.page_ins())
         evictions.add_metric(key, summary["evictions"])
         resident.add_metric(key, sum(summary["resident"].values()))
+        groups = Counter[str]()
+        for vm, pages in summary["resident"].items():
+            groups[group_of(vm)] += pages
+        for group, pages in groups.items():
+            of_groups.add_metric([*part, group], pages)
         queue.add_metric(key, memory.swap_queue(host.at_ns))
         buckets = _cumulative(summary["page_in_ns_log2"])
         took.add_metric(key, buckets, summary["page_in_ns_total"] / 1e9)
-    yield from (duration, paused, ended, windows, page_ins, evictions, resident, queue, took)
+    yield from (duration, paused, ended, windows)
+    yield from (page_ins, evictions, resident, of_groups, queue, took)

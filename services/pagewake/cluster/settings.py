@@ -16,7 +16,6 @@ ServiceKind = Literal["host", "guest", "nested"]
 COMMAND_WAIT_S = 10.0
 SERVICE_WAIT_S = 30.0
 
-
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 ADDRESS = re.compile(r"([^\s:,]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
 INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,64}")

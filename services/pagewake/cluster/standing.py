@@ -47,6 +47,6 @@ def _vm(kernel: GuestKernel) -> VmProgress:
 
 
 def stands_still(kernel: GuestKernel) -> int:
-    """Vcpus of a VM that the host halted for a page, or that wait for a migration's end."""
+    """Vcpus of a VM that the host halted for a page, or whose own thread waits for one."""
     threads = kernel.vm.vcpus
     return sum(thread.apf.halted or thread.mode == BLACKOUT for thread in threads)
