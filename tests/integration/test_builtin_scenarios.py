@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ LONG = {
 }
 
 
+DIGESTS = Path(__file__).parents[1] / "compat" / "digests.toml"
+
+
 def shortened(name: str) -> list[str]:
     return [LONG[name]] if name in LONG else []
 
@@ -37,6 +41,10 @@ class TestEveryBuiltIn:
         assert (report.digest, report.events) == (run.result.digest, run.result.events)
         again = run_scenario(load(str(run.directory / "run.toml")))
         assert again.digest == run.result.digest
+
+    def test_has_the_digest_on_record(self, name: str) -> None:
+        known = tomllib.loads(DIGESTS.read_text("utf-8"))
+        assert run_scenario(load(name, shortened(name))).digest == known[name]
 
     def test_says_what_it_shows(self, name: str) -> None:
         about = load(name).about
@@ -64,3 +72,8 @@ def test_hash_seed_and_shards_do_not_matter() -> None:
 def test_another_seed_is_another_run() -> None:
     runs = [run_scenario(load("natapov-2010", [LONG["natapov-2010"]], seed)) for seed in (1, 2)]
     assert runs[0].digest != runs[1].digest
+
+
+if __name__ == "__main__":
+    for builtin in builtin_names():
+        print(f'{builtin} = "{run_scenario(load(builtin, shortened(builtin))).digest}"')  # noqa: T201
