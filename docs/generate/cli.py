@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from docs.generate.markdown import code, head, prose, table
 from pagewake import errors
 from pagewake.cli.app import app
-from pagewake.cli.main import INTERRUPTED
+from pagewake.cli.guard import INTERRUPTED
 from pagewake.cluster.settings import Settings
 from pagewake.errors import PagewakeError
 

@@ -26,10 +26,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pagewake.bus.kafka import FOLLOW_WAIT_MS, KafkaSettings
 from pagewake.bus.kafka_settings import fetch_options
-from pagewake.cluster.plan import topic_name
 from pagewake.engine.run import run_scenario
 from pagewake.events.codec import FAULTS
 from pagewake.observe.result import RunResult
+from pagewake.participants.plan import topic_name
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
 from tests.bench.bench_pingpong import round_trips_ms

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from msgspec import convert
 
 from pagewake.bus.log_dir import LogWriter
-from pagewake.engine.build import build
 from pagewake.engine.embedded import EmbeddedOutcome, run_embedded
 from pagewake.observe.result import ResultCounter, ShardSummary
+from pagewake.participants.build import build
 from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml

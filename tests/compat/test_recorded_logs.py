@@ -26,8 +26,8 @@ from pagewake.events.codec import (
     encode_commit,
     head_of,
 )
-from pagewake.observe.chrome_trace import write_trace
-from pagewake.observe.verify import verify_log
+from pagewake.timeline.chrome_trace import write_trace
+from pagewake.verify.verify import verify_log
 
 COMPAT = Path(__file__).parent
 LOGS = sorted(path.parent for path in COMPAT.glob("*/*/digest.txt"))

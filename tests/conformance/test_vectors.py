@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from pagewake.conformance.files import FileReport, run_files
 from pagewake.errors import ConfigError, DataError
-from pagewake.observe.conformance import FileReport, run_files
 
 VECTORS = Path(__file__).parent / "vectors"
 FILES = sorted(VECTORS.glob("*.json*"))

@@ -14,21 +14,21 @@ from jsonschema import Draft202012Validator
 
 from pagewake.bus.log_reader import LogReader
 from pagewake.cluster.asyncapi import document
-from pagewake.cluster.commands import (
+from pagewake.cluster.messages import LOST, Progress, Status, encode_status
+from pagewake.cluster.runs import Announced, HostEnded, StateChanged
+from pagewake.cluster.schema import main, write_schemas, yaml_lines
+from pagewake.events.codec import RECORDS_OF, encode_commit, head_of
+from pagewake.events.schema import RECORDS, schema_of
+from pagewake.events.types import EVENTS
+from pagewake.participants.commands import (
     Answer,
     BadCommandError,
     CommandRecord,
     parse_command,
     read_order,
 )
-from pagewake.cluster.messages import LOST, Progress, Status, encode_status
-from pagewake.cluster.plan import RunPlan
-from pagewake.cluster.runs import Announced, HostEnded, StateChanged
-from pagewake.cluster.schema import main, write_schemas, yaml_lines
-from pagewake.cluster.snapshots import Manifest
-from pagewake.events.codec import RECORDS_OF, encode_commit, head_of
-from pagewake.events.schema import RECORDS, schema_of
-from pagewake.events.types import EVENTS
+from pagewake.participants.plan import RunPlan
+from pagewake.participants.snapshots import Manifest
 from pagewake.scenario.interventions import COMMAND_ONLY, EVENT_KINDS
 from pagewake.scenario.keys import Choice
 from pagewake.scenario.loading import load

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pagewake.engine.run import run_scenario
-from pagewake.observe.verify import verify_log
 from pagewake.scenario.library import builtin_names
 from pagewake.scenario.loading import load
+from pagewake.verify.verify import verify_log
 from tests.support.runs import run_logged
 
 LONG = {

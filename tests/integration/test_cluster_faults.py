@@ -20,12 +20,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pagewake.bus.kafka import KafkaBus, KafkaSettings, TopicSpec
-from pagewake.cluster import snapshots
-from pagewake.cluster.participant import HostParticipant
-from pagewake.cluster.plan import RUNS_TOPIC, RunPlan, topic_name
 from pagewake.cluster.runs import Announced, HostEnded
-from pagewake.observe.verify import verify_log
+from pagewake.participants import snapshots
+from pagewake.participants.participant import HostParticipant
+from pagewake.participants.plan import RUNS_TOPIC, RunPlan, topic_name
 from pagewake.scenario.loading import load
+from pagewake.verify.verify import verify_log
 from tests.support.control import ask, tell, until_status
 from tests.support.processes import (
     KAFKA,

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from pagewake.bus.kafka import KafkaBus, KafkaError, KafkaSettings
-from pagewake.cluster.plan import topic_name
 from pagewake.events.codec import decode_commit, encode_commit, head_of
-from pagewake.observe.verify import verify_log
+from pagewake.participants.plan import topic_name
+from pagewake.verify.verify import verify_log
 from tests.support.processes import (
     KAFKA,
     Cluster,

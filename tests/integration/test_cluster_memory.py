@@ -12,15 +12,15 @@ import msgspec
 import pytest
 
 from pagewake.bus.port import BrokenLogError, Outbox
-from pagewake.cluster.participant import Out
-from pagewake.cluster.plan import RunPlan
 from pagewake.engine.recorded import recorded_of
 from pagewake.engine.run import run_scenario
 from pagewake.events.types import WindowOpened
-from pagewake.observe.verify import verify_log
+from pagewake.participants.participant import Out
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.library import builtin_names
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
+from pagewake.verify.verify import verify_log
 from tests.support.cluster import FakeCluster
 
 SHORTENED = {

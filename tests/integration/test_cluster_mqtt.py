@@ -13,8 +13,8 @@ import aiomqtt
 import msgspec
 import pytest
 
-from pagewake.observe.verify import verify_log
 from pagewake.scenario.loading import load
+from pagewake.verify.verify import verify_log
 from tests.support.control import until_status
 from tests.support.processes import (
     MQTT,

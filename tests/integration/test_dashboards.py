@@ -22,8 +22,8 @@ import pytest
 import yaml
 
 from pagewake.bus.kafka import KafkaBus, KafkaSettings
-from pagewake.cluster.commands import encode_command
-from pagewake.cluster.plan import topic_name
+from pagewake.participants.commands import encode_command
+from pagewake.participants.plan import topic_name
 from tests.deploy.dashboards import PROMETHEUS, marks, queries, rules, selectors
 from tests.support.processes import KAFKA, Cluster, needs_kafka, new_run, running, until
 

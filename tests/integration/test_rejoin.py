@@ -12,10 +12,10 @@ from aiokafka.errors import KafkaError
 
 from pagewake.bus.kafka import KafkaBus, KafkaSettings
 from pagewake.cluster import client
-from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.service import Service
 from pagewake.cluster.settings import ServiceKind, Settings
 from pagewake.engine.run import run_scenario
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
 from tests.support.processes import KAFKA, needs_kafka, new_run
 

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pagewake.cli.app import call
-from pagewake.cli.main import guarded
+from pagewake.cli.guard import guarded
 from tests.unit.cli.support import small_scenario
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
-from pagewake.observe.verify import verify_log
 from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
+from pagewake.verify.verify import verify_log
 
 SWITCHES = {
     "preempt": ("true",),

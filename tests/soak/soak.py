@@ -30,10 +30,10 @@ import msgspec
 
 from pagewake.bus.kafka import KafkaBus, KafkaError, KafkaSettings
 from pagewake.cluster import client
-from pagewake.cluster.plan import RunPlan, topic_name
 from pagewake.engine.run import run_scenario
 from pagewake.errors import BrokerError, DataError
 from pagewake.events.codec import FAULTS, decode_commit
+from pagewake.participants.plan import RunPlan, topic_name
 from pagewake.scenario.loading import load
 from tests.support.processes import KAFKA, MQTT, Brokers, Cluster, new_run, set_options
 

@@ -13,14 +13,20 @@ from pathlib import Path
 from random import Random
 
 from pagewake.bus.log_dir import LogWriter
-from pagewake.cluster import snapshots
-from pagewake.cluster.commands import Answer, encode_command
-from pagewake.cluster.participant import HostParticipant, Out, Participant, ShardParticipant, Step
 from pagewake.cluster.partition_log import PartitionLog
-from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.result import Ending, LogCopy, ResultReader, partition_logs
 from pagewake.events.codec import FAULTS
 from pagewake.observe.result import RunResult
+from pagewake.participants import snapshots
+from pagewake.participants.commands import Answer, encode_command
+from pagewake.participants.participant import (
+    HostParticipant,
+    Out,
+    Participant,
+    ShardParticipant,
+    Step,
+)
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.writing import effective_toml
 
 STEPS_MAX = 2_000_000

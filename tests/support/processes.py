@@ -22,8 +22,8 @@ import msgspec
 import pytest
 
 from pagewake.bus.kafka import KafkaBus, KafkaSettings
-from pagewake.cluster.plan import RUNS_TOPIC, topic_name
 from pagewake.engine.run import run_scenario
+from pagewake.participants.plan import RUNS_TOPIC, topic_name
 from pagewake.scenario.loading import load
 
 KAFKA = os.environ.get("PAGEWAKE_KAFKA", "127.0.0.1:9092")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pagewake.engine.build import build
 from pagewake.engine.embedded import run_embedded
 from pagewake.events.types import Event
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.shard import Shard
-from pagewake.observe.invariants import check_events, rules_of
+from pagewake.participants.build import build
 from pagewake.scenario.loading import loads
+from pagewake.verify.invariants import check_events, rules_of
 from tests.support.runs import AnyEvent
 
 PAGE_IN_NS = 300_000

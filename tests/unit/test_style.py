@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "services" / "pagewake"
-DOMAIN = ("events", "simtime", "host_memory", "kvm", "guest_kernel", "nested_svm")
+DOMAIN = (
+    "events", "simtime", "host_memory", "kvm", "guest_kernel", "nested_svm", "participants",
+)  # fmt: skip
 TOOLS = {PACKAGE / "events" / "schema.py"}  # a generator of files, no part of a run
 FILES = sorted(
     path for package in DOMAIN for path in (PACKAGE / package).rglob("*.py") if path not in TOOLS

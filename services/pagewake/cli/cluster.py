@@ -13,18 +13,17 @@ import typer
 from pydantic import ValidationError
 
 from pagewake.bus.kafka import KafkaBus
-from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption
+from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json, print_line, print_text
-from pagewake.cli.run import ShardsOption
 from pagewake.cli.tables import run_table
 from pagewake.cluster import client
 from pagewake.cluster.listening import take_back_statuses
 from pagewake.cluster.logs import log_to_person
-from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.cluster.spent import ClusterCost, cost_of
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
 
 KafkaOption: TypeAlias = Annotated[

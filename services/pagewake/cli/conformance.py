@@ -9,8 +9,8 @@ import typer
 
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, print_line
+from pagewake.conformance.files import FileReport, run_files
 from pagewake.errors import CheckFailedError
-from pagewake.observe.conformance import FileReport, run_files
 
 NAMED_ROWS = 5
 

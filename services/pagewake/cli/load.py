@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from pagewake import __version__
 from pagewake.bus.kafka import KafkaBus, KafkaError
 from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
-from pagewake.cli.main import InterruptedRunError
+from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, print_text, replacing, resolved
 from pagewake.cli.parallel import cores

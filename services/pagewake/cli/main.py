@@ -1,8 +1,7 @@
-"""Entry of the `pagewake` command: what escapes a command becomes an exit code here.
+"""Entry of the `pagewake` command.
 
-Exit codes (design, "Command line"): 0 ok, 1 a check failed, 2 usage or configuration, 65 bad input
-data, 69 broker unreachable, 70 internal error, 130 interrupted.  Nothing heavy is imported before
-the guard stands, so that Ctrl-C during start-up is an interruption like any other.
+Nothing heavy is imported before the guard stands, so that Ctrl-C during start-up is an
+interruption like any other.
 """
 
 from __future__ import annotations
@@ -10,21 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
-from collections.abc import Callable
-from contextlib import suppress
 
-from pagewake.errors import ConfigError, InternalError, PagewakeError
-
-INTERRUPTED = 130
-OUT_OF_MEMORY = (
-    "this machine has too little memory for it: simulate less memory (vm.0.memory, vm.0.limit)"
-    " or fewer VMs (vm.0.count) at a time"
-)
-
-
-class InterruptedRunError(Exception):
-    """Ctrl-C during a run; the message says how far it got."""
+from pagewake.cli.guard import guarded
 
 
 def main() -> int:
@@ -64,65 +50,3 @@ def _interrupt(number: int, _frame: object) -> None:
 
 def _terminate(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
-
-
-def guarded(command: Callable[[], object]) -> int:
-    """Run `command`; its errors become a line on stderr and an exit code, never a traceback."""
-    try:
-        command()
-    except SystemExit as stop:
-        return _stopped(stop.code)
-    except (KeyboardInterrupt, InterruptedRunError) as stop:
-        complain(str(stop) or "interrupted")
-        return INTERRUPTED
-    except PagewakeError as error:
-        complain(f"error: {error}")
-        return error.exit_code
-    except MemoryError:
-        complain(f"error: {OUT_OF_MEMORY}")
-        return ConfigError.exit_code
-    except OSError as error:
-        return _refused(error) if error.filename else _internal(error)
-    except Exception as error:  # noqa: BLE001 - the last resort, reported as such
-        return _internal(error)
-    return 0
-
-
-def _stopped(code: object) -> int:
-    """The command line library ends everything by SystemExit, interruption too."""
-    if code == INTERRUPTED:
-        complain("interrupted")
-    return code if isinstance(code, int) else int(code is not None)
-
-
-def _refused(error: OSError) -> int:
-    """The system will not have a name that was given: it is too long, or access is denied."""
-    if os.environ.get("PAGEWAKE_DEBUG") == "1":
-        traceback.print_exception(error)
-    complain(f"error: {error.filename}: {error.strerror}; name another one, or allow access to it")
-    return ConfigError.exit_code
-
-
-def _internal(error: Exception) -> int:
-    """A defect of ours."""
-    complain(f"internal error: {described(error)}")
-    return InternalError.exit_code
-
-
-def described(error: Exception) -> str:
-    """What escaped, and where it came from; the traceback goes to stderr only on request."""
-    if os.environ.get("PAGEWAKE_DEBUG") == "1":
-        traceback.print_exception(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return (
-        f"{type(error).__name__}: {error}{place}:"
-        " a defect of pagewake; PAGEWAKE_DEBUG=1 shows the traceback"
-    )
-
-
-def complain(message: str) -> None:
-    """One line on stderr, under our name."""
-    with suppress(OSError):
-        sys.stderr.write(f"pagewake: {message}\n")
-        sys.stderr.flush()

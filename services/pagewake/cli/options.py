@@ -25,6 +25,9 @@ SetOption: TypeAlias = Annotated[
         help="Override one value of the scenario, such as host.medium=nvme or vm.0.count=8.",
     ),
 ]
+ShardsOption: TypeAlias = Annotated[
+    int, typer.Option("--shards", min=1, help="Distribute the VMs over this many shards.")
+]
 JobsOption: TypeAlias = Annotated[
     int | None,
     typer.Option("--jobs", min=1, help="Runs side by side (default: one per core)."),

@@ -15,7 +15,7 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from pagewake.cli.main import OUT_OF_MEMORY, described
+from pagewake.cli.guard import OUT_OF_MEMORY, described
 from pagewake.cli.progress import following
 from pagewake.engine.embedded import Progress
 from pagewake.engine.run import run_scenario

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pagewake.cli.main import InterruptedRunError
+from pagewake.cli.guard import InterruptedRunError
 
 SHOW_AFTER_S = 1.0
 REDRAW_S = 0.1

@@ -9,7 +9,7 @@ import msgspec
 from pagewake import __version__
 from pagewake.bus.log_reader import LogReader
 from pagewake.bus.log_sums import RUN_NAME
-from pagewake.cli.main import complain
+from pagewake.cli.guard import complain
 from pagewake.cli.options import JsonOption, LogArgument
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.progress import following

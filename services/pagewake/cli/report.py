@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from pagewake.cli.main import complain
+from pagewake.cli.guard import complain
 from pagewake.cli.options import LogArgument
 from pagewake.cli.output import replacing, resolved
 from pagewake.errors import ConfigError

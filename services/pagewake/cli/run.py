@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption
+from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json, print_text
 from pagewake.cli.progress import following
 from pagewake.cli.report import ReportOption, log_for, refuse_place, write_run
@@ -17,9 +17,6 @@ from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 
-ShardsOption = Annotated[
-    int, typer.Option("--shards", min=1, help="Distribute the VMs over this many shards.")
-]
 LogOption = Annotated[
     Path | None,
     typer.Option(

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pagewake.cli.main import complain
+from pagewake.cli.guard import complain
 from pagewake.cli.options import LogArgument
 from pagewake.cli.output import replacing, resolved
 from pagewake.errors import ConfigError
-from pagewake.observe.chrome_trace import write_trace
+from pagewake.timeline.chrome_trace import write_trace
 
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE.json", help="Where to write the trace.")

@@ -8,7 +8,7 @@ from pagewake.cli.options import JsonOption, LogArgument
 from pagewake.cli.output import print_json, print_line
 from pagewake.errors import CheckFailedError
 from pagewake.observe.report.words import counted
-from pagewake.observe.verify import VerifyReport, verify_log
+from pagewake.verify.verify import VerifyReport, verify_log
 
 SHOWN_PROBLEMS = 20
 

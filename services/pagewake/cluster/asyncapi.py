@@ -18,10 +18,10 @@ from pagewake.cluster.messages import (
     REPLY_TOPIC,
     STATUS_TOPIC,
 )
-from pagewake.cluster.plan import RUNS_TOPIC, SNAPSHOTS, topic_name
 from pagewake.cluster.settings import ServiceKind, Settings
-from pagewake.cluster.snapshots import MANIFEST, SLOTS
 from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS, JOURNAL_TOPIC, RECORDS_OF
+from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, topic_name
+from pagewake.participants.snapshots import MANIFEST, SLOTS
 
 Schema: TypeAlias = dict[str, Any]
 KAFKA_BINDING = "0.5.0"

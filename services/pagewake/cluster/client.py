@@ -12,16 +12,16 @@ import msgspec
 
 from pagewake.bus.kafka import KafkaBus
 from pagewake.bus.log_dir import LogWriter
-from pagewake.cluster.commands import encode_command
 from pagewake.cluster.logs import tell_person
 from pagewake.cluster.partition_log import PartitionLog
-from pagewake.cluster.plan import RUNS_TOPIC, RunPlan, topic_name
 from pagewake.cluster.result import LogCopy, ResultReader, partition_logs
 from pagewake.cluster.runs import Announced, RunEntry, Runs, StateChanged
 from pagewake.cluster.stalled import Told, tell_if_stalled
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.events.codec import FAULTS
 from pagewake.observe.result import RunResult
+from pagewake.participants.commands import encode_command
+from pagewake.participants.plan import RUNS_TOPIC, RunPlan, topic_name
 from pagewake.scenario.writing import effective_toml
 
 

@@ -12,7 +12,9 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from pagewake.bus.kafka import KafkaBus
-from pagewake.cluster.commands import (
+from pagewake.cluster.owner import Owner
+from pagewake.events.codec import FAULTS
+from pagewake.participants.commands import (
     Answer,
     BadCommandError,
     encode_command,
@@ -21,9 +23,7 @@ from pagewake.cluster.commands import (
     parse_command,
     read_order,
 )
-from pagewake.cluster.owner import Owner
-from pagewake.cluster.plan import topic_name
-from pagewake.events.codec import FAULTS
+from pagewake.participants.plan import topic_name
 
 COMMAND_BYTES_MAX = 64 * 1024
 

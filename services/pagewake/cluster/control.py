@@ -17,7 +17,6 @@ import aiomqtt
 import msgspec
 import structlog
 
-from pagewake.cluster.commands import Answer
 from pagewake.cluster.health import waiting_for
 from pagewake.cluster.messages import (
     COMMAND_TOPIC,
@@ -31,10 +30,11 @@ from pagewake.cluster.messages import (
 )
 from pagewake.cluster.mqtt_address import MqttAddress
 from pagewake.cluster.owner import Owner
-from pagewake.cluster.participant import HostParticipant
 from pagewake.cluster.resources import Speed, cpu_s, memory_bytes
 from pagewake.cluster.settings import ServiceKind
 from pagewake.cluster.standing import standing
+from pagewake.participants.commands import Answer
+from pagewake.participants.participant import HostParticipant
 
 RETRY_S = 2.0
 LEAVE_S = 2.0

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from pagewake.cluster.participant import ShardParticipant
 from pagewake.cluster.standing import stands_still
 from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.participants.participant import ShardParticipant
 from pagewake.scenario.model import group_of
 
 PREFIX = "pagewake_group_"

@@ -23,8 +23,8 @@ from prometheus_client import (
 
 from pagewake.cluster.metrics import Owned, RunMetrics
 from pagewake.cluster.owner import Owner
-from pagewake.cluster.participant import HostParticipant
 from pagewake.errors import ConfigError
+from pagewake.participants.participant import HostParticipant
 
 REQUEST_S = 5.0
 STALLED_S = 10.0

@@ -10,9 +10,9 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from pagewake.cluster.commands import Answer
 from pagewake.cluster.messages import OVER, PREFIX, Progress, Status, VmProgress
 from pagewake.cluster.settings import ServiceKind
+from pagewake.participants.commands import Answer
 
 TOPICS = (f"{PREFIX}/+/+/+/status", f"{PREFIX}/+/progress", f"{PREFIX}/+/command/reply")
 RUNS_MAX = 512

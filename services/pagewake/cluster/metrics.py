@@ -17,7 +17,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from pagewake.cluster.group_metrics import group_families
-from pagewake.cluster.participant import HostParticipant, Participant, ShardParticipant
 from pagewake.cluster.tally import (
     BUCKETS,
     BYTES_SENT,
@@ -28,6 +27,7 @@ from pagewake.cluster.tally import (
     Tally,
 )
 from pagewake.events import types as ev
+from pagewake.participants.participant import HostParticipant, Participant, ShardParticipant
 from pagewake.scenario.model import group_of
 
 PREFIX = "pagewake_"

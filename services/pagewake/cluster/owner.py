@@ -19,9 +19,13 @@ from typing import Any
 import msgspec
 
 from pagewake.bus.kafka import KafkaBus, KafkaError
-from pagewake.cluster import snapshots
-from pagewake.cluster.commands import Answer
-from pagewake.cluster.participant import (
+from pagewake.cluster.spent import Spent, Stopwatch
+from pagewake.cluster.tally import BYTES_SENT, RECORDS_SENT, Tally
+from pagewake.errors import DataError
+from pagewake.events.codec import FAULTS
+from pagewake.participants import snapshots
+from pagewake.participants.commands import Answer
+from pagewake.participants.participant import (
     HostParticipant,
     Out,
     Participant,
@@ -29,11 +33,7 @@ from pagewake.cluster.participant import (
     ShardParticipant,
     Step,
 )
-from pagewake.cluster.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_name
-from pagewake.cluster.spent import Spent, Stopwatch
-from pagewake.cluster.tally import BYTES_SENT, RECORDS_SENT, Tally
-from pagewake.errors import DataError
-from pagewake.events.codec import FAULTS
+from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_name
 
 UNACKNOWLEDGED_MAX = 512
 SNAPSHOT_BYTES_PER_S = 4 << 20

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from pagewake import __version__
 from pagewake.bus.log_dir import LogWriter
 from pagewake.cluster.partition_log import Logged, PartitionLog
-from pagewake.cluster.plan import RunPlan
-from pagewake.engine.closing import joined
 from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Encoded, decode_events
 from pagewake.events.digest import combine_hosts, combine_vms
 from pagewake.events.types import Event, ShardEnded
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
+from pagewake.participants.closing import joined
+from pagewake.participants.plan import RunPlan
 
 
 class Ending(NamedTuple):

@@ -14,10 +14,10 @@ import msgspec
 
 from pagewake import __version__
 from pagewake.bus.kafka import Stored
-from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.result import Ending
 from pagewake.cluster.spent import Spent
 from pagewake.errors import DataError
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
 from pagewake.scenario.writing import effective_toml
 

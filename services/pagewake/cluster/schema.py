@@ -17,13 +17,13 @@ from typing import Any
 import msgspec
 
 from pagewake.cluster.asyncapi import document
-from pagewake.cluster.commands import RUN_COMMANDS, Answer, CommandRecord, OrderId
 from pagewake.cluster.messages import Progress, Status
 from pagewake.cluster.runs import Announced, HostEnded, StateChanged
-from pagewake.cluster.snapshots import Manifest
 from pagewake.cluster.spent import Spent
 from pagewake.errors import ConfigError
 from pagewake.events.schema import DIALECT, event_schemas, schema_of
+from pagewake.participants.commands import RUN_COMMANDS, Answer, CommandRecord, OrderId
+from pagewake.participants.snapshots import Manifest
 from pagewake.scenario.interventions import EVENT_KINDS
 from pagewake.scenario.keys import Choice, Duration, Flag, Integer, Reader, Text
 

@@ -23,16 +23,16 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from pagewake.bus.kafka import KafkaBus, dismiss_predecessor, group_consumer
 from pagewake.cluster.commander import Commander
-from pagewake.cluster.commands import Answer
 from pagewake.cluster.control import ControlPlane
 from pagewake.cluster.health import Health
 from pagewake.cluster.owner import Owner
-from pagewake.cluster.participant import HostParticipant, Rejected
-from pagewake.cluster.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, split_topic, topic_name
 from pagewake.cluster.runs import HostEnded, Runs, StateChanged
 from pagewake.cluster.settings import SERVICE_WAIT_S, ServiceKind, Settings
 from pagewake.errors import BrokerError, PagewakeError
 from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS
+from pagewake.participants.commands import Answer
+from pagewake.participants.participant import HostParticipant, Rejected
+from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, split_topic, topic_name
 
 INPUT_TOPIC: dict[ServiceKind, str] = {"host": FAULTS, "guest": APF_GUEST, "nested": APF_NESTED}
 POLL_S = 0.2

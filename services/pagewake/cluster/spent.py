@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
 
 import msgspec
 
 from pagewake.observe.result import RunResult
-
-Part: TypeAlias = Literal["codec", "simulation"]
+from pagewake.participants.participant import Part
 
 
 class Stopwatch:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 from pagewake.bus.kafka import KafkaBus, KafkaError
-from pagewake.cluster.plan import RunPlan, topic_name
-from pagewake.engine.topology import HostPlace
 from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS, decode_commit
+from pagewake.participants.plan import RunPlan, topic_name
+from pagewake.participants.topology import HostPlace
 
 LOOK_S = 5.0
 AGAIN_S = 30.0

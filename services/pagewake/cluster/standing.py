@@ -10,9 +10,9 @@ from heapq import nlargest
 from typing import NamedTuple
 
 from pagewake.cluster.messages import VmProgress
-from pagewake.cluster.participant import Participant, ShardParticipant
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.kvm.run_loop import BLACKOUT
+from pagewake.participants.participant import Participant, ShardParticipant
 
 VMS_TOLD_MAX = 16
 

@@ -18,11 +18,11 @@ from pagewake import __version__
 from pagewake.bus.log_dir import LogWriter
 from pagewake.bus.memory import MemoryBus
 from pagewake.bus.port import Inbox, Outbox
-from pagewake.engine.closing import Consumed, shard_ended
 from pagewake.errors import InternalError
 from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS, JOURNAL_TOPIC, Record
 from pagewake.events.digest import combine_hosts, combine_vms
 from pagewake.events.types import Event
+from pagewake.participants.closing import Consumed, shard_ended
 from pagewake.simtime.ports import HostDomain, ShardDomain, ShardOutput
 from pagewake.simtime.window import Cut, Follower, Sequencer
 

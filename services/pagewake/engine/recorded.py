@@ -14,11 +14,11 @@ from typing import NamedTuple
 import msgspec
 
 from pagewake.bus.log_reader import LogReader
-from pagewake.engine.build import controls_of
 from pagewake.errors import DataError
 from pagewake.events.types import Control, MediumChanged
-from pagewake.observe.log_run import LogRun
+from pagewake.participants.build import controls_of
 from pagewake.scenario.model import Scenario
+from pagewake.verify.log_run import LogRun
 
 
 class Recorded(NamedTuple):

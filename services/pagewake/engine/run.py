@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pagewake import __version__
 from pagewake.bus.log_dir import LogWriter
-from pagewake.engine.build import build
 from pagewake.engine.embedded import Participants, Progress, run_embedded
 from pagewake.engine.recorded import Recorded
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
+from pagewake.participants.build import build
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
 from pagewake.simtime.window import Cut

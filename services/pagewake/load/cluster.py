@@ -17,7 +17,6 @@ from pagewake.bus.kafka import KafkaBus, KafkaError
 from pagewake.cluster import client
 from pagewake.cluster.listening import MqttListener, take_back_statuses
 from pagewake.cluster.logs import tell_person
-from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.stalled import awaited
 from pagewake.errors import BrokerError, CheckFailedError, ConfigError, PagewakeError
 from pagewake.load.embedded import Told
@@ -25,6 +24,7 @@ from pagewake.load.log import HostStretch, LogReader, Offsets, events_per_s, fau
 from pagewake.load.measured import Cost, Latencies, Measured, cost_of, total
 from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
 from pagewake.load.usage import Usage
+from pagewake.participants.plan import RunPlan
 
 LATENCY_SOURCE = "timestamps of records, by the broker's clock in whole milliseconds"
 LOOK_S = 0.25

@@ -9,12 +9,12 @@ from statistics import fmean
 from typing import NamedTuple
 
 from pagewake.cluster.resources import cpu_s, memory_bytes
-from pagewake.engine.build import build
 from pagewake.engine.embedded import InterruptedRun, run_embedded
 from pagewake.guest_kernel.shard import Shard
 from pagewake.load.measured import Latencies, Measured, cost_of
 from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
 from pagewake.observe.result import ResultCounter
+from pagewake.participants.build import build
 
 LATENCY_SOURCE = "wall time of each window of a simulated host in the process"
 TOLD_EVERY_S = 0.2

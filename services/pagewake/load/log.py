@@ -16,10 +16,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pagewake.bus.kafka import FOLLOW_WAIT_MS, KafkaSettings
 from pagewake.bus.kafka_settings import fetch_options
-from pagewake.cluster.plan import RunPlan, topic_name
-from pagewake.engine.topology import HostPlace
 from pagewake.events.codec import FAULTS, JOURNAL_TOPIC
 from pagewake.load.measured import Latencies
+from pagewake.participants.plan import RunPlan, topic_name
+from pagewake.participants.topology import HostPlace
 
 Offsets = Mapping[TopicPartition, int]
 

@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 import pytest
 
 from pagewake.cli.app import call
-from pagewake.cli.main import guarded
+from pagewake.cli.guard import guarded
 
 SERVICES = Path(__file__).parents[3] / "services"
 

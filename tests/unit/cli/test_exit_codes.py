@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pagewake.cli.main import InterruptedRunError, guarded
+from pagewake.cli.guard import InterruptedRunError, guarded
 from pagewake.errors import (
     BrokerError,
     CheckFailedError,

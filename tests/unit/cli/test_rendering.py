@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pagewake.cli.compare import grid
-from pagewake.cli.main import InterruptedRunError
+from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.output import print_text, replacing
 from pagewake.cli.progress import Reach, following, seconds
 from pagewake.cli.tables import duration, figures_table, wait_times

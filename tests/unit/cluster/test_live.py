@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from pagewake.cluster.commands import Answer
 from pagewake.cluster.live import ANSWERS_MAX, RUNS_MAX, SERVICES_MAX, SILENT_S, Live
 from pagewake.cluster.messages import Progress, VmProgress
 from pagewake.cluster.settings import ServiceKind
+from pagewake.participants.commands import Answer
 
 
 def progress(service: ServiceKind = "guest", instance: str = "a", **more: object) -> bytes:

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from pagewake.bus.kafka import Stored
-from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.runs import SERIES_KEPT_S, Announced, HostEnded, Runs, StateChanged
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
 
 PLAN = RunPlan.of("r", load("row-09-enable"), 1)

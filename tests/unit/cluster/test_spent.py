@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from pagewake.bus.kafka import Stored
-from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.runs import Announced, Runs
 from pagewake.cluster.spent import Spent, Stopwatch, cost_of
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
 
 HOST = Spent("a", 10.0, 20.0, 0.5, 1.5, records=30, size=3_000)

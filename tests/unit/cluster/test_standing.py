@@ -5,10 +5,10 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 
 from pagewake.cluster.health import Health
-from pagewake.cluster.participant import HostParticipant, ShardParticipant
-from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.resources import Speed, cpu_s, memory_bytes
 from pagewake.cluster.standing import VMS_TOLD_MAX, standing
+from pagewake.participants.participant import HostParticipant, ShardParticipant
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
 
 

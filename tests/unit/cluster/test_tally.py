@@ -6,10 +6,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pagewake.cluster.metrics import Owned, RunMetrics
-from pagewake.cluster.participant import HostParticipant, ShardParticipant
-from pagewake.cluster.plan import RunPlan
 from pagewake.cluster.tally import Tally
 from pagewake.engine.run import run_scenario
+from pagewake.participants.participant import HostParticipant, ShardParticipant
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
 from tests.support.cluster import FakeCluster
 

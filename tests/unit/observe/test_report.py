@@ -15,7 +15,6 @@ import pytest
 
 from pagewake.cli import report as command
 from pagewake.events import types as ev
-from pagewake.observe.log_run import Placed
 from pagewake.observe.report.durations import EDGES_NS, Durations
 from pagewake.observe.report.figures import NOTHING
 from pagewake.observe.report.page import Point, page_of_grid, page_of_log
@@ -29,9 +28,10 @@ from pagewake.observe.report.words import GLUE, duration, percent
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 from pagewake.scenario.loading import load, loads
 from pagewake.scenario.writing import effective_toml
+from pagewake.verify.log_run import Placed
 from tests.support.runs import run_logged
 from tests.unit.cli.support import SERVICES, SMALL, Outcome, invoke, small_scenario
-from tests.unit.observe.story import page_fault_story, write_log
+from tests.unit.verify.story import page_fault_story, write_log
 
 EMPTY = """
 [scenario]

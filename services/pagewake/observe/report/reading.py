@@ -13,14 +13,14 @@ from pagewake.bus.log_reader import LogReader
 from pagewake.bus.log_sums import RUN_NAME
 from pagewake.errors import DataError
 from pagewake.events.types import ExitRouted, PageNotPresent, TaskWoken
-from pagewake.observe.log_run import LogRun, Placed
 from pagewake.observe.report.durations import Durations
 from pagewake.observe.report.recorder import Best, VmRecorder
 from pagewake.observe.report.timeline import Timeline
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
-from pagewake.observe.vm_order import HostOrder, tasks_by_vm
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
+from pagewake.verify.log_run import LogRun, Placed
+from pagewake.verify.vm_order import HostOrder, tasks_by_vm
 
 
 @dataclass(slots=True)

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from pagewake.events.types import WorkerCompleted
-from pagewake.observe.log_run import Placed
 from pagewake.observe.report.durations import Durations
 from pagewake.observe.report.timeline import BLACKOUT, Flight, Span, Timeline, is_halt
-from pagewake.observe.trace_file import TraceFile
-from pagewake.observe.trace_tracks import VmTracks
+from pagewake.timeline.trace_file import TraceFile
+from pagewake.timeline.trace_tracks import VmTracks
+from pagewake.verify.log_run import Placed
 
 STEP_NS = 10_000_000
 STEPS = 10

@@ -1,0 +1,178 @@
+"""From a scenario to the participants of its run.
+
+Memory of a VM: the regions of its tasks in file order from gfn 0 on; an L2 guest's memory is one
+range behind them, an L3 guest's a range inside that.  What was populated before time 0 is resident
+up to what the limit leaves beside the stock of granted frames, by keyed draw; host memory and the
+VM get the same arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pagewake.events import types as ev
+from pagewake.guest_kernel.shard import Shard
+from pagewake.host_memory.config import HostConfig, VmMemory
+from pagewake.host_memory.manager import HostMemory
+from pagewake.host_memory.media import MEDIA
+from pagewake.participants.guests import build_kernel
+from pagewake.participants.regions import Layout, lay_out
+from pagewake.participants.topology import topology_of
+from pagewake.scenario.model import Scenario, VmInstance
+from pagewake.simtime.residency import populate
+
+STOCK_PAGES_MAX = 64
+
+
+class ShardPart(NamedTuple):
+    """One shard of a simulated host: its topic, the domain object, its VMs' names."""
+
+    topic: str
+    shard: Shard
+    vms: list[str]
+
+
+class HostPart(NamedTuple):
+    """One simulated host with its shards."""
+
+    host: HostMemory
+    shards: list[ShardPart]
+
+
+class VmPlan(NamedTuple):
+    """One VM instance with everything both sides must agree on."""
+
+    instance: VmInstance
+    layout: Layout
+    stock_pages: int
+    populated: NDArray[np.int64]
+    resident: NDArray[np.bool_]
+
+
+def build(scenario: Scenario, shards: int = 1) -> list[HostPart]:
+    """All participants; `shards` is the number of guest (and nested) shards per simulated host."""
+    plans = {plan.instance.name: plan for plan in plan_vms(scenario, scenario.instances())}
+    return [
+        HostPart(
+            build_host(scenario, host.index, _of_host(plans.values(), host.index)),
+            [
+                ShardPart(
+                    part.topic, build_shard(scenario, [plans[vm] for vm in part.vms]), part.vms
+                )
+                for part in host.shards
+            ],
+        )
+        for host in topology_of(scenario, shards).hosts
+    ]
+
+
+def build_host_alone(scenario: Scenario, index: int) -> HostMemory:
+    """One simulated host's memory, without the shards."""
+    mine = [instance for instance in scenario.instances() if instance.host == index]
+    return build_host(scenario, index, plan_vms(scenario, mine))
+
+
+def build_shard_alone(scenario: Scenario, vms: Sequence[str]) -> Shard:
+    """One shard, without its host."""
+    named = {instance.name: instance for instance in scenario.instances()}
+    return build_shard(scenario, plan_vms(scenario, [named[vm] for vm in vms]))
+
+
+def _of_host(plans: Iterable[VmPlan], index: int) -> list[VmPlan]:
+    return [plan for plan in plans if plan.instance.host == index]
+
+
+def plan_vms(scenario: Scenario, instances: Iterable[VmInstance]) -> list[VmPlan]:
+    """The memory at time 0 of these VMs."""
+    layouts = {vm.name: lay_out(vm) for vm in scenario.vms}
+    return [plan_vm(scenario, instance, layouts[instance.spec.name]) for instance in instances]
+
+
+def plan_vm(scenario: Scenario, instance: VmInstance, layout: Layout) -> VmPlan:
+    """Decide the memory of one VM at time 0."""
+    limit = instance.spec.limit_pages
+    stock = max(1, min(STOCK_PAGES_MAX, limit // 16)) if limit > 1 else 0
+    room = limit - stock
+    populated: list[NDArray[np.int64]] = []
+    resident: list[NDArray[np.bool_]] = []
+    for region in layout.populated():
+        gfns = np.arange(region.base, region.base + region.pages, dtype=np.int64)
+        most = room if region.resident_pages is None else min(room, region.resident_pages)
+        mask = populate(scenario.seed, f"{instance.name}/{region.name}", gfns, most)
+        room -= int(mask.sum())
+        populated.append(gfns)
+        resident.append(mask)
+    return VmPlan(
+        instance,
+        layout,
+        stock,
+        np.concatenate(populated) if populated else np.zeros(0, np.int64),
+        np.concatenate(resident) if resident else np.zeros(0, np.bool_),
+    )
+
+
+def controls_of(scenario: Scenario, host: int, names: Sequence[str]) -> list[ev.Control]:
+    """The scenario's interventions on one simulated host, in order of time."""
+    wanted = set(names)
+    controls: list[ev.Control] = []
+    for event in scenario.events:
+        control = event.control
+        if isinstance(control, ev.MediumChanged):
+            if control.host == host:
+                controls.append(msgspec.structs.replace(control, at_ns=event.at_ns))
+        elif control.vm in wanted:
+            controls.append(msgspec.structs.replace(control, at_ns=event.at_ns))
+    return sorted(controls, key=lambda control: control.at_ns)
+
+
+def build_host(scenario: Scenario, index: int, plans: Sequence[VmPlan]) -> HostMemory:
+    """The memory manager of one simulated host."""
+    names = [plan.instance.name for plan in plans]
+    config = HostConfig(
+        name=f"host-{index}",
+        index=index,
+        seed=scenario.seed,
+        medium=scenario.host.medium.device(),
+        reclaim_lag_ns=scenario.host.reclaim_lag_ns,
+        memory_pages=scenario.host.memory_pages,
+        writeback_pages=scenario.host.writeback_pages,
+        workers=scenario.host.workers,
+        controls=controls_of(scenario, index, names),
+    )
+    return HostMemory(
+        config,
+        [
+            VmMemory(
+                vm=plan.instance.name,
+                pages=plan.instance.spec.memory_pages,
+                limit_pages=plan.instance.spec.limit_pages,
+                populated=plan.populated,
+                resident=plan.resident,
+                stock_pages=plan.stock_pages,
+            )
+            for plan in plans
+        ],
+    )
+
+
+def build_shard(scenario: Scenario, plans: Sequence[VmPlan]) -> Shard:
+    """Some VMs of one simulated host."""
+    return Shard(
+        [
+            build_kernel(scenario, plan.instance, plan.layout, plan.stock_pages, plan.populated,
+                         plan.resident)
+            for plan in plans
+        ]
+    )  # fmt: skip
+
+
+def synchronous_media(scenario: Scenario) -> dict[str, int]:
+    """Synchronous media that this run may have, by name, with their cost per page."""
+    device = scenario.host.medium.device()
+    media = {medium.name: medium for medium in MEDIA.values()} | {device.name: device}
+    return {name: medium.cost_ns for name, medium in media.items() if medium.synchronous}

@@ -1,0 +1,393 @@
+"""The participants of a run as pure functions of their partition: records in, records out.
+
+A `HostParticipant` is one simulated host: its memory and the sequencer of its windows; it reads its
+partition of `faults`.  A `ShardParticipant` is some of its VMs; it reads its partition of `apf.*`.
+They are the objects of the embedded runtime.  Neither knows a broker, a clock or another process:
+whoever holds one feeds it the records of its partition in order, each at least once, and sends
+what comes out.  `state` and `restore` are what a snapshot holds.
+
+What a participant is given may be anything.  A record that is no commit of this run, or of none
+that it expects here, is rejected: counted, never applied.  A commit that cannot follow what stands
+before it raises BrokenLogError, and the run stops (design, "Time", Delivery).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from pagewake.bus.port import Applied, BrokenLogError, Inbox, Outbox
+from pagewake.errors import DataError
+from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Record, decode_commit, name_of
+from pagewake.events.types import Event
+from pagewake.guest_kernel.shard import Shard
+from pagewake.host_memory.manager import HostMemory
+from pagewake.participants.build import build_host_alone, build_shard_alone
+from pagewake.participants.closing import Consumed, shard_ended
+from pagewake.participants.commands import (
+    Answer,
+    BadCommandError,
+    CommandRecord,
+    Order,
+    decode_command,
+    host_of,
+    read_order,
+)
+from pagewake.participants.plan import RunPlan
+from pagewake.simtime.ports import ShardOutput
+from pagewake.simtime.window import Follower, Sequencer
+
+ORDERS_REMEMBERED = 4096
+
+
+class Out(NamedTuple):
+    """A record to be appended; `topic` without the run's prefix."""
+
+    topic: str
+    partition: int
+    record: bytes
+
+
+class Rejected(NamedTuple):
+    """A record that was not applied: `why` is malformed or foreign, `what` the words for it."""
+
+    why: str
+    what: str
+
+
+class Step(NamedTuple):
+    """What one record led to."""
+
+    outs: list[Out]
+    events: list[Event]
+    answer: Answer | None = None
+    rejected: Rejected | None = None
+
+
+NOTHING = Step([], [])
+State: TypeAlias = dict[str, Any]
+Part: TypeAlias = Literal["codec", "simulation"]
+Lap: TypeAlias = Callable[[Part], None]
+
+
+def _unheard(_part: Part) -> None:
+    pass
+
+
+class Participant(Protocol):
+    """One simulated host, or one shard."""
+
+    plan: RunPlan
+    source: str
+    topic: str
+    partition: int
+    inbox: Inbox
+    lap: Lap  # told what has just been done, for whoever holds a clock
+
+    @property
+    def window(self) -> int: ...
+
+    @property
+    def at_ns(self) -> int: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    def start(self) -> list[Out]: ...
+
+    def accept(self, record: bytes | None) -> Step: ...
+
+    def seqs(self) -> dict[str, int]: ...
+
+    def state(self) -> State: ...
+
+    def restore(self, state: State) -> None: ...
+
+
+def _read(record: bytes | None, inbox: Inbox, sources: frozenset[str]) -> Applied | Rejected | None:
+    """The commit that a record completes; None if it completes none."""
+    try:
+        commit = decode_commit(b"" if record is None else record)
+    except DataError as error:
+        return Rejected("malformed", str(error))
+    if commit.run != inbox.run or commit.source not in sources:
+        return Rejected("foreign", f"{name_of(commit)} of run {commit.run!r} is not expected here")
+    if not 0 <= commit.part < commit.parts or commit.seq < 0:
+        return Rejected("malformed", f"{name_of(commit)} is no part of a commit")
+    try:
+        return inbox.take(commit)
+    except BrokenLogError:
+        raise
+    except DataError as error:
+        return Rejected("malformed", str(error))
+
+
+def _outs(outbox: Outbox, window: int, events: list[Record]) -> list[Out]:
+    topic, partition = outbox.topic, outbox.partition
+    return [Out(topic, partition, encoded.record) for encoded in outbox.encode(window, events)]
+
+
+def _seqs(outboxes: Iterable[Outbox]) -> dict[str, int]:
+    return {f"{outbox.topic}-{outbox.partition}": outbox.seq for outbox in outboxes}
+
+
+class HostParticipant:
+    """One simulated host of a run, at time 0."""
+
+    def __init__(self, plan: RunPlan, index: int, host: HostMemory | None = None) -> None:
+        place = plan.topology.hosts[index]
+        self.plan = plan
+        self.index = index
+        self.source = place.source
+        self.topic = FAULTS
+        self.partition = index
+        self.inbox = Inbox(FAULTS, index, plan.run)
+        self.lap: Lap = _unheard
+        self.sequencer: Sequencer[HostMemory] = Sequencer(
+            build_host_alone(plan.scenario, index) if host is None else host,
+            [shard.source for shard in place.shards],
+            place.shard_of,
+            plan.scenario.duration_ns,
+        )
+        self._outboxes = {
+            shard.source: Outbox(plan.run, place.source, shard.topic, shard.partition, plan.code)
+            for shard in place.shards
+        }
+        self._sources = frozenset(self._outboxes)
+        self._orders: list[Order] = []
+        self._seen: dict[str, Answer] = {}
+        self.paused = False
+        self.speed = 0.0
+
+    @property
+    def window(self) -> int:
+        """The window that is open, or the last one."""
+        return self.sequencer.window
+
+    @property
+    def at_ns(self) -> int:
+        """Simulated time that all shards have completed."""
+        return self.sequencer.from_ns if self.sequencer.awaited else self.sequencer.until_ns
+
+    @property
+    def ended(self) -> bool:
+        """The last window is closed."""
+        return self.sequencer.ended
+
+    @property
+    def end_ns(self) -> int | None:
+        """Where the simulated host ended."""
+        return self.sequencer.end_ns if self.ended else None
+
+    @property
+    def awaited(self) -> list[str]:
+        """Shards that have the window open."""
+        return sorted(self.sequencer.awaited)
+
+    def start(self) -> list[Out]:
+        """Open the first window."""
+        return self._open()
+
+    def accept(self, record: bytes | None) -> Step:
+        """The next record of the partition."""
+        read = _read(record, self.inbox, self._sources)
+        self.lap("codec")
+        if read is None:
+            return NOTHING
+        if isinstance(read, Rejected):
+            return self._other(record, read)
+        closed = self.sequencer.close(read.source, read.events)  # type: ignore[arg-type]
+        self.lap("simulation")
+        return Step(self._open(), []) if closed and not self.sequencer.ended else NOTHING
+
+    def _open(self) -> list[Out]:
+        if self._orders:
+            self._obey()
+        handed = self.sequencer.open()
+        self.lap("simulation")
+        outs: list[Out] = []
+        for source, events in handed.items():
+            outs += _outs(self._outboxes[source], self.sequencer.window, list(events))
+        self.lap("codec")
+        return outs
+
+    # ------------------------------------------------------------------ commands
+
+    def _other(self, record: bytes | None, rejected: Rejected) -> Step:
+        """What is no commit may be a command."""
+        try:
+            command = decode_command(b"" if record is None else record)
+        except DataError:
+            return Step([], [], None, rejected)
+        if command.run != self.plan.run:
+            what = f"command {command.id!r} is of run {command.run!r}"
+            return Step([], [], None, Rejected("foreign", what))
+        return Step([], [], self._command(command))
+
+    def _command(self, command: CommandRecord) -> Answer:
+        known = self._seen.get(command.id)
+        if known is not None:
+            return known
+        answer = self._take(command)
+        if len(self._seen) >= ORDERS_REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        self._seen[command.id] = answer
+        return answer
+
+    def _take(self, command: CommandRecord) -> Answer:
+        scenario = self.plan.scenario
+        try:
+            order = read_order(scenario, command.id, command.command)
+            if host_of(scenario, order) not in (None, self.index):
+                raise BadCommandError(f"not for {self.source}")
+            if self.sequencer.last:
+                raise BadCommandError(f"the run ends at {self.sequencer.until_ns} ns")
+        except BadCommandError as error:
+            return Answer(command.id, ok=False, error=str(error))
+        match order.do:
+            case "pause" | "resume":
+                self.paused = order.do == "pause"
+            case "pace":
+                self.speed = order.speed
+            case "stop":
+                self.paused = False
+                self._orders.append(order)
+            case _:
+                self._orders.append(order)
+        return Answer(command.id, ok=True, at_ns=self.sequencer.until_ns)
+
+    def _obey(self) -> None:
+        """All shards have closed: what was ordered takes effect where the last window ended."""
+        orders, self._orders = self._orders, []
+        sequencer = self.sequencer
+        for order in orders:
+            if sequencer.end_ns is not None:
+                return
+            if order.control is None:
+                sequencer.stop()
+            else:
+                at_ns = sequencer.until_ns
+                sequencer.host.intervene(msgspec.structs.replace(order.control, at_ns=at_ns))
+
+    # ------------------------------------------------------------------ snapshots
+
+    def seqs(self) -> dict[str, int]:
+        """Commits made so far, by partition."""
+        return _seqs(self._outboxes.values())
+
+    def state(self) -> State:
+        """Everything that changes, as one object graph."""
+        return {
+            "inbox": self.inbox,
+            "sequencer": self.sequencer,
+            "outboxes": self._outboxes,
+            "orders": self._orders,
+            "seen": self._seen,
+            "paused": self.paused,
+            "speed": self.speed,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self.inbox = state["inbox"]
+        self.sequencer = state["sequencer"]
+        self._outboxes = state["outboxes"]
+        self._orders = state["orders"]
+        self._seen = state["seen"]
+        self.paused = state["paused"]
+        self.speed = state["speed"]
+
+
+class ShardParticipant:
+    """Some VMs of one simulated host of a run, at time 0; `number` counts as journals do."""
+
+    def __init__(self, plan: RunPlan, number: int, shard: Shard | None = None) -> None:
+        place = plan.topology.shards[number]
+        self.plan = plan
+        self.source = place.source
+        self.topic = place.topic
+        self.partition = place.partition
+        self.inbox = Inbox(place.topic, place.partition, plan.run)
+        self.lap: Lap = _unheard
+        if shard is None:
+            shard = build_shard_alone(plan.scenario, place.vms)
+        self.follower: Follower[Shard] = Follower(place.source, shard)
+        self._sources = frozenset([f"host-{place.host}"])
+        self._faults = Outbox(plan.run, place.source, FAULTS, place.host, plan.code)
+        self._journal = Outbox(plan.run, place.source, JOURNAL_TOPIC, place.journal, plan.code)
+        self._consumed = Consumed()
+
+    @property
+    def window(self) -> int:
+        """The last window simulated."""
+        return self.follower.window
+
+    @property
+    def at_ns(self) -> int:
+        """Simulated time reached."""
+        return self.follower.until_ns
+
+    @property
+    def ended(self) -> bool:
+        """The last window is simulated."""
+        return self.follower.last
+
+    def start(self) -> list[Out]:
+        """A shard says nothing by itself."""
+        return []
+
+    def accept(self, record: bytes | None) -> Step:
+        """The next record of the partition: simulates a window when it is complete."""
+        read = _read(record, self.inbox, self._sources)
+        self.lap("codec")
+        if read is None:
+            return NOTHING
+        if isinstance(read, Rejected):
+            return Step([], [], None, read)
+        reported, output = self.follower.apply(read.events)  # type: ignore[arg-type]
+        self._consumed.add(output.consumed)
+        self.lap("simulation")
+        outs = self._journal_of(output)
+        outs += _outs(self._faults, self.follower.window, list(reported))
+        self.lap("codec")
+        return Step(outs, domain_events(output))
+
+    def _journal_of(self, output: ShardOutput) -> list[Out]:
+        """The journal goes out before the close, so that it is there when the run has ended."""
+        window = self.follower.window
+        records: list[Record] = [*output.journal]
+        if self.follower.last:
+            records += shard_ended(window, self.follower.shard, self._consumed)
+        return _outs(self._journal, window, records) if records else []
+
+    def seqs(self) -> dict[str, int]:
+        """Commits made so far, by partition."""
+        return _seqs([self._journal, self._faults])
+
+    def state(self) -> State:
+        """Everything that changes, as one object graph."""
+        return {
+            "inbox": self.inbox,
+            "follower": self.follower,
+            "faults": self._faults,
+            "journal": self._journal,
+            "consumed": self._consumed,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self.inbox = state["inbox"]
+        self.follower = state["follower"]
+        self._faults = state["faults"]
+        self._journal = state["journal"]
+        self._consumed = state["consumed"]
+
+
+def domain_events(output: ShardOutput) -> list[Event]:
+    """What counts of a window; `n == 0` marks what a frozen VM still answered."""
+    events: list[Event] = [event for event in output.to_host if event.n]
+    events += output.journal
+    events += output.consumed
+    return events

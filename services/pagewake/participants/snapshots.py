@@ -1,0 +1,207 @@
+"""Snapshots: a participant's state as records of a compacted topic, and back (design, Recovery).
+
+A snapshot is pickled, compressed and cut into parts.  Parts and manifest are written under the
+keys of one of two slots, a and b, by turns, so a snapshot that is not finished never replaces the
+one before it.  The manifest comes last and has the checksum of all parts together; what is read
+back is the newest snapshot whose parts are what its manifest says.
+
+A pickle can run anything, and the topic is open to whoever may write to the broker: the unpickler
+builds only what a participant's state consists of, and refuses every other name.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+import zstandard
+
+from pagewake.errors import DataError
+from pagewake.participants.participant import Participant, State
+
+PART_BYTES = 512 * 1024
+SLOTS = "ab"
+MANIFEST = "manifest"
+STATE_BYTES_MAX = 4 << 30
+PACKAGES = (
+    "pagewake.bus.port",
+    "pagewake.participants.commands",
+    "pagewake.participants.closing",
+    "pagewake.events.",
+    "pagewake.guest_kernel.",
+    "pagewake.host_memory.",
+    "pagewake.kvm.",
+    "pagewake.nested_svm.",
+    "pagewake.scenario.",
+    "pagewake.simtime.",
+)
+OTHERS = frozenset(
+    {
+        ("array", "_array_reconstructor"),
+        ("array", "array"),
+        ("builtins", "frozenset"),
+        ("builtins", "range"),
+        ("builtins", "set"),
+        ("builtins", "slice"),
+        ("collections", "Counter"),
+        ("collections", "OrderedDict"),
+        ("collections", "deque"),
+        ("pagewake.events.types", "restored"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "scalar"),
+        ("numpy._core.numeric", "_frombuffer"),
+    }
+)
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`offset` is the next input record; `number` counts the snapshots of a participant."""
+
+    run: str
+    source: str
+    code: str
+    number: int
+    offset: int
+    window: int
+    at_ns: int
+    parts: int
+    size: int
+    checksum: str
+    seqs: dict[str, int]
+
+
+class Snapshot(NamedTuple):
+    """A complete one: its manifest and the compressed state."""
+
+    manifest: Manifest
+    content: bytes
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - whatever it names
+        if (module, name) in OTHERS:
+            return super().find_class(module, name)
+        if module.startswith(PACKAGES) and "." not in name:
+            found = super().find_class(module, name)
+            if isinstance(found, type) and found.__module__ == module:
+                return found
+        raise DataError(f"a snapshot names {module}.{name}, which no state consists of")
+
+
+def pack(state: State) -> bytes:
+    """A state as compressed bytes."""
+    return zstandard.ZstdCompressor(level=1).compress(pickle.dumps(state, protocol=5))
+
+
+def unpack(content: bytes) -> State:
+    """DataError for what is no state."""
+    try:
+        plain = zstandard.ZstdDecompressor().decompress(content, max_output_size=STATE_BYTES_MAX)
+        state = _Unpickler(io.BytesIO(plain)).load()
+    except DataError:
+        raise
+    except Exception as error:  # an altered pickle fails in any way it likes
+        raise DataError(f"a snapshot cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(state, dict):
+        raise DataError("a snapshot holds no state")
+    return state
+
+
+def take(participant: Participant, number: int, offset: int, **beside: object) -> Snapshot:
+    """A snapshot of a participant whose next input record stands at `offset`.
+
+    `beside` is kept with its state.
+    """
+    content = pack({**participant.state(), **beside})
+    manifest = Manifest(
+        run=participant.plan.run,
+        source=participant.source,
+        code=participant.plan.code,
+        number=number,
+        offset=offset,
+        window=participant.window,
+        at_ns=participant.at_ns,
+        parts=-(-len(content) // PART_BYTES),
+        size=len(content),
+        checksum=_checksum(content),
+        seqs=participant.seqs(),
+    )
+    return Snapshot(manifest, content)
+
+
+def records_of(snapshot: Snapshot) -> list[tuple[bytes, bytes]]:
+    """Keys and values in the order in which they are to be written: the manifest last."""
+    manifest, content = snapshot
+    slot = SLOTS[manifest.number % len(SLOTS)]
+    records = [
+        (f"{slot}/{part}".encode(), content[part * PART_BYTES : (part + 1) * PART_BYTES])
+        for part in range(manifest.parts)
+    ]
+    return [*records, (f"{slot}/{MANIFEST}".encode(), msgspec.json.encode(manifest))]
+
+
+class SnapshotReader:
+    """Finds the newest complete snapshot among the records of one partition, fed in order."""
+
+    def __init__(self, run: str, source: str, code: str) -> None:
+        self.run = run
+        self.source = source
+        self.code = code
+        self.refused: list[str] = []
+        self._found: dict[str, Snapshot] = {}
+        self._parts: dict[str, dict[int, bytes]] = {slot: {} for slot in SLOTS}
+
+    @property
+    def complete(self) -> list[Snapshot]:
+        """The last one of each slot, the newest first."""
+        return sorted(self._found.values(), key=lambda found: -found.manifest.offset)
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """The complete one of the last input record."""
+        return next(iter(self.complete), None)
+
+    def feed(self, key: bytes | None, value: bytes | None) -> None:
+        """The next record."""
+        slot, _, name = (key or b"").decode(errors="replace").partition("/")
+        parts = self._parts.get(slot)
+        if value is None:
+            return
+        if parts is not None and name == MANIFEST:
+            self._finish(value, slot, parts)
+        elif parts is not None and name.isascii() and name.isdecimal() and len(name) < 10:
+            parts[int(name)] = value
+        else:
+            self.refused.append(f"a record with the key {key!r} is none of a snapshot")
+
+    def _finish(self, value: bytes, slot: str, parts: dict[int, bytes]) -> None:
+        try:
+            manifest = msgspec.json.decode(value, type=Manifest)
+        except msgspec.DecodeError as error:
+            self.refused.append(f"not a manifest: {error}")
+            return
+        said = f"snapshot {manifest.number} of {manifest.source}"
+        if (manifest.run, manifest.source) != (self.run, self.source):
+            self.refused.append(f"{said} of run {manifest.run!r} stands in the wrong place")
+        elif manifest.code != self.code:
+            self.refused.append(f"{said} is of version {manifest.code}, this is {self.code}")
+        elif (content := _assembled(manifest, parts)) is None:
+            self.refused.append(f"{said} is not complete, or not what its manifest says")
+        else:
+            self._found[slot] = Snapshot(manifest, content)
+
+
+def _assembled(manifest: Manifest, parts: dict[int, bytes]) -> bytes | None:
+    if any(part not in parts for part in range(manifest.parts)):
+        return None
+    content = b"".join(parts[part] for part in range(manifest.parts))
+    return content if _checksum(content) == manifest.checksum else None
+
+
+def _checksum(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()

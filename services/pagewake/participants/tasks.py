@@ -1,0 +1,120 @@
+"""The tasks of a scenario as tasks of a guest, with their access streams."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from pagewake.guest_kernel.streams import (
+    AccessStream,
+    RandomStream,
+    Region,
+    SequentialStream,
+    Touching,
+    WorkStream,
+    ZipfStream,
+    ZipfTable,
+)
+from pagewake.guest_kernel.tasks import KernelSections, ScriptStep, Task
+from pagewake.guest_kernel.touch_buffer import Pages
+from pagewake.guest_kernel.trace_stream import TraceLength, TraceStream
+from pagewake.participants.regions import Layout, TaskRegion
+from pagewake.scenario import model
+from pagewake.scenario.library import trace_path
+from pagewake.scenario.page_trace import TraceSource, summary
+
+
+def build_tasks(
+    scenario: model.Scenario,
+    instance: model.VmInstance,
+    layout: Layout,
+    pages: Pages,
+    level: int,
+    base: int = 0,
+) -> list[Task]:
+    """The tasks of one level, in file order; placed on its vcpus in turn, per kind of task.
+
+    `base`: first gfn of the guest's memory, where its own numbering starts.
+    """
+    vcpus = instance.spec.vcpus_at(level)
+    tasks: list[Task] = []
+    for index, spec in enumerate(instance.spec.tasks):
+        if spec.level != level:
+            continue
+        for number in range(spec.count):
+            region = layout.regions[index, number]
+            region = region._replace(base=region.base - base)
+            name = f"{spec.name}-{number}"
+            stream = _stream(scenario, instance, spec, name, region, pages)
+            tasks.append(_task(scenario, spec, len(tasks), name, number % vcpus, region, stream))
+    return tasks
+
+
+def _task(
+    scenario: model.Scenario,
+    spec: model.Task,
+    index: int,
+    name: str,
+    cpu: int,
+    region: TaskRegion,
+    stream: AccessStream | None,
+) -> Task:
+    sections = None
+    if spec.kernel_every_ns is not None and spec.kernel_for_ns is not None:
+        sections = KernelSections(spec.kernel_every_ns, spec.kernel_for_ns, spec.no_preempt)
+    return Task(
+        index,
+        name,
+        f"task:{spec.name}",
+        cpu if spec.vcpu is None else spec.vcpu,
+        stream=stream,
+        script=tuple(
+            ScriptStep(s.op, s.at_ns, s.ns, s.page, s.write, s.msr, s.value) for s in spec.script
+        ),
+        pinned=spec.vcpu is not None,
+        weight=spec.weight,
+        start_ns=spec.start_ns,
+        sections=sections,
+        base_gfn=region.base,
+        touch_ns=spec.touch_ns,
+        work_step_ns=scenario.kernel.increment_ns if spec.pattern == "work" else 0,
+        level=spec.level,
+    )
+
+
+def _stream(
+    scenario: model.Scenario,
+    instance: model.VmInstance,
+    spec: model.Task,
+    name: str,
+    region: TaskRegion,
+    pages: Pages,
+) -> AccessStream | None:
+    entity = f"{instance.name}/{name}"
+    where = Region(region.base, region.pages)
+    if spec.pattern == "script":
+        return None
+    if spec.pattern == "work":
+        return WorkStream(scenario.kernel.increment_ns, spec.finish_after_ns)
+    if spec.pattern == "trace":
+        return _trace(spec, entity, where, pages)
+    touching = Touching(spec.access, spec.write_share, spec.touch_ns, spec.touches)  # type: ignore[arg-type]
+    if spec.pattern == "sequential":
+        return SequentialStream(pages, where, touching, scenario.seed, entity, spec.stride_pages)
+    if spec.pattern == "zipf":
+        table = zipf_table(region.pages, spec.theta)
+        return ZipfStream(pages, where, touching, scenario.seed, entity, table)
+    return RandomStream(pages, where, touching, scenario.seed, entity)
+
+
+def _trace(spec: model.Task, entity: str, where: Region, pages: Pages) -> TraceStream:
+    assert spec.trace is not None
+    known = summary(trace_path(spec.trace))
+    length = TraceLength(known.rows, known.instructions)
+    source = TraceSource(spec.trace)
+    return TraceStream(pages, where, source, spec.repeat, spec.cpi_ns, entity, length)
+
+
+@lru_cache(maxsize=64)
+def zipf_table(pages: int, theta: float) -> ZipfTable:
+    """One table serves all streams of a size and skew."""
+    return ZipfTable(pages, theta)

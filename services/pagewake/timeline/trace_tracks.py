@@ -1,0 +1,293 @@
+"""What a VM's events look like on a timeline.
+
+`VmTracks` is fed one VM's events in order and writes them at once, so times never go back on a
+track. A vcpu is in one state at a time, a duration span; L2 is a span inside *running*, where it
+can be derived: from an exit that L0 kept to the next event of that vcpu. Arrows are bound to the
+vcpu states around them and named by (VM, token, occurrence), because tokens come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+from pagewake.events import types as ev
+from pagewake.timeline.trace_file import TraceFile, VmWriter
+from pagewake.verify.invariants.base import BROADCAST_TOKEN, token_name
+from pagewake.verify.log_run import Placed
+
+Handler: TypeAlias = Callable[[Any], None]
+TableEvent: TypeAlias = ev.DummyInserted | ev.DummyConsumed | ev.DummyUnlinked | ev.SleeperFreed
+
+
+class _Vcpu:
+    """Open spans of one vcpu, innermost last; `waits_for` is the gfn of a synchronous wait."""
+
+    __slots__ = ("l2", "state", "waits_for")
+
+    def __init__(self) -> None:
+        self.state = ""
+        self.l2 = False
+        self.waits_for: int | None = None
+
+
+class VmTracks:
+    """Writes one VM."""
+
+    def __init__(self, trace: TraceFile, pid: int, name: str) -> None:
+        self._out = VmWriter(trace, pid)
+        self._vcpus: dict[int, _Vcpu] = {}
+        self._asleep: dict[str, int] = {}
+        self._sleeps = 0
+        self._flows: dict[int, int] = {}
+        self._flow = 0
+        self._queued = 0
+        self.last_ns = 0
+        self._handlers: dict[type[ev.Event], Handler] = {
+            ev.PageNotPresent: self._not_present,
+            ev.PageReady: self._ready,
+            ev.ApfStarted: self._started,
+            ev.WorkerCompleted: self._completed,
+            ev.ApfPresented: self._presented,
+            ev.ApfCleared: self._cleared,
+            ev.BroadcastQueued: self._broadcast,
+            ev.DoubleFault: self._double_fault,
+            ev.ExceptionInjected: self._injected,
+            ev.ExceptionDropped: self._dropped,
+            ev.InterruptQueued: self._interrupt,
+            ev.TrapTaken: self._trap,
+            ev.TaskSlept: self._slept,
+            ev.TaskWoken: self._woken,
+            ev.DummyInserted: self._table("dummy inserted"),
+            ev.DummyConsumed: self._table("dummy consumed"),
+            ev.DummyUnlinked: self._table("dummy unlinked"),
+            ev.SleeperFreed: self._table("sleeper freed"),
+            ev.VcpuHalted: self._halted,
+            ev.VcpuResumed: self._resumed,
+            ev.ExitRouted: self._routed,
+            ev.NestedVmexit: self._vmexit,
+            ev.ReasonLatched: self._latched,
+            ev.TaskFinished: self._finished,
+            ev.TaskKilled: self._killed,
+            ev.ProtocolFault: self._fault,
+        }
+        self._out.name_process(name)
+
+    def take(self, placed: Placed) -> None:
+        """The VM's next event."""
+        event = placed.event
+        self.last_ns = event.at_ns
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+        elif isinstance(event, ev.Control):
+            self._control(event)
+
+    def complain(self, placed: Placed, what: str) -> None:
+        """A log whose order cannot be rebuilt shows what went wrong, where it did."""
+        self._mark(placed.event, what)
+
+    def close(self, at_ns: int) -> None:
+        """End every open span at the end of the run."""
+        for task, sleep in self._asleep.items():
+            self._out.span("e", at_ns, task, sleep, {"ended": "asleep at the end"})
+        for vcpu in self._vcpus:
+            self._enter(vcpu, at_ns, "")
+
+    # ------------------------------------------------------------------ vcpu states
+
+    def _vcpu(self, vcpu: int) -> _Vcpu:
+        state = self._vcpus.get(vcpu)
+        if state is None:
+            state = self._vcpus[vcpu] = _Vcpu()
+            self._out.name_vcpu(vcpu)
+            self._enter(vcpu, 0, "running")
+        return state
+
+    def _enter(self, vcpu: int, at_ns: int, state: str) -> None:
+        """The vcpu is in another state from now on; the empty one ends its track."""
+        open_ = self._vcpu(vcpu)
+        self._leave_l2(vcpu, at_ns)
+        if open_.state == state:
+            return
+        if open_.state:
+            self._out.edge("E", at_ns, vcpu, open_.state)
+        if state:
+            self._out.edge("B", at_ns, vcpu, state)
+        open_.state = state
+
+    def _enter_l2(self, vcpu: int, at_ns: int) -> None:
+        open_ = self._vcpu(vcpu)
+        if open_.state == "running" and not open_.l2:
+            self._out.edge("B", at_ns, vcpu, "L2")
+            open_.l2 = True
+
+    def _leave_l2(self, vcpu: int, at_ns: int) -> None:
+        open_ = self._vcpu(vcpu)
+        if open_.l2:
+            self._out.edge("E", at_ns, vcpu, "L2")
+            open_.l2 = False
+
+    def _halted(self, event: ev.VcpuHalted) -> None:
+        state = "idle" if event.why == "hlt" else event.why
+        self._enter(event.vcpu, event.at_ns, f"halted: {state}")
+
+    def _resumed(self, event: ev.VcpuResumed) -> None:
+        self._enter(event.vcpu, event.at_ns, "running")
+        self._mark(event, f"resumed by {event.why}")
+
+    # ------------------------------------------------------------------ from not-present to ready
+
+    def _not_present(self, event: ev.PageNotPresent) -> None:
+        name = f"not present ({event.delivery})"
+        self._mark(event, name, gfn=f"{event.gfn:#x}", why=event.why, task=event.task)
+        if event.token is not None:
+            self._flow += 1
+            self._flows[event.token] = self._flow
+            self._arrow("s", event, event.vcpu, self._flow)
+        elif event.delivery == "synchronous" and not event.served:
+            self._enter(event.vcpu, event.at_ns, "waiting for a page")
+            self._vcpu(event.vcpu).waits_for = event.gfn
+
+    def _ready(self, event: ev.PageReady) -> None:
+        for vcpu, open_ in self._vcpus.items():
+            if open_.waits_for == event.gfn:
+                open_.waits_for = None
+                self._enter(vcpu, event.at_ns, "running")
+
+    def _started(self, event: ev.ApfStarted) -> None:
+        if event.outcome == "queued":
+            self._count_queued(event, +1)
+        elif event.outcome != "double_fault":
+            self._mark(event, f"refused: {event.outcome}", gfn=f"{event.gfn:#x}")
+
+    def _completed(self, event: ev.WorkerCompleted) -> None:
+        self._mark(event, "page is there", token=token_name(event.token), page=event.page)
+
+    def arrow_id(self, token: int) -> str | None:
+        """Of the arrow from this token's not-present, while it is on its way."""
+        flow = self._flows.get(token)
+        return None if flow is None else self._out.arrow_id(flow)
+
+    def _presented(self, event: ev.ApfPresented) -> None:
+        if event.token == BROADCAST_TOKEN:
+            self._mark(event, f"broadcast presented ({event.delivery})")
+            return
+        self._count_queued(event, -1)
+        self._mark(event, f"{event.delivery} ready", token=token_name(event.token), why=event.why)
+        if event.delivery == "token":
+            self._arrow("t", event, event.vcpu, self._flows.get(event.token))
+        else:
+            self._arrow("f", event, event.vcpu, self._flows.pop(event.token, None))
+
+    def _cleared(self, event: ev.ApfCleared) -> None:
+        tokens = [token for token in event.tokens if token != BROADCAST_TOKEN]
+        self._count_queued(event, -len(tokens))
+        self._mark(event, f"cleared: {event.why}", tokens=[token_name(t) for t in event.tokens])
+        for token in tokens:
+            self._arrow("f", event, event.vcpu, self._flows.pop(token, None))
+
+    def _trap(self, event: ev.TrapTaken) -> None:
+        self._leave_l2(event.vcpu, event.at_ns)
+        token = token_name(event.cr2 & 0xFFFFFFFF)
+        self._mark(event, f"trap: {event.handler}", cr2=token, reason=event.reason, task=event.task)
+        if event.handler == "wake":
+            self._arrow("f", event, event.vcpu, self._flows.pop(event.cr2 & 0xFFFFFFFF, None))
+
+    def _latched(self, event: ev.ReasonLatched) -> None:
+        self._mark(event, f"L{event.level} latched {event.apf_reason}", token=hex(event.token))
+        if event.apf_reason == 2:
+            self._arrow("f", event, event.vcpu, self._flows.pop(event.token, None))
+
+    # ------------------------------------------------------------------ tasks
+
+    def _slept(self, event: ev.TaskSlept) -> None:
+        self._leave_l2(event.vcpu, event.at_ns)
+        self._wake_up(event.task, event.at_ns, "slept again")
+        self._sleeps += 1
+        self._asleep[event.task] = self._sleeps
+        args = {"token": token_name(event.token), "vcpu": event.vcpu, "halted": event.halted}
+        self._out.span("b", event.at_ns, event.task, self._sleeps, args)
+        self._count_sleepers(event.at_ns)
+
+    def _woken(self, event: ev.TaskWoken) -> None:
+        self._wake_up(event.task, event.at_ns, event.how)
+        self._count_sleepers(event.at_ns)
+
+    def _wake_up(self, task: str, at_ns: int, how: str) -> None:
+        sleep = self._asleep.pop(task, None)
+        if sleep is not None:
+            self._out.span("e", at_ns, task, sleep, {"ended": how})
+
+    # ------------------------------------------------------------------ instants
+
+    def _broadcast(self, event: ev.BroadcastQueued) -> None:
+        self._mark(event, "broadcast queued")
+
+    def _double_fault(self, event: ev.DoubleFault) -> None:
+        self._mark(event, "double fault", gfn=f"{event.gfn:#x}")
+
+    def _injected(self, event: ev.ExceptionInjected) -> None:
+        level = "" if event.level == 1 else f" into L{event.level}"
+        self._mark(event, f"injected {event.kind}{level}", token=token_name(event.token))
+        if event.kind == "not_present":
+            self._arrow("t", event, event.vcpu, self._flows.get(event.token))
+
+    def _dropped(self, event: ev.ExceptionDropped) -> None:
+        self._mark(event, f"dropped {event.kind}: {event.why}", token=token_name(event.token))
+
+    def _interrupt(self, event: ev.InterruptQueued) -> None:
+        self._mark(event, f"interrupt: {event.kind}", token=token_name(event.token))
+
+    def _table(self, what: str) -> Handler:
+        def mark(event: TableEvent) -> None:
+            self._mark(event, what, token=token_name(event.token))
+
+        return mark
+
+    def _routed(self, event: ev.ExitRouted) -> None:
+        if event.level == 0:
+            self._leave_l2(event.vcpu, event.at_ns)
+        code = f"{event.exit_code:#05x}"
+        self._mark(event, f"L{event.level} exit {code}: {event.route}", apf=event.apf_reason)
+        if event.level == 0 and event.route != "done":
+            self._enter_l2(event.vcpu, event.at_ns)
+
+    def _vmexit(self, event: ev.NestedVmexit) -> None:
+        self._leave_l2(event.vcpu, event.at_ns)
+        code = f"{event.exit_code:#05x}"
+        self._mark(event, f"#VMEXIT {code} to L{event.level}", reason=event.reason)
+
+    def _finished(self, event: ev.TaskFinished) -> None:
+        self._mark(event, f"{event.task} finished")
+
+    def _killed(self, event: ev.TaskKilled) -> None:
+        self._mark(event, f"L{event.level} {event.task} killed", token=token_name(event.token))
+
+    def _fault(self, event: ev.ProtocolFault) -> None:
+        self._mark(event, event.what, detail=event.detail)
+
+    def _control(self, event: ev.Control) -> None:
+        self._mark(event, type(event).__name__)
+
+    # ------------------------------------------------------------------ writing
+
+    def _mark(self, event: ev.Event, name: str, **args: object) -> None:
+        vcpu = getattr(event, "vcpu", None)
+        if vcpu is not None:
+            self._vcpu(vcpu)
+        shown = {key: value for key, value in args.items() if value is not None}
+        self._out.instant(event.at_ns, vcpu, name, {"n": event.n} | shown)
+
+    def _arrow(
+        self, phase: Literal["s", "t", "f"], event: ev.Event, vcpu: int, flow: int | None
+    ) -> None:
+        if flow is not None:
+            self._out.arrow(phase, event.at_ns, vcpu, flow)
+
+    def _count_queued(self, event: ev.Event, change: int) -> None:
+        self._queued += change
+        self._out.counter(event.at_ns, "queued", self._queued)
+
+    def _count_sleepers(self, at_ns: int) -> None:
+        self._out.counter(at_ns, "sleepers", len(self._asleep))

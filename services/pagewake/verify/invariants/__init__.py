@@ -1,0 +1,116 @@
+"""The invariants of the protocol, each its own checker, over the events of one VM.
+
+`check_events` runs all of them over events in memory; `VmChecks` takes them one at a time, as a
+log is read. The checkers see only events, so whatever produced these is checked alike: a run, a
+log, a hand-written case in a test.
+
+| name       | what holds                                                    | semantics       |
+|------------|---------------------------------------------------------------|-----------------|
+| `order`    | numbers without gap, time never back                          | design, "Time"  |
+| `I1`       | at most 64 items queued, each until it is presented           | 3.4, 3.7, 3.11  |
+| `I2`       | hash membership: double faults, no second start               | 3.2, 3.8, 3.11  |
+| `I3`       | one pending exception; reason read before it is written again | 3.5, 3.9, 2.2   |
+| `I4`       | nothing injected where it is not allowed                      | 3.2, 3.5        |
+| `I5`       | ready in order of completion, not-present in order of fault   | 3.6, 3.7        |
+| `I6`       | injected not-present and dummies are conserved                | 2.3, 4.8, 4.9   |
+| `I7`       | halts end by what may end them                                | 3.9             |
+| `token`    | tokens count up per vcpu                                      | 1.3             |
+| `sleepers` | the sleeper table, replayed                                   | 2.3             |
+| `page-in`  | asked once, answered once, not too early                      | design, "Time"  |
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from pagewake.events.types import Event
+from pagewake.verify.invariants.base import Checker, Handler, Reporter, Violation
+from pagewake.verify.invariants.conservation import NotPresentLedger
+from pagewake.verify.invariants.exception_slot import PendingException, ReasonWord
+from pagewake.verify.invariants.fifo import FirstInFirstOut
+from pagewake.verify.invariants.gfn_hash import GfnHashMembership
+from pagewake.verify.invariants.halts import Halts
+from pagewake.verify.invariants.injection import InjectionAllowed
+from pagewake.verify.invariants.page_ins import PageIns
+from pagewake.verify.invariants.queued import Queued
+from pagewake.verify.invariants.rules import Rules, rules_of
+from pagewake.verify.invariants.sleepers import Sleepers
+from pagewake.verify.invariants.tokens import Tokens
+
+CHECKERS: tuple[type[Checker], ...] = (
+    Tokens,
+    Queued,
+    GfnHashMembership,
+    PendingException,
+    ReasonWord,
+    InjectionAllowed,
+    FirstInFirstOut,
+    NotPresentLedger,
+    Halts,
+    Sleepers,
+    PageIns,
+)
+
+
+class VmChecks:
+    """All checkers of one VM; events come in order of `n`, numbered from 1."""
+
+    __slots__ = ("_checkers", "_handlers", "_last", "_reporter", "ledger", "vm")
+
+    def __init__(self, vm: str, rules: Rules, reporter: Reporter) -> None:
+        self.vm = vm
+        self.ledger: Counter[str] = Counter()
+        self._reporter = reporter
+        self._last: Event | None = None
+        self._checkers = [checker(rules, reporter) for checker in CHECKERS]
+        self._handlers: dict[type[Event], tuple[Handler, ...]] = {}
+        for checker in self._checkers:
+            if isinstance(checker, NotPresentLedger):
+                self.ledger = checker.counts
+            for kind, handler in checker.handlers().items():
+                self._handlers[kind] = (*self._handlers.get(kind, ()), handler)
+
+    def feed(self, event: Event) -> None:
+        """The VM's next event."""
+        last = self._last
+        if last is not None and (event.n != last.n + 1 or event.at_ns < last.at_ns):
+            self._out_of_order(last, event)
+        self._last = event
+        for handler in self._handlers.get(type(event), ()):
+            handler(event)
+
+    def finish(self) -> None:
+        """The VM's log is over: what only the end can tell."""
+        if self._last is None:
+            return
+        for checker in self._checkers:
+            checker.finish(self._last)
+
+    def _out_of_order(self, last: Event, event: Event) -> None:
+        if event.n != last.n + 1:
+            self._reporter.add("order", event, f"n={event.n} follows n={last.n}")
+        if event.at_ns < last.at_ns:
+            self._reporter.add("order", event, f"time goes back from {last.at_ns} ns")
+
+
+def check_events(vms: Mapping[str, Iterable[Event]], rules: Rules) -> list[Violation]:
+    """Every violation in the events of these VMs, each VM's numbered and in order of `n`."""
+    reporter = Reporter()
+    for vm, events in vms.items():
+        checks = VmChecks(vm, rules, reporter)
+        for event in events:
+            checks.feed(event)
+        checks.finish()
+    return reporter.found
+
+
+__all__ = [
+    "CHECKERS",
+    "Reporter",
+    "Rules",
+    "Violation",
+    "VmChecks",
+    "check_events",
+    "rules_of",
+]

@@ -1,0 +1,93 @@
+"""I2: a gfn is in a vcpu's hash exactly while an item for it is started and not presented.
+
+So a double fault needs such an item, and no second item is started for the gfn (semantics 3.2, 3.5,
+3.7, 3.8). Before 2.6.39 toggling CR0.PG clears the queue and leaves the hash: the stale gfns then
+give phantom double faults until the MSR is disabled or the vcpu is reset (3.11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pagewake.events.types import (
+    ApfCleared,
+    ApfPresented,
+    ApfStarted,
+    DoubleFault,
+    Event,
+    MsrWritten,
+    VcpuReset,
+    VmMigrated,
+)
+from pagewake.verify.invariants.base import (
+    BROADCAST_TOKEN,
+    MSR_ASYNC_PF_EN,
+    Checker,
+    Handler,
+    Reporter,
+)
+from pagewake.verify.invariants.rules import Rules
+
+
+class GfnHashMembership(Checker):
+    """Double faults and starts against the derived content of each vcpu's gfn hash."""
+
+    name = "I2"
+
+    def __init__(self, rules: Rules, reporter: Reporter) -> None:
+        super().__init__(rules, reporter)
+        self._vcpus: dict[int, set[int]] = {}
+
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        return {
+            ApfStarted: self._started,
+            DoubleFault: self._double_fault,
+            ApfPresented: self._presented,
+            ApfCleared: self._cleared,
+            MsrWritten: self._msr_written,
+            VcpuReset: self._reset,
+            VmMigrated: self._migrated,
+        }
+
+    def _hash(self, vcpu: int) -> set[int]:
+        return self._vcpus.setdefault(vcpu, set())
+
+    def _started(self, event: ApfStarted) -> None:
+        held = event.gfn in self._hash(event.vcpu)
+        if event.outcome == "double_fault":
+            if not held:
+                self._phantom(event, event.gfn)
+            return
+        if held:
+            self.fail(event, f"gfn {event.gfn:#x} is in the hash, yet this was no double fault")
+        if event.outcome == "queued":
+            self._hash(event.vcpu).add(event.gfn)
+
+    def _double_fault(self, event: DoubleFault) -> None:
+        if event.gfn not in self._hash(event.vcpu):
+            self._phantom(event, event.gfn)
+
+    def _phantom(self, event: Event, gfn: int) -> None:
+        self.fail(event, f"double fault on gfn {gfn:#x}, which no outstanding item holds")
+
+    def _presented(self, event: ApfPresented) -> None:
+        if event.gfn is None or event.token == BROADCAST_TOKEN:
+            return
+        held = self._hash(event.vcpu)
+        if event.gfn not in held:
+            self.fail(event, f"presented gfn {event.gfn:#x} is not in the hash")
+        held.discard(event.gfn)
+
+    def _cleared(self, event: ApfCleared) -> None:
+        if event.why != "cr0-pg" or self.rules.pg_resets_hash:
+            self._hash(event.vcpu).clear()
+
+    def _msr_written(self, event: MsrWritten) -> None:
+        if event.msr == MSR_ASYNC_PF_EN and event.stored and not event.value & 1:
+            self._hash(event.vcpu).clear()
+
+    def _reset(self, event: VcpuReset) -> None:
+        self._hash(event.vcpu).clear()
+
+    def _migrated(self, event: VmMigrated) -> None:
+        self._vcpus.clear()

@@ -1,0 +1,125 @@
+"""I7: a halt ends only by completion, interrupt, NMI, SIPI, reset, signal, or coming online.
+
+Halts and resumptions of a vcpu alternate; what has a cause in the log must have it: a completion
+since the halt or still waiting in `done`, a reset, an NMI, an online (semantics 3.6, 3.7, 3.9). And
+a halted vcpu executes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pagewake.events.types import (
+    ApfCleared,
+    ApfPresented,
+    ApfStarted,
+    BroadcastQueued,
+    Event,
+    ExceptionInjected,
+    NmiArrived,
+    PageNotPresent,
+    ReasonLatched,
+    TaskSlept,
+    TrapTaken,
+    VcpuHalted,
+    VcpuOnline,
+    VcpuReset,
+    VcpuResumed,
+    WorkerCompleted,
+)
+from pagewake.verify.invariants.base import Checker, Handler, Reporter
+from pagewake.verify.invariants.rules import Rules
+
+RESUME_REASONS = ("completion", "interrupt", "nmi", "sipi", "reset", "signal", "online")
+
+
+class _Vcpu:
+    """What a halt and its end are judged by."""
+
+    __slots__ = ("causes", "done", "halted")
+
+    def __init__(self) -> None:
+        self.halted: VcpuHalted | None = None
+        self.done = 0
+        self.causes: dict[str, int] = {}
+
+
+class Halts(Checker):
+    """Why each halt ended."""
+
+    name = "I7"
+
+    def __init__(self, rules: Rules, reporter: Reporter) -> None:
+        super().__init__(rules, reporter)
+        self._vcpus: dict[int, _Vcpu] = {}
+
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        executing: dict[type[Event], Handler] = dict.fromkeys(
+            (PageNotPresent, ApfStarted, TrapTaken, TaskSlept, ExceptionInjected, ReasonLatched),
+            self._executes,
+        )
+        return executing | {
+            VcpuHalted: self._halted,
+            VcpuResumed: self._resumed,
+            WorkerCompleted: self._completed,
+            BroadcastQueued: self._completed,
+            ApfPresented: self._presented,
+            ApfCleared: self._cleared,
+            NmiArrived: self._cause("nmi"),
+            VcpuReset: self._cause("reset"),
+            VcpuOnline: self._cause("online"),
+        }
+
+    def _vcpu(self, vcpu: int) -> _Vcpu:
+        state = self._vcpus.get(vcpu)
+        if state is None:
+            state = self._vcpus[vcpu] = _Vcpu()
+        return state
+
+    def _cause(self, why: str) -> Handler:
+        def note(event: NmiArrived | VcpuReset | VcpuOnline) -> None:
+            self._vcpu(event.vcpu).causes[why] = event.n
+
+        return note
+
+    def _completed(self, event: WorkerCompleted | BroadcastQueued) -> None:
+        state = self._vcpu(event.vcpu)
+        state.done += 1
+        state.causes["completion"] = event.n
+
+    def _presented(self, event: ApfPresented) -> None:
+        state = self._vcpu(event.vcpu)
+        state.done -= 1
+        state.causes["completion"] = event.n
+
+    def _cleared(self, event: ApfCleared) -> None:
+        self._vcpu(event.vcpu).done = 0
+
+    def _halted(self, event: VcpuHalted) -> None:
+        state = self._vcpu(event.vcpu)
+        if state.halted is not None:
+            self.fail(event, f"halted ({event.why}) while halted since n={state.halted.n}")
+        state.halted = event
+
+    def _resumed(self, event: VcpuResumed) -> None:
+        state = self._vcpu(event.vcpu)
+        halted, state.halted = state.halted, None
+        if event.why not in RESUME_REASONS:
+            self.fail(event, f"{event.why!r} does not end a halt")
+        elif halted is None:
+            self.fail(event, f"resumed ({event.why}) without a halt")
+        elif not self._caused(state, event.why, halted.n):
+            self.fail(event, f"halt of n={halted.n} ended by {event.why}, but there was none")
+
+    @staticmethod
+    def _caused(state: _Vcpu, why: str, since: int) -> bool:
+        if why == "completion":
+            return state.causes.get(why, 0) > since or state.done > 0
+        if why == "online":  # may be asked for while the CPU is still on its way down; counts once
+            return state.causes.pop(why, None) is not None
+        return why not in ("nmi", "reset") or why in state.causes
+
+    def _executes(self, event: TrapTaken) -> None:
+        state = self._vcpus.get(event.vcpu)
+        if state is not None and state.halted is not None:
+            self.fail(event, f"executed while halted since n={state.halted.n}")

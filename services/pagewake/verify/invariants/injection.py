@@ -1,0 +1,79 @@
+"""I4: nothing is queued for a guest that may not be interrupted.
+
+Not with IF = 0, GIF = 0, in an interrupt shadow, or while anything is being re-injected
+(semantics 3.2, 3.7). A not-present at cpl 0 also needs SEND_ALWAYS in the vcpu's MSR (3.5), and a
+guest without the MSR enabled is told nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pagewake.events.types import Event, ExceptionQueued, InterruptQueued, MsrWritten, VcpuReset
+from pagewake.verify.invariants.base import (
+    MSR_ASYNC_PF_EN,
+    Checker,
+    Handler,
+    Reporter,
+    token_name,
+)
+from pagewake.verify.invariants.rules import Rules
+
+ENABLED, SEND_ALWAYS = 1, 2
+
+
+class InjectionAllowed(Checker):
+    """What made each injection legal at its instant."""
+
+    name = "I4"
+
+    def __init__(self, rules: Rules, reporter: Reporter) -> None:
+        super().__init__(rules, reporter)
+        self._enabled: dict[int, bool] = {}
+        self._send_always: dict[int, bool] = {}
+
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        return {
+            ExceptionQueued: self._queued,
+            InterruptQueued: self._interrupt,
+            MsrWritten: self._msr_written,
+            VcpuReset: self._reset,
+        }
+
+    def _queued(self, event: ExceptionQueued) -> None:
+        against = [
+            text
+            for wrong, text in (
+                (not event.if_flag, "with IF=0"),
+                (not event.gif, "with GIF=0"),
+                (event.shadow, "in an interrupt shadow"),
+                (event.reinjecting, "during a re-injection"),
+            )
+            if wrong
+        ]
+        if against:
+            what = f"{event.kind} {token_name(event.token)}"
+            self.fail(event, f"{what} queued {' and '.join(against)}")
+        self._needs_msr(event)
+        if event.kind == "not_present" and event.cpl == 0 and not self._kernel_may(event.vcpu):
+            self.fail(event, f"{token_name(event.token)} queued at cpl 0 without SEND_ALWAYS")
+
+    def _kernel_may(self, vcpu: int) -> bool:
+        return self.rules.kernel_mode_sends and self._send_always.get(vcpu, False)
+
+    def _interrupt(self, event: InterruptQueued) -> None:
+        self._needs_msr(event)
+
+    def _needs_msr(self, event: ExceptionQueued | InterruptQueued) -> None:
+        if not self._enabled.get(event.vcpu, False):
+            self.fail(event, f"{event.kind} {token_name(event.token)} queued with the MSR off")
+
+    def _msr_written(self, event: MsrWritten) -> None:
+        if event.msr != MSR_ASYNC_PF_EN or not event.stored:
+            return
+        self._enabled[event.vcpu] = bool(event.value & ENABLED)
+        if event.ok and event.value & ENABLED:
+            self._send_always[event.vcpu] = bool(event.value & SEND_ALWAYS)
+
+    def _reset(self, event: VcpuReset) -> None:
+        self._enabled[event.vcpu] = False

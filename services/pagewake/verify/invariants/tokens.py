@@ -1,0 +1,65 @@
+"""Token rule (semantics 1.3): token = (id << 12 | vcpu) mod 2^32, ids of a vcpu one after another.
+
+An id is consumed when setup is attempted, even if setup fails for the limit or for memory, and not
+by a double fault. Disabling and reset keep the counter; a migrated VM may count afresh. With
+page-ready by interrupt a slot of 0 is a free one, so ids of 0 are skipped (1.3, section 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pagewake.events.types import ApfStarted, Event, PageNotPresent, VmMigrated
+from pagewake.verify.invariants.base import Checker, Handler, Reporter, token_name
+from pagewake.verify.invariants.rules import Rules
+
+IDS = 1 << 20
+
+
+class Tokens(Checker):
+    """Each vcpu's tokens count up, none left out, none twice."""
+
+    name = "token"
+
+    def __init__(self, rules: Rules, reporter: Reporter) -> None:
+        super().__init__(rules, reporter)
+        self._next: dict[int, int] = {}
+        self._fresh: set[int] = set()
+        self._first_id = 1 if rules.ready_by_interrupt else 0
+
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        return {
+            ApfStarted: self._started,
+            PageNotPresent: self._not_present,
+            VmMigrated: self._migrated,
+        }
+
+    def _started(self, event: ApfStarted) -> None:
+        token = event.token
+        if event.outcome == "double_fault":
+            if token is not None:
+                self.fail(event, f"a double fault consumed {token_name(token)}")
+            return
+        if token is None:
+            self.fail(event, f"setup ({event.outcome}) consumed no token")
+            return
+        if token & 0xFFF != event.vcpu & 0xFFF:
+            self.fail(event, f"{token_name(token)} is not one of vcpu {event.vcpu}")
+            return
+        self._consume(event, token >> 12)
+
+    def _consume(self, event: ApfStarted, used: int) -> None:
+        due = self._next.get(event.vcpu, self._first_id)
+        restarted = event.vcpu in self._fresh and used == self._first_id
+        if used != due and not restarted:
+            self.fail(event, f"id {used:#x} used where {due:#x} is due")
+        self._fresh.discard(event.vcpu)
+        self._next[event.vcpu] = (used + 1) % IDS or self._first_id
+
+    def _not_present(self, event: PageNotPresent) -> None:
+        told = event.delivery in ("injected", "untold")
+        if told and event.token is None:
+            self.fail(event, f"delivery {event.delivery} without a token")
+
+    def _migrated(self, event: VmMigrated) -> None:
+        self._fresh.update(self._next)
