@@ -34,7 +34,6 @@ from pagewake.cluster.resources import Speed, cpu_s, memory_bytes
 from pagewake.cluster.settings import ServiceKind
 from pagewake.cluster.standing import standing
 from pagewake.participants.commands import Answer
-from pagewake.participants.participant import HostParticipant
 
 RETRY_S = 2.0
 LEAVE_S = 2.0
@@ -198,7 +197,7 @@ class ControlPlane:
             window=min(owner.participant.window for owner in mine),
             at_ns=at_ns,
             duration_ns=mine[0].plan.scenario.duration_ns,
-            paused=any(owner.paused for owner in mine),
+            paused=any(owner.participant.paused for owner in mine),
             events=sum(owner.tally.events for owner in mine),
             sources=[owner.participant.source for owner in mine],
             waits_for=[source for owner in mine for source, _ in waiting_for(owner)],
@@ -221,5 +220,4 @@ def state_of(mine: list[Owner]) -> Status:
         return "replaying"
     if any(waiting_for(owner) for owner in mine):
         return "waiting"
-    hosts = [owner for owner in mine if isinstance(owner.participant, HostParticipant)]
-    return "paused" if any(owner.paused for owner in hosts) else "running"
+    return "paused" if any(owner.participant.paused for owner in mine) else "running"

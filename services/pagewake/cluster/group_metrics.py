@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 
 from pagewake.cluster.standing import stands_still
 from pagewake.guest_kernel.kernel import GuestKernel
-from pagewake.participants.participant import ShardParticipant
+from pagewake.participants.participant import Participant
 from pagewake.scenario.model import group_of
 
 PREFIX = "pagewake_group_"
@@ -27,7 +27,7 @@ GAUGES = {
 }
 
 
-def group_families(shards: Iterable[ShardParticipant]) -> Iterator[Metric]:
+def group_families(participants: Iterable[Participant]) -> Iterator[Metric]:
     """Every family, of the shards owned here; what is resident hosts know, in `metrics`."""
     gauges = {
         name: GaugeMetricFamily(PREFIX + name, text, labels=LABELS) for name, text in GAUGES.items()
@@ -37,12 +37,12 @@ def group_families(shards: Iterable[ShardParticipant]) -> Iterator[Metric]:
         "Increments made by work tasks; 1 ns each if not set",
         labels=LABELS,
     )
-    for shard in shards:
+    for participant in participants:
         sums: dict[str, Counter[str]] = defaultdict(Counter)
-        for kernel in shard.follower.shard.kernels:
+        for kernel in participant.kernels:
             sums[group_of(kernel.vm.name)].update(_of_vm(kernel))
         for group, values in sums.items():
-            labels = [shard.plan.run, shard.source, group]
+            labels = [participant.plan.run, participant.source, group]
             for name, gauge in gauges.items():
                 gauge.add_metric(labels, values[name])
             work.add_metric(labels, values["work"])

@@ -24,7 +24,6 @@ from prometheus_client import (
 from pagewake.cluster.metrics import Owned, RunMetrics
 from pagewake.cluster.owner import Owner
 from pagewake.errors import ConfigError
-from pagewake.participants.participant import HostParticipant
 
 REQUEST_S = 5.0
 STALLED_S = 10.0
@@ -158,7 +157,7 @@ class Health:
             self._speed.labels(run, source).set((at_ns - was[1]) / 1e9 / (now - was[0]))
 
     def _note_windows(self, owner: Owner) -> None:
-        if isinstance(owner.participant, HostParticipant):
+        if owner.participant.opens_windows:
             windows = self._windows.labels(owner.plan.run)
             for took_s in owner.windows_s:
                 windows.observe(took_s)
@@ -262,9 +261,7 @@ def waiting_for(owner: Owner) -> list[tuple[str, float]]:
     """Shards that have had a window open for suspiciously long, and how long."""
     participant = owner.participant
     waited_s = time.monotonic() - owner.fed_s
-    if not isinstance(participant, HostParticipant) or waited_s < STALLED_S or participant.ended:
-        return []
-    if participant.paused or owner.wait_s():
+    if waited_s < STALLED_S or participant.ended or participant.paused or owner.wait_s():
         return []
     return [(source, waited_s) for source in participant.awaited]
 

@@ -118,12 +118,6 @@ class Owner:
         """Records of the partition that are not read yet, as far as is known."""
         return max(0, self.log_end - self.offset, self.highwater - self.offset)
 
-    @property
-    def paused(self) -> bool:
-        """A person paused the run."""
-        participant = self.participant
-        return isinstance(participant, HostParticipant) and participant.paused
-
     # ------------------------------------------------------------------ recovery
 
     async def recover(self) -> None:
@@ -185,7 +179,7 @@ class Owner:
 
     def _window_done(self, step: Step) -> None:
         """A shard has simulated one; or all shards have, and a host opens the next."""
-        if isinstance(self.participant, ShardParticipant):
+        if not self.participant.opens_windows:
             self.tally.feed(step.events)
         elif self._opened_s:
             self.windows_s.append(time.monotonic() - self._opened_s)
@@ -205,7 +199,7 @@ class Owner:
 
     def wait_s(self) -> float | None:
         """How long what is held back has to wait yet; None: nothing is, or until `resume`."""
-        if not self._held or self.paused:
+        if not self._held or self.participant.paused:
             return None
         return self._pace.wait_s(self.participant, self.caught_up)
 
@@ -328,7 +322,7 @@ class Pace:
 
     def wait_s(self, participant: Participant, caught_up: bool) -> float:
         """How long yet; 0 without a pace, and for what is only replayed."""
-        speed = participant.speed if isinstance(participant, HostParticipant) else 0.0
+        speed = participant.speed
         if not speed or not caught_up:
             self._speed = 0.0
             return 0.0

@@ -31,7 +31,7 @@ from pagewake.cluster.settings import SERVICE_WAIT_S, ServiceKind, Settings
 from pagewake.errors import BrokerError, PagewakeError
 from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS
 from pagewake.participants.commands import Answer
-from pagewake.participants.participant import HostParticipant, Rejected
+from pagewake.participants.participant import Rejected
 from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, split_topic, topic_name
 
 INPUT_TOPIC: dict[ServiceKind, str] = {"host": FAULTS, "guest": APF_GUEST, "nested": APF_NESTED}
@@ -448,9 +448,9 @@ class Service(ConsumerRebalanceListener):  # type: ignore[misc]
             await owner.acknowledged()
             entry = self.runs.entries.get(owner.plan.run)
             said = entry is not None and entry.finished
-            if isinstance(participant, HostParticipant) and not said:
-                ended = HostEnded(participant.end_ns or 0, participant.window + 1, time.time())
-                await self._say(f"{owner.plan.run}/host-{participant.index}", ended)
+            if participant.end_ns is not None and not said:
+                ended = HostEnded(participant.end_ns, participant.window + 1, time.time())
+                await self._say(f"{owner.plan.run}/{participant.source}", ended)
         except KafkaError as error:
             self._lose(owner, error)
             return

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pagewake.cluster.messages import VmProgress
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.kvm.run_loop import BLACKOUT
-from pagewake.participants.participant import Participant, ShardParticipant
+from pagewake.participants.participant import Participant
 
 VMS_TOLD_MAX = 16
 
@@ -28,12 +28,7 @@ class Standing(NamedTuple):
 
 def standing(participants: Iterable[Participant]) -> Standing:
     """Of all shards among the participants."""
-    vms = [
-        _vm(kernel)
-        for participant in participants
-        if isinstance(participant, ShardParticipant)
-        for kernel in participant.follower.shard.kernels
-    ]
+    vms = [_vm(kernel) for participant in participants for kernel in participant.kernels]
     return Standing(
         len(vms),
         sum(vm.sleepers for vm in vms),

@@ -13,8 +13,8 @@ before it raises BrokenLogError, and the run stops (design, "Time", Delivery).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -22,6 +22,7 @@ from pagewake.bus.port import Applied, BrokenLogError, Inbox, Outbox
 from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Record, decode_commit, name_of
 from pagewake.events.types import Event
+from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.manager import HostMemory
 from pagewake.participants.build import build_host_alone, build_shard_alone
@@ -77,7 +78,13 @@ def _unheard(_part: Part) -> None:
 
 
 class Participant(Protocol):
-    """One simulated host, or one shard."""
+    """One simulated host, or one shard.
+
+    What only one of them has is neutral in the other: a shard waits for nobody and is never paused,
+    a host has no kernels.
+    """
+
+    opens_windows: ClassVar[bool]  # a host's windows are opened by it and closed by shards
 
     plan: RunPlan
     source: str
@@ -94,6 +101,21 @@ class Participant(Protocol):
 
     @property
     def ended(self) -> bool: ...
+
+    @property
+    def end_ns(self) -> int | None: ...
+
+    @property
+    def awaited(self) -> Sequence[str]: ...
+
+    @property
+    def paused(self) -> bool: ...
+
+    @property
+    def speed(self) -> float: ...
+
+    @property
+    def kernels(self) -> Sequence[GuestKernel]: ...
 
     def start(self) -> list[Out]: ...
 
@@ -135,6 +157,9 @@ def _seqs(outboxes: Iterable[Outbox]) -> dict[str, int]:
 
 class HostParticipant:
     """One simulated host of a run, at time 0."""
+
+    opens_windows: ClassVar[bool] = True
+    kernels: tuple[GuestKernel, ...] = ()
 
     def __init__(self, plan: RunPlan, index: int, host: HostMemory | None = None) -> None:
         place = plan.topology.hosts[index]
@@ -303,6 +328,12 @@ class HostParticipant:
 class ShardParticipant:
     """Some VMs of one simulated host of a run, at time 0; `number` counts as journals do."""
 
+    opens_windows: ClassVar[bool] = False
+    end_ns = None
+    awaited: tuple[str, ...] = ()
+    paused = False
+    speed = 0.0
+
     def __init__(self, plan: RunPlan, number: int, shard: Shard | None = None) -> None:
         place = plan.topology.shards[number]
         self.plan = plan
@@ -318,6 +349,11 @@ class ShardParticipant:
         self._faults = Outbox(plan.run, place.source, FAULTS, place.host, plan.code)
         self._journal = Outbox(plan.run, place.source, JOURNAL_TOPIC, place.journal, plan.code)
         self._consumed = Consumed()
+
+    @property
+    def kernels(self) -> Sequence[GuestKernel]:
+        """Of its VMs, in name order."""
+        return self.follower.shard.kernels
 
     @property
     def window(self) -> int:
