@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -51,6 +54,31 @@ FAMILIES: tuple[tuple[str, str, Sequence[type[ev.Event]]], ...] = (
 FRAMING = (ev.WindowOpened, ev.WindowClosed, ev.ShardEnded)
 
 
+class ClosedSet(NamedTuple):
+    """A Literal of `events/types.py`, and the text below it."""
+
+    values: Any
+    text: str
+
+
+def closed_sets() -> dict[str, ClosedSet]:
+    """By name, in the order of the source."""
+    body = ast.parse(inspect.getsource(ev)).body
+    return {
+        alias.target.id: ClosedSet(getattr(ev, alias.target.id), inspect.cleandoc(text))
+        for alias, below in pairwise(body)
+        if isinstance(alias, ast.AnnAssign)
+        and isinstance(alias.target, ast.Name)
+        and get_origin(getattr(ev, alias.target.id)) is Literal
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+        and isinstance(text := below.value.value, str)
+    }
+
+
+SETS = closed_sets()
+
+
 def page() -> str:
     """The whole page."""
     parts = [
@@ -66,7 +94,15 @@ def page() -> str:
         parts += [f"## {title}\n", f"{about}\n", *(_event(event) for event in events)]
     parts += ["## Windows and ends\n", "Not domain events: no digest covers them.\n"]
     parts += [_event(record) for record in FRAMING]
+    parts += ["## Closed sets\n", "What a field of such a type may hold.\n"]
+    parts += [
+        f"### {name}\n\n{_values(each.values)}\n\n{each.text}\n" for name, each in SETS.items()
+    ]
     return "\n".join(parts)
+
+
+def _values(literal: Any) -> str:  # noqa: ANN401
+    return ", ".join(code(value) for value in get_args(literal))
 
 
 def _topics() -> Iterator[tuple[str, str]]:
@@ -97,7 +133,8 @@ def typed(annotation: Any) -> str:  # noqa: ANN401
     """A type in words of JSON."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        return ", ".join(code(value) for value in inner)
+        named = [name for name, each in SETS.items() if each.values == annotation]
+        return f"[{named[0]}](#{named[0].lower()})" if named else _values(annotation)
     if origin is list:
         return f"list of {typed(inner[0])}"
     if origin is dict:

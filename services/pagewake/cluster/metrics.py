@@ -32,11 +32,6 @@ from pagewake.scenario.model import group_of
 
 PREFIX = "pagewake_"
 PART = ["run", "source"]
-SYNCHRONOUS = (
-    *("off", "gup", "medium", "first_touch", "irqchip", "reinjection", "guest_mode"),
-    *("interrupts_off", "limit", "no_memory"),
-)
-HALTS = ("apf_off", "kernel_mode", "double_fault", "stale", "hlt", "offline")
 
 
 class Counted(NamedTuple):
@@ -55,23 +50,25 @@ COUNTERS = {
     "guest_traps": Counted(
         ["reason"], "Traps taken by guest handlers, by the reason they read", tuple(TRAPS.values())
     ),
-    "kvm_halts": Counted(["why"], "Vcpus halted", HALTS),
+    "kvm_halts": Counted(["why"], "Vcpus halted", get_args(ev.HaltWhy)),
     "kvm_double_faults": Counted([], "Faults on a gfn in the vcpu's own gfn hash"),
     "kvm_injections": Counted(["event"], "Events injected into guests", get_args(ev.ApfKind)),
     "nested_exits": Counted(
         ["level", "exit", "route"], "Exits of nested guests, by where they went"
     ),
     "nested_vmexits": Counted(
-        ["reason"], "Exits synthesized into a guest hypervisor", ("apf", "intercept", "error")
+        ["reason"], "Exits synthesized into a guest hypervisor", get_args(ev.VmexitReason)
     ),
     "page_not_present": Counted(
         ["delivery"], "Touches of absent pages, by what the guest was told", get_args(ev.Delivery)
     ),
     "page_synchronous": Counted(
-        ["why"], "Synchronous touches of absent pages, by why they were", SYNCHRONOUS
+        ["why"], "Synchronous touches of absent pages, by why they were", get_args(ev.SyncWhy)
     ),
     "page_ready": Counted(
-        ["delivery"], "Page-ins completed, by what the guest was told", get_args(ev.ReadyDelivery)
+        ["delivery"],
+        "Page-ins completed, by what the guest was told",
+        (*get_args(ev.ReadyDelivery), "synchronous"),
     ),
     "interventions": Counted(
         ["do"], "Events of the scenario and of commands, by VM", tuple(INTERVENTIONS.values())

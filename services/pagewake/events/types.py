@@ -23,12 +23,171 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-Delivery: TypeAlias = Literal["injected", "halted", "untold", "synchronous"]
-ReadyDelivery: TypeAlias = Literal["token", "broadcast", "silent", "synchronous"]
 Access: TypeAlias = Literal["read", "write"]
-Route: TypeAlias = Literal["host", "continue", "done"]
+"""What the guest was doing to the page."""
+
+Delivery: TypeAlias = Literal["injected", "halted", "untold", "synchronous"]
+"""What the guest was told of an absent page.
+
+- `injected`: exception 14 with the token;
+- `halted`: the vcpu was halted instead;
+- `untold`: nothing; the reason could not be written, or the vcpu thread never came to it;
+- `synchronous`: nothing, because the vcpu thread itself waits.
+"""
+
+SyncWhy: TypeAlias = Literal[
+    "off", "gup", "first_touch", "medium", "irqchip", "reinjection", "guest_mode",
+    "interrupts_off", "limit", "no_memory",
+]  # fmt: skip
+"""Why a page fault on an absent page was not asynchronous.
+
+- `off`: the VM has no asynchronous page faults;
+- `gup`: get_user_pages of this kernel cannot say that it would wait (2.6.38);
+- `first_touch`: a first touch of the same page is in flight, there is nothing to read;
+- `medium`: the swap medium completes in submission, so there is nothing to wait for;
+- `irqchip`: the interrupt controller is not in the kernel;
+- `reinjection`: an exception is queued already;
+- `guest_mode`: a nested guest runs, and the vcpu may not be told now;
+- `interrupts_off`: the guest has interrupts off, or is in their shadow;
+- `limit`: 64 items are outstanding on this vcpu;
+- `no_memory`: the host has no memory for the item.
+"""
+
+HaltRule: TypeAlias = Literal["apf_off", "nested", "no_paging", "kernel_mode"]
+"""Why the vcpu is halted instead of being told of an absent page.
+
+- `apf_off`: asynchronous page faults are off on this vcpu;
+- `nested`: from 5.8, a nested guest runs and L1 did not opt in;
+- `no_paging`: from 5.19, the guest has CR0.PG off;
+- `kernel_mode`: the guest is in kernel mode, and asked not to be told there.
+"""
+
+NotPresentWhy: TypeAlias = Literal[SyncWhy, HaltRule, "stock", "gfn_hash_full"]
+"""As `SyncWhy` and `HaltRule`, and:
+
+- `stock`: synchronous, a first touch while the VM's stock of granted frames is empty;
+- `gfn_hash_full`: untold, 64 stale gfns, and the vcpu thread looks for a free slot for ever.
+"""
+
+ApfOutcome: TypeAlias = Literal["queued", "double_fault", "limit", "no_memory"]
+"""How far try_async_pf got.
+
+- `queued`: a work item is on its way;
+- `double_fault`: the gfn is in this vcpu's gfn hash;
+- `limit`: 64 items are outstanding on this vcpu;
+- `no_memory`: the host has no memory for the item.
+"""
+
+ClearWhy: TypeAlias = Literal["msr-disable", "reset", "cr0-pg", "migration"]
+"""Why the outstanding tokens of a vcpu were withdrawn.
+
+- `msr-disable`: an MSR write turned asynchronous page faults off;
+- `reset`: INIT/SIPI, by an intervention or because the CPU comes online;
+- `cr0-pg`: the guest turned paging off or on;
+- `migration`: the VM was saved and restored.
+"""
+
+ReadyDelivery: TypeAlias = Literal["token", "broadcast", "silent"]
+"""What the guest was told of a page-in that is complete.
+
+- `token`: READY with the token of the fault;
+- `broadcast`: READY with the token that wakes everybody;
+- `silent`: nothing, see `SilentWhy`.
+"""
+
+SilentWhy: TypeAlias = Literal["msr_off", "not_due", "write_failed"]
+"""Why a completion was presented without telling the guest.
+
+- `msr_off`: asynchronous page faults are off on this vcpu;
+- `not_due`: the guest was not told that the page is absent, and this kernel wants that first;
+- `write_failed`: the host could not write into the shared area.
+"""
+
+ReadyKind: TypeAlias = Literal["ready", "broadcast"]
+"""What the host says of completions: `ready` of one page, or `broadcast`, wake everybody."""
+
+ApfKind: TypeAlias = Literal["not_present", ReadyKind]
+"""As `ReadyKind`, and `not_present`: the page with this token is absent."""
+
+DropWhy: TypeAlias = Literal["reset", "registers_set"]
+"""Why a queued exception never reached the guest: INIT/SIPI, or userspace set the registers."""
+
+TrapHandler: TypeAlias = Literal["page_fault", "wait", "wake"]
+"""Where the reason word sent a trap: an ordinary page fault, task_wait, or task_wake."""
+
 WakeHow: TypeAlias = Literal["token", "broadcast", "offline"]
-ApfKind: TypeAlias = Literal["not_present", "ready", "broadcast"]
+"""What unlinked a node of the sleeper hash.
+
+- `token`: a wake for its token;
+- `broadcast`: the token that wakes everybody;
+- `offline`: its CPU went down.
+"""
+
+HaltWhy: TypeAlias = Literal[HaltRule, "double_fault", "write_failed", "stale", "hlt", "offline"]
+"""As `HaltRule`, and what else halts a vcpu.
+
+- `double_fault`: it touched an absent page whose page-in it waits for already;
+- `write_failed`: from 5.8, the host could not write the reason of an absent page;
+- `stale`: it was to be halted for an absent page, but nothing is outstanding any more;
+- `hlt`: the guest executed HLT;
+- `offline`: the guest took the vcpu down.
+"""
+
+ResumeWhy: TypeAlias = Literal["completion", "interrupt", "nmi", "reset", "signal", "online"]
+"""What ended a halt.
+
+- `completion`: a page-in for this vcpu is complete;
+- `interrupt`, `nmi`: it arrived, and the vcpu may take it;
+- `reset`: INIT/SIPI;
+- `signal`: userspace took the vcpu thread out, for a migration;
+- `online`: the guest brings the vcpu up.
+"""
+
+MoveWhy: TypeAlias = Literal["idle", "periodic", "offline", "wake"]
+"""Why the guest scheduler moved a task.
+
+- `idle`: a CPU ran out of tasks;
+- `periodic`: a tick found another CPU with more;
+- `offline`: its CPU went down;
+- `wake`: it woke up while another CPU was idle.
+"""
+
+Route: TypeAlias = Literal["host", "continue", "done"]
+"""Where the exit of a nested guest went.
+
+- `host`: kept by the hypervisor that routes, whatever its guest intercepts;
+- `continue`: kept, because its guest does not intercept it;
+- `done`: synthesized into the guest hypervisor.
+"""
+
+VmexitReason: TypeAlias = Literal["apf", "intercept", "error"]
+"""Why an exit was synthesized into a guest hypervisor.
+
+- `apf`: it is an asynchronous page fault;
+- `intercept`: the guest hypervisor intercepts it;
+- `error`: its VMRUN failed.
+"""
+
+ProtocolFaultWhat: TypeAlias = Literal[
+    "gfn_hash_full", "not_present_in_kernel", "scheduling_while_atomic", "reason_stolen"
+]
+"""What the protocol forbids or the kernel would panic on.
+
+- `gfn_hash_full`: 64 stale gfns, and the vcpu thread looks for a free slot for ever;
+- `not_present_in_kernel`: from 5.8, an absent page was told in kernel mode;
+- `scheduling_while_atomic`: task_wait calls the scheduler where the kernel may not;
+- `reason_stolen`: a page fault of an NMI handler read the reason that was meant for another trap.
+"""
+
+StallPoint: TypeAlias = Literal["handle-exit", "latch"]
+"""Where the host takes the CPU from a vcpu thread.
+
+- `handle-exit`: between handle_exit and the completion check of the same iteration;
+- `latch`: in the L1 hypervisor, between the latch of the reason and its handle_exit.
+"""
+
+Side: TypeAlias = Literal["guest", "host"]
+"""Whose kernel."""
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_defaults=True, gc=False):
@@ -78,11 +237,10 @@ class Journal(Event, frozen=True, gc=False):
 class PageNotPresent(ToHost, frozen=True, gc=False):
     """A vcpu touched a gfn that is not in its page tables and not at hand.
 
-    `delivery` says what the guest was told: `injected` (exception 14 with the token), `halted`
-    (the vcpu was halted instead), `untold` (the reason could not be written), `synchronous` (the
-    vcpu thread itself waits; `why` says why).  `joined`: the gfn is in flight already, no answer
-    is needed.  `served`: a synchronous medium did it in submission, out of the stock, no answer
-    is needed.  `first_touch`: nothing to read, a frame is all that is missing.
+    `delivery` says what the guest was told, `why` why it was `halted` or `synchronous`.
+    `joined`: the gfn is in flight already, no answer is needed.  `served`: a synchronous medium
+    did it in submission, out of the stock, no answer is needed.  `first_touch`: nothing to read,
+    a frame is all that is missing.
     """
 
     vcpu: int
@@ -93,7 +251,7 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
     epoch: int
     delivery: Delivery
     token: int | None = None
-    why: str | None = None
+    why: NotPresentWhy | None = None
     joined: bool = False
     served: bool = False
     first_touch: bool = False
@@ -126,12 +284,12 @@ class PagesEvicted(ToHost, frozen=True, gc=False):
 
 
 class ApfCleared(ToHost, frozen=True, gc=False):
-    """Outstanding tokens of a vcpu withdrawn (`why`: msr-disable, reset, cr0-pg, migration)."""
+    """Outstanding tokens of a vcpu withdrawn."""
 
     vcpu: int
     epoch: int
     tokens: list[int]
-    why: str
+    why: ClearWhy
 
 
 # --------------------------------------------------------------------------- host to shard
@@ -199,7 +357,7 @@ class VmMigrated(Control, frozen=True, gc=False):
 class AllocationFails(Control, frozen=True, gc=False):
     """The next `count` atomic allocations fail (-1: all, until replaced) in `where`."""
 
-    where: Literal["guest", "host"]
+    where: Side
     count: int
 
 
@@ -258,15 +416,11 @@ class IrqArrived(Control, frozen=True, gc=False):
 
 
 class VcpuStalled(Control, frozen=True, gc=False):
-    """The host takes the CPU from the vcpu thread for `for_ns`, at its next `where`.
-
-    `handle-exit`: between handle_exit and the completion check of the same iteration.
-    `latch`: in the L1 hypervisor, between the latch of the reason and its handle_exit.
-    """
+    """The host takes the CPU from the vcpu thread for `for_ns`, at its next `where`."""
 
     vcpu: int
     for_ns: int
-    where: Literal["handle-exit", "latch"]
+    where: StallPoint
 
 
 class RegistersSet(Control, frozen=True, gc=False):
@@ -289,7 +443,8 @@ class ReasonWritten(Journal, frozen=True, gc=False):
 class ExceptionQueued(Journal, frozen=True, gc=False):
     """#PF with CR2 = token queued for `level`, and what made that legal at this instant.
 
-    `gif` is always true: no guest here runs with GIF=0 and interrupts on.
+    `gif` is always true: no guest here runs with GIF=0 and interrupts on.  It stays, because it has
+    no default: logs have it, and their digests cover it.
     """
 
     vcpu: int
@@ -318,7 +473,7 @@ class ExceptionDropped(Journal, frozen=True, gc=False):
     vcpu: int
     token: int
     kind: ApfKind
-    why: str
+    why: DropWhy
 
 
 class InterruptQueued(Journal, frozen=True, gc=False):
@@ -326,7 +481,7 @@ class InterruptQueued(Journal, frozen=True, gc=False):
 
     vcpu: int
     token: int
-    kind: ApfKind
+    kind: ReadyKind
 
 
 class TrapTaken(Journal, frozen=True, gc=False):
@@ -336,7 +491,7 @@ class TrapTaken(Journal, frozen=True, gc=False):
     level: int
     reason: int
     cr2: int
-    handler: Literal["wait", "wake", "page_fault"]
+    handler: TrapHandler
     cpl: int
     task: str | None = None
 
@@ -402,14 +557,11 @@ class WakeSpun(Journal, frozen=True, gc=False):
 
 
 class ApfStarted(Journal, frozen=True, gc=False):
-    """try_async_pf got this far (the trace point before the outcome is known).
-
-    `outcome`: queued, double_fault, limit (64 outstanding), no_memory.
-    """
+    """try_async_pf got this far (the trace point before the guest is told)."""
 
     vcpu: int
     gfn: int
-    outcome: Literal["queued", "double_fault", "limit", "no_memory"]
+    outcome: ApfOutcome
     token: int | None = None
 
 
@@ -430,10 +582,7 @@ class DoubleFault(Journal, frozen=True, gc=False):
 
 
 class ApfPresented(Journal, frozen=True, gc=False):
-    """present(): a completion left the done list at check_completion.
-
-    `delivery`: token, broadcast, or silent (MSR off, write failed, or not due by the profile).
-    """
+    """present(): a completion left the done list at check_completion; `why` it was `silent`."""
 
     vcpu: int
     delivery: ReadyDelivery
@@ -441,7 +590,7 @@ class ApfPresented(Journal, frozen=True, gc=False):
     gfn: int | None = None
     prefaulted: bool = False
     reason_written: bool = False
-    why: str | None = None
+    why: SilentWhy | None = None
 
 
 class BroadcastQueued(Journal, frozen=True, gc=False):
@@ -458,25 +607,21 @@ class MsrWritten(Journal, frozen=True, gc=False):
     value: int
     ok: bool
     stored: bool
-    by: Literal["guest", "host"]
+    by: Side
 
 
 class VcpuHalted(Journal, frozen=True, gc=False):
-    """`why`: apf_off, kernel_mode, double_fault, stale (nothing outstanding), hlt, offline;
-
-    from 5.8 also nested (L1 did not opt in) and write_failed (nobody could be told), from 5.19
-    no_paging.
-    """
+    """The vcpu executes nothing until something ends its halt."""
 
     vcpu: int
-    why: str
+    why: HaltWhy
 
 
 class VcpuResumed(Journal, frozen=True, gc=False):
-    """`why`: completion, interrupt, nmi, sipi, reset, signal, online."""
+    """A halt ended."""
 
     vcpu: int
-    why: str
+    why: ResumeWhy
 
 
 class ExitRouted(Journal, frozen=True, gc=False):
@@ -496,7 +641,7 @@ class NestedVmexit(Journal, frozen=True, gc=False):
     vcpu: int
     level: int
     exit_code: int
-    reason: Literal["apf", "intercept", "error"]
+    reason: VmexitReason
     info2: int = 0
 
 
@@ -533,19 +678,19 @@ class TaskKilled(Journal, frozen=True, gc=False):
 
 
 class TaskMoved(Journal, frozen=True, gc=False):
-    """The guest scheduler moved a task (`why`: idle, periodic, offline, wake)."""
+    """The guest scheduler moved a task from `vcpu` to the vcpu `to`."""
 
     vcpu: int
     task: str
     to: int
-    why: str
+    why: MoveWhy
 
 
 class ProtocolFault(Journal, frozen=True, gc=False):
     """Something the protocol forbids or the kernel would panic on, by name."""
 
     vcpu: int
-    what: str
+    what: ProtocolFaultWhat
     detail: str = ""
 
 

@@ -166,7 +166,7 @@ class GuestKernel:
 
     # ------------------------------------------------------------------ balancing
 
-    def pull_task(self, at_ns: int, cpu: GuestCpu, why: str) -> None:
+    def pull_task(self, at_ns: int, cpu: GuestCpu, why: ev.MoveWhy) -> None:
         """Idle or periodic balancing: take one waiting task from the CPU that has most."""
         busiest, load = None, cpu.rq.load() + 1
         for other in self.cpus:
@@ -198,7 +198,7 @@ class GuestKernel:
             self._resched(at_ns, target, task, None)
         cpu.rq.waiting = []
 
-    def _moved(self, at_ns: int, task: Task, to: GuestCpu, why: str) -> None:
+    def _moved(self, at_ns: int, task: Task, to: GuestCpu, why: ev.MoveWhy) -> None:
         vm = self.vm
         vm.journal(ev.TaskMoved(at_ns, vm.name, vm.take_n(), task.cpu, task.name, to.id, why))
 

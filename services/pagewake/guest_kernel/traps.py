@@ -6,20 +6,17 @@ ordinary page fault; CR2 carries the token, of which 32 bits count.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
+from pagewake.events.types import TrapHandler
 from pagewake.guest_kernel.apf_area import ApfArea
-
-Handler: TypeAlias = Literal["page_fault", "wait", "wake"]
 
 REASON_NOT_PRESENT = 1
 REASON_READY = 2
 
-_HANDLERS: dict[int, Handler] = {REASON_NOT_PRESENT: "wait", REASON_READY: "wake"}
+_HANDLERS: dict[int, TrapHandler] = {REASON_NOT_PRESENT: "wait", REASON_READY: "wake"}
 _U32 = 0xFFFFFFFF
 
 
-def dispatch(area: ApfArea, cr2: int, error_code: int) -> tuple[Handler, int]:
+def dispatch(area: ApfArea, cr2: int, error_code: int) -> tuple[TrapHandler, int]:
     """Read and reset the reason: (`wait` or `wake`, token) or (`page_fault`, error code)."""
     handler = _HANDLERS.get(area.read_and_reset_reason())
     if handler is None:

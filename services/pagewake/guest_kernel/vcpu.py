@@ -129,7 +129,7 @@ class GuestCpu:
         """The name under which an NMI handler on this CPU waits."""
         return f"nmi/{self.id}"
 
-    def fault_event(self, at_ns: int, what: str, detail: str) -> None:
+    def fault_event(self, at_ns: int, what: ev.ProtocolFaultWhat, detail: str) -> None:
         """Write down something that the protocol forbids."""
         vm = self.vm
         vm.journal(ev.ProtocolFault(at_ns, vm.name, vm.take_n(), self.id, what, detail))

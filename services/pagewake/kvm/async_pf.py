@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER, GfnHash
 from pagewake.kvm.msr import decode_enable
@@ -100,8 +101,8 @@ class AsyncPf:
 
     def setup(
         self, token: int, gfn: int, level: int, can_allocate: Callable[[], bool], cr3: str = ""
-    ) -> Work | str:
-        """A new work item, or why not: `limit`, `no_memory` (semantics 3.4)."""
+    ) -> Work | Literal["limit", "no_memory"]:
+        """A new work item, or why not (semantics 3.4)."""
         if self.queued >= ASYNC_PF_PER_VCPU:
             return "limit"
         if not can_allocate():

@@ -6,7 +6,7 @@ Semantics 3.6 (worker), 3.7 (completion), 3.10 (enabling, broadcast, disabling),
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
 from pagewake.kvm import injection
@@ -122,9 +122,9 @@ def _notify(
 ) -> bool:
     """Write the reason and queue READY, if the MSR is on and the profile says that it is due."""
     vm = vcpu.vm
-    kind: ev.ApfKind = "broadcast" if work is None else "ready"
+    kind: ev.ReadyKind = "broadcast" if work is None else "ready"
     due = work is None or work.told or not vm.switches.ready_needs_not_present
-    why = None if vcpu.apf.enabled and due else "msr_off" if due else "not_due"
+    why: ev.SilentWhy | None = None if vcpu.apf.enabled and due else "msr_off" if due else "not_due"
     written = False
     if why is None:
         written = _deliver(vcpu, at_ns, token, kind)
@@ -153,7 +153,7 @@ def _same_mmu(vcpu: VcpuThread, work: Work) -> bool:
     return vcpu.vm.switches.prefault == "same_mmu" and work.cr3 == vcpu.guest.cr3
 
 
-def _deliver(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> bool:
+def _deliver(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ReadyKind) -> bool:
     if vcpu.vm.switches.ready_by_interrupt:
         return injection.raise_ready(vcpu, at_ns, token, kind)
     return injection.write_reason(vcpu, at_ns, REASON_READY)
@@ -162,9 +162,7 @@ def _deliver(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> bool
 # ---------------------------------------------------------------------- MSR and clearing
 
 
-def write_msr(
-    vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: Literal["guest", "host"]
-) -> bool:
+def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -> bool:
     """Write one of KVM's APF MSRs; False is #GP."""
     if msr == MSR_KVM_ASYNC_PF_EN:
         ok, stored = _write_enable(vcpu, at_ns, value)
@@ -204,7 +202,7 @@ def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> tuple[bool, bool]
     return True, True
 
 
-def clear(vcpu: VcpuThread, at_ns: int, why: str) -> None:
+def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:
     """clear_queue(): outstanding items withdrawn; their I/O goes on."""
     vm = vcpu.vm
     items = vcpu.apf.clear()

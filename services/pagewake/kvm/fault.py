@@ -12,7 +12,7 @@ must wait for the page itself.  What decides is the state of the gfn:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pagewake.events import types as ev
 from pagewake.kvm import injection
@@ -97,7 +97,7 @@ def _spins_for_ever(
     )
 
 
-def _forbidden(vcpu: VcpuThread, context: FaultContext) -> str | None:
+def _forbidden(vcpu: VcpuThread, context: FaultContext) -> ev.SyncWhy | None:
     """Why this fault cannot be asynchronous: `gup` era, or can_do_async_pf()."""
     vm = vcpu.vm
     switches = vm.switches
@@ -156,7 +156,7 @@ def _not_present(
         _say(vcpu, at_ns, context, "untold", work.token, joined=joined)
 
 
-def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> str | None:
+def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> ev.HaltRule | None:
     switches = vcpu.vm.switches
     apf = vcpu.apf
     if not apf.enabled:
@@ -172,13 +172,19 @@ def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> str | Non
     return None
 
 
-def _started(vcpu: VcpuThread, at_ns: int, gfn: int, outcome: str, token: int | None) -> None:
+def _started(
+    vcpu: VcpuThread, at_ns: int, gfn: int, outcome: ev.ApfOutcome, token: int | None
+) -> None:
     vm = vcpu.vm
-    vm.journal(ev.ApfStarted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, outcome, token))  # type: ignore[arg-type]
+    vm.journal(ev.ApfStarted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, outcome, token))
 
 
 def _wait(
-    vcpu: VcpuThread, at_ns: int, context: FaultContext, why: str, fresh: bool = False
+    vcpu: VcpuThread,
+    at_ns: int,
+    context: FaultContext,
+    why: ev.SyncWhy | Literal["stock"],
+    fresh: bool = False,
 ) -> int | None:
     """The vcpu thread itself waits: no instruction, no interrupt until the page is in."""
     joined = vcpu.vm.wait_for(context.gfn, vcpu.id, None, fresh)
@@ -192,7 +198,7 @@ def _say(
     context: FaultContext,
     delivery: ev.Delivery,
     token: int | None = None,
-    why: str | None = None,
+    why: ev.NotPresentWhy | None = None,
     joined: bool = False,
     served: bool = False,
     first_touch: bool = False,

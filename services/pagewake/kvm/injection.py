@@ -67,7 +67,7 @@ def queue_exception(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) 
     )
 
 
-def drop_exception(vcpu: VcpuThread, at_ns: int, why: str) -> None:
+def drop_exception(vcpu: VcpuThread, at_ns: int, why: ev.DropWhy) -> None:
     """The queued exception is cleared before it reached the guest."""
     if vcpu.exc is None:
         return
@@ -79,7 +79,7 @@ def drop_exception(vcpu: VcpuThread, at_ns: int, why: str) -> None:
     vm.journal(ev.ExceptionDropped(at_ns, vm.name, vm.take_n(), vcpu.id, token, kind, why))
 
 
-def raise_ready(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> bool:
+def raise_ready(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ReadyKind) -> bool:
     """5.8: write the token slot and raise the vector; False if the slot cannot be written.
 
     On a vector that the guest does not expect it is an interrupt like any other.

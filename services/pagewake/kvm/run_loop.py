@@ -85,7 +85,7 @@ class VcpuThread:
         self.nmi: bool | None = None
         self.irqs = 0
         self.mp_halted = False
-        self.halt_why: str | None = None
+        self.halt_why: ev.HaltWhy | None = None
         self.why = ""
         self.timer_at = 0
         self.timers: set[int] = set()
@@ -175,7 +175,7 @@ class VcpuThread:
         if self.apf.halt_requested:
             self.apf.halt_requested = False
             self.apf.halted = True
-            why = (self.halt_why or "stale") if self.apf.queued else "stale"
+            why: ev.HaltWhy = (self.halt_why or "stale") if self.apf.queued else "stale"
             self.vm.journal(ev.VcpuHalted(at_ns, self.vm.name, self.vm.take_n(), self.id, why))
             return at_ns + half_ns, OP_CHECK
         cost_ns = 0
@@ -239,17 +239,21 @@ class VcpuThread:
 
     def unblock(self, at_ns: int, _: object) -> Step:
         """The thread runs again: request UNHALT, then the rest of the iteration."""
-        why = "completion" if self.apf.done else "nmi" if self.nmi is not None else "interrupt"
+        why: ev.ResumeWhy = "interrupt"
+        if self.apf.done:
+            why = "completion"
+        elif self.nmi is not None:
+            why = "nmi"
         self.resumed(at_ns, why)
         self.mode = HOST
         self.account(at_ns, "exit")
         return self.check(at_ns, None)
 
-    def resumed(self, at_ns: int, why: str) -> None:
+    def resumed(self, at_ns: int, why: ev.ResumeWhy) -> None:
         """Clear whatever halted this vcpu, and say why."""
         self.resumed_from(at_ns, self.mp_halted or self.apf.halted, why)
 
-    def resumed_from(self, at_ns: int, halted: bool, why: str) -> None:
+    def resumed_from(self, at_ns: int, halted: bool, why: ev.ResumeWhy) -> None:
         """As `resumed`, when the caller knows whether the vcpu was halted."""
         self.mp_halted = False
         self.apf.halted = False
@@ -263,7 +267,7 @@ class VcpuThread:
             self.gen += 1
             self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, OP_UNBLOCK)
 
-    def revive(self, at_ns: int, why: str, pause_ns: int) -> None:
+    def revive(self, at_ns: int, why: ev.ResumeWhy, pause_ns: int) -> None:
         """Migration or reset: out of the guest and out of apf.halted, on again after a pause."""
         if self.mode in (BLACKOUT, OFFLINE) or self.blackout_gfn >= 0:
             return

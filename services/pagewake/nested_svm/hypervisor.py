@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
-from pagewake.events.types import Route
+from pagewake.events.types import Route, VmexitReason
 from pagewake.kvm.switches import Switches
 from pagewake.nested_svm.exit_codes import ERR, EXCP_BASE, EXCP_PF, INTR, NPF
 from pagewake.nested_svm.interception import Interception, pf_interception
@@ -27,7 +27,6 @@ from pagewake.nested_svm.routing import (
 )
 
 Todo: TypeAlias = Literal["vmexit", "wait", "wake", "fault", "fail_entry", "other"]
-Why: TypeAlias = Literal["apf", "intercept", "error"]
 
 
 class Exit(NamedTuple):
@@ -49,7 +48,7 @@ class Disposition(NamedTuple):
     todo: Todo
     exit: Exit
     route: Route | None = None
-    why: Why | None = None
+    why: VmexitReason | None = None
     interception: Interception | None = None
     fpu_activate: bool = False
 
@@ -148,7 +147,7 @@ class NestedSvm:
         return Disposition(done.branch, left, way, None, done)
 
     @staticmethod
-    def _why(exit_code: int, is_apf: bool) -> Why:
+    def _why(exit_code: int, is_apf: bool) -> VmexitReason:
         if exit_code == ERR:
             return "error"
         return "apf" if is_apf and exit_code == EXCP_PF else "intercept"

@@ -207,13 +207,13 @@ class InnerGuests:
         return thread.after_exit(at_ns, self.vm.costs.exit_ns)
 
     def _vmexit_to_l1(
-        self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, due: DueExit, why: str
+        self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, due: DueExit, why: ev.VmexitReason
     ) -> None:
         """nested_vmexit: L1 continues behind its VMRUN, interrupts off."""
         vm = self.vm
         left = due.exit
         vm.journal(
-            ev.NestedVmexit(at_ns, vm.name, vm.take_n(), cpu.id, 1, left.code, why, left.info2)  # type: ignore[arg-type]
+            ev.NestedVmexit(at_ns, vm.name, vm.take_n(), cpu.id, 1, left.code, why, left.info2)
         )
         self.nested[cpu.id].svm.guest_mode = False
         cpu.guest_mode = False
@@ -249,12 +249,12 @@ class InnerGuests:
         done = route_exit(cpu.thread, at_ns, vcpu.svm, 1, due)
         if done.todo == "vmexit":
             self._vmexit_to_l2(cpu, at_ns, vcpu, done)
-        elif done.interception is not None and done.todo in ("wait", "wake"):
-            token = done.interception.address
-            self._trap_event(cpu, at_ns, due.exit, done.todo, token)
-            if done.todo == "wait":
-                return apf_handler.task_wait(cpu, at_ns, token, PROCESS_CONTEXT)
-            return apf_handler.task_wake(cpu, at_ns, token, 0)
+        elif done.interception is not None and done.todo == "wait":
+            self._trap_event(cpu, at_ns, due.exit, "wait")
+            return apf_handler.task_wait(cpu, at_ns, done.interception.address, PROCESS_CONTEXT)
+        elif done.interception is not None and done.todo == "wake":
+            self._trap_event(cpu, at_ns, due.exit, "wake")
+            return apf_handler.task_wake(cpu, at_ns, done.interception.address, 0)
         elif done.todo == "fault" and vcpu.fault_gfn >= 0:
             self.memory.allow(vcpu.fault_gfn)
         elif due.exit.code == HLT:
@@ -262,15 +262,15 @@ class InnerGuests:
         vcpu.fault_gfn = -1
         return cpu.run_base(at_ns)
 
-    def _trap_event(self, cpu: GuestCpu, at_ns: int, left: Exit, todo: str, token: int) -> None:
+    def _trap_event(self, cpu: GuestCpu, at_ns: int, left: Exit, handler: ev.TrapHandler) -> None:
         vm = self.vm
-        reason = 1 if todo == "wait" else 2
+        reason = 1 if handler == "wait" else 2
+        name = cpu.task_name()
         vm.journal(
             ev.TrapTaken(
-                at_ns, vm.name, vm.take_n(), cpu.id, 1, reason, left.info2, todo, 0,  # type: ignore[arg-type]
-                cpu.task_name(),
+                at_ns, vm.name, vm.take_n(), cpu.id, 1, reason, left.info2, handler, 0, name
             )
-        )  # fmt: skip
+        )
 
     def _l2_halts(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
         """The L2 vcpu thread blocks in L1 until L2's next timer interrupt."""

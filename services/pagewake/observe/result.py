@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -34,10 +34,6 @@ from pagewake.events.types import (
     VcpuHalted,
     WakeHow,
 )
-
-DELIVERIES: tuple[Delivery, ...] = ("injected", "halted", "untold", "synchronous")
-WAKES: tuple[WakeHow, ...] = ("token", "broadcast", "offline")
-ROUTES: tuple[Route, ...] = ("host", "continue", "done")
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -145,17 +141,17 @@ class ResultCounter:
 
     def __init__(self) -> None:
         self._seen: Counter[type[Event]] = Counter()
-        self._not_present: dict[str, int] = dict.fromkeys(DELIVERIES, 0)
+        self._not_present: dict[str, int] = dict.fromkeys(get_args(Delivery), 0)
         self._first_touches = 0
         self._page_ins = 0
         self._evictions = 0
         self._slept = 0
         self._slept_halted = 0
-        self._wakes: dict[str, int] = dict.fromkeys(WAKES, 0)
+        self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
         self._waited_ns = array("q")
         self._unlinked_leaked = 0
         self._halts: Counter[str] = Counter()
-        self._exits: dict[str, int] = dict.fromkeys(ROUTES, 0)
+        self._exits: dict[str, int] = dict.fromkeys(get_args(Route), 0)
         # The values take the type they are filed under; mypy cannot say so of a dict.
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             PageNotPresent: self._on_not_present,

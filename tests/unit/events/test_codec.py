@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ from pagewake.events.types import (
     AgePages,
     PageReady,
     TaskStarted,
+    VcpuResumed,
     WindowClosed,
     WindowOpened,
 )
@@ -153,6 +155,14 @@ def test_an_event_in_the_wrong_topic_is_refused(topic: str, event: Record) -> No
     (line,) = encoded(event)
     with pytest.raises(DataError, match=f"commit 3 of host-0 holds what {topic} cannot"):
         decode_events(topic, decode_commit(line))
+
+
+def test_a_value_outside_of_its_closed_set_is_refused() -> None:
+    resumed = VcpuResumed(0, "vm-0", 1, 0, "signal")
+    assert decode_events(JOURNAL_TOPIC, decode_commit(encoded(resumed)[0])) == [resumed]
+    bored = msgspec.structs.replace(resumed, why="boredom")
+    with pytest.raises(DataError, match=r"commit 3 of host-0 holds what journal cannot.*boredom"):
+        decode_events(JOURNAL_TOPIC, decode_commit(encoded(bored)[0]))
 
 
 def test_an_unknown_topic_is_an_internal_error() -> None:

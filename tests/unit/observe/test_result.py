@@ -14,6 +14,7 @@ from pagewake.events.types import (
     DummyUnlinked,
     Event,
     ExitRouted,
+    HaltWhy,
     PageNotPresent,
     PageReady,
     PagesEvicted,
@@ -113,7 +114,8 @@ def test_a_dummy_that_was_freed_is_neither_leaked_nor_left() -> None:
 
 
 def test_halts_double_faults_and_exits_count() -> None:
-    halts = [VcpuHalted(1, "a", n, 0, why) for n, why in enumerate(["hlt", "double_fault", "hlt"])]
+    reasons: list[HaltWhy] = ["hlt", "double_fault", "hlt"]
+    halts = [VcpuHalted(1, "a", n, 0, why) for n, why in enumerate(reasons)]
     result = _of([*halts, DoubleFault(1, "a", 4, 0, 7), ExitRouted(1, "a", 5, 0, 0, 0x400, "done")])
     assert result.halts == {"double_fault": 1, "hlt": 2}
     assert result.double_faults == 1
