@@ -15,6 +15,7 @@ from pagewake.bus.log_dir import LogWriter
 from pagewake.engine.embedded import EmbeddedOutcome, run_embedded
 from pagewake.observe.result import ResultCounter, ShardSummary
 from pagewake.participants.build import build
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
@@ -82,15 +83,13 @@ def timed_run(scenario: Scenario, warm_share: float = 0.3, log_dir: Path | None 
         if not marks and sim_ns >= warm_share * scenario.duration_ns:
             marks.append(Timed(time.process_time(), counter.faults, counter.events, windows))
 
-    participants = [
-        (part.host, [(shard.topic, shard.shard, shard.vms) for shard in part.shards])
-        for part in build(scenario)
-    ]
+    plan = RunPlan.of("bench", scenario, shards=1)
+    parts = build(plan)
     gc.collect()
     gc.disable()
     outcome = run_embedded(
-        participants,
-        duration_ns=scenario.duration_ns,
+        plan,
+        parts,
         log=log,
         observer=counter.feed,
         on_progress=mark,

@@ -22,7 +22,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from pagewake.bus.kafka import KafkaBus, KafkaSettings, TopicSpec
 from pagewake.cluster.runs import Announced, HostEnded
 from pagewake.participants import snapshots
-from pagewake.participants.participant import HostParticipant
+from pagewake.participants.build import host_participant
 from pagewake.participants.plan import RUNS_TOPIC, RunPlan, topic_name
 from pagewake.scenario.loading import load
 from pagewake.verify.verify import verify_log
@@ -267,7 +267,7 @@ async def _throw(plan: RunPlan) -> None:
 def _forged(plan: RunPlan, partition: int) -> list[tuple[bytes, bytes]]:
     """Snapshots as they should be, of everybody's future, with a state that is none."""
     source = "host-0" if partition == 0 else plan.topology.shards[0].source
-    taken = snapshots.take(HostParticipant(plan, 0), 7, 1 << 40)
+    taken = snapshots.take(host_participant(plan, 0), 7, 1 << 40)
     content = snapshots.pack({"tally": [], "inbox": 7})
     manifest = msgspec.structs.replace(
         taken.manifest,

@@ -164,7 +164,7 @@ def test_malformed_and_foreign_records_are_counted_and_change_nothing() -> None:
     for (topic, partition), junk in itertools.product(
         [("faults", 0), ("apf.nested", 0)], [b"", b"{}", b"\xff\x00", b"[" * 100_000, foreign]
     ):
-        cluster.append(Out(topic, partition, junk))
+        cluster.append(Out(topic, partition, junk, ""))
     assert cluster.run() == embedded("nested")
     assert cluster.rejected == {"malformed": 8, "foreign": 2}
 

@@ -7,11 +7,11 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagewake.engine.embedded import EmbeddedOutcome, run_embedded
+from pagewake.engine.embedded import EmbeddedOutcome
 from pagewake.events.codec import APF_GUEST, APF_NESTED
 from pagewake.events.types import Event
 from pagewake.simtime.window import Cut
-from tests.support.domains import FakeHost, FakeShard, FakeVm
+from tests.support.domains import FakeHost, FakeShard, FakeVm, run_domains
 
 DURATION_NS = 4_000
 
@@ -42,13 +42,11 @@ class Case:
         for name, misses, shard in zip(self.names, self.misses, shard_of, strict=True):
             parts.setdefault(shard, []).append(FakeVm(self.seed, name, misses, self.tick_ns))
         shards = [
-            ((APF_GUEST, APF_NESTED)[shard % 2], FakeShard(vms), [vm.name for vm in vms])
-            for shard, vms in parts.items()
+            ((APF_GUEST, APF_NESTED)[shard % 2], FakeShard(vms))
+            for shard, vms in sorted(parts.items(), key=lambda part: part[0] % 2)
         ]
         seen: list[Event] = []
-        outcome = run_embedded(
-            [(host, shards)], duration_ns=DURATION_NS, observer=seen.extend, cut=cut
-        )
+        outcome = run_domains([(host, shards)], DURATION_NS, observer=seen.extend, cut=cut)
         order = sorted(seen, key=lambda event: (event.vm, event.n))
         return outcome, Told(host, order)
 

@@ -18,12 +18,12 @@ from pagewake.cluster.result import Ending, LogCopy, ResultReader, partition_log
 from pagewake.events.codec import FAULTS
 from pagewake.observe.result import RunResult
 from pagewake.participants import snapshots
+from pagewake.participants.build import host_participant, shard_participant
 from pagewake.participants.commands import Answer, encode_command
 from pagewake.participants.participant import (
     HostParticipant,
     Out,
     Participant,
-    ShardParticipant,
     Step,
 )
 from pagewake.participants.plan import RunPlan
@@ -81,8 +81,8 @@ class FakeCluster:
 
     def build(self, index: int) -> Participant:
         if index < self.hosts:
-            return HostParticipant(self.plan, index)
-        return ShardParticipant(self.plan, index - self.hosts)
+            return host_participant(self.plan, index)
+        return shard_participant(self.plan, index - self.hosts)
 
     def fresh(self, index: int) -> Member:
         """As a process that was just given this partition: newest snapshot, or the start."""
@@ -139,7 +139,7 @@ class FakeCluster:
     def _give(self) -> None:
         records = self.log.setdefault((FAULTS, 0), [])
         while self.commands and len(records) >= self.commands[0][0]:
-            self.append(Out(FAULTS, 0, self.commands.pop(0)[1]))
+            self.append(Out(FAULTS, 0, self.commands.pop(0)[1], ""))
 
     def store(self, member: Member) -> None:
         """A snapshot, only behind what was sent."""

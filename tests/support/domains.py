@@ -7,15 +7,21 @@ that serves in order of arrival, so the order in which it hears of misses shows 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
-from typing import TypeVar
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
+from pagewake import __version__
+from pagewake.bus.log_dir import LogWriter
+from pagewake.engine.embedded import EmbeddedOutcome, Observer, Progress, run_embedded
+from pagewake.events.codec import APF_GUEST, APF_NESTED
 from pagewake.events.digest import RunningDigest
 from pagewake.events.types import (
     AgePages,
+    Control,
     Event,
     Journal,
     MediumChanged,
@@ -29,8 +35,13 @@ from pagewake.events.types import (
     ToShard,
     VcpuHalted,
 )
+from pagewake.participants.build import HostPart
+from pagewake.participants.plan import RunPlan
+from pagewake.participants.topology import HostPlace, ShardPlace, Topology
+from pagewake.scenario.loading import loads
 from pagewake.simtime.ports import ShardOutput
 from pagewake.simtime.randomness import Draws
+from pagewake.simtime.window import Cut
 
 AnEvent = TypeVar("AnEvent", bound=Event)
 MISS, TICK = "miss", "tick"
@@ -77,6 +88,9 @@ class FakeHost:
 
     def next_ns(self) -> int | None:
         return self.due[0][0] if self.due else None
+
+    def intervene(self, control: Control) -> None:
+        self.put(control)
 
     def summary(self) -> dict[str, object]:
         return {"served": self.served, "heard": len(self.heard)}
@@ -198,3 +212,62 @@ class FakeShard:
 
     def summary(self) -> dict[str, object]:
         return {"missed": sum(vm.missed for vm in self.vms.values())}
+
+
+FakePart: TypeAlias = tuple[FakeHost, list[tuple[str, FakeShard]]]
+"""A simulated host with its shards, each beside the topic of its partition."""
+
+EMPTY = """
+[scenario]
+name = "domains"
+duration = "{duration_ns}ns"
+[host]
+medium = "nvme"
+[[vm]]
+name = "vm"
+vcpus = 1
+memory = "1MiB"
+limit = "1MiB"
+[[vm.task]]
+name = "task"
+pattern = "work"
+"""
+
+
+def plan_of(parts: Sequence[FakePart], duration_ns: int) -> RunPlan:
+    """A plan in which these domains take part; of its scenario only the duration is true."""
+    counts: dict[str, int] = {APF_GUEST: 0, APF_NESTED: 0}
+    guests = sum(topic == APF_GUEST for _, shards in parts for topic, _ in shards)
+    hosts = []
+    for index, (_, shards) in enumerate(parts):
+        places = []
+        for topic, shard in shards:
+            number = counts[topic]
+            counts[topic] += 1
+            journal = number + (guests if topic == APF_NESTED else 0)
+            places.append(ShardPlace(index, topic, number, journal, list(shard.vms)))
+        hosts.append(HostPlace(index, places))
+    scenario = loads(EMPTY.format(duration_ns=duration_ns), "domains.toml", Path())
+    return RunPlan("embedded", scenario, 1, Topology(hosts), __version__)
+
+
+def run_domains(
+    parts: Sequence[FakePart],
+    duration_ns: int,
+    *,
+    log: LogWriter | None = None,
+    observer: Observer | None = None,
+    on_progress: Progress | None = None,
+    cut: Cut | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> EmbeddedOutcome:
+    """An embedded run of these domains."""
+    return run_embedded(
+        plan_of(parts, duration_ns),
+        [HostPart(host, [shard for _, shard in shards]) for host, shards in parts],  # type: ignore[arg-type, misc]
+        log=log,
+        observer=observer,
+        on_progress=on_progress,
+        cut=cut,
+        should_stop=should_stop,
+    )

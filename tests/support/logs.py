@@ -5,23 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from pagewake.bus.log_dir import LogWriter
-from pagewake.engine.embedded import EmbeddedOutcome, Participants, run_embedded
+from pagewake.engine.embedded import EmbeddedOutcome
 from pagewake.events.codec import APF_GUEST, APF_NESTED
-from tests.support.domains import FakeHost, FakeShard, FakeVm
+from tests.support.domains import FakeHost, FakePart, FakeShard, FakeVm, run_domains
 
 RUN_TOML = '[scenario]\nname = "small"\nseed = 1\n'
 
 
-def participants(hosts: int = 2, misses: int = 3) -> Participants:
+def participants(hosts: int = 2, misses: int = 3) -> list[FakePart]:
     """Per simulated host two guest shards and a nested one."""
-    made = []
+    made: list[FakePart] = []
     for index in range(hosts):
         names = [f"h{index}-vm-{i}" for i in range(5)]
         vms = [FakeVm(1, name, misses, tick_ns=400) for name in names]
         shards = [
-            (APF_NESTED, FakeShard(vms[4:]), names[4:]),
-            (APF_GUEST, FakeShard(vms[:2]), names[:2]),
-            (APF_GUEST, FakeShard(vms[2:4]), names[2:4]),
+            (APF_GUEST, FakeShard(vms[:2])),
+            (APF_GUEST, FakeShard(vms[2:4])),
+            (APF_NESTED, FakeShard(vms[4:])),
         ]
         made.append((FakeHost(1, 100, names, agings=[150, 450]), shards))
     return made
@@ -30,4 +30,4 @@ def participants(hosts: int = 2, misses: int = 3) -> Participants:
 def write_log(directory: Path, hosts: int = 2, misses: int = 3) -> EmbeddedOutcome:
     """Run the small run and log it."""
     with LogWriter(directory, RUN_TOML) as log:
-        return run_embedded(participants(hosts, misses), duration_ns=50_000, log=log)
+        return run_domains(participants(hosts, misses), 50_000, log=log)

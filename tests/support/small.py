@@ -8,8 +8,8 @@ from pathlib import Path
 from pagewake.engine.embedded import run_embedded
 from pagewake.events.types import Event
 from pagewake.guest_kernel.kernel import GuestKernel
-from pagewake.guest_kernel.shard import Shard
 from pagewake.participants.build import build
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
 from pagewake.verify.invariants import check_events, rules_of
 from tests.support.runs import AnyEvent
@@ -81,14 +81,12 @@ def run_small(
         ]
     )
     scenario = loads(text, "small.toml", Path())
-    (part,) = build(scenario)
-    shards = [(shard.topic, shard.shard, shard.vms) for shard in part.shards]
+    plan = RunPlan.of("small", scenario, shards=1)
+    parts = build(plan)
     events: list[Event] = []
-    run_embedded([(part.host, shards)], duration_ns=scenario.duration_ns, observer=events.extend)
+    run_embedded(plan, parts, observer=events.extend)
     events.sort(key=lambda found: found.n)
     switches = scenario.kernel.switches(0)
     rules = rules_of(switches, apf=scenario.kernel.apf)
     assert check_events({"vm-0": events}, rules) == []
-    shard = part.shards[0].shard
-    assert isinstance(shard, Shard)
-    return SmallRun(events, shard.kernels[0])
+    return SmallRun(events, parts[0].shards[0].kernels[0])

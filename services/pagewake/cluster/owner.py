@@ -24,13 +24,12 @@ from pagewake.cluster.tally import BYTES_SENT, RECORDS_SENT, Tally
 from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS
 from pagewake.participants import snapshots
+from pagewake.participants.build import host_participant, shard_participant
 from pagewake.participants.commands import Answer
 from pagewake.participants.participant import (
-    HostParticipant,
     Out,
     Participant,
     Rejected,
-    ShardParticipant,
     Step,
 )
 from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_name
@@ -47,8 +46,8 @@ Sent = Callable[[str, int], None]
 def build_participant(plan: RunPlan, topic: str, partition: int) -> Participant:
     """The participant that reads this partition, at time 0."""
     if topic == FAULTS:
-        return HostParticipant(plan, partition)
-    return ShardParticipant(plan, plan.shard_number(topic, partition))
+        return host_participant(plan, partition)
+    return shard_participant(plan, plan.shard_number(topic, partition))
 
 
 class LostError(KafkaError):  # type: ignore[misc]

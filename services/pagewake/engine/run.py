@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pagewake import __version__
 from pagewake.bus.log_dir import LogWriter
-from pagewake.engine.embedded import Participants, Progress, run_embedded
+from pagewake.engine.embedded import Progress, run_embedded
 from pagewake.engine.recorded import Recorded
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 from pagewake.participants.build import build
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
 from pagewake.simtime.window import Cut
@@ -34,13 +35,18 @@ def run_scenario(
     """
     started = time.perf_counter()
     counter = ResultCounter()
-    participants = _participants(scenario, shards, recorded)
+    plan = RunPlan.of("embedded", scenario, shards)
+    parts = build(plan)
+    if recorded is not None:
+        for part, controls in zip(parts, recorded.controls, strict=True):
+            for control in controls:
+                part.host.intervene(control)
     log = None if log_dir is None else LogWriter(log_dir, effective_toml(scenario, __version__))
     try:
-        with _without_collector():
+        with without_collector():
             outcome = run_embedded(
-                participants,
-                duration_ns=scenario.duration_ns,
+                plan,
+                parts,
                 log=log,
                 observer=counter.feed,
                 on_progress=on_progress,
@@ -66,20 +72,8 @@ def run_scenario(
     return counter.finish(facts, summaries)
 
 
-def _participants(scenario: Scenario, shards: int, recorded: Recorded | None) -> Participants:
-    parts = build(scenario, shards)
-    if recorded is not None:
-        for part, controls in zip(parts, recorded.controls, strict=True):
-            for control in controls:
-                part.host.intervene(control)
-    return [
-        (part.host, [(shard.topic, shard.shard, shard.vms) for shard in part.shards])
-        for part in parts
-    ]
-
-
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Events and state form no cycles; looking for some costs a third of a large run."""
     was_enabled = gc.isenabled()
     gc.disable()

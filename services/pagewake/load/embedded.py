@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from pagewake.cluster.resources import cpu_s, memory_bytes
 from pagewake.engine.embedded import InterruptedRun, run_embedded
+from pagewake.engine.run import without_collector
 from pagewake.guest_kernel.shard import Shard
 from pagewake.load.measured import Latencies, Measured, cost_of
 from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
 from pagewake.observe.result import ResultCounter
 from pagewake.participants.build import build
+from pagewake.participants.plan import RunPlan
 
 LATENCY_SOURCE = "wall time of each window of a simulated host in the process"
 TOLD_EVERY_S = 0.2
@@ -111,28 +113,23 @@ def measure(vcpus: int, warm_s: float, duration_s: float, told: Told) -> Measure
     scenario = scenario_for(vcpus)
     counter = ResultCounter()
     told("building", 0.0)
-    parts = build(scenario)
-    shards = [shard.shard for part in parts for shard in part.shards]
+    plan = RunPlan.of("load", scenario, shards=1)
+    parts = build(plan)
+    shards = [shard for part in parts for shard in part.shards]
     clock = _Clock(counter, shards, warm_s, duration_s, told)
-    participants = [
-        (part.host, [(shard.topic, shard.shard, shard.vms) for shard in part.shards])
-        for part in parts
-    ]
-    gc.collect()
-    gc.disable()  # as in `pagewake run`
+    gc.collect()  # of the size before
     try:
-        run_embedded(
-            participants,
-            duration_ns=scenario.duration_ns,
-            observer=counter.feed,
-            on_progress=clock.window,
-            should_stop=clock.stop,
-        )
+        with without_collector():
+            run_embedded(
+                plan,
+                parts,
+                observer=counter.feed,
+                on_progress=clock.window,
+                should_stop=clock.stop,
+            )
     except InterruptedRun:
         if clock.spent() is None:
             raise
-    finally:
-        gc.enable()
     memory = memory_bytes()
     spent = clock.spent()
     assert spent is not None, "a load run ends only when its time is over"

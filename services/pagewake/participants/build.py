@@ -19,29 +19,21 @@ from pagewake.events import types as ev
 from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.config import HostConfig, VmMemory
 from pagewake.host_memory.manager import HostMemory
-from pagewake.host_memory.media import MEDIA
 from pagewake.participants.guests import build_kernel
+from pagewake.participants.participant import HostParticipant, ShardParticipant
+from pagewake.participants.plan import RunPlan
 from pagewake.participants.regions import Layout, lay_out
-from pagewake.participants.topology import topology_of
 from pagewake.scenario.model import Scenario, VmInstance
 from pagewake.simtime.residency import populate
 
 STOCK_PAGES_MAX = 64
 
 
-class ShardPart(NamedTuple):
-    """One shard of a simulated host: its topic, the domain object, its VMs' names."""
-
-    topic: str
-    shard: Shard
-    vms: list[str]
-
-
 class HostPart(NamedTuple):
-    """One simulated host with its shards."""
+    """The domains of one simulated host: its memory, and its shards in the plan's order."""
 
     host: HostMemory
-    shards: list[ShardPart]
+    shards: list[Shard]
 
 
 class VmPlan(NamedTuple):
@@ -54,33 +46,31 @@ class VmPlan(NamedTuple):
     resident: NDArray[np.bool_]
 
 
-def build(scenario: Scenario, shards: int = 1) -> list[HostPart]:
-    """All participants; `shards` is the number of guest (and nested) shards per simulated host."""
-    plans = {plan.instance.name: plan for plan in plan_vms(scenario, scenario.instances())}
+def build(plan: RunPlan) -> list[HostPart]:
+    """The domains of a whole run."""
+    scenario = plan.scenario
+    vms = {vm.instance.name: vm for vm in plan_vms(scenario, scenario.instances())}
     return [
         HostPart(
-            build_host(scenario, host.index, _of_host(plans.values(), host.index)),
-            [
-                ShardPart(
-                    part.topic, build_shard(scenario, [plans[vm] for vm in part.vms]), part.vms
-                )
-                for part in host.shards
-            ],
+            build_host(scenario, host.index, _of_host(vms.values(), host.index)),
+            [build_shard(scenario, [vms[vm] for vm in shard.vms]) for shard in host.shards],
         )
-        for host in topology_of(scenario, shards).hosts
+        for host in plan.topology.hosts
     ]
 
 
-def build_host_alone(scenario: Scenario, index: int) -> HostMemory:
-    """One simulated host's memory, without the shards."""
-    mine = [instance for instance in scenario.instances() if instance.host == index]
-    return build_host(scenario, index, plan_vms(scenario, mine))
+def host_participant(plan: RunPlan, index: int) -> HostParticipant:
+    """One simulated host with its memory, without building any shard."""
+    mine = [instance for instance in plan.scenario.instances() if instance.host == index]
+    memory = build_host(plan.scenario, index, plan_vms(plan.scenario, mine))
+    return HostParticipant(plan, index, memory)
 
 
-def build_shard_alone(scenario: Scenario, vms: Sequence[str]) -> Shard:
-    """One shard, without its host."""
-    named = {instance.name: instance for instance in scenario.instances()}
-    return build_shard(scenario, plan_vms(scenario, [named[vm] for vm in vms]))
+def shard_participant(plan: RunPlan, number: int) -> ShardParticipant:
+    """One shard with its VMs, without its host; `number` counts as journals do."""
+    named = {instance.name: instance for instance in plan.scenario.instances()}
+    mine = [named[vm] for vm in plan.topology.shards[number].vms]
+    return ShardParticipant(plan, number, build_shard(plan.scenario, plan_vms(plan.scenario, mine)))
 
 
 def _of_host(plans: Iterable[VmPlan], index: int) -> list[VmPlan]:
@@ -169,10 +159,3 @@ def build_shard(scenario: Scenario, plans: Sequence[VmPlan]) -> Shard:
             for plan in plans
         ]
     )  # fmt: skip
-
-
-def synchronous_media(scenario: Scenario) -> dict[str, int]:
-    """Synchronous media that this run may have, by name, with their cost per page."""
-    device = scenario.host.medium.device()
-    media = {medium.name: medium for medium in MEDIA.values()} | {device.name: device}
-    return {name: medium.cost_ns for name, medium in media.items() if medium.synchronous}

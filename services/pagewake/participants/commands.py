@@ -37,7 +37,7 @@ class BadCommandError(DataError):
 
 
 class CommandRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A command as it stands in `faults`."""
+    """A command as it stands in `faults`; its first key tells it from a commit."""
 
     command: dict[str, Any]
     id: str
@@ -89,6 +89,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
+_HEAD = b'{"command":'
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(CommandRecord)
 
@@ -96,6 +97,11 @@ _decoder = msgspec.json.Decoder(CommandRecord)
 def encode_command(run: str, order_id: str, command: Mapping[str, Any]) -> bytes:
     """The record of a command; `command` has neither `id` nor `at`."""
     return _encode(CommandRecord(dict(command), order_id, run))
+
+
+def is_command(record: bytes) -> bool:
+    """Whether a record of `faults` was written by `encode_command`."""
+    return record.startswith(_HEAD)
 
 
 def decode_command(record: bytes) -> CommandRecord:

@@ -25,7 +25,6 @@ from pagewake.events.types import Event
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.manager import HostMemory
-from pagewake.participants.build import build_host_alone, build_shard_alone
 from pagewake.participants.closing import Consumed, shard_ended
 from pagewake.participants.commands import (
     Answer,
@@ -34,21 +33,23 @@ from pagewake.participants.commands import (
     Order,
     decode_command,
     host_of,
+    is_command,
     read_order,
 )
 from pagewake.participants.plan import RunPlan
 from pagewake.simtime.ports import ShardOutput
-from pagewake.simtime.window import Follower, Sequencer
+from pagewake.simtime.window import Cut, Follower, Sequencer
 
 ORDERS_REMEMBERED = 4096
 
 
 class Out(NamedTuple):
-    """A record to be appended; `topic` without the run's prefix."""
+    """A record to be appended, and its content hash; `topic` without the run's prefix."""
 
     topic: str
     partition: int
     record: bytes
+    hash: str
 
 
 class Rejected(NamedTuple):
@@ -148,7 +149,7 @@ def _read(record: bytes | None, inbox: Inbox, sources: frozenset[str]) -> Applie
 
 def _outs(outbox: Outbox, window: int, events: list[Record]) -> list[Out]:
     topic, partition = outbox.topic, outbox.partition
-    return [Out(topic, partition, encoded.record) for encoded in outbox.encode(window, events)]
+    return [Out(topic, partition, *encoded) for encoded in outbox.encode(window, events)]
 
 
 def _seqs(outboxes: Iterable[Outbox]) -> dict[str, int]:
@@ -161,7 +162,16 @@ class HostParticipant:
     opens_windows: ClassVar[bool] = True
     kernels: tuple[GuestKernel, ...] = ()
 
-    def __init__(self, plan: RunPlan, index: int, host: HostMemory | None = None) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        index: int,
+        host: HostMemory,
+        *,
+        duration_ns: int | None = None,
+        cut: Cut | None = None,
+    ) -> None:
+        """It ends at `duration_ns` at the latest (the scenario's); `cut` shortens windows."""
         place = plan.topology.hosts[index]
         self.plan = plan
         self.index = index
@@ -171,10 +181,11 @@ class HostParticipant:
         self.inbox = Inbox(FAULTS, index, plan.run)
         self.lap: Lap = _unheard
         self.sequencer: Sequencer[HostMemory] = Sequencer(
-            build_host_alone(plan.scenario, index) if host is None else host,
+            host,
             [shard.source for shard in place.shards],
             place.shard_of,
-            plan.scenario.duration_ns,
+            plan.scenario.duration_ns if duration_ns is None else duration_ns,
+            cut,
         )
         self._outboxes = {
             shard.source: Outbox(plan.run, place.source, shard.topic, shard.partition, plan.code)
@@ -216,13 +227,15 @@ class HostParticipant:
         return self._open()
 
     def accept(self, record: bytes | None) -> Step:
-        """The next record of the partition."""
+        """The next record of the partition: a shard's commit, or a command."""
+        if record is not None and is_command(record):
+            return self._command(record)
         read = _read(record, self.inbox, self._sources)
         self.lap("codec")
         if read is None:
             return NOTHING
         if isinstance(read, Rejected):
-            return self._other(record, read)
+            return Step([], [], None, read)
         closed = self.sequencer.close(read.source, read.events)  # type: ignore[arg-type]
         self.lap("simulation")
         return Step(self._open(), []) if closed and not self.sequencer.ended else NOTHING
@@ -240,18 +253,17 @@ class HostParticipant:
 
     # ------------------------------------------------------------------ commands
 
-    def _other(self, record: bytes | None, rejected: Rejected) -> Step:
-        """What is no commit may be a command."""
+    def _command(self, record: bytes) -> Step:
         try:
-            command = decode_command(b"" if record is None else record)
-        except DataError:
-            return Step([], [], None, rejected)
+            command = decode_command(record)
+        except DataError as error:
+            return Step([], [], None, Rejected("malformed", str(error)))
         if command.run != self.plan.run:
             what = f"command {command.id!r} is of run {command.run!r}"
             return Step([], [], None, Rejected("foreign", what))
-        return Step([], [], self._command(command))
+        return Step([], [], self._answer(command))
 
-    def _command(self, command: CommandRecord) -> Answer:
+    def _answer(self, command: CommandRecord) -> Answer:
         known = self._seen.get(command.id)
         if known is not None:
             return known
@@ -334,7 +346,8 @@ class ShardParticipant:
     paused = False
     speed = 0.0
 
-    def __init__(self, plan: RunPlan, number: int, shard: Shard | None = None) -> None:
+    def __init__(self, plan: RunPlan, number: int, shard: Shard, *, journal: bool = True) -> None:
+        """`journal`: whether anybody keeps it; encoding it costs as much as simulating."""
         place = plan.topology.shards[number]
         self.plan = plan
         self.source = place.source
@@ -342,13 +355,12 @@ class ShardParticipant:
         self.partition = place.partition
         self.inbox = Inbox(place.topic, place.partition, plan.run)
         self.lap: Lap = _unheard
-        if shard is None:
-            shard = build_shard_alone(plan.scenario, place.vms)
         self.follower: Follower[Shard] = Follower(place.source, shard)
         self._sources = frozenset([f"host-{place.host}"])
         self._faults = Outbox(plan.run, place.source, FAULTS, place.host, plan.code)
         self._journal = Outbox(plan.run, place.source, JOURNAL_TOPIC, place.journal, plan.code)
         self._consumed = Consumed()
+        self._keeps_journal = journal
 
     @property
     def kernels(self) -> Sequence[GuestKernel]:
@@ -383,9 +395,8 @@ class ShardParticipant:
         if isinstance(read, Rejected):
             return Step([], [], None, read)
         reported, output = self.follower.apply(read.events)  # type: ignore[arg-type]
-        self._consumed.add(output.consumed)
         self.lap("simulation")
-        outs = self._journal_of(output)
+        outs = self._journal_of(output) if self._keeps_journal else []
         outs += _outs(self._faults, self.follower.window, list(reported))
         self.lap("codec")
         return Step(outs, domain_events(output))
@@ -393,6 +404,7 @@ class ShardParticipant:
     def _journal_of(self, output: ShardOutput) -> list[Out]:
         """The journal goes out before the close, so that it is there when the run has ended."""
         window = self.follower.window
+        self._consumed.add(output.consumed)
         records: list[Record] = [*output.journal]
         if self.follower.last:
             records += shard_ended(window, self.follower.shard, self._consumed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pagewake.events.types import Journal, ToHost, ToShard
+from pagewake.events.types import Control, Journal, ToHost, ToShard
 
 
 class ShardOutput:
@@ -53,6 +53,10 @@ class HostDomain(Protocol):
 
     def next_ns(self) -> int | None:
         """The earliest pending delivery or control event."""
+        ...
+
+    def intervene(self, control: Control) -> None:
+        """A person's control event, at or behind what was handed out."""
         ...
 
     def summary(self) -> dict[str, object]:

@@ -7,14 +7,14 @@ from prometheus_client import generate_latest
 from pagewake.cluster.health import Health
 from pagewake.cluster.resources import Speed, cpu_s, memory_bytes
 from pagewake.cluster.standing import VMS_TOLD_MAX, standing
-from pagewake.participants.participant import HostParticipant, ShardParticipant
+from pagewake.participants.build import host_participant, shard_participant
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
 
 
 def test_sleepers_are_counted_and_the_worst_named() -> None:
     plan = RunPlan.of("r", load("overcommit", ["scenario.duration=20ms"]), 1)
-    host, shard = HostParticipant(plan, 0), ShardParticipant(plan, 0)
+    host, shard = host_participant(plan, 0), shard_participant(plan, 0)
     assert standing([host, shard]).sleepers == 0
     outs = host.start()
     for _ in range(40):

@@ -10,31 +10,23 @@ from pathlib import Path
 import pytest
 
 from pagewake.bus.log_reader import LogReader
-from pagewake.engine.embedded import (
-    EmbeddedOutcome,
-    InterruptedRun,
-    Observer,
-    Participants,
-    run_embedded,
-)
+from pagewake.engine.embedded import EmbeddedOutcome, InterruptedRun, Observer
 from pagewake.events.codec import APF_GUEST
 from pagewake.events.types import Event, PageReady, TaskFinished, WindowOpened
-from tests.support.domains import FakeHost, FakeShard, FakeVm
+from tests.support.domains import FakeHost, FakePart, FakeShard, FakeVm, run_domains
 from tests.support.logs import participants, write_log
 
 NAMES = ["vm-0", "vm-1", "vm-2"]
 
 
-def one_host(misses: int | None = 4, shards: int = 1, seed: int = 1) -> Participants:
+def one_host(misses: int | None = 4, shards: int = 1, seed: int = 1) -> list[FakePart]:
     vms = [FakeVm(seed, name, misses, tick_ns=500) for name in NAMES]
-    parts = [
-        (APF_GUEST, FakeShard(vms[index::shards]), NAMES[index::shards]) for index in range(shards)
-    ]
+    parts = [(APF_GUEST, FakeShard(vms[index::shards])) for index in range(shards)]
     return [(FakeHost(seed, 100, NAMES, agings=[200, 900]), parts)]
 
 
-def run(made: Participants, observer: Observer | None = None) -> EmbeddedOutcome:
-    return run_embedded(made, duration_ns=100_000, observer=observer)
+def run(made: list[FakePart], observer: Observer | None = None) -> EmbeddedOutcome:
+    return run_domains(made, 100_000, observer=observer)
 
 
 def test_a_run_ends_at_the_last_freeze() -> None:
@@ -49,7 +41,7 @@ def test_a_run_ends_at_the_last_freeze() -> None:
 
 
 def test_a_run_that_never_freezes_ends_at_its_duration() -> None:
-    outcome = run_embedded(one_host(misses=None), duration_ns=5_000)
+    outcome = run_domains(one_host(misses=None), 5_000)
     assert outcome.sim_ns == 5_000
 
 
@@ -95,7 +87,7 @@ def test_what_a_frozen_vm_answers_is_not_observed_but_logged(tmp_path: Path) -> 
 
 def test_a_log_changes_nothing(tmp_path: Path) -> None:
     logged = write_log(tmp_path / "log")
-    assert logged == run_embedded(participants(), duration_ns=50_000)
+    assert logged == run_domains(participants(), 50_000)
 
 
 def test_the_log_ends_with_the_last_window(tmp_path: Path) -> None:
@@ -113,9 +105,9 @@ def test_the_log_ends_with_the_last_window(tmp_path: Path) -> None:
 
 def test_progress_never_goes_back_and_ends_at_the_end() -> None:
     reports: list[tuple[int, int]] = []
-    outcome = run_embedded(
+    outcome = run_domains(
         participants(),
-        duration_ns=50_000,
+        50_000,
         on_progress=lambda sim_ns, windows: reports.append((sim_ns, windows)),
     )
     assert [windows for _, windows in reports] == list(range(1, outcome.windows + 1))
@@ -126,9 +118,9 @@ def test_progress_never_goes_back_and_ends_at_the_end() -> None:
 def test_a_run_can_be_stopped_and_says_how_far_it_got() -> None:
     reports: list[int] = []
     with pytest.raises(InterruptedRun, match="after 5 windows") as stopped:
-        run_embedded(
+        run_domains(
             one_host(),
-            duration_ns=100_000,
+            100_000,
             on_progress=lambda sim_ns, _: reports.append(sim_ns),
             should_stop=lambda: len(reports) == 5,
         )
@@ -146,14 +138,12 @@ def test_an_interrupt_inside_a_window_says_how_far_it_got_and_leaves_no_log(
 
     ((_, shards),) = one_host()
     with pytest.raises(KeyboardInterrupt) as stopped:
-        run([(Interrupted(1, 100, NAMES), shards)])  # type: ignore[list-item]
+        run([(Interrupted(1, 100, NAMES), shards)])
     assert isinstance(stopped.value, InterruptedRun)
     assert 0 < stopped.value.sim_ns <= 1_000
 
 
-def test_the_shards_of_a_host_close_in_order_of_their_names_however_they_are_given(
-    tmp_path: Path,
-) -> None:
+def test_the_shards_of_a_host_close_in_order_of_the_plan(tmp_path: Path) -> None:
     write_log(tmp_path / "log")
     lines = (tmp_path / "log" / "faults-1.jsonl").read_text().splitlines()
     assert [json.loads(line)["source"] for line in lines[:3]] == ["guest-2", "guest-3", "nested-1"]

@@ -15,7 +15,7 @@ import zstandard
 from pagewake.errors import DataError
 from pagewake.events.types import MsrWritten
 from pagewake.participants import snapshots
-from pagewake.participants.participant import HostParticipant, ShardParticipant
+from pagewake.participants.build import host_participant, shard_participant
 from pagewake.participants.plan import RunPlan
 from pagewake.participants.snapshots import Snapshot, SnapshotReader
 from pagewake.scenario.loading import load
@@ -25,7 +25,7 @@ Pair = tuple[bytes, bytes]
 
 
 def taken(number: int, offset: int) -> Snapshot:
-    return snapshots.take(HostParticipant(PLAN, 0), number, offset)
+    return snapshots.take(host_participant(PLAN, 0), number, offset)
 
 
 def large(number: int, offset: int) -> Snapshot:
@@ -144,7 +144,7 @@ def test_events_keep_their_bytes_through_a_pickle() -> None:
 
 
 def test_every_participant_of_a_run_packs() -> None:
-    for participant in (HostParticipant(PLAN, 0), ShardParticipant(PLAN, 0)):
+    for participant in (host_participant(PLAN, 0), shard_participant(PLAN, 0)):
         participant.start()
         state = snapshots.unpack(snapshots.pack(participant.state()))
         participant.restore(state)

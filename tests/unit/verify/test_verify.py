@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from pagewake.engine import embedded
 from pagewake.engine.run import run_scenario
 from pagewake.errors import ConfigError
 from pagewake.events import types as ev
+from pagewake.participants import participant
 from pagewake.participants.closing import shard_ended
 from pagewake.scenario.loading import load
 from pagewake.verify.verify import verify_log
@@ -301,7 +301,7 @@ def test_a_digest_that_a_shard_did_not_come_to_is_named(
             for ended in shard_ended(*arguments)
         ]
 
-    monkeypatch.setattr(embedded, "shard_ended", lie)
+    monkeypatch.setattr(participant, "shard_ended", lie)
     run_scenario(load("row-06-two-completions"), log_dir=tmp_path / "log")
     (problem,) = problems_of(tmp_path / "log")
     assert re.match(rf"journal-0\.jsonl:\d+: ShardEnded: digest of \S+ is {said}, ", problem)
