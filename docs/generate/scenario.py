@@ -39,7 +39,8 @@ for. The values of each profile follow below; *posted-v7* has the defaults.
 
 def page() -> str:
     """The whole page."""
-    parts = [head("Scenario file", "`scenario/model.py` and `kvm/switches.py`", ABOUT)]
+    sources = "`scenario/model.py`, `scenario/domain_keys.py` and `kvm/switches.py`"
+    parts = [head("Scenario file", sources, ABOUT)]
     parts += list(_sections(Scenario, ""))
     parts += ["## `[[event]]`\n", "Interventions at an instant: `at` (a duration) and `do`.\n"]
     parts += [_events()]

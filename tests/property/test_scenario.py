@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pagewake.errors import ConfigError, DataError
+from pagewake.guest_kernel.tasks import ScriptStep
 from pagewake.scenario.library import builtin_path
 from pagewake.scenario.loading import loads
 from pagewake.scenario.page_trace import TraceSource
-from pagewake.scenario.script import STEP_FORMS, ScriptStep, format_step, parse_step
+from pagewake.scenario.script import STEP_FORMS, format_step, parse_step
 from pagewake.scenario.units import format_duration, format_pages, parse_duration, parse_pages
 from pagewake.scenario.writing import effective_toml
 

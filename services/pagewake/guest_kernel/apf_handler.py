@@ -56,13 +56,13 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
     """guest_cpu_init on this CPU, with interrupts still off; then the scheduler starts."""
     needs_int = cpu.kernel.switches.ready_by_interrupt  # CPUID bit 14
     if cpu.vm.config.apf != "pv" or (needs_int and not cpu.vm.switches.ready_by_interrupt):
-        return cpu.overlay(at_ns, cpu.vm.costs.irq_ns, "iret")
+        return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "iret")
     if cpu.kernel.switches.ready_by_interrupt:
         completion.write_msr(cpu.thread, at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR, "guest")
     cpu.area.token = 0  # a zeroed area is part of the protocol, so the slot is free
     cpu.thread.apf.slot_busy = False
     cpu.area.enabled = 1
-    cpu.overlay(at_ns, cpu.vm.costs.irq_ns, "booted")
+    cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "booted")
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu))
 
 
@@ -202,7 +202,7 @@ def task_wake(cpu: GuestCpu, at_ns: int, token: int, spins: int) -> Step:
     if result is None:
         if spins == 0:
             vm.journal(ev.WakeSpun(at_ns, vm.name, vm.take_n(), cpu.id, token))
-        return cpu.overlay(at_ns, vm.costs.spin_ns, "spin", token, spins + 1)
+        return cpu.overlay(at_ns, kernel.costs.spin_ns, "spin", token, spins + 1)
     _woke_one(cpu, at_ns, token, result, spins)
     return _wake_done(cpu, at_ns)
 

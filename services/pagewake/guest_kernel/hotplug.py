@@ -88,7 +88,7 @@ def come_online(cpu: GuestCpu, at_ns: int) -> None:
     thread.mode = HOST
     thread.account(at_ns, "exit")
     thread.gen += 1
-    cpu.overlay(at_ns, vm.costs.irq_ns, "boot")
-    cpu.overlay_left_ns = vm.costs.irq_ns
+    cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "boot")
+    cpu.overlay_left_ns = cpu.kernel.costs.irq_ns
     thread.irqs = IRQ_CALL if cpu.calls else 0
     vm.push(at_ns + vm.costs.exit_ns, cpu.id, thread.gen, OP_CHECK)

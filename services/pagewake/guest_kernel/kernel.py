@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pagewake.events import types as ev
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
+from pagewake.guest_kernel.costs import KernelCosts
 from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.sleepers import Sleepers
 from pagewake.guest_kernel.tasks import Task
@@ -57,6 +58,7 @@ class GuestKernel:
         "alloc_failures",
         "areas",
         "by_name",
+        "costs",
         "cpus",
         "inner",
         "scheduler",
@@ -68,10 +70,13 @@ class GuestKernel:
         "vm",
     )
 
-    def __init__(self, vm: Vm, switches: Switches, scheduler: SchedulerConfig) -> None:
+    def __init__(
+        self, vm: Vm, switches: Switches, costs: KernelCosts, scheduler: SchedulerConfig
+    ) -> None:
         multiplier = OLD_MULTIPLIER if switches.hash_multiplier == "old" else NEW_MULTIPLIER
         self.vm = vm
         self.switches = switches
+        self.costs = costs
         self.scheduler = scheduler
         self.sleepers: Sleepers[str] = Sleepers(multiplier)
         self.alloc_failures = 0
@@ -99,8 +104,8 @@ class GuestKernel:
             else:  # as if they had always run: nobody starts with a debit
                 self.cpus[task.cpu].rq.waiting.append(task)
         for cpu in self.cpus:
-            cpu.overlay(0, self.vm.costs.irq_ns, "boot")
-            cpu.overlay_left_ns = self.vm.costs.irq_ns
+            cpu.overlay(0, self.costs.irq_ns, "boot")
+            cpu.overlay_left_ns = self.costs.irq_ns
             cpu.thread.account(0, "exit")
             self.vm.push(0, cpu.id, 0, OP_ENTER)
 

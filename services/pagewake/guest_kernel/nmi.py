@@ -29,7 +29,7 @@ def take(cpu: GuestCpu, at_ns: int, faults: bool) -> Step:
     if cpu.suspended is not None:
         return cpu.resume(at_ns)
     if cpu.action is None:
-        return cpu.overlay(at_ns, cpu.vm.costs.irq_ns, "nmi_done", int(faults))
+        return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "nmi_done", int(faults))
     if not faults or not apf_handler.pending_reason(cpu):
         return cpu.resume(at_ns)
     cpu.suspended = (cpu.action, cpu.action_args, cpu.overlay_left_ns)

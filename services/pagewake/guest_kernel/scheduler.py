@@ -8,16 +8,15 @@ with its latency, minimum granularity and wake-up granularity; all of them scena
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from pagewake.guest_kernel.tasks import Task
 
 NICE_0_WEIGHT = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulerConfig:
-    """Tunables, ns."""
+class SchedulerConfig(msgspec.Struct, frozen=True):
+    """Tunables, ns; a table of the scenario file as they stand."""
 
     latency_ns: int = 18_000_000
     min_granularity_ns: int = 2_250_000

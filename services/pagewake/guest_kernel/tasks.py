@@ -10,7 +10,7 @@ by the hypervisor this guest is (`nested_svm`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pagewake.guest_kernel.streams import AccessStream, WorkStream
 
@@ -18,11 +18,20 @@ State = Literal["new", "runnable", "sleeping", "asleep", "halting", "finished"]
 """`sleeping`: by its own timer; `asleep`: in the sleeper hash; `halting`: sti;hlt in task_wait."""
 
 
+# fmt: off
+Op: TypeAlias = Literal[
+    "touch", "run", "kernel", "user", "cli", "sti", "hlt", "wrmsr", "preempt-off", "preempt-on",
+    "cpuid", "sleep", "finish",
+]
+"""What a script task can do; `scenario/script.py` has the language."""
+# fmt: on
+
+
 @dataclass(frozen=True, slots=True)
 class ScriptStep:
-    """One step of a script task; see `scenario/script.py` for the language."""
+    """One step of a script task; fields that its `op` does not use keep their defaults."""
 
-    op: str
+    op: Op
     at_ns: int | None = None
     ns: int = 0
     page: int = 0

@@ -340,7 +340,7 @@ class GuestCpu:
             return self.iret(at_ns)
         if task is None or prev is None:
             self.thread.timer_at = 0  # the idle tick is another one
-        return self.overlay(at_ns, self.vm.costs.switch_ns, "switched")
+        return self.overlay(at_ns, self.kernel.costs.context_switch_ns, "switched")
 
     def switched(self, at_ns: int) -> Step:
         """End of a context switch."""
@@ -359,7 +359,7 @@ class GuestCpu:
             self.thread.irqs |= irqs
             assert self.kernel.inner is not None
             return self.kernel.inner.interrupt(self, at_ns)
-        costs = self.vm.costs
+        costs = self.kernel.costs
         for_ns = costs.tick_ns if irqs & IRQ_TIMER else 0
         if irqs & ~IRQ_TIMER:
             for_ns += costs.irq_ns
@@ -394,7 +394,7 @@ class GuestCpu:
         """#PF with CR2 = token; while a nested guest runs its hypervisor has a say."""
         if self.guest_mode:
             return self.kernel.inner_exception(self, at_ns, token, kind, level)
-        return self.overlay(at_ns, self.vm.costs.trap_ns, "trapped", token, self.cpl)
+        return self.overlay(at_ns, self.kernel.costs.trap_ns, "trapped", token, self.cpl)
 
     def take_nmi(self, at_ns: int, faults: bool) -> Step:
         """NMI; its handler may take a page fault and so steal a pending reason."""

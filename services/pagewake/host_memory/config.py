@@ -71,11 +71,11 @@ class HostConfig:
     seed: int
     medium: Medium
     reclaim_lag_ns: int
+    memory_pages: int | None
+    writeback_pages: int
+    workers: int
+    controls: Sequence[Control]
     media: Mapping[str, Medium] = field(default_factory=lambda: dict(MEDIA))
-    memory_pages: int | None = None
-    writeback_pages: int = 32
-    workers: int = 0
-    controls: Sequence[Control] = ()
 
     def check(self) -> None:
         """Raise ConfigError for what cannot be started."""

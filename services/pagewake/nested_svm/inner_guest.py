@@ -221,8 +221,8 @@ class InnerGuests:
         vcpu.pending = due
         vcpu.phase = "l1"
         vcpu.left_ns = vm.costs.fault_ns
-        cpu.overlay(at_ns, vm.costs.irq_ns, "inner_latch")
-        cpu.overlay_left_ns = vm.costs.irq_ns
+        cpu.overlay(at_ns, self.kernel.costs.irq_ns, "inner_latch")
+        cpu.overlay_left_ns = self.kernel.costs.irq_ns
 
     # ------------------------------------------------------------------ L1's KVM
 

@@ -13,8 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from msgspec.structs import asdict
+
 from pagewake.guest_kernel.scheduler import RunQueue, SchedulerConfig
 from pagewake.guest_kernel.tasks import Task
+from pagewake.kvm.config import ExitRates
 from pagewake.nested_svm.exit_codes import CPUID, HLT, INTR, IOIO, MSR
 from pagewake.nested_svm.hypervisor import Exit, NestedSvm
 from pagewake.nested_svm.inner_memory import InnerMemory
@@ -68,7 +71,7 @@ class InnerVcpu:
         scheduler: SchedulerConfig,
         tick_ns: int,
         draws: Draws,
-        exit_rates: dict[str, float],
+        exits: ExitRates,
     ) -> None:
         self.index = index
         self.svm = svm
@@ -85,7 +88,7 @@ class InnerVcpu:
         self.fault_gfn = -1
         self.exit_count = 0
         self._draws = draws
-        self._exits = [(name, rate) for name, rate in exit_rates.items() if rate > 0]
+        self._exits = [(name, rate) for name, rate in asdict(exits).items() if rate > 0]
         total = sum(rate for _, rate in self._exits)
         self._interval_ns = 1e9 / total if total else 0.0
         self.next_exit_ns = 0

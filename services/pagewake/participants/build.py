@@ -120,22 +120,27 @@ def controls_of(scenario: Scenario, host: int, names: Sequence[str]) -> list[ev.
     return sorted(controls, key=lambda control: control.at_ns)
 
 
-def build_host(scenario: Scenario, index: int, plans: Sequence[VmPlan]) -> HostMemory:
-    """The memory manager of one simulated host."""
-    names = [plan.instance.name for plan in plans]
-    config = HostConfig(
+def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostConfig:
+    """One simulated host, on which the VMs of these names are."""
+    host = scenario.host
+    return HostConfig(
         name=f"host-{index}",
         index=index,
         seed=scenario.seed,
-        medium=scenario.host.medium.device(),
-        reclaim_lag_ns=scenario.host.reclaim_lag_ns,
-        memory_pages=scenario.host.memory_pages,
-        writeback_pages=scenario.host.writeback_pages,
-        workers=scenario.host.workers,
+        medium=host.medium.device(),
+        reclaim_lag_ns=host.reclaim_lag_ns,
+        memory_pages=host.memory_pages,
+        writeback_pages=host.writeback_pages,
+        workers=host.workers,
         controls=controls_of(scenario, index, names),
     )
+
+
+def build_host(scenario: Scenario, index: int, plans: Sequence[VmPlan]) -> HostMemory:
+    """The memory manager of one simulated host."""
+    names = [plan.instance.name for plan in plans]
     return HostMemory(
-        config,
+        host_config(scenario, index, names),
         [
             VmMemory(
                 vm=plan.instance.name,

@@ -102,7 +102,7 @@ def _vcpu(
         kernel.scheduler,
         kernel.vm.config.tick_ns,
         Draws(scenario.seed, f"{instance.name}/l2-vcpu-{index}/exits"),
-        config.exit_rates,
+        config.exits,
     )
 
 

@@ -14,7 +14,7 @@ from pagewake.guest_kernel.streams import (
     ZipfStream,
     ZipfTable,
 )
-from pagewake.guest_kernel.tasks import KernelSections, ScriptStep, Task
+from pagewake.guest_kernel.tasks import KernelSections, Task
 from pagewake.guest_kernel.touch_buffer import Pages
 from pagewake.guest_kernel.trace_stream import TraceLength, TraceStream
 from pagewake.participants.regions import Layout, TaskRegion
@@ -67,9 +67,7 @@ def _task(
         f"task:{spec.name}",
         cpu if spec.vcpu is None else spec.vcpu,
         stream=stream,
-        script=tuple(
-            ScriptStep(s.op, s.at_ns, s.ns, s.page, s.write, s.msr, s.value) for s in spec.script
-        ),
+        script=spec.script,
         pinned=spec.vcpu is not None,
         weight=spec.weight,
         start_ns=spec.start_ns,

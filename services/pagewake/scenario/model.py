@@ -1,7 +1,8 @@
 """A scenario in base units (nanoseconds, pages, events per second), frozen and picklable.
 
 Every field carries the key it is read from (design, "Scenario file"), so this file is also the
-definition of the file format; a field without a default is a key that must be given. What one
+definition of the file format; a field without a default is a key that must be given. Tables that
+the domain takes as they stand are its own structs; their keys are in `domain_keys.py`. What one
 field alone cannot tell, `checks.py` does.
 """
 
@@ -11,6 +12,10 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from pagewake.guest_kernel.costs import KernelCosts
+from pagewake.guest_kernel.scheduler import SchedulerConfig
+from pagewake.guest_kernel.tasks import ScriptStep
+from pagewake.kvm.config import HostCosts, NestedConfig
 from pagewake.kvm.profile import Switches, resolve
 from pagewake.scenario.interventions import MAX_VCPUS, EventsReader, ScheduledEvent
 from pagewake.scenario.keys import (
@@ -29,7 +34,7 @@ from pagewake.scenario.keys import (
 from pagewake.scenario.media import Medium, MediumReader
 from pagewake.scenario.overrides import Overrides, OverridesReader
 from pagewake.scenario.presets import profile_names
-from pagewake.scenario.script import ScriptStep, Steps
+from pagewake.scenario.script import Steps
 
 _NAME = Text(r"[A-Za-z][A-Za-z0-9_.-]*", 'a name: letters, digits, "-", "_" and "."')
 _PROFILE = Choice("kernel profile", profile_names)
@@ -52,29 +57,6 @@ class About(_Part, frozen=True, kw_only=True):
     version: Annotated[str, Key("version", Text(), "pagewake that executed it, in logs")] = ""
 
 
-class KernelCosts(_Part, frozen=True, kw_only=True):
-    """`[kernel.costs]`: time the guest's kernel takes from its vcpu."""
-
-    tick_ns: Annotated[int, Key("tick", Duration(), "one timer tick")] = 5_000
-    trap_ns: Annotated[int, Key("trap", Duration(1), "entry and exit of a #PF handler")] = 500
-    context_switch_ns: Annotated[int, Key("context_switch", Duration(1), "task to task")] = 1_100
-    irq_ns: Annotated[int, Key("irq", Duration(1), "a device interrupt or IPI")] = 1_000
-    spin_ns: Annotated[int, Key("spin", Duration(1), "one failed allocation in task_wake")] = 10_000
-
-
-class Scheduler(_Part, frozen=True, kw_only=True):
-    """`[kernel.scheduler]`: the fair scheduler's tunables."""
-
-    latency_ns: Annotated[int, Key("latency", Duration(1), "period of one round")] = 18_000_000
-    min_granularity_ns: Annotated[int, Key("min_granularity", Duration(1), "shortest slice")] = (
-        2_250_000
-    )
-    wakeup_granularity_ns: Annotated[
-        int, Key("wakeup_granularity", Duration(), "lead needed to preempt at a wake-up")
-    ] = 3_000_000
-    balance_ns: Annotated[int, Key("balance", Duration(1), "period of load balancing")] = 64_000_000
-
-
 class Kernel(_Part, frozen=True, kw_only=True):
     """`[kernel]`: whose rules are in force, on the host and in the guests."""
 
@@ -95,7 +77,7 @@ class Kernel(_Part, frozen=True, kw_only=True):
     irqchip: Annotated[bool, Key("irqchip", Flag(), "interrupt controller in the kernel")] = True
     increment_ns: Annotated[int, Key("increment", Duration(1), "one increment of work")] = 1
     costs: Annotated[KernelCosts, Table("costs", "time of kernel paths")] = KernelCosts()
-    scheduler: Annotated[Scheduler, Table("scheduler", "fair scheduler")] = Scheduler()
+    scheduler: Annotated[SchedulerConfig, Table("scheduler", "fair scheduler")] = SchedulerConfig()
 
     def profile_of(self, level: int) -> str:
         """The profile in force at a level (0 = host)."""
@@ -104,42 +86,6 @@ class Kernel(_Part, frozen=True, kw_only=True):
     def switches(self, level: int) -> Switches:
         """The rules in force at a level, overrides applied."""
         return resolve(self.profile_of(level), self.overrides.of(level))
-
-
-class NestedExits(_Part, frozen=True, kw_only=True):
-    """`[nested.exits]`: how often an L2 vcpu leaves for reasons other than memory."""
-
-    hlt_per_s: Annotated[float, Key("hlt", Rate(), "HLT exits per second")] = 0.0
-    msr_per_s: Annotated[float, Key("msr", Rate(), "MSR exits per second")] = 0.0
-    io_per_s: Annotated[float, Key("io", Rate(), "IOIO exits per second")] = 0.0
-    cpuid_per_s: Annotated[float, Key("cpuid", Rate(), "CPUID exits per second")] = 0.0
-    intr_per_s: Annotated[float, Key("intr", Rate(), "INTR exits per second")] = 0.0
-
-
-class Nested(_Part, frozen=True, kw_only=True):
-    """`[nested]`: how the hypervisors are set up."""
-
-    npt: Annotated[bool, Key("npt", Flag(), "L0 uses nested paging")] = True
-    l1_npt: Annotated[bool, Key("l1_npt", Flag(), "L1 uses nested paging for L2")] = True
-    l1_vintr_masking: Annotated[
-        bool, Key("l1_vintr_masking", Flag(), "L1 runs L2 with V_INTR_MASKING")
-    ] = True
-    l2_npt: Annotated[bool, Key("l2_npt", Flag(), "L2 uses nested paging for L3")] = False
-    l2_vintr_masking: Annotated[
-        bool, Key("l2_vintr_masking", Flag(), "L2 runs L3 with V_INTR_MASKING")
-    ] = True
-    exits: Annotated[NestedExits, Table("exits", "rates per L2 vcpu")] = NestedExits()
-
-
-class HostCosts(_Part, frozen=True, kw_only=True):
-    """`[host.costs]`: time the host takes from a vcpu thread."""
-
-    exit_ns: Annotated[int, Key("exit", Duration(1), "leaving guest mode")] = 500
-    entry_ns: Annotated[int, Key("entry", Duration(2), "entering guest mode")] = 500
-    fault_ns: Annotated[int, Key("fault", Duration(), "handling a fault without I/O")] = 2_000
-    first_touch_ns: Annotated[int, Key("first_touch", Duration(), "a zeroed page")] = 3_300
-    worker_hop_ns: Annotated[int, Key("worker_hop", Duration(1), "hand-off to a worker")] = 2_400
-    wake_ns: Annotated[int, Key("wake", Duration(1), "blocked vcpu thread to running")] = 2_400
 
 
 class Host(_Part, frozen=True, kw_only=True):
@@ -270,7 +216,9 @@ class Scenario(_Part, frozen=True, kw_only=True):
 
     about: Annotated[About, Table("scenario", "what it is")]
     kernel: Annotated[Kernel, Table("kernel", "rules and costs of the kernels")] = Kernel()
-    nested: Annotated[Nested, Table("nested", "set-up of nested hypervisors")] = Nested()
+    nested: Annotated[NestedConfig, Table("nested", "set-up of nested hypervisors")] = (
+        NestedConfig()
+    )
     host: Annotated[Host, Table("host", "simulated hosts")]
     vms: Annotated[tuple[Vm, ...], Tables("vm", "virtual machines")]
     events: Annotated[

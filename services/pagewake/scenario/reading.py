@@ -1,4 +1,4 @@
-"""Reads tables against the annotated structs of the model, strictly.
+"""Reads tables against the structs of the model, each field of which has its key, strictly.
 
 Nothing is skipped and nothing is guessed: an unknown key, a missing one and a value its key cannot
 hold are each a `BadValueError` whose `at` is the path of the culprit below the table that was read.
@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from pagewake.scenario.domain_keys import DOMAIN_KEYS
 from pagewake.scenario.keys import BadValueError, Key, Table, Tables, nearest, show
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -38,15 +39,27 @@ def _struct_in(hint: object) -> type[msgspec.Struct] | None:
 def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
     """The fields of a struct that are keys of the file, in the order of the model."""
     hints = typing.get_type_hints(struct, include_extras=True)
+    marks = DOMAIN_KEYS[struct] if struct in DOMAIN_KEYS else _annotations(hints)
+    infos = {info.name: info for info in msgspec.structs.fields(struct)}
+    if struct in DOMAIN_KEYS:
+        assert marks.keys() == infos.keys(), f"keys of {struct.__name__}: {marks.keys()}"
     fields: list[Field] = []
-    for info in msgspec.structs.fields(struct):
-        hint = hints[info.name]
-        if typing.get_origin(hint) is not Annotated:
+    for name, info in infos.items():
+        if name not in marks:
             continue
-        inner, mark = typing.get_args(hint)[:2]
-        nested = None if isinstance(mark, Key) else _struct_in(inner)
-        fields.append(Field(info.name, mark, nested, info.required))
+        mark = marks[name]
+        nested = None if isinstance(mark, Key) else _struct_in(hints[name])
+        fields.append(Field(name, mark, nested, info.required))
     return tuple(fields)
+
+
+def _annotations(hints: Mapping[str, object]) -> Mapping[str, Key | Table | Tables]:
+    """The key that each annotated field carries; the others are no keys."""
+    return {
+        name: typing.get_args(hint)[1]
+        for name, hint in hints.items()
+        if typing.get_origin(hint) is Annotated
+    }
 
 
 def read_struct(struct: type[S], raw: Mapping[str, object]) -> S:

@@ -10,28 +10,11 @@ it is about (semantics, section 11).
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-import msgspec
-
+from pagewake.guest_kernel.tasks import Op, ScriptStep
 from pagewake.scenario import units
 from pagewake.scenario.keys import BadValueError, nearest, show
-
-Op: TypeAlias = Literal[
-    "touch",
-    "run",
-    "kernel",
-    "user",
-    "cli",
-    "sti",
-    "hlt",
-    "wrmsr",
-    "preempt-off",
-    "preempt-on",
-    "cpuid",
-    "sleep",
-    "finish",
-]
 
 
 class StepForm(NamedTuple):
@@ -67,18 +50,6 @@ MSR_NUMBERS: dict[str, int] = {
     "apf-int": 0x4B564D06,
     "apf-ack": 0x4B564D07,
 }
-
-
-class ScriptStep(msgspec.Struct, frozen=True):
-    """One step; fields that its `op` does not use keep their defaults."""
-
-    op: Op
-    at_ns: int | None = None
-    ns: int = 0
-    page: int = 0
-    write: bool = False
-    msr: int = 0
-    value: int = 0
 
 
 def read_msr(raw: object) -> int:
@@ -123,7 +94,7 @@ def _touch(arguments: list[str]) -> dict[str, int]:
     return {"page": _number(arguments[0], 40, "a page number"), "write": access == "write"}
 
 
-def _arguments(op: str, arguments: list[str]) -> dict[str, int]:
+def _arguments(op: str, arguments: list[str]) -> dict[str, Any]:
     if op == "touch":
         return _touch(arguments)
     if op == "wrmsr":
@@ -154,9 +125,7 @@ def parse_step(text: str) -> ScriptStep:
         raise BadValueError(
             f'"{text}" is incomplete or too long: {form.form}, as in "{form.example}"'
         )
-    return msgspec.structs.replace(
-        ScriptStep(op=form.op, at_ns=at_ns), **_arguments(form.op, words[1:])
-    )
+    return ScriptStep(form.op, at_ns, **_arguments(form.op, words[1:]))
 
 
 def format_step(step: ScriptStep) -> str:

@@ -16,8 +16,7 @@ from pagewake.bus.log_reader import LogReader
 from pagewake.bus.log_sums import DIGEST_NAME, RUN_NAME
 from pagewake.errors import PagewakeError
 from pagewake.events.digest import RunningDigest, combine_hosts, combine_vms
-from pagewake.events.types import MediumChanged
-from pagewake.host_memory.config import HostConfig
+from pagewake.participants.build import host_config
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 from pagewake.verify.invariants import Reporter, Rules, Violation, VmChecks, rules_of
@@ -72,16 +71,8 @@ def _scenario(path: Path, report: VerifyReport) -> Scenario | None:
 
 def lookahead_ns(scenario: Scenario) -> int:
     """Nothing that a host of this scenario answers takes effect sooner after its cause."""
-    return HostConfig(
-        name="host",
-        index=0,
-        seed=scenario.seed,
-        medium=scenario.host.medium.device(),
-        reclaim_lag_ns=scenario.host.reclaim_lag_ns,
-        controls=[
-            event.control for event in scenario.events if isinstance(event.control, MediumChanged)
-        ],
-    ).lookahead_ns
+    hosts = range(scenario.host.count)
+    return min(host_config(scenario, index, ()).lookahead_ns for index in hosts)
 
 
 def _judge(run: LogRun, scenario: Scenario, report: VerifyReport) -> None:

@@ -214,6 +214,17 @@ class TestWaking:
         assert inserted.spins == 3
         assert inserted.at_ns == spun.at_ns + 3 * SPIN_NS
 
+    def test_how_long_one_spin_takes_is_said_by_the_scenario(self) -> None:
+        run = run_small(
+            script("t", *KERNEL_FAULT),
+            work(),
+            event("1ms", "alloc-fails", 'where = "guest"', "count = 3"),
+            event("2400us", "irq", "vcpu = 0"),
+            kernel=['costs.spin = "40us"'],
+        )
+        (spun,), (inserted,) = run.of(WakeSpun), run.of(DummyInserted)
+        assert inserted.at_ns == spun.at_ns + 3 * 40_000
+
     def test_without_any_memory_it_spins_for_ever(self) -> None:
         run = run_small(
             script("t", *KERNEL_FAULT),

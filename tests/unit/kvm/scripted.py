@@ -7,10 +7,11 @@ instants.  Nothing of `guest_kernel` takes part, so what a test sees is L0's doi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pagewake.events import types as ev
-from pagewake.kvm.config import Costs, VmConfig
+from pagewake.kvm.config import HostCosts, VmConfig
 from pagewake.kvm.page_table import ABSENT
 from pagewake.kvm.ports import OP_GUEST, FaultContext, Step
 from pagewake.kvm.profile import resolve
@@ -126,19 +127,25 @@ class Machine:
         costs: dict[str, int] | None = None,
         **switches: object,
     ) -> None:
-        self.vm = Vm(
-            VmConfig(
-                name="vm",
-                seed=1,
-                pages=256,
-                vcpus=vcpus,
-                switches=resolve(profile, switches),
-                costs=Costs(**(costs or {})),
-                stock_pages=stock,
-                tick_ns=0,
-                **(config or {}),
-            )
+        base = VmConfig(
+            name="vm",
+            seed=1,
+            pages=256,
+            vcpus=vcpus,
+            switches=resolve(profile, switches),
+            apf="pv",
+            irqchip=True,
+            costs=HostCosts(**(costs or {})),
+            medium="",
+            media={},
+            stock_pages=stock,
+            tick_ns=0,
+            idle_tick_ns=0,
+            host_tick_ns=0,
+            background_exit_ns=0,
+            nested=None,
         )
+        self.vm = Vm(replace(base, **(config or {})))
         self.vm.pages.state[:] = ABSENT
         self.kernel = NoKernel()
         self.vm.guest = self.kernel

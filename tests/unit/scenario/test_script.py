@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pagewake.guest_kernel.tasks import ScriptStep
 from pagewake.scenario.keys import BadValueError
-from pagewake.scenario.script import STEP_FORMS, ScriptStep, format_step, parse_step
+from pagewake.scenario.script import STEP_FORMS, format_step, parse_step
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""Keys of the tables that are structs of the domain: costs, tunables, the set-up of hypervisors.
+
+The domain has their fields and defaults and knows nothing of files; here is how each field is
+written in one. `reading.fields_of` refuses a struct of which a field has no key here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from pagewake.guest_kernel.costs import KernelCosts
+from pagewake.guest_kernel.scheduler import SchedulerConfig
+from pagewake.kvm.config import ExitRates, HostCosts, NestedConfig
+from pagewake.scenario.keys import Duration, Flag, Key, Rate, Table
+
+DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
+    KernelCosts: {
+        "tick_ns": Key("tick", Duration(), "one timer tick"),
+        "trap_ns": Key("trap", Duration(1), "entry and exit of a #PF handler"),
+        "context_switch_ns": Key("context_switch", Duration(1), "task to task"),
+        "irq_ns": Key("irq", Duration(1), "a device interrupt or IPI"),
+        "spin_ns": Key("spin", Duration(1), "one failed allocation in task_wake"),
+    },
+    SchedulerConfig: {
+        "latency_ns": Key("latency", Duration(1), "period of one round"),
+        "min_granularity_ns": Key("min_granularity", Duration(1), "shortest slice"),
+        "wakeup_granularity_ns": Key(
+            "wakeup_granularity", Duration(), "lead needed to preempt at a wake-up"
+        ),
+        "balance_ns": Key("balance", Duration(1), "period of load balancing"),
+    },
+    HostCosts: {
+        "exit_ns": Key("exit", Duration(1), "leaving guest mode"),
+        "entry_ns": Key("entry", Duration(2), "entering guest mode"),
+        "fault_ns": Key("fault", Duration(), "handling a fault without I/O"),
+        "first_touch_ns": Key("first_touch", Duration(), "a zeroed page"),
+        "worker_hop_ns": Key("worker_hop", Duration(1), "hand-off to a worker"),
+        "wake_ns": Key("wake", Duration(1), "blocked vcpu thread to running"),
+    },
+    NestedConfig: {
+        "npt": Key("npt", Flag(), "L0 uses nested paging"),
+        "l1_npt": Key("l1_npt", Flag(), "L1 uses nested paging for L2"),
+        "l1_vintr_masking": Key("l1_vintr_masking", Flag(), "L1 runs L2 with V_INTR_MASKING"),
+        "l2_npt": Key("l2_npt", Flag(), "L2 uses nested paging for L3"),
+        "l2_vintr_masking": Key("l2_vintr_masking", Flag(), "L2 runs L3 with V_INTR_MASKING"),
+        "exits": Table("exits", "rates per L2 vcpu"),
+    },
+    ExitRates: {
+        "hlt": Key("hlt", Rate(), "HLT exits per second"),
+        "msr": Key("msr", Rate(), "MSR exits per second"),
+        "io": Key("io", Rate(), "IOIO exits per second"),
+        "cpuid": Key("cpuid", Rate(), "CPUID exits per second"),
+        "intr": Key("intr", Rate(), "INTR exits per second"),
+    },
+}
