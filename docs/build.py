@@ -1,8 +1,8 @@
-"""Writes docs/reference and takes the outputs that pages show: `python -m docs.build`, `make docs`.
+"""Writes the pages that come from the code and takes the outputs that pages show: `make docs`.
 
-The reference comes from the code.  An output that a page shows is taken anew only where what
-happens now does not match it, so wildcards stay; `git diff` says what changed.  Blocks that need a
-cluster are left alone: the test of their page prints what they should say.
+An output that a page shows is taken anew only where what happens now does not match it, so
+wildcards stay; `git diff` says what changed.  Blocks that need a cluster are left alone: the test
+of their page prints what they should say.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from docs.console import PAGES, Console, Page
-from docs.generate import cli, events, metrics, scenario
+from docs.generate import cli, events, metrics, packages, scenario
 
 DIRECTORY = Path(__file__).parent
-REFERENCE: Mapping[str, Callable[[], str]] = {
-    "cli.md": cli.page,
-    "events.md": events.page,
-    "metrics.md": metrics.page,
-    "scenario.md": scenario.page,
+GENERATED: Mapping[str, Callable[[], str]] = {
+    "explanation/packages.md": packages.page,
+    "reference/cli.md": cli.page,
+    "reference/events.md": events.page,
+    "reference/metrics.md": metrics.page,
+    "reference/scenario.md": scenario.page,
 }
 
 
-def reference() -> dict[str, str]:
-    """The text of every page of the reference, by its path below docs/."""
-    return {f"reference/{name}": make() for name, make in REFERENCE.items()}
+def generated() -> dict[str, str]:
+    """The text of every page that comes from the code, by its path below docs/."""
+    return {name: make() for name, make in GENERATED.items()}
 
 
 def retake(page: Page) -> str:
@@ -37,7 +38,7 @@ def retake(page: Page) -> str:
 
 def main() -> None:
     """Write what differs."""
-    for name, text in reference().items():
+    for name, text in generated().items():
         _write(DIRECTORY / name, text)
     for path in PAGES:
         _write(path, retake(Page.read(path)))

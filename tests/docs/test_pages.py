@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from docs.build import DIRECTORY, reference
+from docs.build import DIRECTORY, generated
 from docs.console import PAGES, ROOT
 from docs.generate import events, metrics, scenario
 
@@ -16,9 +16,9 @@ from pagewake.cli.app import app
 from pagewake.events.types import EVENTS
 from pagewake.kvm.switches import SWITCHES
 
-REFERENCE = reference()
+GENERATED = generated()
 WRITTEN = {path.relative_to(DIRECTORY).as_posix(): path.read_text("utf-8") for path in PAGES}
-ALL = {**WRITTEN, **REFERENCE}
+ALL = {**WRITTEN, **GENERATED}
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 
@@ -27,10 +27,10 @@ def prose(text: str) -> str:
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("name", sorted(REFERENCE))
-def test_the_reference_is_what_the_code_says_now(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(GENERATED))
+def test_a_generated_page_is_what_the_code_says_now(name: str) -> None:
     now = (DIRECTORY / name).read_text("utf-8")
-    assert now == REFERENCE[name], f"docs/{name} is out of date: make docs"
+    assert now == GENERATED[name], f"docs/{name} is out of date: make docs"
 
 
 def test_the_reference_leaves_nothing_out() -> None:
@@ -82,7 +82,7 @@ def test_commands_in_the_text_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(WRITTEN))
 def test_metrics_events_and_paths_in_the_text_exist(name: str) -> None:
-    series = "\n".join(REFERENCE.values())
+    series = "\n".join(GENERATED.values())
     for code in INLINE.findall(prose(WRITTEN[name])):
         if re.fullmatch(r"pagewake_\w+", code):
             assert f"`{code}`" in series, code

@@ -1,0 +1,1 @@
+"""Records in partitions: both ends of an at-least-once log; memory, Kafka, log directories."""

@@ -1,0 +1,1 @@
+"""The cluster runtime: services on Kafka, control over MQTT, metrics."""

@@ -1,0 +1,1 @@
+"""Recorded vectors, run against the code that simulations run."""

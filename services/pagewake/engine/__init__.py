@@ -1,0 +1,1 @@
+"""The embedded runtime: a whole run in one process."""

@@ -1,0 +1,1 @@
+"""The wire: every event, commits, digests, schemas."""

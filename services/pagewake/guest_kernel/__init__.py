@@ -1,0 +1,1 @@
+"""The guest's kernel: traps, sleeper hash, scheduler, tasks, hotplug."""

@@ -1,0 +1,1 @@
+"""What a run came to: its result, published figures beside it, reports."""

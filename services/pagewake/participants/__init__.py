@@ -1,0 +1,1 @@
+"""Who takes part in a run, as pure functions of a partition; both runtimes run these."""

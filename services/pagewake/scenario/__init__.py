@@ -1,0 +1,1 @@
+"""Scenario files: the model, its reading and writing, presets, page traces."""

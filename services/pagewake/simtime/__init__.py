@@ -1,0 +1,1 @@
+"""Simulated time: windows, counter-based randomness, what the two sides must offer."""

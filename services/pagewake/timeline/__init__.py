@@ -1,0 +1,1 @@
+"""A log as a timeline for Chrome and Perfetto, in simulated time."""

@@ -1,0 +1,1 @@
+"""A log checked from itself alone: integrity, order, digests, invariants."""
