@@ -1,4 +1,4 @@
-"""Rows 16 to 19 of the scenario table (semantics section 11), told from the run's log alone."""
+"""Rows 16 to 19 of the scenario table (semantics 11.2), told from the run's log alone."""
 
 from __future__ import annotations
 

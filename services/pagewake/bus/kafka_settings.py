@@ -1,7 +1,7 @@
 """How the clients of Kafka are set, and why: every default that matters is written out here.
 
 A window costs one round trip, so nothing waits to fill a batch.  Records are commits with their own
-numbers (design, "Time", Delivery): the log may hold one twice, so neither transactions nor
+numbers (design, "Delivery"): the log may hold one twice, so neither transactions nor
 committed offsets are needed, and what is read may be applied at once.
 """
 

@@ -4,7 +4,7 @@ A bus carries records: bytes, appended to a partition of a topic and read back i
 which they stand there.  It knows no events.  Above it, an `Outbox` numbers and encodes the commits
 of one source for one partition, and an `Inbox` turns the records of one partition back into
 commits, once each: `seq == last + 1` is applied, `seq <= last` is a duplicate (whose content must
-be the same), anything else is a gap and stops the run (design, "Time", Delivery).
+be the same), anything else is a gap and stops the run (design, "Delivery").
 
 Both ends are plain data: they are part of what a snapshot holds.
 """

@@ -3,7 +3,7 @@
 Each run that a service has a part in gets a connection of its own, because a Last Will is one
 topic per connection.  MQTT is never event truth: what is published waits in a bounded queue, and
 with the broker down the run goes on.  A command becomes a record of `faults` and is answered when
-its host reads it back (design, section 8).
+its host reads it back (design, "Control plane").
 """
 
 from __future__ import annotations

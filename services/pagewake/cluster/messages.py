@@ -1,4 +1,4 @@
-"""What goes over MQTT: topics, status and progress (design, section 8).
+"""What goes over MQTT: topics, status and progress (design, "Control plane").
 
 `status` is one plain word, because a Last Will is sent by the broker as it was given; all else is
 JSON.  Commands and answers are in `commands`.

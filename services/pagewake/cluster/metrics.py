@@ -1,4 +1,4 @@
-"""The metrics of runs, read at each scrape from what this process owns (design, section 9).
+"""The metrics of runs, read at each scrape from what this process owns (design, "Metrics").
 
 Counters live in the participants' state, so they do not go back when ownership moves.  A part's
 series are there only while this process owns it and has caught up with the log.  Each part has

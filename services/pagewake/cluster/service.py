@@ -2,7 +2,7 @@
 
 The consumer group decides only who owns what.  Position, state and numbering of output come from
 the newest snapshot and the log behind it, so a process that joins, dies, or was thought dead
-changes nothing in what a run says (design, "Time", Recovery).
+changes nothing in what a run says (design, "Recovery").
 
 The callbacks of the group only note what was assigned: a takeover may take longer than the group
 has patience for, so it happens in the service's own loop.  The same loop takes a partition over

@@ -1,4 +1,4 @@
-"""What a shard's events add up to, for the metrics of a run (design, section 9).
+"""What a shard's events add up to, for the metrics of a run (design, "Metrics").
 
 A tally belongs to its shard's state: it stands in snapshots, so a counter goes on where the last
 owner left it.  Times (ns) and events of a window are counted in powers of two: bucket `b` holds

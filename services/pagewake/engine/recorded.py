@@ -2,7 +2,7 @@
 
 Commands stand in the log as control events, stamped with the simulated time at which they took
 effect.  Those that the scenario does not hold are a person's, and a replay takes them as input
-(design, "Time", Commands).  Where a simulated host's last window ends, it ended at the latest.
+(design, "Commands").  Where a simulated host's last window ends, it ended at the latest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The running digest of a VM, and how digests combine (design, "Time", Digest).
+"""The running digest of a VM, and how digests combine (design, "Digest").
 
 A VM's digest is a chain over its domain events in order of `n`: 256 events at a time are encoded
 as JSON lines and hashed together with the digest so far. What is not yet hashed waits as plain

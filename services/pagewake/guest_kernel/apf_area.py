@@ -1,7 +1,7 @@
 """The shared area of one guest CPU: what the host writes, and the guest's own `enabled` word.
 
 Rule: semantics 1.2 (the host writes 4 bytes at offset 0; `enabled` lies behind the 64 bytes it
-knows) and section 6: from 5.8 the word at 0 holds flags and a second word, at 4, the token of a
+knows), and for 5.8 semantics 6: the word at 0 holds flags and a second word, at 4, the token of a
 ready page; the guest zeroes it and acknowledges, and the host sends the next into a zero slot only.
 """
 

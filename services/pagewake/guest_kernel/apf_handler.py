@@ -1,10 +1,10 @@
 """Asynchronous page faults in the guest's kernel: enabling, the #PF handler, waiting and waking.
 
 Semantics 2.1 (enabling and disabling), 2.2 (dispatch), 2.3 and 2.4 (task_wait, task_wake and
-wake_all), 5.8's page-ready interrupt from section 6.  The sleeper hash itself is `sleepers.py`, the
-dispatch on the reason word `traps.py`; here is what they do to the tasks and the time of one CPU.
-Without PV support (`kernel.apf = "nonpv"`, the kernel's no-kvmapf) the MSR is never written and
-`enabled` stays 0, so every reason reads as 0.
+wake_all); semantics 6 for 5.8's page-ready interrupt.  The sleeper hash itself is `sleepers.py`,
+the dispatch on the reason word `traps.py`; here is what they do to the tasks and the time of one
+CPU.  Without PV support (`kernel.apf = "nonpv"`, the kernel's no-kvmapf) the MSR is never written
+and `enabled` stays 0, so every reason reads as 0.
 """
 
 from __future__ import annotations

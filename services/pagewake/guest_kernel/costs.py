@@ -6,7 +6,7 @@ import msgspec
 
 
 class KernelCosts(msgspec.Struct, frozen=True):
-    """CPU time of kernel paths, ns (semantics section 9 for the sources)."""
+    """CPU time of kernel paths, ns (sources: semantics 9)."""
 
     tick_ns: int = 5_000
     trap_ns: int = 500

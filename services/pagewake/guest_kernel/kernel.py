@@ -1,7 +1,7 @@
 """The kernel of one guest: its CPUs, its tasks, its sleeper hash, and balancing between CPUs.
 
 Implements `kvm.ports.GuestPort`.  The sleeper hash is one per VM and shared by all CPUs, as in the
-kernel; run queues are one per CPU (design section 4).
+kernel; run queues are one per CPU (design, "Who owns which state").
 """
 
 from __future__ import annotations

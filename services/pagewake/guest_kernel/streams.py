@@ -1,9 +1,9 @@
 """Access patterns of guest tasks: computation, uniform, sequential and Zipf-distributed touches.
 
-They stand for the tasks of a scenario (design section 10): `work` computes and never touches
+They stand for the tasks of a scenario (design, "Scenario file"): `work` computes and never touches
 memory that could be missing; the others touch one page of a region every `touch_ns` of CPU time.
-What touch i does is a function of the seed, the entity, the region and i alone (design section 6),
-so touches are drawn in blocks, ahead of time, and again if a buffer was dropped.
+What touch i does is a function of the seed, the entity, the region and i alone (design,
+"Randomness"), so touches are drawn in blocks, ahead of time, and again if a buffer was dropped.
 
 Zipf ranks are drawn by Walker's alias method in whole numbers: exact for weights rounded to 2^-32
 of a page's mean share, and two table lookups instead of a search per touch.  Weights use only

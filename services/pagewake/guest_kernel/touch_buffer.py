@@ -3,7 +3,7 @@
 Touch i of a stream starts at CPU time c_i of the task (whole ns, never decreasing) and executes
 over [c_i, c_i+1).  A touch of a mapped page needs no exit and only sets what hardware sets: the
 accessed bit and, for a write, the dirty bit.  A touch of an unmapped page leaves the guest, and is
-made again, at the same c_i, once the page is mapped (semantics 3.1; design sections 4 and 6).
+made again, at the same c_i, once the page is mapped (semantics 3.1; design, "Windows").
 
 So a scheduler asks for the CPU time to the next miss and lets the task run that long.  Both are
 array operations over a buffer of coming touches: a run of hits costs per block, not per touch.

@@ -5,7 +5,7 @@ time, so the touches of instruction k start at k * cpi_ns, several of one instru
 instant; the recorded run ends with its last instruction and may be repeated.  A miss makes the
 processor execute the instruction again, so all its pages have to be mapped at once.  Virtual pages
 get guest frames of the task's region in the order of first touch and keep them over the repeats
-(design section 10).
+(design, "Scenario file").
 
 The rows are read as they are needed, block by block; only a trace that is repeated, and is not too
 long for it, is kept after the first pass.  A position is a row number, so a stream without its open

@@ -3,8 +3,8 @@
 A sleeper is not lost while its page-in is under way, waits in the done list of a vcpu that can be
 told, or has been presented to a vcpu that is still to take it.  Each of these ends is checked,
 because each has a defect that loses it: a vcpu that sleeps in HLT with READY pending (semantics
-3.7), a reason that was stolen or written elsewhere (2.2), a token slot of 5.8 whose interrupt went
-to another vector.
+3.7), a reason that was stolen or written elsewhere (semantics 2.2), a token slot of 5.8 whose
+interrupt went to another vector.
 """
 
 from __future__ import annotations

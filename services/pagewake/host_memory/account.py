@@ -2,7 +2,7 @@
 
 The stock is what has been granted for first touches (and for page-ins of a synchronous medium) and
 has not been reported as used. A VM whose stock is down to half is owed a refill: `owed` (memory
-cgroups charge in batches for the same reason; design section 5).
+cgroups charge in batches for the same reason; design, "First touches").
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a simulated host is told before time 0: its medium, its limits, its VMs, its interventions.
 
 All of it is plain data, so that it travels to whoever runs the host. Charge means pages resident,
-frames in the VM's stock and frames reserved for page-ins in flight (design section 4).
+frames in the VM's stock and frames reserved for page-ins in flight (design, "First touches").
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class HostConfig:
 
     @property
     def lookahead_ns(self) -> int:
-        """Nothing this host answers takes effect sooner after its cause (design section 6)."""
+        """Nothing this host answers takes effect sooner after its cause (design, "Lookahead")."""
         named = [c.medium for c in self.controls if isinstance(c, MediumChanged)]
         media = [self.medium, *(self.medium_named(name) for name in named)]
         shortest = [ns for ns in (medium.min_service_ns for medium in media) if ns is not None]

@@ -1,8 +1,8 @@
 """Frames of one host: how many each VM is charged with, and how many there are.
 
 A charge is a page resident, a frame in a VM's stock, or a frame reserved for a page-in in flight
-(design section 4). As in a memory cgroup, a charge never exceeds the VM's limit, and all charges
-together never exceed the host's memory; both are asserted on every change.
+(design, "First touches"). As in a memory cgroup, a charge never exceeds the VM's limit, and all
+charges together never exceed the host's memory; both are asserted on every change.
 
 Watermarks follow kswapd's idea: reclaim starts when fewer than `low` frames are free and goes on
 until `high` are free or on their way. They are chosen small, so that a limit keeps its meaning:

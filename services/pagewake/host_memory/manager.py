@@ -1,8 +1,8 @@
 """The memory manager of one simulated host: what Linux mm does in L0 once a vcpu thread has asked.
 
 Purely reactive: every input may cause deliveries, each at a time that is known at once, because
-the swap device serves in order of submission. So the host has no timers of its own (design
-sections 4, 6).
+the swap device serves in order of submission. So the host has no timers of its own (design,
+"Effects").
 
 A page-in takes a frame within the VM's limit, waiting for one in order of request while reclaim
 runs; then the device reads the page (the worker of semantics 3.6: its end is `PageReady`). A
@@ -113,7 +113,7 @@ class HostMemory:
         self._outbox.schedule(control, list(self._by_name))
 
     def summary(self) -> dict[str, object]:
-        """Accounting that is not events; names as in the result contract (design section 11)."""
+        """Accounting that is not events, named as in `run --json` (design, "Command line")."""
         device, reclaim = self._device, self._reclaim
         return {
             "medium": device.medium.name,

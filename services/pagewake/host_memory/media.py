@@ -2,11 +2,11 @@
 
 A request takes the time to reach its first page (an `AccessTime`, drawn) plus a transfer time for
 each of its pages. Every distribution is bounded below by its stated minimum, because the shortest
-service of an asynchronous medium bounds a run's lookahead (design section 6). A synchronous medium
-does a page-in inside the submission, at a CPU cost and without a queue, so a fault on it never
-becomes asynchronous (semantics 3.3).
+service of an asynchronous medium bounds a run's lookahead (design, "Lookahead"). A synchronous
+medium does a page-in inside the submission, at a CPU cost and without a queue, so a fault on it
+never becomes asynchronous (semantics 3.3).
 
-Figures: semantics section 9, which suggests hdd 8 ms x1, sata ssd 100 us x4, nvme 20-80 us x16,
+Figures: semantics 9, which suggests hdd 8 ms x1, sata ssd 100 us x4, nvme 20-80 us x16,
 zram 2 us synchronous, rdma 10 us x8. "Chosen" below means: era knowledge, not measured and not
 fitted.
 """

@@ -1,8 +1,8 @@
 """What the host has decided and not handed out yet: deliveries in the order (at_ns, vm, insertion).
 
 Every delivery is checked against the lookahead on the way in: it takes effect no sooner than its
-cause plus `lookahead_ns`, and never before an instant that was handed out already (design section
-6).
+cause plus `lookahead_ns`, and never before an instant that was handed out already (design,
+"Lookahead").
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ cause plus `reclaim_lag` or, for the last, at the completion of the write-back:
 3. `PageDropped` -> `PagesEvicted`: gone, or refused because they were mapped again meanwhile.
 
 A frame is free only with the shard's answer, for the shard alone knows the page at that instant
-(design section 5). Answers to `AgePages` come at the instant and in the order of the questions.
-Pages being read are passed over; where no others are left, step 1 waits for the first of them.
+(design, "Eviction in two steps"). Answers to `AgePages` come at the instant and in the order of the
+questions. Pages being read are passed over; where no others are left, step 1 waits for the first of
+them.
 
 No page gets a second chance twice in one round, so reclaim makes progress even if all pages are
 accessed all the time: once as many pages as the VM has in memory were examined without finding a

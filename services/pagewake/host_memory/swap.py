@@ -7,8 +7,8 @@ nothing submitted later can change it. The draw is keyed (seed, "<host>/device",
 Swap space is taken to be ample: slots are handed out in sequence, as Linux does from a free
 cluster, so dirty pages that leave together are neighbours on the device and are written by one
 request of up to `writeback_pages` pages. Whether a page's copy in swap is still valid is the
-shard's knowledge, its dirty bit; a valid one is dropped without I/O (design section 5,
-`PagesEvicted`).
+shard's knowledge, its dirty bit; a valid one is dropped without I/O (design,
+"Eviction in two steps").
 
 `workers` bounds how many page-ins are worked on at once, like the kernel's workqueue (semantics
 3.6): a read holds a worker from its start to its completion, further reads wait for one in order.

@@ -1,7 +1,7 @@
 """Completions at L0: the worker's end, check_completion, present, the MSR, clearing.
 
 Semantics 3.6 (worker), 3.7 (completion), 3.10 (enabling, broadcast, disabling), 3.11 (clearing);
-5.8's page-ready by interrupt from section 6.
+semantics 6 for 5.8's page-ready by interrupt.
 """
 
 from __future__ import annotations

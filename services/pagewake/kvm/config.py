@@ -1,4 +1,4 @@
-"""What one VM is made of, in base units (design section 10).
+"""What one VM is made of, in base units (design, "Scenario file").
 
 `HostCosts` and `NestedConfig` are tables of the scenario file as they stand; `VmConfig` has no
 defaults, so whoever builds a VM says all of it.
@@ -15,7 +15,7 @@ from pagewake.kvm.profile import Switches
 
 
 class HostCosts(msgspec.Struct, frozen=True):
-    """Time the host takes from a vcpu thread, ns (semantics section 9 for the sources)."""
+    """Time the host takes from a vcpu thread, ns (sources: semantics 9)."""
 
     exit_ns: int = 500
     entry_ns: int = 500

@@ -1,6 +1,6 @@
 """KVM's MSRs for asynchronous page faults, and what the bits of the enable MSR mean.
 
-Rule: semantics 1.1 (numbers, reserved bits, address) and section 6 (bit 2 in 4.13, bit 3 and two
+Rule: semantics 1.1 (numbers, reserved bits, address) and 6 (bit 2 in 4.13, bit 3 and two
 more MSRs in 5.8).  Which bits are reserved is the profile's `msr_reserved`.
 """
 

@@ -6,7 +6,7 @@ read, or under write-back).  `MAPPED`: a touch needs no exit.
 
 The arrays `mapped`, `accessed` and `dirty` are what hardware sees and sets; access streams read and
 write them in blocks.  A page counts as dirty until it has a valid copy in swap, so a first touch
-makes it dirty whatever the access (design section 4; semantics 3.1 and 3.6).
+makes it dirty whatever the access (design, "First touches"; semantics 3.1 and 3.6).
 """
 
 from __future__ import annotations

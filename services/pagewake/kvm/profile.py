@@ -1,7 +1,7 @@
 """Kernel profiles: which generation's rules are in force, as data.
 
 A profile is a named value for every rule switch in `switches.py`; each is written as what changed
-since the profile before it (semantics 5.2 for the series, section 6 for what came later).
+since the profile before it (semantics 5.2 for the series, semantics 6 for what came later).
 `resolve` turns a profile's name and overrides into the `Switches` that the engine reads.
 """
 

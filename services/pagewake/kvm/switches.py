@@ -1,7 +1,7 @@
 """The rule switches: what differs between kernel generations, one switch per change.
 
 Each row cites the patch or commit it stands for (semantics 1.1, 1.4, 2.4, 3, 4.9, 5.2 and 6) and
-names the invariants of semantics section 11 that it relaxes or replaces, and at which of its
+names the invariants of semantics 11.1 that it relaxes or replaces, and at which of its
 values.  Every switch can be used alone.  Its default is the rule of the series as posted in 2010.
 """
 

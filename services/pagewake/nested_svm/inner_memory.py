@@ -2,7 +2,7 @@
 
 Only L0 swaps.  A touch walks L1's table first (absent: exit to L1, which maps without I/O), then
 L0's; `mapped` is what both together allow.  Accessed and dirty bits live in L0's arrays, of which
-this is a window (design section 4, "Nesting").
+this is a window (design, "Nesting").
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It is a thread of L1 (`Task.inner`).  `phase` says what that thread does: `run`, the nested guest
 executes; `l1`, L1's KVM is between an exit and its handler, interrupts on, preemptible; `vmrun`, it
 is about to enter again.  Tasks of level 3 run inside an L3 guest of which the L2 guest is the
-hypervisor; while one is current, L1's own SVM is in guest mode (design section 4, "Nesting").
+hypervisor; while one is current, L1's own SVM is in guest mode (design, "Nesting").
 
 Time inside is the CPU time this vcpu was given; its scheduler ticks in it.
 """

@@ -1,4 +1,4 @@
-"""Commands: what a person tells a running run, and how it stands in the log (design, section 8).
+"""Commands: what a person tells a run, and how it stands in the log (design, "Control plane").
 
 A command is the scenario's `[[event]]` table as JSON without `at`, plus an `id`; `pause`, `resume`,
 `pace` and `stop` too, which are structs here.  As a record of `faults` it counts from where it

@@ -8,7 +8,7 @@ what comes out.  `state` and `restore` are what a snapshot holds.
 
 What a participant is given may be anything.  A record that is no commit of this run, or of none
 that it expects here, is rejected: counted, never applied.  A commit that cannot follow what stands
-before it raises BrokenLogError, and the run stops (design, "Time", Delivery).
+before it raises BrokenLogError, and the run stops (design, "Delivery").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Snapshots: a participant's state as records of a compacted topic, and back (design, Recovery).
+"""Snapshots: a participant's state as records of a compacted topic, and back (design, "Recovery").
 
 A snapshot is pickled, compressed and cut into parts.  Parts and manifest are written under the
 keys of one of two slots, a and b, by turns, so a snapshot that is not finished never replaces the

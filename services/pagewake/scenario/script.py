@@ -5,7 +5,7 @@
 `at` is simulated time: the step does not begin before it. Steps follow one another in the task;
 what the task may do is what a thread of the guest may do (user and kernel mode, interrupts and
 preemption off, a halt, an MSR write), so a scenario can put a page fault into the one situation
-it is about (semantics, section 11).
+it is about (semantics 11.2).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Randomness keyed by (seed, entity, counter): a draw is a pure function of the three.
 
 Nothing here advances.  Whoever draws keeps its own counter, so adding an entity, or a draw of one
-entity, never changes the draws of another (design, "Time", Randomness).  Results are the same on
+entity, never changes the draws of another (design, "Randomness").  Results are the same on
 every machine: integer arithmetic, and of floating point only what IEEE 754 rounds exactly
 (+ - * / sqrt), never a logarithm or sine of the platform's C library.
 

@@ -4,7 +4,7 @@ The files of a run belong together: a shard's commit in `faults` closes a window
 `apf.*` opened, and its journal of that window stands in `journal`. They are read side by side, so
 a log of any size needs the memory of one window. What a file itself says wrong is kept with it
 (`bus.log_reader`); what does not fit between the files is a complaint here: windows that do not
-follow one another, events outside of their window (design, "Time", Windows).
+follow one another, events outside of their window (design, "Windows").
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 First integrity: a dropped, doubled, swapped, torn or edited line, by file and line. Then, from the
 log alone: the windows fit, every VM's total order can be rebuilt, every invariant of semantics
-section 11 holds as the run's kernel profile has it, and the digests are what `digest.txt` says.
+11.1 holds as the run's kernel profile has it, and the digests are what `digest.txt` says.
 A log that is not whole is not judged further: what is missing would look like a violation.
 """
 

@@ -1,4 +1,4 @@
-"""A VM's total order, rebuilt from what a log holds (design, "Time", Order).
+"""A VM's total order, rebuilt from what a log holds (design, "Order").
 
 What a VM emits carries its running number `n`. What came from the host stands in the log without
 one, because only the VM knows its place: it filled the gaps, in the order (at_ns, control before

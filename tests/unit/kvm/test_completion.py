@@ -185,7 +185,7 @@ class TestPresent:
 
     @pytest.mark.parametrize("needs", [False, True])
     def test_ready_for_what_the_guest_was_not_told(self, needs: bool) -> None:
-        """Fact 2 of the semantics; 2a18b7e7cd88 (5.8) keeps quiet."""
+        """Semantics 0, fact 2; 2a18b7e7cd88 (5.8) keeps quiet."""
         machine = Machine(ready_needs_not_present=needs)
         machine.guest.cpl = 0
         machine.touch(1_000, 7)

@@ -4,19 +4,19 @@
 log is read. The checkers see only events, so whatever produced these is checked alike: a run, a
 log, a hand-written case in a test.
 
-| name       | what holds                                                    | semantics       |
-|------------|---------------------------------------------------------------|-----------------|
-| `order`    | numbers without gap, time never back                          | design, "Time"  |
-| `I1`       | at most 64 items queued, each until it is presented           | 3.4, 3.7, 3.11  |
-| `I2`       | hash membership: double faults, no second start               | 3.2, 3.8, 3.11  |
-| `I3`       | one pending exception; reason read before it is written again | 3.5, 3.9, 2.2   |
-| `I4`       | nothing injected where it is not allowed                      | 3.2, 3.5        |
-| `I5`       | ready in order of completion, not-present in order of fault   | 3.6, 3.7        |
-| `I6`       | injected not-present and dummies are conserved                | 2.3, 4.8, 4.9   |
-| `I7`       | halts end by what may end them                                | 3.9             |
-| `token`    | tokens count up per vcpu                                      | 1.3             |
-| `sleepers` | the sleeper table, replayed                                   | 2.3             |
-| `page-in`  | asked once, answered once, not too early                      | design, "Time"  |
+| name       | what holds                                               | rule                     |
+|------------|----------------------------------------------------------|--------------------------|
+| `order`    | numbers without gap, time never back                     | design, "Time"           |
+| `I1`       | at most 64 items queued, each until it is presented      | semantics 3.4, 3.7, 3.11 |
+| `I2`       | hash membership: double faults, no second start          | semantics 3.2, 3.8, 3.11 |
+| `I3`       | one pending exception; reason read before the next write | semantics 3.5, 3.9, 2.2  |
+| `I4`       | nothing injected where it is not allowed                 | semantics 3.2, 3.5       |
+| `I5`       | ready in completion order, not-present in fault order    | semantics 3.6, 3.7       |
+| `I6`       | injected not-present and dummies are conserved           | semantics 2.3, 4.8, 4.9  |
+| `I7`       | halts end by what may end them                           | semantics 3.9            |
+| `token`    | tokens count up per vcpu                                 | semantics 1.3            |
+| `sleepers` | the sleeper table, replayed                              | semantics 2.3            |
+| `page-in`  | asked once, answered once, not too early                 | design, "Time"           |
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 A queued #PF leaves the slot by an entry that injects it, by being dropped, or, while a nested guest
 runs, as a synthesized #VMEXIT (semantics 3.5, 3.7, 3.9, 4.7). The 4-byte reason word is non-zero
-only between the host's write and the guest's read-and-reset (2.2, 4.2). An exception that is
-dropped or lands in L2 (gap G1), or a vcpu that is reset, leaves an orphaned reason behind, which
+only between the host's write and the guest's read-and-reset (semantics 2.2, 4.2). An exception that
+is dropped or lands in L2 (gap G1), or a vcpu that is reset, leaves an orphaned reason behind, which
 the next trap may take or the next write may cover; an NMI handler that faults may steal it. With
 page-ready by interrupt (5.8) the token slot obeys the same rule. A nested L1 reads the word into a
 latch and acts on that later, if need be on another exit (gap G3). The host writes where the vcpu's
-MSR says, the guest reads the area of its CPU: what is written elsewhere nobody need read (1.1).
+MSR says, the guest reads the area of its CPU: what is written elsewhere nobody need read (semantics
+1.1).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """I5: ready in order of completion, not-present in order of fault, per vcpu.
 
 `done` is first in, first out, the broadcast item included (semantics 3.6, 3.7, 3.10); the exception
-slot holds one not-present at a time, so they reach the guest in the order of the faults (3.5, 3.9).
+slot holds one not-present at a time, so they reach the guest in the order of the faults (semantics
+3.5, 3.9).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 So a double fault needs such an item, and no second item is started for the gfn (semantics 3.2, 3.5,
 3.7, 3.8). Before 2.6.39 toggling CR0.PG clears the queue and leaves the hash: the stale gfns then
-give phantom double faults until the MSR is disabled or the vcpu is reset (3.11).
+give phantom double faults until the MSR is disabled or the vcpu is reset (semantics 3.11).
 """
 
 from __future__ import annotations

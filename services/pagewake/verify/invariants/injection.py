@@ -1,7 +1,7 @@
 """I4: nothing is queued for a guest that may not be interrupted.
 
-Not with IF = 0, GIF = 0, in an interrupt shadow, or while anything is being re-injected
-(semantics 3.2, 3.7). A not-present at cpl 0 also needs SEND_ALWAYS in the vcpu's MSR (3.5), and a
+Not with IF = 0, GIF = 0, in an interrupt shadow, or while anything is being re-injected (semantics
+3.2, 3.7). A not-present at cpl 0 also needs SEND_ALWAYS in the vcpu's MSR (semantics 3.5), and a
 guest without the MSR enabled is told nothing at all.
 """
 

@@ -1,7 +1,7 @@
 """Page-ins: asked once, answered once, and never earlier than the lookahead allows.
 
 A fault on a gfn that is in flight joins it and needs no answer; every other one is answered by one
-`PageReady` at its instant plus the lookahead or later (design sections 4, 5 and 6). A page-in goes
+`PageReady` at its instant plus the lookahead or later (design, "Lookahead"). A page-in goes
 on when its tokens are withdrawn, so migration and clearing change nothing here.
 """
 

@@ -2,7 +2,7 @@
 
 An id is consumed when setup is attempted, even if setup fails for the limit or for memory, and not
 by a double fault. Disabling and reset keep the counter; a migrated VM may count afresh. With
-page-ready by interrupt a slot of 0 is a free one, so ids of 0 are skipped (1.3, section 6).
+page-ready by interrupt a slot of 0 is a free one, so ids of 0 are skipped (semantics 1.3, 6).
 """
 
 from __future__ import annotations
