@@ -15,7 +15,7 @@ from pagewake.bus.log_reader import LogReader
 from pagewake.errors import ConfigError, DataError
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
-from pagewake.timeline.trace_file import TraceFile
+from pagewake.timeline.trace_file import TraceFile, VmWriter
 from pagewake.timeline.trace_tracks import VmTracks
 from pagewake.verify.log_run import LogRun, Placed
 from pagewake.verify.vm_order import HostOrder, tasks_by_vm
@@ -57,7 +57,7 @@ def _write_host(
 ) -> int:
     """Tracks of all VMs of one simulated host; how many there are."""
     vms = {
-        name: VmTracks(trace, first_pid + index, f"{name} (host {host})")
+        name: VmTracks(VmWriter(trace, first_pid + index, f"{name} (host {host})"))
         for index, name in enumerate(tasks)
     }
     order = HostOrder(tasks, vms, _stray)

@@ -1,23 +1,52 @@
 """What a VM's events look like on a timeline.
 
-`VmTracks` is fed one VM's events in order and writes them at once, so times never go back on a
-track. A vcpu is in one state at a time, a duration span; L2 is a span inside *running*, where it
-can be derived: from an exit that L0 kept to the next event of that vcpu. Arrows are bound to the
-vcpu states around them and named by (VM, token, occurrence), because tokens come again.
+`VmTracks` is fed one VM's events in order and hands them on at once, so times never go back on a
+track; `Tracks` is who takes them: a trace file, or the recorder of a report. A vcpu is in one state
+at a time, a duration span; L2 is a span inside *running*, where it can be derived: from an exit
+that L0 kept to the next event of that vcpu. Arrows are bound to the vcpu states around them and
+named by (VM, token, occurrence), because tokens come again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from pagewake.events import types as ev
-from pagewake.timeline.trace_file import TraceFile, VmWriter
 from pagewake.verify.invariants.base import BROADCAST_TOKEN, token_name
 from pagewake.verify.log_run import Placed
 
 Handler: TypeAlias = Callable[[Any], None]
 TableEvent: TypeAlias = ev.DummyInserted | ev.DummyConsumed | ev.DummyUnlinked | ev.SleeperFreed
+ArrowPart: TypeAlias = Literal["start", "step", "finish"]
+
+
+class Tracks(Protocol):
+    """Takes the tracks of one VM. Sleeps and arrows are numbered, each from 1, per VM."""
+
+    def add_vcpu(self, vcpu: int) -> None:
+        """A vcpu is heard of for the first time; its track begins."""
+
+    def begin(self, at_ns: int, vcpu: int, state: str) -> None:
+        """A span begins on the vcpu's track, inside the one that is open."""
+
+    def end(self, at_ns: int, vcpu: int, state: str) -> None:
+        """The innermost open span of the vcpu, which is this one, ends."""
+
+    def begin_sleep(self, at_ns: int, task: str, number: int, args: dict[str, object]) -> None:
+        """A task sleeps; sleeps of several tasks overlap."""
+
+    def end_sleep(self, at_ns: int, task: str, number: int, args: dict[str, object]) -> None:
+        """The sleep of this number is over."""
+
+    def instant(self, at_ns: int, vcpu: int | None, name: str, args: dict[str, object]) -> None:
+        """Something happened on a vcpu, or to the whole VM."""
+
+    def arrow(self, part: ArrowPart, at_ns: int, vcpu: int, number: int) -> None:
+        """An arrow leaves, passes or reaches the state that the vcpu is in."""
+
+    def counter(self, at_ns: int, name: str, value: int) -> None:
+        """A counter has another value from now on."""
 
 
 class _Vcpu:
@@ -32,10 +61,10 @@ class _Vcpu:
 
 
 class VmTracks:
-    """Writes one VM."""
+    """Turns the events of one VM into its tracks."""
 
-    def __init__(self, trace: TraceFile, pid: int, name: str) -> None:
-        self._out = VmWriter(trace, pid)
+    def __init__(self, out: Tracks) -> None:
+        self._out = out
         self._vcpus: dict[int, _Vcpu] = {}
         self._asleep: dict[str, int] = {}
         self._sleeps = 0
@@ -71,10 +100,8 @@ class VmTracks:
             ev.TaskKilled: self._killed,
             ev.ProtocolFault: self._fault,
         }
-        self._out.name_process(name)
 
     def take(self, placed: Placed) -> None:
-        """The VM's next event."""
         event = placed.event
         self.last_ns = event.at_ns
         handler = self._handlers.get(type(event))
@@ -90,7 +117,7 @@ class VmTracks:
     def close(self, at_ns: int) -> None:
         """End every open span at the end of the run."""
         for task, sleep in self._asleep.items():
-            self._out.span("e", at_ns, task, sleep, {"ended": "asleep at the end"})
+            self._out.end_sleep(at_ns, task, sleep, {"ended": "asleep at the end"})
         for vcpu in self._vcpus:
             self._enter(vcpu, at_ns, "")
 
@@ -100,7 +127,7 @@ class VmTracks:
         state = self._vcpus.get(vcpu)
         if state is None:
             state = self._vcpus[vcpu] = _Vcpu()
-            self._out.name_vcpu(vcpu)
+            self._out.add_vcpu(vcpu)
             self._enter(vcpu, 0, "running")
         return state
 
@@ -111,21 +138,21 @@ class VmTracks:
         if open_.state == state:
             return
         if open_.state:
-            self._out.edge("E", at_ns, vcpu, open_.state)
+            self._out.end(at_ns, vcpu, open_.state)
         if state:
-            self._out.edge("B", at_ns, vcpu, state)
+            self._out.begin(at_ns, vcpu, state)
         open_.state = state
 
     def _enter_l2(self, vcpu: int, at_ns: int) -> None:
         open_ = self._vcpu(vcpu)
         if open_.state == "running" and not open_.l2:
-            self._out.edge("B", at_ns, vcpu, "L2")
+            self._out.begin(at_ns, vcpu, "L2")
             open_.l2 = True
 
     def _leave_l2(self, vcpu: int, at_ns: int) -> None:
         open_ = self._vcpu(vcpu)
         if open_.l2:
-            self._out.edge("E", at_ns, vcpu, "L2")
+            self._out.end(at_ns, vcpu, "L2")
             open_.l2 = False
 
     def _halted(self, event: ev.VcpuHalted) -> None:
@@ -144,7 +171,7 @@ class VmTracks:
         if event.token is not None:
             self._flow += 1
             self._flows[event.token] = self._flow
-            self._arrow("s", event, event.vcpu, self._flow)
+            self._arrow("start", event, event.vcpu, self._flow)
         elif event.delivery == "synchronous" and not event.served:
             self._enter(event.vcpu, event.at_ns, "waiting for a page")
             self._vcpu(event.vcpu).waits_for = event.gfn
@@ -164,10 +191,9 @@ class VmTracks:
     def _completed(self, event: ev.WorkerCompleted) -> None:
         self._mark(event, "page is there", token=token_name(event.token), page=event.page)
 
-    def arrow_id(self, token: int) -> str | None:
-        """Of the arrow from this token's not-present, while it is on its way."""
-        flow = self._flows.get(token)
-        return None if flow is None else self._out.arrow_id(flow)
+    def arrow_of(self, token: int) -> int | None:
+        """The number of the arrow from this token's not-present, while it is on its way."""
+        return self._flows.get(token)
 
     def _presented(self, event: ev.ApfPresented) -> None:
         if event.token == BROADCAST_TOKEN:
@@ -176,28 +202,28 @@ class VmTracks:
         self._count_queued(event, -1)
         self._mark(event, f"{event.delivery} ready", token=token_name(event.token), why=event.why)
         if event.delivery == "token":
-            self._arrow("t", event, event.vcpu, self._flows.get(event.token))
+            self._arrow("step", event, event.vcpu, self._flows.get(event.token))
         else:
-            self._arrow("f", event, event.vcpu, self._flows.pop(event.token, None))
+            self._arrow("finish", event, event.vcpu, self._flows.pop(event.token, None))
 
     def _cleared(self, event: ev.ApfCleared) -> None:
         tokens = [token for token in event.tokens if token != BROADCAST_TOKEN]
         self._count_queued(event, -len(tokens))
         self._mark(event, f"cleared: {event.why}", tokens=[token_name(t) for t in event.tokens])
         for token in tokens:
-            self._arrow("f", event, event.vcpu, self._flows.pop(token, None))
+            self._arrow("finish", event, event.vcpu, self._flows.pop(token, None))
 
     def _trap(self, event: ev.TrapTaken) -> None:
         self._leave_l2(event.vcpu, event.at_ns)
         token = token_name(event.cr2 & 0xFFFFFFFF)
         self._mark(event, f"trap: {event.handler}", cr2=token, reason=event.reason, task=event.task)
         if event.handler == "wake":
-            self._arrow("f", event, event.vcpu, self._flows.pop(event.cr2 & 0xFFFFFFFF, None))
+            self._arrow("finish", event, event.vcpu, self._flows.pop(event.cr2 & 0xFFFFFFFF, None))
 
     def _latched(self, event: ev.ReasonLatched) -> None:
         self._mark(event, f"L{event.level} latched {event.apf_reason}", token=hex(event.token))
         if event.apf_reason == 2:
-            self._arrow("f", event, event.vcpu, self._flows.pop(event.token, None))
+            self._arrow("finish", event, event.vcpu, self._flows.pop(event.token, None))
 
     # ------------------------------------------------------------------ tasks
 
@@ -207,7 +233,7 @@ class VmTracks:
         self._sleeps += 1
         self._asleep[event.task] = self._sleeps
         args = {"token": token_name(event.token), "vcpu": event.vcpu, "halted": event.halted}
-        self._out.span("b", event.at_ns, event.task, self._sleeps, args)
+        self._out.begin_sleep(event.at_ns, event.task, self._sleeps, args)
         self._count_sleepers(event.at_ns)
 
     def _woken(self, event: ev.TaskWoken) -> None:
@@ -217,7 +243,7 @@ class VmTracks:
     def _wake_up(self, task: str, at_ns: int, how: str) -> None:
         sleep = self._asleep.pop(task, None)
         if sleep is not None:
-            self._out.span("e", at_ns, task, sleep, {"ended": how})
+            self._out.end_sleep(at_ns, task, sleep, {"ended": how})
 
     # ------------------------------------------------------------------ instants
 
@@ -231,7 +257,7 @@ class VmTracks:
         level = "" if event.level == 1 else f" into L{event.level}"
         self._mark(event, f"injected {event.kind}{level}", token=token_name(event.token))
         if event.kind == "not_present":
-            self._arrow("t", event, event.vcpu, self._flows.get(event.token))
+            self._arrow("step", event, event.vcpu, self._flows.get(event.token))
 
     def _dropped(self, event: ev.ExceptionDropped) -> None:
         self._mark(event, f"dropped {event.kind}: {event.why}", token=token_name(event.token))
@@ -279,11 +305,9 @@ class VmTracks:
         shown = {key: value for key, value in args.items() if value is not None}
         self._out.instant(event.at_ns, vcpu, name, {"n": event.n} | shown)
 
-    def _arrow(
-        self, phase: Literal["s", "t", "f"], event: ev.Event, vcpu: int, flow: int | None
-    ) -> None:
+    def _arrow(self, part: ArrowPart, event: ev.Event, vcpu: int, flow: int | None) -> None:
         if flow is not None:
-            self._out.arrow(phase, event.at_ns, vcpu, flow)
+            self._out.arrow(part, event.at_ns, vcpu, flow)
 
     def _count_queued(self, event: ev.Event, change: int) -> None:
         self._queued += change

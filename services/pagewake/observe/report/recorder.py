@@ -4,20 +4,18 @@ The rule: of all stretches of 100 ms that begin at a multiple of 10 ms, the one 
 most sleeps, wakes, halts for a page and waits in the vcpu thread; of equal ones the earliest. A VM
 keeps what its vcpus did in the last 100 ms only, and a stretch is copied when it beats the best so
 far, so a run of any length needs the memory of 100 ms. The states themselves are those of
-`observe.trace_tracks`.
+`timeline.trace_tracks`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
 
 from pagewake.events.types import WorkerCompleted
 from pagewake.observe.report.durations import Durations
 from pagewake.observe.report.timeline import BLACKOUT, Flight, Span, Timeline, is_halt
-from pagewake.timeline.trace_file import TraceFile
-from pagewake.timeline.trace_tracks import VmTracks
+from pagewake.timeline.trace_tracks import ArrowPart, VmTracks
 from pagewake.verify.log_run import Placed
 
 STEP_NS = 10_000_000
@@ -43,21 +41,21 @@ class Best:
             self.timeline = picture()
 
 
-class VmRecorder(TraceFile):
-    """Takes the tracks of one VM instead of a trace file."""
+class VmRecorder:
+    """Takes the tracks of one VM (`Tracks`), as a trace file does, and keeps the latest 100 ms."""
 
     def __init__(
         self, name: str, number: int, best: Best, halts: Durations, waits: Durations
     ) -> None:
         self.name = name
-        self.tracks = VmTracks(self, number, name)
+        self.tracks = VmTracks(self)
         self._number = number
         self._best = best
         self._halts = halts
         self._waits = waits
         self._open: dict[int, list[tuple[str, int]]] = {}
         self._spans: deque[Span] = deque(maxlen=MAX_SPANS)
-        self._flying: dict[str | None, Flight] = {}
+        self._flying: dict[int, Flight] = {}
         self._flights: deque[Flight] = deque(maxlen=MAX_SPANS)
         self._sleepers: deque[tuple[int, int]] = deque([(0, 0)], maxlen=MAX_SPANS)
         self._steps: deque[int] = deque([0], maxlen=STEPS)
@@ -71,8 +69,8 @@ class VmRecorder(TraceFile):
         event = placed.event
         self._advance(event.at_ns // STEP_NS)
         if isinstance(event, WorkerCompleted):
-            arrow = self.tracks.arrow_id(event.token)
-            if arrow in self._flying:
+            arrow = self.tracks.arrow_of(event.token)
+            if arrow is not None and arrow in self._flying:
                 self._flying[arrow] = self._flying[arrow]._replace(arrived_ns=event.at_ns)
         self.tracks.take(placed)
 
@@ -136,32 +134,17 @@ class VmRecorder(TraceFile):
 
     # ------------------------------------------------------------------ from the tracks
 
-    def put(self, event: dict[str, Any]) -> None:
-        """One trace event, as `VmTracks` writes it."""
-        phase = event["ph"]
-        if phase in ("M", "i", "t"):
-            return
-        at_ns, vcpu = round(event["ts"] * 1000), event.get("tid", 0) - 1
-        if phase == "B":
-            self._begin(vcpu, event["name"], at_ns)
-        elif phase == "E":
-            self._end(vcpu, at_ns)
-        elif phase == "s":
-            self._flying[event["id"]] = Flight(vcpu, at_ns, None)
-        elif phase == "f":
-            self._land(event["id"], at_ns)
-        elif phase in ("b", "e"):
-            self._steps[-1] += 1
-        elif event["name"] == "sleepers":
-            self._sleepers.append((at_ns, event["args"]["sleepers"]))
+    def add_vcpu(self, vcpu: int) -> None:
+        """A vcpu needs no track before its first span."""
 
-    def _begin(self, vcpu: int, state: str, at_ns: int) -> None:
+    def begin(self, at_ns: int, vcpu: int, state: str) -> None:
         self._open.setdefault(vcpu, []).append((state, at_ns))
         if state == BLACKOUT or is_halt(state):
             self._steps[-1] += 1
 
-    def _end(self, vcpu: int, at_ns: int) -> None:
-        state, since_ns = self._open[vcpu].pop()
+    def end(self, at_ns: int, vcpu: int, state: str) -> None:
+        opened, since_ns = self._open[vcpu].pop()
+        assert opened == state, f"{state} ends inside {opened}"
         self._spans.append(Span(vcpu, state, since_ns, at_ns))
         if self._closing:
             return
@@ -170,7 +153,21 @@ class VmRecorder(TraceFile):
         elif is_halt(state):
             self._halts.add(at_ns - since_ns)
 
-    def _land(self, flight: str, at_ns: int) -> None:
-        started = self._flying.pop(flight, None)
-        if started is not None:
-            self._flights.append(started._replace(until_ns=at_ns))
+    def begin_sleep(self, at_ns: int, task: str, number: int, args: dict[str, object]) -> None:
+        self._steps[-1] += 1
+
+    def end_sleep(self, at_ns: int, task: str, number: int, args: dict[str, object]) -> None:
+        self._steps[-1] += 1
+
+    def instant(self, at_ns: int, vcpu: int | None, name: str, args: dict[str, object]) -> None:
+        """Instants are not drawn."""
+
+    def arrow(self, part: ArrowPart, at_ns: int, vcpu: int, number: int) -> None:
+        if part == "start":
+            self._flying[number] = Flight(vcpu, at_ns, None)
+        elif part == "finish" and number in self._flying:
+            self._flights.append(self._flying.pop(number)._replace(until_ns=at_ns))
+
+    def counter(self, at_ns: int, name: str, value: int) -> None:
+        if name == "sleepers":
+            self._sleepers.append((at_ns, value))
