@@ -10,10 +10,12 @@ What stands in a record depends on its topic: `faults` has a shard's events and 
 its end, `ShardEnded`.
 
 What one version wrote, later ones read.  An event may gain fields that have a default: a log from
-before decodes with the default, and has its digest.  A field is never renamed, removed or given
-another meaning, and a default never changes, because defaults are left out on the wire.  The other
-way, a reader skips fields that it does not know, though it cannot compute the digest of such a log;
-it refuses kinds of events that it does not know.  A commit itself has exactly its keys.
+before decodes with the default, and has its digest.  A field is never renamed or given another
+meaning, and a default never changes, because defaults are left out on the wire.  A field is removed
+only if it never left its default; a kind of event, or a value of a closed set, only if nothing ever
+said it: then no log has any of them.  The other way, a reader skips fields that it does not know,
+though it cannot compute the digest of such a log; it refuses kinds of events, and values of closed
+sets, that it does not know.  A commit itself has exactly its keys.
 """
 
 from __future__ import annotations

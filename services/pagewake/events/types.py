@@ -296,7 +296,7 @@ class ApfCleared(ToHost, frozen=True, gc=False):
 
 
 class PageReady(ToShard, frozen=True, gc=False):
-    """The page-in for this gfn is complete (the worker finished), or failed (`ok` false).
+    """The page-in for this gfn is complete: the worker finished.
 
     `read` false: no device read was needed (first touch, or still in the swap cache).
     """
@@ -305,7 +305,6 @@ class PageReady(ToShard, frozen=True, gc=False):
     gfn: int
     epoch: int
     token: int | None = None
-    ok: bool = True
     read: bool = True
 
 
@@ -532,12 +531,11 @@ class DummyConsumed(Journal, frozen=True, gc=False):
 
 
 class DummyUnlinked(Journal, frozen=True, gc=False):
-    """A second wake, wake_all or offline unlinked a dummy; `leaked`: nobody freed it."""
+    """A second wake, wake_all or offline unlinked a dummy, whose memory leaks."""
 
     vcpu: int
     token: int
     how: WakeHow
-    leaked: bool = True
 
 
 class SleeperFreed(Journal, frozen=True, gc=False):
@@ -654,13 +652,6 @@ class ReasonLatched(Journal, frozen=True, gc=False):
     token: int
 
 
-class TaskStarted(Journal, frozen=True, gc=False):
-    """A task became runnable for the first time.  Part of the format; nothing says it yet."""
-
-    vcpu: int
-    task: str
-
-
 class TaskFinished(Journal, frozen=True, gc=False):
     """The task is done; its VM freezes at the last one."""
 
@@ -750,7 +741,6 @@ JOURNAL: tuple[type[Journal], ...] = (
     ExitRouted,
     NestedVmexit,
     ReasonLatched,
-    TaskStarted,
     TaskFinished,
     TaskKilled,
     TaskMoved,

@@ -215,15 +215,7 @@ class HostMemory:
 
     def _answer(self, request: PageNotPresent, now_ns: int, ready_ns: int, read: bool) -> None:
         ready = PageReady(
-            ready_ns,
-            request.vm,
-            0,
-            request.vcpu,
-            request.gfn,
-            request.epoch,
-            request.token,
-            True,
-            read,
+            ready_ns, request.vm, 0, request.vcpu, request.gfn, request.epoch, request.token, read
         )
         self._outbox.put(now_ns, ready)
 

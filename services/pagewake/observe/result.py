@@ -52,7 +52,7 @@ class Waits(msgspec.Struct, frozen=True):
 
 
 class Dummies(msgspec.Struct, frozen=True):
-    """inserted = consumed + leaked + left (+ freed, by kernels that free what they unlink)."""
+    """inserted = consumed + leaked + left; leaked: unlinked and never freed."""
 
     inserted: int
     consumed: int
@@ -149,7 +149,6 @@ class ResultCounter:
         self._slept_halted = 0
         self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
         self._waited_ns = array("q")
-        self._unlinked_leaked = 0
         self._halts: Counter[str] = Counter()
         self._exits: dict[str, int] = dict.fromkeys(get_args(Route), 0)
         # The values take the type they are filed under; mypy cannot say so of a dict.
@@ -160,7 +159,6 @@ class ResultCounter:
             PagesEvicted: self._on_evicted,
             TaskSlept: self._on_slept,
             TaskWoken: self._on_woken,
-            DummyUnlinked: self._on_unlinked,
             VcpuHalted: self._on_halted,
             ExitRouted: self._on_routed,
         }
@@ -229,8 +227,8 @@ class ResultCounter:
 
     def _dummies(self) -> Dummies:
         inserted, consumed = self._seen[DummyInserted], self._seen[DummyConsumed]
-        left = inserted - consumed - self._seen[DummyUnlinked]
-        return Dummies(inserted, consumed, self._unlinked_leaked, left)
+        leaked = self._seen[DummyUnlinked]
+        return Dummies(inserted, consumed, leaked, inserted - consumed - leaked)
 
     def _on_not_present(self, event: PageNotPresent) -> None:
         if event.first_touch:
@@ -259,10 +257,6 @@ class ResultCounter:
     def _on_woken(self, event: TaskWoken) -> None:
         self._wakes[event.how] += 1
         self._waited_ns.append(event.waited_ns)
-
-    def _on_unlinked(self, event: DummyUnlinked) -> None:
-        if event.leaked:
-            self._unlinked_leaked += 1
 
     def _on_halted(self, event: VcpuHalted) -> None:
         self._halts[event.why] += 1

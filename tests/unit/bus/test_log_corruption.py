@@ -13,7 +13,7 @@ from pagewake.bus.log_dir import LogWriter
 from pagewake.bus.log_reader import LogProblem, LogReader
 from pagewake.errors import DataError
 from pagewake.events.codec import APF_GUEST, encode_commit, head_of
-from pagewake.events.types import AgePages, Event, TaskStarted, WindowOpened
+from pagewake.events.types import AgePages, Event, TaskFinished, WindowOpened
 from tests.support.logs import RUN_TOML, write_log
 
 KINDS = ["faults-0.jsonl", "apf.guest-1.jsonl", "apf.nested-0.jsonl", "journal-2.jsonl"]
@@ -280,7 +280,7 @@ def test_windows_that_go_back_are_named(tmp_path: Path) -> None:
 
 
 def test_an_event_in_the_wrong_file_is_named(tmp_path: Path) -> None:
-    stray: list[Event] = [TaskStarted(0, "vm-0", 1, 0, "task-0")]
+    stray: list[Event] = [TaskFinished(0, "vm-0", 1, 0, "task-0")]
     (problem,) = log_of(tmp_path / "log", (0, 0, stray)).problems()
     assert problem.line == 1
     assert "holds what apf.guest cannot" in problem.what

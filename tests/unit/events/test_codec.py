@@ -29,7 +29,7 @@ from pagewake.events.types import (
     TO_SHARD,
     AgePages,
     PageReady,
-    TaskStarted,
+    TaskFinished,
     VcpuResumed,
     WindowClosed,
     WindowOpened,
@@ -146,7 +146,7 @@ def test_what_is_no_commit_is_refused(record: bytes) -> None:
     ("topic", "event"),
     [
         (FAULTS, WindowOpened(0, 1)),
-        (FAULTS, TaskStarted(0, "vm-0", 1, 0, "task-0")),
+        (FAULTS, TaskFinished(0, "vm-0", 1, 0, "task-0")),
         (APF_GUEST, WindowClosed(0, 1)),
         (JOURNAL_TOPIC, PageReady(5, "vm-0", 0, 1, 2, 0)),
     ],

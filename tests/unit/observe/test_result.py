@@ -106,13 +106,6 @@ def test_dummies_are_accounted_for() -> None:
     assert dummies.inserted == dummies.consumed + dummies.leaked + dummies.left
 
 
-def test_a_dummy_that_was_freed_is_neither_leaked_nor_left() -> None:
-    inserted = DummyInserted(1, "a", 1, 0, 1)
-    freed = DummyUnlinked(1, "a", 2, 0, 1, "token", leaked=False)
-    dummies = _of([inserted, freed]).dummies
-    assert (dummies.leaked, dummies.left) == (0, 0)
-
-
 def test_halts_double_faults_and_exits_count() -> None:
     reasons: list[HaltWhy] = ["hlt", "double_fault", "hlt"]
     halts = [VcpuHalted(1, "a", n, 0, why) for n, why in enumerate(reasons)]

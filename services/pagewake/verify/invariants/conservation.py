@@ -2,7 +2,7 @@
 
     injected = dropped + misrouted + not yet taken + returned early
              + woken by token, broadcast, offline + asleep + lost
-    dummies inserted = consumed + leaked + freed + left
+    dummies inserted = consumed + leaked + left
 
 Every injected token is followed from the exception slot to its end. *Misrouted*: it landed in L2,
 where nobody knows tokens, or was routed to a nested hypervisor. *Returned early*: its wait found a
@@ -181,11 +181,11 @@ class NotPresentLedger(Checker):
 
     # ------------------------------------------------------------------ dummies
 
-    def _dummy_inserted(self, event: DummyInserted) -> None:
+    def _dummy_inserted(self, _: DummyInserted) -> None:
         self.counts["dummies_inserted"] += 1
 
-    def _dummy_unlinked(self, event: DummyUnlinked) -> None:
-        self.counts["dummies_leaked" if event.leaked else "dummies_freed"] += 1
+    def _dummy_unlinked(self, _: DummyUnlinked) -> None:
+        self.counts["dummies_leaked"] += 1
 
     # ------------------------------------------------------------------ the balance
 
@@ -204,9 +204,8 @@ class NotPresentLedger(Checker):
             + self._taken.total()
         )
         counts["asleep"] = sum(self._asleep.values())
-        counts["dummies_left"] = counts["dummies_inserted"] - sum(
-            counts[f"dummies_{end}"] for end in ("consumed", "leaked", "freed")
-        )
+        ended = counts["dummies_consumed"] + counts["dummies_leaked"]
+        counts["dummies_left"] = counts["dummies_inserted"] - ended
         ends = sum(counts[end] for end in NOT_PRESENT_ENDS)
         if counts["injected"] != ends:
             shown = ", ".join(f"{end} {counts[end]}" for end in NOT_PRESENT_ENDS)
