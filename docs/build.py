@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from docs.console import PAGES, Console, Page
-from docs.generate import cli, events, metrics, packages, scenario
+from docs.generate import cli, events, metrics, packages, scenario, states
 
 DIRECTORY = Path(__file__).parent
 GENERATED: Mapping[str, Callable[[], str]] = {
     "explanation/packages.md": packages.page,
+    "explanation/vcpu-states.md": states.page,
     "reference/cli.md": cli.page,
     "reference/events.md": events.page,
     "reference/metrics.md": metrics.page,

@@ -11,8 +11,8 @@ import pytest
 CIRCLES = {
     # a guest kernel's functions recurse like this: handlers schedule, scheduling stops a cpu
     "guest_kernel": {"apf_handler", "hotplug", "kernel", "nmi", "script", "vcpu"},
-    # a thread knows its VM, a VM has threads; the rules work on both
-    "kvm": {"completion", "fault", "injection", "interventions", "run_loop", "vm"},
+    # a thread knows its VM, a VM has threads
+    "kvm": {"thread", "vm"},
 }
 """Package to the files of its one circle."""
 

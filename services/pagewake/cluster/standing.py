@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pagewake.cluster.messages import VmProgress
 from pagewake.guest_kernel.kernel import GuestKernel
-from pagewake.kvm.run_loop import BLACKOUT
+from pagewake.kvm.modes import BLACKOUT
 from pagewake.participants.participant import Participant
 
 VMS_TOLD_MAX = 16
@@ -44,4 +44,4 @@ def _vm(kernel: GuestKernel) -> VmProgress:
 def stands_still(kernel: GuestKernel) -> int:
     """Vcpus of a VM that the host halted for a page, or whose own thread waits for one."""
     threads = kernel.vm.vcpus
-    return sum(thread.apf.halted or thread.mode == BLACKOUT for thread in threads)
+    return sum(thread.apf.halted or thread.mode is BLACKOUT for thread in threads)

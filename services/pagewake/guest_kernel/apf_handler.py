@@ -94,9 +94,7 @@ def trapped(cpu: GuestCpu, at_ns: int, cr2: int, cpl: int) -> Step:
     handler, token = dispatch(cpu.area, cr2, 0)
     vm = cpu.vm
     name = cpu.curr.name if cpu.curr is not None else None
-    vm.journal(
-        ev.TrapTaken(at_ns, vm.name, vm.take_n(), cpu.id, 1, reason, cr2, handler, cpl, name)
-    )
+    vm.journal(ev.TrapTaken(at_ns, vm.name, vm.n, cpu.id, 1, reason, cr2, handler, cpl, name))
     if handler == "wait":
         return task_wait(cpu, at_ns, token, cpl)
     if handler == "wake":
@@ -113,9 +111,7 @@ def ready_interrupt(cpu: GuestCpu, at_ns: int) -> Step:
         return cpu.irq_exit(at_ns)
     token = cpu.area.take_token()
     vm = cpu.vm
-    vm.journal(
-        ev.TrapTaken(at_ns, vm.name, vm.take_n(), cpu.id, 1, 2, token, "wake", cpu.cpl, None)
-    )
+    vm.journal(ev.TrapTaken(at_ns, vm.name, vm.n, cpu.id, 1, 2, token, "wake", cpu.cpl, None))
     cpu.ack_due = True
     return task_wake(cpu, at_ns, token, 0)
 
@@ -160,14 +156,12 @@ def wait_on(cpu: GuestCpu, at_ns: int, name: str, token: int, halted: bool) -> b
     result = cpu.kernel.sleepers.task_wait(name, cpu.id, token, halted)
     if result.slept:
         cpu.kernel.slept_at[name] = (at_ns, token)
-        vm.journal(ev.TaskSlept(at_ns, vm.name, vm.take_n(), cpu.id, name, token, halted))
+        vm.journal(ev.TaskSlept(at_ns, vm.name, vm.n, cpu.id, name, token, halted))
         return False
     if result.victim is None:
-        vm.journal(ev.DummyConsumed(at_ns, vm.name, vm.take_n(), cpu.id, name, token))
+        vm.journal(ev.DummyConsumed(at_ns, vm.name, vm.n, cpu.id, name, token))
     else:
-        vm.journal(
-            ev.SleeperFreed(at_ns, vm.name, vm.take_n(), cpu.id, name, token, str(result.victim))
-        )
+        vm.journal(ev.SleeperFreed(at_ns, vm.name, vm.n, cpu.id, name, token, str(result.victim)))
     return True
 
 
@@ -201,7 +195,7 @@ def task_wake(cpu: GuestCpu, at_ns: int, token: int, spins: int) -> Step:
     result = kernel.sleepers.try_wake(cpu.id, token, kernel.can_allocate)
     if result is None:
         if spins == 0:
-            vm.journal(ev.WakeSpun(at_ns, vm.name, vm.take_n(), cpu.id, token))
+            vm.journal(ev.WakeSpun(at_ns, vm.name, vm.n, cpu.id, token))
         return cpu.overlay(at_ns, kernel.costs.spin_ns, "spin", token, spins + 1)
     _woke_one(cpu, at_ns, token, result, spins)
     return _wake_done(cpu, at_ns)
@@ -217,9 +211,9 @@ def _woke_one(cpu: GuestCpu, at_ns: int, token: int, result: WakeResult, spins: 
     if result.kind == "woke":
         _wake_sleeper(cpu, at_ns, str(result.task), token, "token")
     elif result.kind == "inserted-dummy":
-        vm.journal(ev.DummyInserted(at_ns, vm.name, vm.take_n(), cpu.id, token, spins))
+        vm.journal(ev.DummyInserted(at_ns, vm.name, vm.n, cpu.id, token, spins))
     else:
-        vm.journal(ev.DummyUnlinked(at_ns, vm.name, vm.take_n(), cpu.id, token, "token"))
+        vm.journal(ev.DummyUnlinked(at_ns, vm.name, vm.n, cpu.id, token, "token"))
 
 
 def wake_all(cpu: GuestCpu, at_ns: int, how: ev.WakeHow) -> None:
@@ -230,14 +224,14 @@ def wake_all(cpu: GuestCpu, at_ns: int, how: ev.WakeHow) -> None:
     for name, token in result.woke:
         _wake_sleeper(cpu, at_ns, str(name), token, how)
     for token in result.dropped:
-        vm.journal(ev.DummyUnlinked(at_ns, vm.name, vm.take_n(), cpu.id, token, how))
+        vm.journal(ev.DummyUnlinked(at_ns, vm.name, vm.n, cpu.id, token, how))
 
 
 def _wake_sleeper(cpu: GuestCpu, at_ns: int, name: str, token: int, how: ev.WakeHow) -> None:
     kernel = cpu.kernel
     vm = cpu.vm
     waited_ns = at_ns - kernel.slept_at.pop(name)[0]
-    vm.journal(ev.TaskWoken(at_ns, vm.name, vm.take_n(), cpu.id, name, token, how, waited_ns))
+    vm.journal(ev.TaskWoken(at_ns, vm.name, vm.n, cpu.id, name, token, how, waited_ns))
     task = kernel.by_name.get(name)
     if task is None:
         other = kernel.cpu_of(name)

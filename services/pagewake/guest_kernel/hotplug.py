@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from pagewake.events import types as ev
 from pagewake.guest_kernel import apf_handler
 from pagewake.kvm import completion
-from pagewake.kvm.ports import IRQ_CALL, Step
-from pagewake.kvm.run_loop import HOST, OFFLINE, OP_CHECK
+from pagewake.kvm.ports import IRQ_CALL, OP_CHECK, Step
 
 if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
@@ -62,11 +61,11 @@ def stop(cpu: GuestCpu, at_ns: int) -> Step:
     thread = cpu.thread
     vm = cpu.vm
     thread.leave(at_ns)
-    thread.mode = OFFLINE
+    thread.become("park")
     thread.timer_at = 0
     thread.irqs = 0
     thread.account(at_ns, "offline")
-    vm.journal(ev.VcpuHalted(at_ns, vm.name, vm.take_n(), cpu.id, "offline"))
+    vm.journal(ev.VcpuHalted(at_ns, vm.name, vm.n, cpu.id, "offline"))
     if cpu.calls:
         come_online(cpu, at_ns)
     return None
@@ -80,12 +79,12 @@ def come_online(cpu: GuestCpu, at_ns: int) -> None:
     del cpu.calls[: asked.index("online") + 1]
     thread = cpu.thread
     vm = cpu.vm
-    vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.take_n(), cpu.id, "online"))
+    vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.n, cpu.id, "online"))
     completion.clear(thread, at_ns, "reset")
     thread.apf.gfn_hash.reset()
     thread.apf.msr_val = 0
     thread.apf.halted = False
-    thread.mode = HOST
+    thread.become("init")
     thread.account(at_ns, "exit")
     thread.gen += 1
     cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "boot")

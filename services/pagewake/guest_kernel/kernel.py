@@ -17,10 +17,9 @@ from pagewake.guest_kernel.sleepers import Sleepers
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.vcpu import GuestCpu
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER
-from pagewake.kvm.ports import IRQ_RESCHED, OP_GUEST_LATER, Step
+from pagewake.kvm.machine import Machine
+from pagewake.kvm.ports import IRQ_RESCHED, OP_ENTER, Op, Step
 from pagewake.kvm.profile import Switches
-from pagewake.kvm.run_loop import OP_ENTER
-from pagewake.kvm.vm import Vm
 
 
 class InnerGuests(Protocol):
@@ -71,7 +70,7 @@ class GuestKernel:
     )
 
     def __init__(
-        self, vm: Vm, switches: Switches, costs: KernelCosts, scheduler: SchedulerConfig
+        self, vm: Machine, switches: Switches, costs: KernelCosts, scheduler: SchedulerConfig
     ) -> None:
         multiplier = OLD_MULTIPLIER if switches.hash_multiplier == "old" else NEW_MULTIPLIER
         self.vm = vm
@@ -100,7 +99,7 @@ class GuestKernel:
         self.unfinished = sum(1 for task in self.all_tasks() if task.inner is None)
         for task in tasks:
             if task.start_ns:
-                self.vm.push(task.start_ns, task.cpu, -1, OP_GUEST_LATER, task.index)
+                self.vm.push(task.start_ns, task.cpu, -1, Op.GUEST_LATER, task.index)
             else:  # as if they had always run: nobody starts with a debit
                 self.cpus[task.cpu].rq.waiting.append(task)
         for cpu in self.cpus:
@@ -205,7 +204,7 @@ class GuestKernel:
 
     def _moved(self, at_ns: int, task: Task, to: GuestCpu, why: ev.MoveWhy) -> None:
         vm = self.vm
-        vm.journal(ev.TaskMoved(at_ns, vm.name, vm.take_n(), task.cpu, task.name, to.id, why))
+        vm.journal(ev.TaskMoved(at_ns, vm.name, vm.n, task.cpu, task.name, to.id, why))
 
     # ------------------------------------------------------------------ APF bookkeeping
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pagewake.kvm.run_loop import BLACKOUT, BLOCKED, GUEST, OFFLINE
+from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, OFFLINE
 
 if TYPE_CHECKING:
     from pagewake.guest_kernel.kernel import GuestKernel
@@ -64,12 +64,12 @@ def _quiet(kernel: GuestKernel) -> bool:
             return False
         if thread.apf.done or thread.apf.halt_requested or thread.exc or thread.nmi is not None:
             return False
-        if mode == GUEST:
+        if mode is GUEST:
             if cpu.action is not None or cpu.curr is None or not cpu.if_flag or cpu.calls:
                 return False
             if cpu.need_resched:  # honoured where the kernel section ends, before any tick
                 return False
-        elif mode == BLOCKED:
+        elif mode is BLOCKED:
             if thread.irqs or cpu.idle_halting:
                 return False
         elif mode not in (BLACKOUT, OFFLINE):
@@ -82,7 +82,7 @@ def _quiet(kernel: GuestKernel) -> bool:
 
 def _cpu_bound(cpu: GuestCpu) -> int | None:
     thread = cpu.thread
-    if thread.mode != GUEST:
+    if thread.mode is not GUEST:
         return _halted_bound(cpu)
     task = cpu.curr
     assert task is not None
@@ -112,7 +112,7 @@ def _halted_bound(cpu: GuestCpu) -> int | None:
     """
     thread = cpu.thread
     tick_ns = thread.timer_at
-    if thread.mode != BLOCKED or not tick_ns:
+    if thread.mode is not BLOCKED or not tick_ns:
         return None
     if thread.apf.halted and not any(other.touches_memory for other in cpu.rq.waiting):
         task = cpu.curr

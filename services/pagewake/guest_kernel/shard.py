@@ -14,7 +14,7 @@ from pagewake.events.types import ToShard
 from pagewake.guest_kernel import lookahead
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.unresolved import unresolved
-from pagewake.kvm.run_loop import GUEST
+from pagewake.kvm.modes import GUEST
 from pagewake.simtime.ports import ShardOutput
 
 HOST_ORDER = attrgetter("at_ns", "vm", "n")
@@ -73,7 +73,7 @@ class Shard:
             output.consumed += vm.consumed
             vm.consumed = []
         if vm.frozen_ns is not None:
-            vm.heap = [entry for entry in vm.heap if entry[0] >= until_ns and entry[1] < 2]
+            vm.forget_steps(until_ns)
             self.frozen += not was_frozen
         due = vm.heap[0][0] if vm.heap else NEVER_NS
         self._due[index] = due
@@ -125,6 +125,6 @@ class Shard:
         if vm.frozen_ns is not None:
             return
         for thread in vm.vcpus:
-            if thread.mode == GUEST:
+            if thread.mode is GUEST:
                 thread.guest.sync(self.until_ns)
             thread.account(self.until_ns, thread.acct_kind)

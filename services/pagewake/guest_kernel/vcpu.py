@@ -20,17 +20,18 @@ from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.script import run_script
 from pagewake.guest_kernel.tasks import Task
+from pagewake.kvm.loop import Vcpu
+from pagewake.kvm.modes import OFFLINE
 from pagewake.kvm.ports import (
     IRQ_APF,
     IRQ_CALL,
     IRQ_RESCHED,
     IRQ_TIMER,
     OP_GUEST,
-    OP_GUEST_LATER,
     FaultContext,
+    Op,
     Step,
 )
-from pagewake.kvm.run_loop import OFFLINE, VcpuThread
 
 if TYPE_CHECKING:
     from pagewake.guest_kernel.kernel import GuestKernel
@@ -75,7 +76,7 @@ class GuestCpu:
 
     apf_vector = apf_handler.APF_VECTOR
 
-    def __init__(self, kernel: GuestKernel, thread: VcpuThread) -> None:
+    def __init__(self, kernel: GuestKernel, thread: Vcpu) -> None:
         self.kernel = kernel
         self.vm = kernel.vm
         self.thread = thread
@@ -132,7 +133,7 @@ class GuestCpu:
     def fault_event(self, at_ns: int, what: ev.ProtocolFaultWhat, detail: str) -> None:
         """Write down something that the protocol forbids."""
         vm = self.vm
-        vm.journal(ev.ProtocolFault(at_ns, vm.name, vm.take_n(), self.id, what, detail))
+        vm.journal(ev.ProtocolFault(at_ns, vm.name, vm.n, self.id, what, detail))
 
     def stop(self, at_ns: int) -> None:
         """The vcpu leaves the guest."""
@@ -303,7 +304,7 @@ class GuestCpu:
 
     def finish(self, at_ns: int, task: Task) -> Step:
         """The task is done; the VM freezes at its last one."""
-        self.vm.journal(ev.TaskFinished(at_ns, self.vm.name, self.vm.take_n(), self.id, task.name))
+        self.vm.journal(ev.TaskFinished(at_ns, self.vm.name, self.vm.n, self.id, task.name))
         task.state = "finished"
         if self.kernel.finished(at_ns):
             return None
@@ -318,7 +319,7 @@ class GuestCpu:
     def sleep_until(self, at_ns: int, task: Task, wake_ns: int) -> Step:
         """The current task sleeps by a timer of its own."""
         task.state = "sleeping"
-        self.vm.push(wake_ns, self.id, -1, OP_GUEST_LATER, task.index)
+        self.vm.push(wake_ns, self.id, -1, Op.GUEST_LATER, task.index)
         return self.block(at_ns)
 
     def schedule(self, at_ns: int) -> Step:
@@ -412,7 +413,7 @@ class GuestCpu:
     def call(self, at_ns: int, what: str, a: int = 0, b: int = 0) -> None:
         """Have something executed on this CPU, by interrupt."""
         self.calls.append((what, a, b))
-        if self.thread.mode == OFFLINE:
+        if self.thread.mode is OFFLINE:
             hotplug.come_online(self, at_ns)
         else:
             self.thread.interrupt(at_ns, IRQ_CALL)

@@ -5,7 +5,7 @@ A work item lives in `queue` from setup until present(); when its worker finishe
 comes on top.  The gfn hash knows the pages of started items (semantics 1.5, 3.4 to 3.8, 3.10 and
 3.11).
 
-The tables here decide; the run loop (`run_loop.py`) does what they say.
+The tables here decide; the run loop (`loop.py`) does what they say.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER, GfnHash
-from pagewake.kvm.msr import decode_enable
+from pagewake.kvm.msr import area_gpa
 from pagewake.kvm.profile import Switches
 
 ASYNC_PF_PER_VCPU = 64
@@ -86,7 +86,7 @@ class AsyncPf:
     @property
     def gpa(self) -> int:
         """Where the host writes: wherever the MSR says, whether or not a kernel looks there."""
-        return decode_enable(self.msr_val).gpa
+        return area_gpa(self.msr_val)
 
     def next_token(self) -> int:
         """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3).

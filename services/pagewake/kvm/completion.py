@@ -21,7 +21,7 @@ from pagewake.kvm.msr import (
 from pagewake.kvm.page_table import PRESENT
 
 if TYPE_CHECKING:
-    from pagewake.kvm.run_loop import VcpuThread
+    from pagewake.kvm.thread import VcpuThread
 
 REASON_READY = 2
 
@@ -38,7 +38,7 @@ def worker_done(vcpu: VcpuThread, at_ns: int, gfn: int, token: int) -> None:
     vcpu.apf.complete(token, page)
     if not page:
         vm.pages.release(gfn)
-    vm.journal(ev.WorkerCompleted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, token, page))
+    vm.journal(ev.WorkerCompleted(at_ns, vm.name, vm.n, vcpu.id, gfn=gfn, token=token, page=page))
     if vm.switches.completion_kicks and not vcpu.apf.slot_busy:
         vcpu.kick(at_ns)
     else:
@@ -93,8 +93,7 @@ def _present(vcpu: VcpuThread, at_ns: int, work: Work | None) -> int:
         vcpu.mp_halted = False
         was_halted = True
     if was_halted and not (vcpu.apf.halted or vcpu.mp_halted):
-        vm = vcpu.vm
-        vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.take_n(), vcpu.id, "completion"))
+        vcpu.note(ev.VcpuResumed, at_ns, "completion")
     return vcpu.vm.costs.fault_ns if prefaulted or written else 0
 
 
@@ -134,7 +133,16 @@ def _notify(
     )
     vm.journal(
         ev.ApfPresented(
-            at_ns, vm.name, vm.take_n(), vcpu.id, delivery, token, gfn, prefaulted, written, why
+            at_ns,
+            vm.name,
+            vm.n,
+            vcpu.id,
+            delivery=delivery,
+            token=token,
+            gfn=gfn,
+            prefaulted=prefaulted,
+            reason_written=written,
+            why=why,
         )
     )
     if written and not vm.switches.ready_by_interrupt:
@@ -176,10 +184,9 @@ def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -
         return True
     else:
         ok = stored = False
-    vm = vcpu.vm
-    vm.journal(ev.MsrWritten(at_ns, vm.name, vm.take_n(), vcpu.id, msr, value, ok, stored, by))
+    vcpu.note(ev.MsrWritten, at_ns, msr, value, ok, stored, by)
     if ok and msr == MSR_KVM_ASYNC_PF_EN and vcpu.apf.enabled and vcpu.apf.queue_broadcast():
-        vm.journal(ev.BroadcastQueued(at_ns, vm.name, vm.take_n(), vcpu.id))
+        vcpu.note(ev.BroadcastQueued, at_ns)
     return ok
 
 
@@ -218,8 +225,13 @@ def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:
                 vm.pages.release(work.gfn)
             continue
         flight = vm.in_flight.get(work.gfn)
-        if flight is not None and (vcpu.id, work.token) in flight.waiters:
-            flight.waiters.remove((vcpu.id, work.token))
-            if flight.first == (vcpu.id, work.token):
-                flight.first = None  # whoever is left joined: one hop later
-    vm.report(ev.ApfCleared(at_ns, vm.name, vm.take_n(), vcpu.id, vm.epoch, tokens, why))
+        if flight is not None:
+            flight.withdraw((vcpu.id, work.token))
+    vm.tell(ev.ApfCleared, at_ns, vcpu.id, vm.epoch, tokens, why)
+
+
+def paging_toggled(vcpu: VcpuThread, at_ns: int) -> None:
+    """CR0.PG changed (semantics 3.11): before 2.6.39 the gfn hash keeps its stale entries."""
+    clear(vcpu, at_ns, "cr0-pg")
+    if vcpu.vm.switches.pg_resets_hash:
+        vcpu.apf.gfn_hash.reset()

@@ -23,7 +23,7 @@ from pagewake.kvm.page_table import ABSENT, IN_FLIGHT, MAPPED, PRESENT, UNTOUCHE
 from pagewake.kvm.ports import FaultContext
 
 if TYPE_CHECKING:
-    from pagewake.kvm.run_loop import VcpuThread
+    from pagewake.kvm.thread import VcpuThread
 
 REASON_NOT_PRESENT = 1
 
@@ -66,7 +66,7 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         return _wait(vcpu, at_ns, context, why)
     if apf.gfn_hash.find(context.gfn):
         _started(vcpu, at_ns, context.gfn, "double_fault", None)
-        vm.journal(ev.DoubleFault(at_ns, vm.name, vm.take_n(), vcpu.id, context.gfn))
+        vcpu.note(ev.DoubleFault, at_ns, context.gfn)
         apf.halt_requested = True
         vcpu.halt_why = "double_fault"
         return vm.costs.fault_ns
@@ -88,13 +88,8 @@ def _spins_for_ever(
     vcpu: VcpuThread, at_ns: int, context: FaultContext, token: int, joined: bool
 ) -> None:
     """64 stale gfns (CR0.PG, before 2.6.39): the insertion finds no free slot and never ends."""
-    vm = vcpu.vm
     _say(vcpu, at_ns, context, "untold", token, why="gfn_hash_full", joined=joined)
-    vm.journal(
-        ev.ProtocolFault(
-            at_ns, vm.name, vm.take_n(), vcpu.id, "gfn_hash_full", "the vcpu thread spins in add"
-        )
-    )
+    vcpu.note(ev.ProtocolFault, at_ns, "gfn_hash_full", "the vcpu thread spins in add")
 
 
 def _forbidden(vcpu: VcpuThread, context: FaultContext) -> ev.SyncWhy | None:
@@ -176,7 +171,7 @@ def _started(
     vcpu: VcpuThread, at_ns: int, gfn: int, outcome: ev.ApfOutcome, token: int | None
 ) -> None:
     vm = vcpu.vm
-    vm.journal(ev.ApfStarted(at_ns, vm.name, vm.take_n(), vcpu.id, gfn, outcome, token))
+    vm.journal(ev.ApfStarted(at_ns, vm.name, vm.n, vcpu.id, gfn, outcome, token))
 
 
 def _wait(
@@ -208,19 +203,19 @@ def _say(
         ev.PageNotPresent(
             at_ns,
             vm.name,
-            vm.take_n(),
+            vm.n,
             vcpu.id,
-            context.gfn,
-            "write" if context.write else "read",
-            context.cpl,
-            context.level,
-            vm.epoch,
-            delivery,
-            token,
-            why,
-            joined,
-            served,
-            first_touch,
-            context.task,
+            gfn=context.gfn,
+            access="write" if context.write else "read",
+            cpl=context.cpl,
+            level=context.level,
+            epoch=vm.epoch,
+            delivery=delivery,
+            token=token,
+            why=why,
+            joined=joined,
+            served=served,
+            first_touch=first_touch,
+            task=context.task,
         )
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
-from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, AreaPort
+from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, AreaPort, PendingException
 
 if TYPE_CHECKING:
-    from pagewake.kvm.run_loop import VcpuThread
+    from pagewake.kvm.thread import VcpuThread
 
 
 def _area(vcpu: VcpuThread) -> AreaPort:
@@ -35,34 +35,34 @@ def write_reason(vcpu: VcpuThread, at_ns: int, reason: int) -> bool:
     ok = _area_writable(vcpu)
     if ok:
         _area(vcpu).reason = reason
-    vm.journal(ev.ReasonWritten(at_ns, vm.name, vm.take_n(), vcpu.id, reason, ok))
+    vm.journal(ev.ReasonWritten(at_ns, vm.name, vm.n, vcpu.id, reason, ok))
     return ok
 
 
 def queue_exception(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> None:
     """Queue #PF with CR2 = token for the next entry."""
-    vm = vcpu.vm
     guest = vcpu.guest
     level = 1
     if guest.guest_mode:
         assert vcpu.nested is not None
         level = 1 if vcpu.nested.queue_exception(token) else guest.depth
     reinjecting = vcpu.exc is not None
-    vcpu.exc = (token, kind, level)
+    vcpu.exc = PendingException(token, kind, level)
+    vm = vcpu.vm
     vm.journal(
         ev.ExceptionQueued(
             at_ns,
             vm.name,
-            vm.take_n(),
+            vm.n,
             vcpu.id,
-            token,
-            kind,
-            level,
-            guest.cpl,
-            guest.if_flag,
-            True,
-            guest.shadow,
-            reinjecting,
+            token=token,
+            kind=kind,
+            level=level,
+            cpl=guest.cpl,
+            if_flag=guest.if_flag,
+            gif=True,
+            shadow=guest.shadow,
+            reinjecting=reinjecting,
         )
     )
 
@@ -71,12 +71,11 @@ def drop_exception(vcpu: VcpuThread, at_ns: int, why: ev.DropWhy) -> None:
     """The queued exception is cleared before it reached the guest."""
     if vcpu.exc is None:
         return
-    vm = vcpu.vm
     token, kind, _ = vcpu.exc
     vcpu.exc = None
     if vcpu.nested is not None:
         vcpu.nested.drop_exception()
-    vm.journal(ev.ExceptionDropped(at_ns, vm.name, vm.take_n(), vcpu.id, token, kind, why))
+    vcpu.note(ev.ExceptionDropped, at_ns, token, kind, why)
 
 
 def raise_ready(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ReadyKind) -> bool:
@@ -86,9 +85,8 @@ def raise_ready(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ReadyKind) ->
     """
     if not _area_writable(vcpu):
         return False
-    vm = vcpu.vm
     _area(vcpu).token = token
     vcpu.apf.slot_busy = True
     vcpu.irqs |= IRQ_APF if vcpu.apf.int_vector == vcpu.guest.apf_vector else IRQ_DEVICE
-    vm.journal(ev.InterruptQueued(at_ns, vm.name, vm.take_n(), vcpu.id, token, kind))
+    vcpu.note(ev.InterruptQueued, at_ns, token, kind)
     return True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pagewake.events import types as ev
 from pagewake.kvm import completion, injection
 from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_EN
-from pagewake.kvm.ports import IRQ_DEVICE, OP_PAGING_ON
+from pagewake.kvm.ports import IRQ_DEVICE, Op
 
 if TYPE_CHECKING:
     from pagewake.kvm.vm import Vm
@@ -39,12 +39,11 @@ def _reset(vm: Vm, event: ev.VcpuReset) -> None:
 
 
 def _cr0_pg(vm: Vm, event: ev.Cr0PgToggled) -> None:
-    """Each toggle clears the queue; before 2.6.39 the gfn hash keeps its stale entries."""
     vcpu = vm.vcpus[event.vcpu]
     vcpu.unpaged_until_ns = event.at_ns + event.for_ns
-    vcpu.paging_toggled(event.at_ns, None)
+    completion.paging_toggled(vcpu, event.at_ns)
     if event.for_ns:
-        vm.push(vcpu.unpaged_until_ns, vcpu.id, -1, OP_PAGING_ON)
+        vm.push(vcpu.unpaged_until_ns, vcpu.id, -1, Op.PAGING_ON)
 
 
 def _migrate(vm: Vm, event: ev.VmMigrated) -> None:

@@ -18,7 +18,7 @@ ASYNC_PF_DELIVERY_AS_PF_VMEXIT = 1 << 2
 ASYNC_PF_DELIVERY_AS_INT = 1 << 3
 
 AREA_ALIGN = 64
-_U64 = 0xFFFFFFFFFFFFFFFF
+_AREA_BITS = 0xFFFFFFFFFFFFFFFF & -AREA_ALIGN
 
 
 class EnableValue(NamedTuple):
@@ -38,8 +38,13 @@ def decode_enable(value: int) -> EnableValue:
         bool(value & ASYNC_PF_SEND_ALWAYS),
         bool(value & ASYNC_PF_DELIVERY_AS_PF_VMEXIT),
         bool(value & ASYNC_PF_DELIVERY_AS_INT),
-        value & _U64 & -AREA_ALIGN,
+        area_gpa(value),
     )
+
+
+def area_gpa(value: int) -> int:
+    """Where the enable MSR says that the shared area is; the low bits are flags."""
+    return value & _AREA_BITS
 
 
 def encode_enable(value: EnableValue) -> int:

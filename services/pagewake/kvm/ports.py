@@ -7,16 +7,48 @@ step is `(at_ns, op)`: the next thing this vcpu does of its own accord; None mea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from enum import IntEnum
+from typing import Final, NamedTuple, Protocol
 
 from pagewake.events.types import ApfKind, Control
 
-Step = tuple[int, int] | None
+
+class Op(IntEnum):
+    """What a planned step of a VM does; `machine.HANDLERS` has the function behind each."""
+
+    DELIVER = 0
+    """Not a vcpu's step: something from the host, or a control event."""
+    CHECK = 1
+    LOOP = 2
+    ENTER = 3
+    UNBLOCK = 4
+    SYNC_DONE = 5
+    TIMER = 6
+    HOST_EXIT = 7
+    GUEST = 8
+    GUEST_LATER = 9
+    PAGING_ON = 10
+    JOINED = 11
+
+
+# An attribute of an Enum class costs a call in Python 3.11, a name of a module does not.
+OP_DELIVER: Final = Op.DELIVER
+OP_CHECK: Final = Op.CHECK
+OP_LOOP: Final = Op.LOOP
+OP_ENTER: Final = Op.ENTER
+OP_GUEST: Final = Op.GUEST
+
+Step = tuple[int, Op] | None
 
 IRQ_TIMER, IRQ_RESCHED, IRQ_DEVICE, IRQ_APF, IRQ_CALL = 1, 2, 4, 8, 16
-OP_GUEST = 7
-OP_GUEST_LATER = 8
-OP_PAGING_ON = 9
+
+
+class PendingException(NamedTuple):
+    """Exception 14 queued for the next entry: CR2 = token, for the guest at `level`."""
+
+    token: int
+    kind: ApfKind
+    level: int
 
 
 class FaultContext(NamedTuple):

@@ -18,8 +18,8 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.traps import REASON_READY
 from pagewake.guest_kernel.vcpu import GuestCpu
+from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.ports import OP_GUEST, FaultContext, Step
-from pagewake.kvm.run_loop import VcpuThread
 from pagewake.nested_svm.exit_codes import EXCP_PF, HLT, INTR, NPF, PF_VECTOR
 from pagewake.nested_svm.hypervisor import Disposition, Exit, NestedSvm
 from pagewake.nested_svm.inner_memory import InnerMemory
@@ -35,7 +35,7 @@ class VcpuNested:
 
     __slots__ = ("l1_npt", "masking", "svm", "thread")
 
-    def __init__(self, thread: VcpuThread, svm: NestedSvm, l1_npt: bool, masking: bool) -> None:
+    def __init__(self, thread: Vcpu, svm: NestedSvm, l1_npt: bool, masking: bool) -> None:
         self.thread = thread
         self.svm = svm
         self.l1_npt = l1_npt
@@ -67,9 +67,7 @@ class VcpuNested:
         route_exit(self.thread, at_ns, self.svm, 0, DueExit(Exit(INTR)))
 
 
-def route_exit(
-    thread: VcpuThread, at_ns: int, svm: NestedSvm, level: int, due: DueExit
-) -> Disposition:
+def route_exit(thread: Vcpu, at_ns: int, svm: NestedSvm, level: int, due: DueExit) -> Disposition:
     """handle_exit of the hypervisor at `level`, written down if the exit was routed."""
     left = due.exit
     reason = svm.apf_reason
@@ -78,7 +76,7 @@ def route_exit(
         vm = thread.vm
         vm.journal(
             ev.ExitRouted(
-                at_ns, vm.name, vm.take_n(), thread.id, level, left.code, done.route, reason,
+                at_ns, vm.name, vm.n, thread.id, level, left.code, done.route, reason,
                 left.info2,
             )
         )  # fmt: skip
@@ -160,7 +158,7 @@ class InnerGuests:
 
     def _finished(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, inside: Task) -> Step:
         vm = self.vm
-        vm.journal(ev.TaskFinished(at_ns, vm.name, vm.take_n(), cpu.id, inside.name))
+        vm.journal(ev.TaskFinished(at_ns, vm.name, vm.n, cpu.id, inside.name))
         inside.state = "finished"
         vcpu.remove_current()
         if self.kernel.finished(at_ns):
@@ -212,9 +210,7 @@ class InnerGuests:
         """nested_vmexit: L1 continues behind its VMRUN, interrupts off."""
         vm = self.vm
         left = due.exit
-        vm.journal(
-            ev.NestedVmexit(at_ns, vm.name, vm.take_n(), cpu.id, 1, left.code, why, left.info2)
-        )
+        vm.journal(ev.NestedVmexit(at_ns, vm.name, vm.n, cpu.id, 1, left.code, why, left.info2))
         self.nested[cpu.id].svm.guest_mode = False
         cpu.guest_mode = False
         cpu.depth = 1
@@ -235,9 +231,7 @@ class InnerGuests:
         if vcpu.svm.latch(left.code, cpu.area.read_and_reset_reason) and vcpu.svm.apf_reason:
             vm = self.vm
             vm.journal(
-                ev.ReasonLatched(
-                    at_ns, vm.name, vm.take_n(), cpu.id, 1, vcpu.svm.apf_reason, left.info2
-                )
+                ev.ReasonLatched(at_ns, vm.name, vm.n, cpu.id, 1, vcpu.svm.apf_reason, left.info2)
             )
         vcpu.left_ns += self.latch_stall_ns.pop(cpu.id, 0)
         return cpu.iret(at_ns)
@@ -249,6 +243,8 @@ class InnerGuests:
         done = route_exit(cpu.thread, at_ns, vcpu.svm, 1, due)
         if done.todo == "vmexit":
             self._vmexit_to_l2(cpu, at_ns, vcpu, done)
+            if self.vm.frozen_ns is not None:
+                return None
         elif done.interception is not None and done.todo == "wait":
             self._trap_event(cpu, at_ns, due.exit, "wait")
             return apf_handler.task_wait(cpu, at_ns, done.interception.address, PROCESS_CONTEXT)
@@ -267,9 +263,7 @@ class InnerGuests:
         reason = 1 if handler == "wait" else 2
         name = cpu.task_name()
         vm.journal(
-            ev.TrapTaken(
-                at_ns, vm.name, vm.take_n(), cpu.id, 1, reason, left.info2, handler, 0, name
-            )
+            ev.TrapTaken(at_ns, vm.name, vm.n, cpu.id, 1, reason, left.info2, handler, 0, name)
         )
 
     def _l2_halts(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
@@ -281,9 +275,7 @@ class InnerGuests:
         vm = self.vm
         left = done.exit
         why = done.why or "intercept"
-        vm.journal(
-            ev.NestedVmexit(at_ns, vm.name, vm.take_n(), cpu.id, 2, left.code, why, left.info2)
-        )
+        vm.journal(ev.NestedVmexit(at_ns, vm.name, vm.n, cpu.id, 2, left.code, why, left.info2))
         if why == "apf":
             self._kill(cpu, at_ns, vcpu, left.info2)
 
@@ -319,9 +311,7 @@ class InnerGuests:
         if inside is None:
             return
         vm = self.vm
-        vm.journal(
-            ev.TaskKilled(at_ns, vm.name, vm.take_n(), cpu.id, inside.name, inside.level, token)
-        )
+        vm.journal(ev.TaskKilled(at_ns, vm.name, vm.n, cpu.id, inside.name, inside.level, token))
         inside.state = "finished"
         vcpu.remove_current()
         self.kernel.finished(at_ns)

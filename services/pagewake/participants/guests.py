@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.host_memory.media import MEDIA
 from pagewake.kvm.config import VmConfig
-from pagewake.kvm.vm import Vm
+from pagewake.kvm.machine import Machine
 from pagewake.participants.nested import attach_inner_guests
 from pagewake.participants.regions import Layout
 from pagewake.participants.tasks import build_tasks
@@ -28,7 +28,7 @@ def build_kernel(
 ) -> GuestKernel:
     """One VM, ready for time 0."""
     rules = scenario.kernel
-    vm = Vm(vm_config(scenario, instance, stock_pages))
+    vm = Machine(vm_config(scenario, instance, stock_pages))
     vm.pages.populate(populated, resident)
     kernel = GuestKernel(vm, rules.switches(1), rules.costs, rules.scheduler)
     tasks = build_tasks(scenario, instance, layout, vm.pages, 1)

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from pagewake.events import types as ev
+from pagewake.kvm import machine
 from pagewake.kvm.config import HostCosts, VmConfig
+from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.page_table import ABSENT
-from pagewake.kvm.ports import OP_GUEST, FaultContext, Step
+from pagewake.kvm.ports import OP_ENTER, OP_GUEST, FaultContext, Step
 from pagewake.kvm.profile import resolve
-from pagewake.kvm.run_loop import OP_ENTER, VcpuThread
-from pagewake.kvm.vm import Vm
 
 AnyEvent = TypeVar("AnyEvent", bound=ev.Event)
 Exit = Callable[[int], Step]
@@ -41,7 +41,7 @@ class Area:
 class ScriptedGuest:
     """Implements `GuestCpuPort`: `seen` has what it was entered with, `plan` what it will do."""
 
-    def __init__(self, thread: VcpuThread) -> None:
+    def __init__(self, thread: Vcpu) -> None:
         self.thread = thread
         self.area = Area()
         self.if_flag = True
@@ -145,7 +145,7 @@ class Machine:
             background_exit_ns=0,
             nested=None,
         )
-        self.vm = Vm(replace(base, **(config or {})))
+        self.vm = machine.Machine(replace(base, **(config or {})))
         self.vm.pages.state[:] = ABSENT
         self.kernel = NoKernel()
         self.vm.guest = self.kernel
@@ -157,7 +157,7 @@ class Machine:
             self.vm.push(0, thread.id, 0, OP_ENTER)
 
     @property
-    def vcpu(self) -> VcpuThread:
+    def vcpu(self) -> Vcpu:
         """The first."""
         return self.vm.vcpus[0]
 

@@ -7,9 +7,9 @@ import pytest
 from pagewake.events import types as ev
 from pagewake.kvm.async_pf import BROADCAST_TOKEN
 from pagewake.kvm.config import NestedConfig
+from pagewake.kvm.modes import GUEST
 from pagewake.kvm.page_table import ABSENT, MAPPED, PRESENT
 from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, Step
-from pagewake.kvm.run_loop import GUEST
 from tests.unit.kvm.scripted import ENABLE, MSR_EN, PASS_NS, SEND_ALWAYS, Machine
 
 MSR_INT, MSR_ACK = 0x4B564D06, 0x4B564D07
@@ -195,7 +195,7 @@ class TestPresent:
         said = ("silent", "not_due") if needs else ("token", None)
         assert (presented.delivery, presented.why) == said
         assert presented.prefaulted
-        assert machine.vcpu.mode == GUEST
+        assert machine.vcpu.mode is GUEST
 
     def test_ready_for_what_it_was_told_is_always_due(self) -> None:
         machine = Machine(ready_needs_not_present=True)
@@ -426,7 +426,7 @@ class TestMigration:
         machine.run(400_000)
         assert [e.why for e in machine.of(ev.VcpuResumed)] == ["signal"]
         assert machine.of(ev.MsrWritten) == []
-        assert machine.vcpu.mode == GUEST
+        assert machine.vcpu.mode is GUEST
 
 
 class TestReadyByInterrupt:

@@ -6,9 +6,9 @@ import pytest
 
 from pagewake.events import types as ev
 from pagewake.kvm.gfn_hash import SLOTS
+from pagewake.kvm.modes import BLACKOUT
 from pagewake.kvm.page_table import MAPPED, PRESENT, UNTOUCHED
-from pagewake.kvm.ports import FaultContext
-from pagewake.kvm.run_loop import BLACKOUT
+from pagewake.kvm.ports import FaultContext, PendingException
 from tests.unit.kvm.scripted import ENABLE, ENTRY_NS, SEND_ALWAYS, Machine
 
 EXIT_NS = 500
@@ -57,7 +57,7 @@ class TestStateOfThePage:
         machine.vm.pages.state[7] = UNTOUCHED
         fault = one_fault(machine)
         assert (fault.delivery, fault.why, fault.first_touch) == ("synchronous", "stock", True)
-        assert machine.vcpu.mode == BLACKOUT
+        assert machine.vcpu.mode is BLACKOUT
         assert machine.of(ev.ApfStarted) == []
 
     def test_a_first_touch_in_flight_cannot_be_joined_asynchronously(self) -> None:
@@ -86,7 +86,7 @@ class TestSynchronousMedium:
         machine = self.zram(stock=0)
         fault = one_fault(machine)
         assert (fault.why, fault.served) == ("medium", False)
-        assert machine.vcpu.mode == BLACKOUT
+        assert machine.vcpu.mode is BLACKOUT
 
 
 class TestCannotDoAsyncPf:
@@ -95,7 +95,7 @@ class TestCannotDoAsyncPf:
         assert (fault.delivery, fault.token) == ("synchronous", None)
         assert machine.of(ev.ApfStarted) == []
         assert machine.vcpu.apf.id == 0
-        assert machine.vcpu.mode == BLACKOUT
+        assert machine.vcpu.mode is BLACKOUT
         return fault.why
 
     def test_a_faithful_2_6_38_never_does(self) -> None:
@@ -120,7 +120,7 @@ class TestCannotDoAsyncPf:
     def test_an_exception_is_pending(self) -> None:
         machine = Machine()
         machine.run(500)
-        machine.vcpu.exc = (0x5000, "ready", 1)
+        machine.vcpu.exc = PendingException(0x5000, "ready", 1)
         step = machine.vcpu.exit_fault(1_000, FaultContext(7, False, 3, 1, "task"))
         assert step is None
         (fault,) = machine.of(ev.PageNotPresent)
@@ -292,7 +292,7 @@ class TestFailedSetup:
         outcomes = [e.outcome for e in machine.of(ev.ApfStarted)]
         assert outcomes == ["queued"] * 64 + ["limit"]
         assert machine.vcpu.apf.id == 65
-        assert machine.vcpu.mode == BLACKOUT
+        assert machine.vcpu.mode is BLACKOUT
 
 
 class TestStaleGfns:

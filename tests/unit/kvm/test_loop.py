@@ -9,8 +9,8 @@ import pytest
 
 from pagewake.events import types as ev
 from pagewake.kvm import completion
+from pagewake.kvm.modes import BLOCKED, GUEST
 from pagewake.kvm.ports import IRQ_DEVICE
-from pagewake.kvm.run_loop import BLOCKED, GUEST
 from tests.unit.kvm.scripted import ENTRY_NS, MSR_EN, PASS_NS, Machine
 
 WAKE_NS = 2_400
@@ -60,7 +60,7 @@ class TestWhoNoticesACompletion:
         machine.run(900_000)
         assert len(machine.of(ev.WorkerCompleted)) == 1
         assert machine.of(ev.ApfPresented) == []
-        assert machine.vcpu.mode == GUEST
+        assert machine.vcpu.mode is GUEST
 
     def test_from_5_8_it_is(self) -> None:
         machine = Machine(completion_kicks=True)
@@ -97,7 +97,7 @@ class TestSyntheticHalt:
         machine.run(50_000)
         (halt,) = machine.of(ev.VcpuHalted)
         assert (halt.why, halt.at_ns) == ("apf_off", 1_000 + EXIT_NS + FAULT_NS + ENTRY_NS // 2)
-        assert machine.vcpu.mode == BLOCKED
+        assert machine.vcpu.mode is BLOCKED
         assert not machine.vcpu.mp_halted
 
     def test_ends_by_completion(self) -> None:
@@ -105,7 +105,7 @@ class TestSyntheticHalt:
         machine.arrives(100_000, 7, token=0)
         machine.run(900_000)
         assert [e.why for e in machine.of(ev.VcpuResumed)] == ["completion"]
-        assert machine.vcpu.mode == GUEST
+        assert machine.vcpu.mode is GUEST
 
     def test_ends_by_an_interrupt_and_the_retry_is_a_double_fault(self) -> None:
         machine = halted_on_a_page()
@@ -122,7 +122,7 @@ class TestSyntheticHalt:
         machine.guest.if_flag = False
         machine.deliver(ev.IrqArrived(50_000, "vm", 0, 0))
         machine.run(100_000)
-        assert machine.vcpu.mode == BLOCKED
+        assert machine.vcpu.mode is BLOCKED
         machine.deliver(ev.NmiArrived(120_000, "vm", 0, 0))
         machine.run(200_000)
         assert [e.why for e in machine.of(ev.VcpuResumed)] == ["nmi"]
@@ -135,7 +135,7 @@ class TestSyntheticHalt:
         (presented,), (halt,) = machine.of(ev.ApfPresented), machine.of(ev.VcpuHalted)
         assert presented.n < halt.n
         assert halt.why == "stale"
-        assert machine.vcpu.mode == BLOCKED
+        assert machine.vcpu.mode is BLOCKED
 
     @pytest.mark.parametrize("unhalts", [False, True])
     def test_completion_right_after_it_was_honoured(self, unhalts: bool) -> None:
@@ -146,7 +146,7 @@ class TestSyntheticHalt:
         machine.run(900_000)
         assert machine.of(ev.VcpuHalted)[0].at_ns == honoured_ns
         assert len(machine.of(ev.ApfPresented)) == 1
-        assert machine.vcpu.mode == (GUEST if unhalts else BLOCKED)
+        assert machine.vcpu.mode is (GUEST if unhalts else BLOCKED)
 
     def test_msr_off_does_not_end_it(self) -> None:
         machine = Machine()
@@ -171,7 +171,7 @@ class TestHalt:
         ready = [seen for seen in machine.entered() if seen[1] == "ready"]
         assert len(machine.of(ev.ApfPresented)) == 1
         assert bool(ready) == runnable
-        assert machine.vcpu.mode == (GUEST if runnable else BLOCKED)
+        assert machine.vcpu.mode is (GUEST if runnable else BLOCKED)
         assert (machine.vcpu.exc is None) == runnable
 
     def test_the_pending_exception_comes_first_when_something_wakes_it(self) -> None:

@@ -1,0 +1,171 @@
+"""The run loop of a vcpu thread: exits, completion check, requests, entry, in the kernel's order.
+
+One pass of the run loop is four separate instants (semantics 3.9):
+
+    handle_exit ── exit cost ──► CHECK ──► LOOP (requests, or block) ──► ENTER (injection) ──► guest
+
+Completions are noticed in CHECK only, so only after an exit that stays in the kernel; one READY per
+pass while the MSR is on, because the queued exception makes `can_inject_present` false.  A running
+vcpu is not kicked by a completion, a blocked one wakes.  From 5.8 (`completion_kicks`) completion
+is a request: noticed in LOOP, behind APF_HALT, and again in ENTER, which it cancels; a running vcpu
+is kicked.  What a fault becomes is decided in `fault.py`, what a completion becomes in
+`completion.py`.
+"""
+
+from __future__ import annotations
+
+from pagewake.events import types as ev
+from pagewake.kvm import completion, fault
+from pagewake.kvm.modes import BLACKOUT, GUEST, HOST
+from pagewake.kvm.ports import OP_CHECK, OP_ENTER, OP_LOOP, FaultContext, Op, Step
+from pagewake.kvm.thread import VcpuThread
+
+
+class Vcpu(VcpuThread):
+    """A vcpu thread together with the rules that move it."""
+
+    __slots__ = ()
+
+    # ------------------------------------------------------------------ exits that a rule answers
+
+    def exit_wrmsr(self, at_ns: int, msr: int, value: int) -> Step:
+        """WRMSR by the guest."""
+        self.leave(at_ns)
+        completion.write_msr(self, at_ns, msr, value, "guest")
+        return self.after_exit(at_ns, self.vm.costs.exit_ns)
+
+    def exit_fault(self, at_ns: int, context: FaultContext) -> Step:
+        """Nested page fault: `fault.py` decides; None means that this thread waits (blackout)."""
+        self.leave(at_ns)
+        cost_ns = fault.handle(self, at_ns, context)
+        if cost_ns is None:
+            self.become("wait")
+            self.blackout_gfn = context.gfn
+            self.account(at_ns, "blackout")
+            return None
+        return self.after_exit(at_ns, self.vm.costs.exit_ns + cost_ns)
+
+    # ------------------------------------------------------------------ the loop
+
+    def check(self, at_ns: int, _: object) -> Step:
+        """check_completion(): the only place where completions are noticed, until 5.8."""
+        late = self.vm.switches.completion_kicks  # 5.8: a request, honoured behind APF_HALT
+        cost_ns = completion.check(self, at_ns) if self.apf.done and not late else 0
+        return at_ns + self.vm.costs.entry_ns // 2 + cost_ns, OP_LOOP
+
+    def loop(self, at_ns: int, _: object) -> Step:
+        """Top of the loop: block, or honour requests and enter."""
+        if self.mp_halted or self.apf.halted:
+            return self._block(at_ns)
+        half_ns = self.vm.costs.entry_ns // 2
+        if self.apf.halt_requested:
+            self.apf.halt_requested = False
+            self.apf.halted = True
+            why: ev.HaltWhy = (self.halt_why or "stale") if self.apf.queued else "stale"
+            self.note(ev.VcpuHalted, at_ns, why)
+            return at_ns + half_ns, OP_CHECK
+        cost_ns = 0
+        if self.apf.done and self.vm.switches.completion_kicks:
+            cost_ns = completion.check(self, at_ns)
+        return at_ns + half_ns + cost_ns, OP_ENTER
+
+    def enter(self, at_ns: int, _: object) -> Step:
+        """Entry: exception first, then NMI, then interrupts (semantics 3.9)."""
+        if self.vm.switches.completion_kicks and completion.presentable(self):
+            return self.loop(at_ns, None)  # a request came in: entry is cancelled
+        assert self.mode is HOST, f"{self}, {self.mode.name}, cannot enter"
+        self.mode = GUEST
+        self.arm_host_exits(at_ns)
+        guest = self.guest
+        if self.exc is not None:
+            return self._enter_with_exception(at_ns)
+        if self.nmi is not None:
+            faults, self.nmi = self.nmi, None
+            self.account(at_ns, "interrupt")
+            return guest.take_nmi(at_ns, faults)
+        if self.irqs and (guest.guest_mode or self.interrupt_allowed()):
+            irqs, self.irqs = self.irqs, 0
+            self.account(at_ns, "interrupt")
+            return guest.take_interrupts(at_ns, irqs)
+        return guest.resume(at_ns)
+
+    def _enter_with_exception(self, at_ns: int) -> Step:
+        assert self.exc is not None
+        (token, kind, level), self.exc = self.exc, None
+        vm = self.vm
+        vm.journal(ev.ExceptionInjected(at_ns, vm.name, vm.n, self.id, token, kind, level))
+        self.account(at_ns, "interrupt")
+        step = self.guest.take_exception(at_ns, token, kind, level)
+        if self.nmi is not None and self.mode is GUEST:
+            return self.exit_plain(at_ns)  # NMI window
+        return step
+
+    def _block(self, at_ns: int) -> Step:
+        if self.runnable():
+            return self._unhalt(at_ns)
+        self.become("block")
+        self.account(at_ns, "halted" if self.apf.halted else "idle")
+        self.gen += 1
+        return None
+
+    def unblock(self, at_ns: int, _: object) -> Step:
+        """The thread runs again."""
+        self.become("run")
+        return self._unhalt(at_ns)
+
+    def _unhalt(self, at_ns: int) -> Step:
+        """Request UNHALT, then the rest of the iteration."""
+        why: ev.ResumeWhy = "interrupt"
+        if self.apf.done:
+            why = "completion"
+        elif self.nmi is not None:
+            why = "nmi"
+        self.resumed(at_ns, why)
+        self.account(at_ns, "exit")
+        return self.check(at_ns, None)
+
+    # ------------------------------------------------------------------ page-ins
+
+    def page_in_done(self, at_ns: int, gfn: int, token: int | None) -> None:
+        """The worker finished, or the thread's own synchronous read did."""
+        if token is not None:
+            completion.worker_done(self, at_ns, gfn, token)
+        elif self.mode is BLACKOUT and self.blackout_gfn == gfn:
+            self.become("page")
+            self.gen += 1
+            self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, Op.SYNC_DONE, gfn)
+        else:
+            self.vm.pages.release(gfn)
+
+    def sync_done(self, at_ns: int, gfn: int) -> Step:
+        """The blacked-out thread runs again and maps the page it waited for."""
+        self.blackout_gfn = -1
+        self.become("run")
+        self.account(at_ns, "exit")
+        if self.vm.is_present(gfn):
+            self.vm.map_page(gfn)
+        self.vm.pages.release(gfn)
+        return self.after_exit(at_ns, self.vm.costs.fault_ns)
+
+    def joined(self, at_ns: int, arg: tuple[int, int | None, int]) -> None:
+        """A page that others waited for too has come: one hop later than for the first of them."""
+        gfn, token, epoch = arg
+        self.vm.joining -= 1
+        if token is not None and epoch != self.vm.epoch:
+            self.vm.pages.release(gfn)
+        else:
+            self.page_in_done(at_ns, gfn, token)
+
+    # ------------------------------------------------------------------ guest side
+
+    def guest_step(self, at_ns: int, _: object) -> Step:
+        """A step planned by the guest."""
+        return self.guest.step(at_ns)
+
+    def guest_later(self, at_ns: int, arg: int) -> None:
+        """A guest timer that is not tied to what the vcpu does now."""
+        self.vm.guest.later(self.id, at_ns, arg)
+
+    def paging_on(self, at_ns: int, _: object) -> None:
+        """CR0.PG is set again."""
+        completion.paging_toggled(self, at_ns)

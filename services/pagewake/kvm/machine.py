@@ -1,0 +1,165 @@
+"""One VM as a deterministic machine: it executes its steps, and takes what the host sends.
+
+A VM executes in the order (at_ns, rank, vcpu, insertion): control first, then what comes from the
+host, then its own steps.  Everything it emits or consumes takes its next running number and enters
+its digest (design, "Time").  What a vcpu thread decides at once is decided in `loop.py`; what takes
+the device's time goes to the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from heapq import heappop, heappush
+from typing import Any, Final
+
+import msgspec
+
+from pagewake.errors import InternalError
+from pagewake.events import types as ev
+from pagewake.kvm import interventions
+from pagewake.kvm.config import VmConfig
+from pagewake.kvm.loop import Vcpu
+from pagewake.kvm.ports import OP_DELIVER, Op, Step
+from pagewake.kvm.vm import RANK_CONTROL, RANK_HOST, RANK_OWN, Vm
+
+Handler = Callable[[Vcpu, int, Any], Step]
+
+
+class Machine(Vm):
+    """See the module."""
+
+    __slots__ = ()
+
+    vcpus: list[Vcpu]
+
+    def __init__(self, config: VmConfig) -> None:
+        super().__init__(config)
+        self.vcpus = [Vcpu(self, index) for index in range(config.vcpus)]
+
+    def deliver(self, event: ev.ToShard) -> None:
+        """Something from the host or a control event, in the order in which the host sent it."""
+        self.seq += 1
+        rank = RANK_CONTROL if isinstance(event, ev.Control) else RANK_HOST
+        vcpu = getattr(event, "vcpu", -1)
+        heappush(self.heap, (event.at_ns, rank, vcpu, self.seq, 0, OP_DELIVER, event))
+
+    def run(self, until_ns: int) -> None:
+        """Execute everything before `until_ns`.
+
+        A vcpu's next step is executed at once when nothing else of this VM can come before it;
+        the order is the same as through the heap.
+        """
+        self.until = until_ns
+        heap = self.heap
+        vcpus = self.vcpus
+        handlers = HANDLERS
+        while heap and heap[0][0] < until_ns:
+            at_ns, _, index, _, gen, op, arg = heappop(heap)
+            if op is OP_DELIVER:
+                self._consume(arg)
+                continue
+            if self.frozen_ns is not None:
+                continue
+            vcpu = vcpus[index]
+            if gen >= 0 and gen != vcpu.gen:
+                continue
+            step = handlers[op](vcpu, at_ns, arg)
+            while step is not None:
+                at_ns, op = step
+                if at_ns >= self.until or (heap and heap[0][0] <= at_ns):
+                    self.seq += 1
+                    heappush(heap, (at_ns, RANK_OWN, index, self.seq, vcpu.gen, op, None))
+                    break
+                step = handlers[op](vcpu, at_ns, None)
+
+    def forget_steps(self, until_ns: int) -> None:
+        """A frozen VM answers the host, and does nothing more of its own accord."""
+        self.heap = [entry for entry in self.heap if entry[0] >= until_ns and entry[1] != RANK_OWN]
+
+    # ------------------------------------------------------------------ what comes from the host
+
+    def _consume(self, event: ev.ToShard) -> None:
+        if self.frozen_ns is None:
+            numbered = msgspec.structs.replace(event, n=self.n)
+            self.n += 1
+            self.consumed.append(numbered)
+            self.digest.add(numbered)
+        elif isinstance(event, ev.Control):
+            return
+        CONSUMERS.get(type(event), interventions.apply)(self, event)
+
+    def take_page_ready(self, event: ev.PageReady) -> None:
+        """A page is in: its waiters go on, those behind the first one hop later."""
+        flight = self.in_flight.pop(event.gfn, None)
+        if flight is None:
+            raise InternalError(f"vm {self.name}: PageReady for gfn {event.gfn} not in flight")
+        table = self.pages
+        table.arrive(event.gfn)
+        if flight.fresh:
+            table.dirty[event.gfn] = 1
+        if self.frozen_ns is not None:
+            return
+        for _ in flight.waiters:
+            table.hold(event.gfn)
+        hop = self.costs.worker_hop_ns
+        for vcpu, token in flight.waiters:
+            if (vcpu, token) != flight.first:
+                arg = (event.gfn, token, self.epoch)
+                self.joining += 1
+                self.push(event.at_ns + hop, vcpu, -1, Op.JOINED, arg)
+            else:
+                self.vcpus[vcpu].page_in_done(event.at_ns, event.gfn, token)
+
+    def take_frames_granted(self, event: ev.FramesGranted) -> None:
+        """More frames for first touches."""
+        self.stock += event.frames
+
+    def take_age_pages(self, event: ev.AgePages) -> None:
+        """The host asks for accessed bits."""
+        self._sync(event.at_ns)
+        accessed, dirty = self.pages.harvest(event.gfns)
+        self.tell(ev.PagesAged, event.at_ns, accessed, dirty)
+
+    def take_page_unmapped(self, event: ev.PageUnmapped) -> None:
+        """First step of eviction."""
+        self._sync(event.at_ns)
+        dropped, dirty, refused = self.pages.unmap(event.gfns)
+        self.tell(ev.PagesEvicted, event.at_ns, dropped, dirty, refused)
+        if self.frozen_ns is None and (dropped or dirty):
+            self.guest.unmapped(dropped + dirty)
+            for vcpu in self.vcpus:
+                vcpu.replan(event.at_ns)
+
+    def take_page_dropped(self, event: ev.PageDropped) -> None:
+        """Second step, after write-back."""
+        dropped, refused = self.pages.drop(event.gfns)
+        self.tell(ev.PagesEvicted, event.at_ns, dropped, [], refused)
+
+    def _sync(self, at_ns: int) -> None:
+        if self.frozen_ns is None:
+            for vcpu in self.vcpus:
+                vcpu.sync(at_ns)
+
+
+HANDLERS: Final[Mapping[Op, Handler]] = {
+    Op.CHECK: Vcpu.check,
+    Op.LOOP: Vcpu.loop,
+    Op.ENTER: Vcpu.enter,
+    Op.UNBLOCK: Vcpu.unblock,
+    Op.SYNC_DONE: Vcpu.sync_done,
+    Op.TIMER: Vcpu.timer,
+    Op.HOST_EXIT: Vcpu.host_exit,
+    Op.GUEST: Vcpu.guest_step,
+    Op.GUEST_LATER: Vcpu.guest_later,
+    Op.PAGING_ON: Vcpu.paging_on,
+    Op.JOINED: Vcpu.joined,
+}
+assert HANDLERS.keys() == set(Op) - {Op.DELIVER}, "every step of a vcpu has its function"
+
+CONSUMERS: Final[Mapping[type[ev.ToShard], Callable[[Machine, Any], None]]] = {
+    ev.PageReady: Machine.take_page_ready,
+    ev.FramesGranted: Machine.take_frames_granted,
+    ev.AgePages: Machine.take_age_pages,
+    ev.PageUnmapped: Machine.take_page_unmapped,
+    ev.PageDropped: Machine.take_page_dropped,
+}

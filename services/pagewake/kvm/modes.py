@@ -1,0 +1,80 @@
+"""Where a vcpu thread is, and every way from one place to another.
+
+`TRANSITIONS` is the whole table: a thread goes nowhere else, and `docs/explanation/vcpu-states.md`
+is drawn from it.  The two changes that every exit makes, entry and exit, are written where they
+happen (`thread.py`, `loop.py`) behind an assert; all others go through `VcpuThread.become`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Final, Literal
+
+
+class Mode(IntEnum):
+    """Where a vcpu thread is; `ABOUT` says what that means."""
+
+    GUEST = 0
+    HOST = 1
+    BLACKOUT = 2
+    BLOCKED = 3
+    WAKING = 4
+    OFFLINE = 5
+
+
+# An attribute of an Enum class costs a call in Python 3.11, a name of a module does not.
+GUEST: Final = Mode.GUEST
+HOST: Final = Mode.HOST
+BLACKOUT: Final = Mode.BLACKOUT
+BLOCKED: Final = Mode.BLOCKED
+WAKING: Final = Mode.WAKING
+OFFLINE: Final = Mode.OFFLINE
+
+ABOUT: Final[Mapping[Mode, str]] = {
+    Mode.GUEST: "runs the guest",
+    Mode.HOST: "handles an exit, or is on its way back into the guest",
+    Mode.BLACKOUT: "reads a page itself: no instruction, no interrupt until it is in",
+    Mode.BLOCKED: "waits in kvm_vcpu_block(): HLT, or halted for a page",
+    Mode.WAKING: "is runnable and waits for a CPU of the host",
+    Mode.OFFLINE: "does not exist for the guest, or the VM is over",
+}
+
+Change = Literal[
+    "entry", "exit", "wait", "page", "block", "event", "run", "revive", "park", "init", "over"
+]
+
+CHANGES: Final[Mapping[Change, str]] = {
+    "entry": "VMRUN: requests are honoured, what is pending is injected",
+    "exit": "#VMEXIT, of the guest's own or by a kick",
+    "wait": "a page that cannot be waited for asynchronously: the thread reads it itself",
+    "page": "the page that the thread waits for is in",
+    "block": "the guest halts, or was halted for a page, and nothing is pending",
+    "event": "a completion, an interrupt or an NMI makes the vcpu runnable",
+    "run": "the host's scheduler has put the thread on a CPU",
+    "revive": "migration or reset: whatever the thread waited for is void",
+    "park": "the guest's kernel has taken the CPU down",
+    "init": "INIT and SIPI from another CPU",
+    "over": "the VM's last task has finished",
+}
+
+TRANSITIONS: Final[Mapping[tuple[Mode, Change], Mode]] = {
+    (Mode.HOST, "entry"): Mode.GUEST,
+    (Mode.GUEST, "exit"): Mode.HOST,
+    (Mode.HOST, "wait"): Mode.BLACKOUT,
+    (Mode.BLACKOUT, "page"): Mode.WAKING,
+    (Mode.HOST, "block"): Mode.BLOCKED,
+    (Mode.BLOCKED, "event"): Mode.WAKING,
+    (Mode.WAKING, "run"): Mode.HOST,
+    (Mode.HOST, "revive"): Mode.HOST,
+    (Mode.BLOCKED, "revive"): Mode.HOST,
+    (Mode.WAKING, "revive"): Mode.HOST,
+    (Mode.HOST, "park"): Mode.OFFLINE,
+    (Mode.OFFLINE, "init"): Mode.HOST,
+    (Mode.GUEST, "over"): Mode.OFFLINE,
+    (Mode.HOST, "over"): Mode.OFFLINE,
+    (Mode.BLACKOUT, "over"): Mode.OFFLINE,
+    (Mode.BLOCKED, "over"): Mode.OFFLINE,
+    (Mode.WAKING, "over"): Mode.OFFLINE,
+    (Mode.OFFLINE, "over"): Mode.OFFLINE,
+}

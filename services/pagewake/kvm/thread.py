@@ -1,0 +1,274 @@
+"""State of one vcpu thread of L0: where it is, what is pending for it, what its time went to.
+
+Here is what needs no rule: leaving the guest, waking up, timers, accounting.  The rules work on the
+thread declared here (`fault.py`, `completion.py`, `injection.py`, `interventions.py`); the run loop
+over them is `loop.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
+
+from pagewake.events import types as ev
+from pagewake.kvm.async_pf import AsyncPf
+from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HOST, OFFLINE, TRANSITIONS, Change
+from pagewake.kvm.ports import (
+    IRQ_TIMER,
+    OP_CHECK,
+    OP_LOOP,
+    GuestCpuPort,
+    NestedPort,
+    Op,
+    PendingException,
+    Step,
+)
+
+if TYPE_CHECKING:
+    from pagewake.kvm.vm import Vm
+
+Rest = ParamSpec("Rest")
+
+
+class VcpuThread:
+    """State of one vcpu that L0 keeps; `gen` voids planned steps that are no longer true."""
+
+    __slots__ = (
+        "acct_kind",
+        "acct_since",
+        "apf",
+        "area_failures",
+        "blackout_gfn",
+        "cpu",
+        "exc",
+        "gen",
+        "guest",
+        "halt_why",
+        "host_exits",
+        "id",
+        "irqs",
+        "mode",
+        "mp_halted",
+        "nested",
+        "nmi",
+        "stall_ns",
+        "timer_at",
+        "timers",
+        "unpaged_until_ns",
+        "vm",
+    )
+
+    guest: GuestCpuPort
+
+    def __init__(self, vm: Vm, index: int) -> None:
+        self.vm = vm
+        self.id = index
+        self.gen = 0
+        self.mode = HOST
+        self.apf = AsyncPf(index, vm.switches)
+        self.exc: PendingException | None = None
+        self.nested: NestedPort | None = None
+        self.nmi: bool | None = None
+        self.irqs = 0
+        self.mp_halted = False
+        self.halt_why: ev.HaltWhy | None = None
+        self.timer_at = 0
+        self.timers: set[int] = set()
+        self.unpaged_until_ns = 0
+        self.stall_ns = 0
+        self.area_failures = 0
+        self.blackout_gfn = -1
+        self.host_exits: dict[int, bool] = {}
+        self.acct_kind = "exit"
+        self.acct_since = 0
+        self.cpu: dict[str, int] = {}
+
+    def __str__(self) -> str:
+        return f"{self.vm.name}: vcpu {self.id}"
+
+    def become(self, change: Change) -> None:
+        """Go where `modes.TRANSITIONS` says; nowhere else."""
+        mode = TRANSITIONS.get((self.mode, change))
+        assert mode is not None, f"{self}, {self.mode.name}, cannot {change}"
+        self.mode = mode
+
+    # ------------------------------------------------------------------ what is written down
+
+    def note(
+        self,
+        event: Callable[Concatenate[int, str, int, int, Rest], ev.Journal],
+        at_ns: int,
+        *args: Rest.args,
+        **kwargs: Rest.kwargs,
+    ) -> None:
+        """Write down what happened on this vcpu; the VM's name and running number are filled in.
+
+        What every fault says is built where it happens: passing arguments on costs a tenth of a
+        microsecond.
+        """
+        vm = self.vm
+        vm.journal(event(at_ns, vm.name, vm.n, self.id, *args, **kwargs))
+
+    def account(self, at_ns: int, kind: str) -> None:
+        """From now on this vcpu's time counts as `kind`."""
+        spent = at_ns - self.acct_since
+        if spent:
+            self.cpu[self.acct_kind] = self.cpu.get(self.acct_kind, 0) + spent
+            self.acct_since = at_ns
+        self.acct_kind = kind
+
+    def freeze(self, at_ns: int) -> None:
+        """The VM is over."""
+        if self.mode is GUEST:
+            self.guest.stop(at_ns)
+        self.account(at_ns, "over")
+        self.become("over")
+        self.gen += 1
+
+    # ------------------------------------------------------------------ leaving the guest
+
+    def leave(self, at_ns: int) -> None:
+        """An exit at this instant; whatever was planned in the guest is void."""
+        assert self.mode is GUEST, f"{self}, {self.mode.name}, cannot exit"
+        self.guest.stop(at_ns)
+        self.mode = HOST
+        self.account(at_ns, "exit")
+        self.gen += 1
+
+    def after_exit(self, at_ns: int, cost_ns: int) -> Step:
+        """handle_exit is done; the completion check follows, later if the host took the CPU."""
+        stalled, self.stall_ns = self.stall_ns, 0
+        return at_ns + cost_ns + stalled, OP_CHECK
+
+    def exit_plain(self, at_ns: int) -> Step:
+        """An exit that only costs time: interrupt, irq window, CPUID, port I/O."""
+        self.leave(at_ns)
+        return self.after_exit(at_ns, self.vm.costs.exit_ns)
+
+    def exit_hlt(self, at_ns: int) -> Step:
+        """HLT: mp_state HALTED; the completion check of the same exit comes first."""
+        self.leave(at_ns)
+        self.mp_halted = True
+        self.note(ev.VcpuHalted, at_ns, "hlt")
+        return self.after_exit(at_ns, self.vm.costs.exit_ns)
+
+    # ------------------------------------------------------------------ halting and waking
+
+    def interrupt_allowed(self) -> bool:
+        """GIF, IF, no shadow; in guest mode L1 with V_INTR_MASKING hides IF (gap G0)."""
+        guest = self.guest
+        if guest.guest_mode and self.nested is not None and self.nested.masks_interrupts():
+            return False
+        return guest.if_flag and not guest.shadow
+
+    def runnable(self) -> bool:
+        """kvm_arch_vcpu_runnable()."""
+        return (
+            not (self.mp_halted or self.apf.halted)
+            or bool(self.apf.done)
+            or self.nmi is not None
+            or (self.irqs != 0 and self.interrupt_allowed())
+        )
+
+    def resumed(self, at_ns: int, why: ev.ResumeWhy) -> None:
+        """Clear whatever halted this vcpu, and say why."""
+        halted = self.mp_halted or self.apf.halted
+        self.mp_halted = False
+        self.apf.halted = False
+        if halted:
+            self.note(ev.VcpuResumed, at_ns, why)
+
+    def poke(self, at_ns: int) -> None:
+        """Something this thread waits for may have happened: completion, interrupt, NMI."""
+        if self.mode is BLOCKED and self.runnable():
+            self.become("event")
+            self.gen += 1
+            self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, Op.UNBLOCK)
+
+    def kick(self, at_ns: int) -> None:
+        """Make a running vcpu leave the guest for the host's attention."""
+        if self.mode is GUEST:
+            if self.guest.guest_mode and self.nested is not None:
+                self.nested.external_exit(at_ns)
+            step = self.exit_plain(at_ns)
+            assert step is not None
+            self.vm.push(step[0], self.id, self.gen, step[1])
+        else:
+            self.poke(at_ns)
+
+    def interrupt(self, at_ns: int, irq: int) -> None:
+        """An interrupt for this vcpu; it leaves the guest only if it could take it."""
+        if self.mode is OFFLINE:
+            return
+        self.irqs |= irq
+        if self.mode is GUEST:
+            if self.guest.if_flag or self.guest.guest_mode:
+                self.kick(at_ns)
+        else:
+            self.poke(at_ns)
+
+    def revive(self, at_ns: int, why: ev.ResumeWhy, pause_ns: int) -> None:
+        """Migration or reset: out of the guest and out of apf.halted, on again after a pause."""
+        if self.mode in (BLACKOUT, OFFLINE) or self.blackout_gfn >= 0:
+            return
+        if self.mode is GUEST:
+            self.leave(at_ns)
+        elif self.mode is BLOCKED and self.mp_halted and not pause_ns and why != "reset":
+            self.poke(at_ns)
+            return
+        if self.apf.halted or why == "reset":
+            self.resumed(at_ns, why)
+        self.become("revive")
+        self.account(at_ns, "exit")
+        self.gen += 1
+        self.vm.push(at_ns + pause_ns + self.vm.costs.exit_ns, self.id, self.gen, OP_LOOP)
+
+    # ------------------------------------------------------------------ timers and other exits
+
+    def arm_timer(self, at_ns: int, period: int) -> None:
+        """Guest timer: the next instant on this vcpu's grid after `at_ns` (grids are staggered)."""
+        if not period:
+            return
+        offset = period * self.id // len(self.vm.vcpus)
+        due_ns = self.timer_at = at_ns - (at_ns - offset) % period + period
+        if due_ns not in self.timers:
+            self.timers.add(due_ns)
+            self.vm.push(due_ns, self.id, -1, Op.TIMER, due_ns)
+
+    def timer(self, at_ns: int, armed_for: int) -> None:
+        """The guest timer fires; it is armed again when the guest handled it."""
+        self.timers.discard(armed_for)
+        if armed_for == self.timer_at:
+            self.timer_at = 0
+            self.interrupt(at_ns, IRQ_TIMER)
+
+    def arm_host_exits(self, at_ns: int) -> None:
+        """The host's tick and background exits, whose grids lie between those of guest timers."""
+        config = self.vm.config
+        for period in (config.host_tick_ns, config.background_exit_ns):
+            if period and not self.host_exits.get(period):
+                self.host_exits[period] = True
+                due = at_ns - (at_ns - period * (2 * self.id + 1) // 7) % period + period
+                self.vm.push(due, self.id, -1, Op.HOST_EXIT, period)
+
+    def host_exit(self, at_ns: int, period: int) -> None:
+        """The host's own tick, or a background exit: leaves the guest if it runs."""
+        self.host_exits[period] = False
+        if self.mode is GUEST:
+            self.kick(at_ns)
+
+    # ------------------------------------------------------------------ guest side
+
+    def sync(self, at_ns: int) -> None:
+        """Bring accessed and dirty bits up to date."""
+        if self.mode is GUEST:
+            self.guest.sync(at_ns)
+
+    def replan(self, at_ns: int) -> None:
+        """The page table lost entries: what this vcpu was going to do may not be true any more."""
+        if self.mode is GUEST and self.guest.runs_memory_task():
+            self.guest.stop(at_ns)
+            self.gen += 1
+            step = self.guest.resume(at_ns)
+            if step is not None:
+                self.vm.push(step[0], self.id, self.gen, step[1])

@@ -1,0 +1,40 @@
+"""Where a vcpu thread may go, and that it goes nowhere else."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from pagewake.kvm.machine import HANDLERS
+from pagewake.kvm.modes import CHANGES, GUEST, HOST, TRANSITIONS, Change, Mode
+from pagewake.kvm.ports import Op
+from tests.unit.kvm.scripted import Machine
+
+
+def test_every_change_is_described_and_used() -> None:
+    assert set(CHANGES) == set(get_args(Change))
+    assert {change for _, change in TRANSITIONS} == set(CHANGES)
+
+
+def test_entry_and_exit_are_what_the_loop_writes_itself() -> None:
+    assert TRANSITIONS[HOST, "entry"] is GUEST
+    assert TRANSITIONS[GUEST, "exit"] is HOST
+
+
+def test_every_mode_is_reached_and_left_and_a_vm_ends_from_each() -> None:
+    assert set(TRANSITIONS.values()) == set(Mode)
+    assert {mode for (mode, change) in TRANSITIONS if change != "over"} == set(Mode)
+    assert {mode for (mode, change) in TRANSITIONS if change == "over"} == set(Mode)
+
+
+def test_a_change_that_is_not_in_the_table_is_refused_by_name() -> None:
+    vcpu = Machine().vcpu
+    with pytest.raises(AssertionError, match="vm: vcpu 0, HOST, cannot page"):
+        vcpu.become("page")
+    with pytest.raises(AssertionError, match="vm: vcpu 0, HOST, cannot exit"):
+        vcpu.leave(0)
+
+
+def test_every_step_of_a_vcpu_has_its_function() -> None:
+    assert HANDLERS.keys() | {Op.DELIVER} == set(Op)
