@@ -3,7 +3,8 @@
 # make lint   lint, format check, types, import contracts
 # make bench  speed, printed as ratios
 # make docs   docs/reference from the code, and the outputs that pages show
-# make dashboards   grafana/dashboards/*.json from grafana/*.py
+# make generated   schemas/, docs/reference/ and grafana/dashboards/ from the code; also one by
+#             one: make schemas, make reference, make dashboards
 # make soak   kills services and brokers of its own a hundred times while runs go on: KILLS=100 SEED=1
 # make brokers, brokers-down   Kafka and Mosquitto on loopback, without Docker
 # make cluster, cluster-down   the brokers and one of each service
@@ -15,7 +16,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format schemas docs bench soak clean brokers brokers-down cluster cluster-down
+.PHONY: run test lint format generated schemas reference dashboards docs bench soak clean \
+        brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
@@ -32,15 +34,21 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@$(BIN)/python -m docs.wrap
 
 schemas: $(VENV)/.installed
 	@$(BIN)/python -m pagewake.cluster.schema schemas
 
-docs: $(VENV)/.installed-dev
-	@$(BIN)/python -m docs.build
+reference: $(VENV)/.installed-dev
+	@$(BIN)/python -m docs.build --generated
 
 dashboards: $(VENV)/.installed-dev
 	@$(BIN)/python -m grafana.build
+
+generated: schemas reference dashboards
+
+docs: $(VENV)/.installed-dev
+	@$(BIN)/python -m docs.build
 
 bench: $(VENV)/.installed-dev
 	@for script in tests/bench/bench_*.py; do \

@@ -1,19 +1,20 @@
 """Writes the pages that come from the code and takes the outputs that pages show: `make docs`.
 
-An output that a page shows is taken anew only where what happens now does not match it, so
-wildcards stay; `git diff` says what changed.  Blocks that need a cluster are left alone: the test
-of their page prints what they should say.
+With `--generated` it stops after those from the code.  An output that a page shows is taken anew
+only where what happens now does not match it, so wildcards stay; `git diff` says what changed.
+Blocks that need a cluster are left alone: the test of their page prints what they should say.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from docs.console import PAGES, Console, Page
 from docs.generate import cli, events, metrics, packages, scenario, states
+from docs.wrap import rewrapped
 
 DIRECTORY = Path(__file__).parent
 GENERATED: Mapping[str, Callable[[], str]] = {
@@ -28,7 +29,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
 
 def generated() -> dict[str, str]:
     """The text of every page that comes from the code, by its path below docs/."""
-    return {name: make() for name, make in GENERATED.items()}
+    return {name: rewrapped(make()) for name, make in GENERATED.items()}
 
 
 def retake(page: Page) -> str:
@@ -37,19 +38,19 @@ def retake(page: Page) -> str:
         return page.with_outputs(Console(Path(directory)).execute(page))
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Write what differs."""
     for name, text in generated().items():
         _write(DIRECTORY / name, text)
-    for path in PAGES:
+    for path in PAGES if "--generated" not in arguments else ():
         _write(path, retake(Page.read(path)))
 
 
 def _write(path: Path, text: str) -> None:
     if not path.exists() or path.read_text("utf-8") != text:
         path.write_text(text, "utf-8")
-        sys.stderr.write(f"{path.relative_to(DIRECTORY)} written\n")
+        sys.stderr.write(f"{path.relative_to(DIRECTORY.parent)} written\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -30,12 +30,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 PAGES = [
+    README,
+    ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "how-to").glob("*.md")),
     *sorted((ROOT / "docs" / "explanation").glob("*.md")),
 ]
-"""Pages that people write."""
+"""Pages that people write, and whose commands are executed."""
+MARKDOWN = [
+    *PAGES,
+    *sorted(set(ROOT.glob("*.md")) - set(PAGES)),
+    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+    *(ROOT / name for name in ("deploy/README.md", "grafana/README.md", "tests/compat/README.md")),
+]
+"""All pages that people write."""
 LIMIT_S = 600.0
 ANY = "..."
 HERE = "/path/to"

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 import typer
 from docs.build import DIRECTORY, generated
-from docs.console import PAGES, ROOT
+from docs.console import MARKDOWN, ROOT
 from docs.generate import events, metrics, scenario
+from docs.wrap import rewrapped, too_wide
 
 from pagewake.cli.app import app
 from pagewake.events.types import EVENTS
 from pagewake.kvm.switches import SWITCHES
 
+PACKAGE = ROOT / "services" / "pagewake"
 GENERATED = generated()
-WRITTEN = {path.relative_to(DIRECTORY).as_posix(): path.read_text("utf-8") for path in PAGES}
+WRITTEN = {os.path.relpath(path, DIRECTORY): path.read_text("utf-8") for path in MARKDOWN}
 ALL = {**WRITTEN, **GENERATED}
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
@@ -41,8 +44,13 @@ def test_the_reference_leaves_nothing_out() -> None:
 
 
 def test_pages_are_in_the_index() -> None:
-    missing = [name for name in ALL if name != "index.md" and f"({name})" not in ALL["index.md"]]
-    assert missing == []
+    pages = [name for name in ALL if name != "index.md" and not name.startswith("..")]
+    assert [name for name in pages if f"({name})" not in ALL["index.md"]] == []
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_prose_is_no_wider_than_code(name: str) -> None:
+    assert too_wide(ALL[name]) == [], "make format wraps it"
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -75,7 +83,7 @@ def test_commands_in_the_text_exist(name: str) -> None:
         command = group
         for word in words[1:]:
             command = getattr(command, "commands", {}).get(word, command)
-        assert command is not group, code
+        assert command is not group or words[1].startswith("-"), code
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= options, code
 
@@ -100,6 +108,28 @@ def test_panels_that_the_dashboard_page_names_are_there() -> None:
             panel.get("title") for panel in board["panels"]
         }
     text = prose(WRITTEN["how-to/read-the-dashboards.md"])
-    named = re.findall(r"\*([\w ]+)\*, \"([^\"]+)\"", text)
+    named = re.findall(r"\*([\w ]+)\*, \"([^\"]+)\"", " ".join(text.split()))
     assert len(named) > 10
     assert [(board, panel) for board, panel in named if panel not in boards.get(board, ())] == []
+
+
+def test_every_rule_is_where_the_page_says() -> None:
+    text = WRITTEN["explanation/where-rules-live.md"]
+    cells = re.findall(r"^\|.*\| ((?:`[\w/.]+`(?:, )?)+) \|$", text, re.MULTILINE)
+    named = [path for cell in cells for path in re.findall(r"`([\w/.]+)`", cell)]
+    assert len(named) > 50
+    assert [path for path in named if not (PACKAGE / path).exists()] == []
+
+
+def test_wrapping_breaks_neither_code_nor_targets_nor_what_a_line_means() -> None:
+    words = "word " * 19
+    page = (
+        f"# {words * 2}\n\n- {words}`a b c` [d e](f.md) - 1. {words}\n  more\n\n| {words * 2} |\n"
+    )
+    lines = rewrapped(page).splitlines()
+    assert lines[0] == f"# {words * 2}".rstrip() or lines[0] == f"# {words * 2}"
+    assert lines[2] == f"- {words.rstrip()}"
+    assert lines[3].startswith("  `a b c` [d e](f.md) - 1. word")
+    assert lines[-1] == f"| {words * 2} |"
+    assert too_wide(page) == [page.splitlines()[2]]
+    assert too_wide(rewrapped(page)) == []
