@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from docs.build import retake
-from docs.console import PAGES, ROOT, Console, Outcome, Page, matches, steps
+from docs.console import PAGES, README, ROOT, Console, Outcome, Page, matches, steps
 
 from tests.support.processes import KAFKA, Cluster, needs_kafka, running
 
@@ -18,7 +18,7 @@ KINDS = {"console", "toml", "text", "mermaid"}
 
 
 def name_of(path: Path) -> str:
-    return path.relative_to(ROOT / "docs").as_posix()
+    return path.relative_to(ROOT).as_posix().removeprefix("docs/")
 
 
 def complaints(page: Page, outcomes: list[Outcome]) -> str:
@@ -35,7 +35,11 @@ def complaints(page: Page, outcomes: list[Outcome]) -> str:
     return "\n".join(found)
 
 
-@pytest.mark.parametrize("path", EXECUTED, ids=name_of)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path == README else ()) for path in EXECUTED],
+    ids=name_of,
+)
 def test_what_a_page_shows_is_what_happens(path: Path, tmp_path: Path) -> None:
     page = Page.read(path)
     assert complaints(page, Console(tmp_path).execute(page)) == ""

@@ -1,42 +1,47 @@
-"""What the README shows is there, and works."""
+"""What the README promises is there.  Its commands are executed with those of docs/: tests/docs."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-import pytest
+import typer
 
 from pagewake.cli.app import app
-from pagewake.scenario.loading import loads
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-PACKAGE = ROOT / "services" / "pagewake"
-
-
-def _paths() -> list[str]:
-    return re.findall(r"^\|.*\| ((?:`[\w/.]+`(?:, )?)+) \|$", README, re.MULTILINE)
-
-
-def test_the_scenario_loads() -> None:
-    found = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert found is not None
-    scenario = loads(found[1], "README.md")
-    assert [instance.name for instance in scenario.instances()] == ["db-0", "db-1"]
-
-
-def test_every_rule_is_where_the_table_says() -> None:
-    named = [path for cell in _paths() for path in re.findall(r"`([\w/.]+)`", cell)]
-    assert len(named) > 20
-    assert [path for path in named if not (PACKAGE / path).exists()] == []
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+README_BYTES_MAX = 8192
+"""What is longer belongs into docs/."""
 
 
 def test_every_command_is_in_the_table() -> None:
     listed = set(re.findall(r"^\| `pagewake (\w+)", README, re.MULTILINE))
-    assert listed == {info.callback.__name__ for info in app.registered_commands if info.callback}
+    assert listed == set(getattr(typer.main.get_command(app), "commands", {}))
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make (\w+)", README))))
-def test_every_make_target_exists(target: str) -> None:
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+def test_every_command_of_a_group_is_in_the_table() -> None:
+    for name, group in getattr(typer.main.get_command(app), "commands", {}).items():
+        if inner := getattr(group, "commands", None):
+            words = "\\|".join(inner)
+            assert f"| `pagewake {name} {words}` |" in README
+
+
+def test_what_make_run_prints_is_what_is_shown() -> None:
+    recipe = re.search(r"^run:.*\n\t@\$\(BIN\)/(.*)$", MAKEFILE, re.MULTILINE)
+    assert recipe is not None
+    assert f"\n$ {recipe[1]}\n" in README
+
+
+def test_every_make_target_that_is_described_exists_and_is_no_file() -> None:
+    described = set(re.findall(r"make ([a-z-]+)", README + MAKEFILE))
+    phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)
+    assert phony is not None
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    assert described <= targets
+    assert targets == set(phony[1].replace("\\\n", " ").split())
+
+
+def test_it_is_short() -> None:
+    assert len(README.encode()) <= README_BYTES_MAX
