@@ -90,7 +90,7 @@ class FakeCluster:
         reader = snapshots.SnapshotReader(self.plan.run, participant.source, self.plan.code)
         for key, value in self.stored.get(participant.source, {}).items():
             reader.feed(key, value)
-        found = reader.newest
+        found = next(iter(reader.complete), None)
         if found is None:
             member = Member(participant, 0)
             member.unsent = participant.start()

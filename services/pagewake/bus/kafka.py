@@ -33,10 +33,15 @@ from pagewake.errors import BrokerError, ConfigError, DataError
 
 KEEP_FOR_EVER = "-1"
 CONNECT_AGAIN_S = 0.3
+"""Between two attempts to connect at start: a few of them within any patience, no busy loop."""
 TOPIC_AGAIN_S = 0.1
+"""Between two looks for a topic that is not there yet; one request each."""
 TOPICS_KNOWN_S = 10.0
+"""Chosen: far beyond what a healthy broker takes to know a topic that it has created."""
 FOLLOWED_WITHIN_S = 30.0
+"""Who follows a run may come before it is created; as patient as a service at its start."""
 FOLLOW_WAIT_MS = 500
+"""An empty fetch is answered after so long: only how soon a reader sees that it is to stop."""
 
 
 class TopicSpec(NamedTuple):

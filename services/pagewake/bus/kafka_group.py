@@ -18,7 +18,8 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from pagewake.bus.kafka_settings import KafkaSettings, fetch_options, group_options
 
 OWNER_WAIT_MS = 250
-MEMBERS = 5
+"""An empty fetch is answered after so long; a service turns to its other duties in between."""
+MEMBERS = 5  # the column of a described group that holds its members
 
 
 def group_consumer(settings: KafkaSettings, group: str, instance: str = "") -> AIOKafkaConsumer:

@@ -24,6 +24,7 @@ FETCH_BYTES_MAX = 8 << 20
 REQUEST_TIMEOUT_MS = 30_000
 """A broker that does not answer for so long is given up, and what was to be sent is lost."""
 RETRY_BACKOFF_MS = 100
+"""The client's own default, written out: ten attempts a second to reach a broker that is away."""
 SESSION_TIMEOUT_MS = 10_000
 """A service that is silent for so long loses its partitions."""
 HEARTBEAT_MS = 1_000

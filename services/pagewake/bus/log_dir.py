@@ -28,6 +28,7 @@ from pagewake.errors import ConfigError
 from pagewake.events.codec import Encoded
 
 BUFFER_BYTES = 256 * 1024
+"""A file is opened, appended to and closed per buffer; every partition may hold one."""
 
 
 def file_name(topic: str, partition: int) -> str:

@@ -22,6 +22,7 @@ from pagewake.errors import DataError
 DIGEST_NAME = "digest.txt"
 RUN_NAME = "run.toml"
 SUM_BYTES = 16
+"""128 bits: against damage and accidents, not against forgery."""
 
 
 class FileSum(NamedTuple):

@@ -27,6 +27,8 @@ from pagewake.events.codec import (
 )
 
 REMEMBERED = 256
+"""Content hashes kept per source, to compare a duplicate with its first. A repeated send or a
+restarted owner repeats the latest commits; chosen: many of them, and small in a snapshot."""
 
 
 class Bus(Protocol):

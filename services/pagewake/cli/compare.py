@@ -21,6 +21,7 @@ from pagewake.scenario.loading import load, settings_of
 from pagewake.scenario.settings import parse_axis
 
 MAX_CELLS = 1000
+"""A grid is held in memory and printed as one table; more is a typing error, or hours."""
 
 AxisOption = Annotated[
     list[str],

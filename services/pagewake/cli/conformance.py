@@ -13,6 +13,7 @@ from pagewake.conformance.files import FileReport, run_files
 from pagewake.errors import CheckFailedError
 
 NAMED_ROWS = 5
+"""Per file: the first failures tell what is wrong, and the count tells how much."""
 
 
 def conformance(

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from pagewake.errors import ConfigError, InternalError, PagewakeError
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 OUT_OF_MEMORY = (
     "this machine has too little memory for it: simulate less memory (vm.0.memory, vm.0.limit)"
     " or fewer VMs (vm.0.count) at a time"

@@ -11,11 +11,10 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -28,7 +27,7 @@ from pagewake.bus.kafka import KafkaBus, KafkaError
 from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
 from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.options import JsonOption
-from pagewake.cli.output import print_json, print_text, replacing, resolved
+from pagewake.cli.output import folded, print_json, print_text, replacing, resolved
 from pagewake.cli.parallel import cores
 from pagewake.cli.tables import figures_table
 from pagewake.cluster import client
@@ -44,10 +43,9 @@ from pagewake.load.regression import check_comparable, in_words, read_baseline, 
 from pagewake.load.words import HEADINGS, cells, cost_cells, remarks, services
 
 WARM_SHARE, WARM_S_MAX = 0.2, 5.0
-REMARK_WIDTH = 100
+"""Chosen: a warm-up in proportion to the measurement, but of seconds only (see `WARM_WINDOWS`)."""
 REGRESSION = 0.2
-
-Measure = Callable[[int, Told], Awaitable[Measured]]
+"""Chosen: two runs of one version on one machine differ too, a fifth is worth a look."""
 
 
 class _Found(NamedTuple):
@@ -240,7 +238,7 @@ def _report(result: LoadResult) -> list[RenderableType]:
         for size in result.sizes:
             costs.add_row(*cost_cells(size, names))
         parts.append(costs)
-    return [*parts, *(fill(remark, REMARK_WIDTH) for remark in remarks(result))]
+    return [*parts, *(folded(remark) for remark in remarks(result))]
 
 
 def _check_writable(html: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from textwrap import fill
 
 import msgspec
 from rich.console import Console, RenderableType
@@ -20,7 +21,9 @@ from rich.table import Table
 from pagewake.errors import ConfigError
 
 PLAIN_WIDTH = 120
+"""Of text that goes to a file or a pipe: the same on every machine."""
 WIDTH_MAX = 2_000
+"""What a table is measured at: wider than any of them, so nothing folds."""
 
 
 def print_json(value: object) -> None:
@@ -48,6 +51,11 @@ def _width(table: Table) -> int:
         return 0
     console = Console(file=StringIO(), width=WIDTH_MAX)
     return Measurement.get(console, console.options, table).maximum
+
+
+def folded(remark: str) -> str:
+    """A sentence or two below a table, broken into lines that are read with ease."""
+    return fill(remark, 100)
 
 
 def print_line(line: str) -> None:

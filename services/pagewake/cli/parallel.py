@@ -24,6 +24,7 @@ from pagewake.observe.result import RunResult
 from pagewake.scenario.model import Scenario
 
 REPORT_EVERY_S = 0.1
+"""As often as a bar is drawn (`progress.REDRAW_S`)."""
 
 
 def cores() -> int:

@@ -17,7 +17,9 @@ from rich.text import Text
 from pagewake.cli.guard import InterruptedRunError
 
 SHOW_AFTER_S = 1.0
+"""A run that is over sooner needs no bar."""
 REDRAW_S = 0.1
+"""Smooth to the eye, and nothing beside a run."""
 
 
 class Reach:

@@ -34,8 +34,10 @@ from pagewake.errors import ConfigError
 LISTEN_S = 2.5
 """For a snapshot: every service of a run under way says something in that time."""
 DRAW_S = 0.25
+"""Services speak once a second; a key should show its effect at once."""
 ANSWER_S = 5.0
-READ_BYTES = 64
+"""A host answers between two windows; one that does not by now is busy, or gone."""
+READ_BYTES = 64  # of typed keys: an arrow has three bytes
 KEY_NAMES = {"\x1b[A": "up", "\x1b[B": "down", "\x1bOA": "up", "\x1bOB": "down", "\t": "tab",
              "\x1b[Z": "up", "\x1b[C": "down", "\x1b[D": "up"}  # fmt: skip
 

@@ -19,8 +19,10 @@ from pagewake.cluster.live import Live, Run, Service
 from pagewake.cluster.messages import VmProgress
 
 RUNS_SHOWN = 6
+"""Lines of the list of runs: it scrolls, so that the chosen run keeps most of the screen."""
 VMS_SHOWN = 16
-NAME_CHARACTERS = 40
+"""Lines of the table of VMs, those with most faults first."""
+NAME_CHARACTERS = 40  # longer names are cut, so that the tables keep their width
 STALE_WORDS = "silent for {:.0f} s"
 KEYS = "p pause  r resume  s stop  ↑ ↓ choose  q quit"
 

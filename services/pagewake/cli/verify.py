@@ -11,6 +11,7 @@ from pagewake.observe.report.words import counted
 from pagewake.verify.verify import VerifyReport, verify_log
 
 SHOWN_PROBLEMS = 20
+"""A damaged log has thousands; `--json` has all of them."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

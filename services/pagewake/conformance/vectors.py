@@ -19,11 +19,12 @@ from msgspec import Meta
 from pagewake.errors import ConfigError, DataError
 
 FORMAT = "apf-conformance"
-VERSION = 1
+VERSION = 1  # of the format; a file of another one is refused
 
 U32: TypeAlias = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 Hex: TypeAlias = Annotated[str, Meta(pattern="^0x[0-9a-fA-F]{1,16}$")]
 Byte: TypeAlias = Annotated[int, Meta(ge=0, le=255)]
+# A token has 12 bits for the vcpu.
 Cpu: TypeAlias = Annotated[int, Meta(ge=0, le=4095)]
 Cpus: TypeAlias = Annotated[int, Meta(ge=1, le=4096)]
 Failures: TypeAlias = Annotated[int, Meta(ge=-1, le=1_000_000)]

@@ -21,9 +21,8 @@ from typing import Protocol
 
 from pagewake.errors import ConfigError
 
-_MS = 1_000_000
 _US = 1_000
-_WORD = 1 << 32
+_WORD = 1 << 32  # one half of the 64 random bits
 
 
 class AccessTime(Protocol):

@@ -28,11 +28,16 @@ from pagewake.participants.plan import RunPlan
 
 LATENCY_SOURCE = "timestamps of records, by the broker's clock in whole milliseconds"
 LOOK_S = 0.25
+"""Between two looks at the log: far below a measurement, far above a request."""
 TAKEN_UP_S = 120.0
-PATIENT_S = 20.0
+"""Chosen: longer than a group takes to form again after a death and a large run to be built."""
+PATIENT_S = 20.0  # between two lines that say whom it waits for
 WINDOWS_MIN = 5
+"""Of every simulated host: fewer give no percentiles of anything."""
 LONGER_S = 120.0
+"""What a size may take beyond its time until every host has closed `WINDOWS_MIN` windows."""
 ENDED_S = 60.0
+"""A service that was asked to stop ends with the window it works on."""
 
 
 class _Marks(NamedTuple):

@@ -19,7 +19,7 @@ from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 
 LATENCY_SOURCE = "wall time of each window of a simulated host in the process"
-TOLD_EVERY_S = 0.2
+TOLD_EVERY_S = 0.2  # twice as slow as a bar of one run: here it must not cost what it measures
 
 Told = Callable[[str, float], None]
 """What is being done, and what share of it is."""

@@ -12,8 +12,10 @@ from hdrh.histogram import HdrHistogram
 Mode: TypeAlias = Literal["cluster", "embedded"]
 
 US_MAX = 3_600_000_000
+"""One hour: the longest time that a size is measured for."""
 GROWTH = 0.10
-ROUNDING = 1e-9
+"""See `KNEE_RULE`. Chosen: below this, doubled load buys waiting rather than throughput."""
+ROUNDING = 1e-9  # exactly 10 % more is enough, whatever the last bit of a float says
 KNEE_RULE = (
     "the knee is the largest size whose faults/s exceed those of the best smaller one by at least"
     " 10 % for every doubling of the vcpus between the two"

@@ -25,6 +25,7 @@ from pagewake.observe.report.svg import PLACEHOLDERS as COLOUR
 from pagewake.observe.report.svg import Chart, blank, chart, panel
 from pagewake.observe.report.words import duration
 
+# Chosen: four charts fit a screen; a label such as "1,024" beside its point does not reach the next.
 CHART_HEIGHT_PX = 210
 LABEL_PX = 44
 

@@ -14,14 +14,18 @@ from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.units import parse_duration as parse_ns
 
+# As the header says.
 VCPUS_PER_VM = 4
 VCPUS_PER_HOST = 500
 VCPUS_MAX = 100_000
+"""Ten times the 10,000 named above; more is a typing error."""
 SIZES_MAX = 32
+"""At the default duration they take about twenty minutes; more is a typing error."""
 WARM_WINDOWS = 64
 """Of every simulated host before anything is measured: first touches of a VM cost more than later
 ones, and wall time alone says little of how far a large run is."""
 WARM_LIMIT_S = 180.0
+"""A host that has not closed `WARM_WINDOWS` by then is measured as it is."""
 DURATION_NS_MIN, DURATION_NS_MAX = 100_000_000, 3_600_000_000_000
 
 _HEAD = """

@@ -12,6 +12,7 @@ from pagewake.errors import ConfigError, DataError
 from pagewake.load.measured import LoadResult, Measured, Regression
 
 FILE_BYTES_MAX = 16 << 20
+"""A result has a few kilobytes per size; what is larger is some other file."""
 LATENCY_STEP_S = 0.002
 """Timestamps of records are whole milliseconds: two of them may differ by this without meaning."""
 

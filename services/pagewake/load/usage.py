@@ -10,6 +10,7 @@ import msgspec
 from pagewake.cluster.messages import PROGRESS_TOPIC, Progress
 
 SAMPLES_MAX = 8192
+"""One a second: more than the longest time that a size is measured for and its warm-up."""
 
 
 class Sample(NamedTuple):

@@ -6,6 +6,7 @@ from pagewake.load.measured import LoadResult, Measured
 from pagewake.load.plan import WARM_WINDOWS
 
 FLAT_WITHIN = 0.20
+"""Chosen, as `REGRESSION` of `pagewake load`: two runs of one version differ too."""
 HEADINGS = (
     *("vcpus", "hosts", "faults/s", "events/s", "per window", "p50", "p99", "p99.9"),
     *("sim/wall", "CPU s/Mfault", "KiB/vcpu", "Kafka B/fault"),

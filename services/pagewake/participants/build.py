@@ -27,6 +27,8 @@ from pagewake.scenario.model import Scenario, VmInstance
 from pagewake.simtime.residency import populate
 
 STOCK_PAGES_MAX = 64
+"""Chosen: first touches take from the stock without asking the host, but more of it would sit
+unused in each VM."""
 
 
 class HostPart(NamedTuple):

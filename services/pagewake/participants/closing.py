@@ -15,6 +15,7 @@ from pagewake.events.types import PageReady, ShardEnded, ToShard
 from pagewake.simtime.ports import ShardDomain
 
 ENTRIES_MAX = 512
+"""VMs or tasks in one record, which stays far below what a record may have in bytes."""
 
 
 class Consumed:

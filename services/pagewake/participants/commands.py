@@ -27,7 +27,9 @@ from pagewake.scenario.locate import dotted
 from pagewake.scenario.model import Scenario
 
 ID_CHARACTERS_MAX = 128
+"""Ids are remembered (`ORDERS_REMEMBERED`), so they are bounded; a UUID has 36 characters."""
 SPEED_MAX = 1e9
+"""Simulated seconds per second; a finite number, and faster than any machine."""
 
 OrderId: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARACTERS_MAX)]
 

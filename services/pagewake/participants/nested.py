@@ -26,9 +26,7 @@ def intercepts_of_kvm(npt: bool) -> Intercepts:
     misc = sum(1 << (code - MISC_BASE) for code in codes)
     offset = msr_word_offset(MSR_INTERCEPTED)
     assert offset is not None
-    low, high = MSR_INTERCEPTED & 15, 2 * (MSR_INTERCEPTED & 15)
-    del low
-    bits = 0b11 << high
+    bits = 0b11 << 2 * (MSR_INTERCEPTED & 15)  # reads and writes: two bits an MSR, 16 a word
     changed = {offset + byte: bits >> 8 * byte & 0xFF for byte in range(4)}
     return Intercepts(
         exceptions=0 if npt else 1 << PF_VECTOR,

@@ -41,6 +41,8 @@ from pagewake.simtime.ports import ShardOutput
 from pagewake.simtime.window import Cut, Follower, Sequencer
 
 ORDERS_REMEMBERED = 4096
+"""Ids of commands answered before: one that is sent again gets its answer, not a second effect.
+Chosen: nobody sends so many commands between a command and its repetition."""
 
 
 class Out(NamedTuple):

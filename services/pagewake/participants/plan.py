@@ -15,6 +15,7 @@ PREFIX = "pagewake"
 RUNS_TOPIC = f"{PREFIX}.runs"
 SNAPSHOTS = "snapshots"
 NAME_CHARACTERS_MAX = 64
+"""Kafka allows 249 characters in the name of a topic, which holds this and more."""
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 
 

@@ -23,9 +23,11 @@ from pagewake.errors import DataError
 from pagewake.participants.participant import Participant, State
 
 PART_BYTES = 512 * 1024
+"""Of one record; half of what a record may have, so no broker setting has to know of snapshots."""
 SLOTS = "ab"
 MANIFEST = "manifest"
 STATE_BYTES_MAX = 4 << 30
+"""What a damaged or forged snapshot may make this process allocate; no state is near it."""
 PACKAGES = (
     "pagewake.bus.port",
     "pagewake.participants.commands",
@@ -146,7 +148,7 @@ def records_of(snapshot: Snapshot) -> list[tuple[bytes, bytes]]:
 
 
 class SnapshotReader:
-    """Finds the newest complete snapshot among the records of one partition, fed in order."""
+    """Finds the complete snapshots among the records of one partition, fed in order."""
 
     def __init__(self, run: str, source: str, code: str) -> None:
         self.run = run
@@ -160,11 +162,6 @@ class SnapshotReader:
     def complete(self) -> list[Snapshot]:
         """The last one of each slot, the newest first."""
         return sorted(self._found.values(), key=lambda found: -found.manifest.offset)
-
-    @property
-    def newest(self) -> Snapshot | None:
-        """The complete one of the last input record."""
-        return next(iter(self.complete), None)
 
     def feed(self, key: bytes | None, value: bytes | None) -> None:
         """The next record."""

@@ -28,6 +28,7 @@ from pagewake.scenario.presets import medium_names
 from pagewake.scenario.script import read_msr, write_msr
 
 MAX_VCPUS = 64
+"""Chosen; the tables of vcpus of a VM are walked whole, so they are to stay small."""
 T = TypeVar("T")
 
 

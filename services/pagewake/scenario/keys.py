@@ -17,6 +17,7 @@ from pagewake.scenario import units
 
 T = TypeVar("T")
 LARGEST_PAGES = 1 << 31
+"""8 TiB: a page number fits 31 bits, as streams of touches keep it."""
 
 
 class BadValueError(ValueError):

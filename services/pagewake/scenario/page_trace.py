@@ -30,11 +30,12 @@ from pagewake.errors import DataError
 from pagewake.scenario.library import trace_path
 
 HEADER = b"icount,page,kind,count"
-_CHUNK_BYTES = 1 << 20
-_LONGEST_NUMBER = 15
+_CHUNK_BYTES = 1 << 20  # parsed at a time; chosen: numpy is at its speed, and memory stays small
+_LONGEST_NUMBER = 15  # digits: that many of base 16 fit a signed 64-bit number
 _LONGEST_LINE = 4096
+"""A line is some tens of characters; a file without newlines must not be held in memory."""
 _LARGEST_ACCESS = 512  # bytes, as in lackey itself
-_BAD_DIGIT = 255
+_BAD_DIGIT = 255  # in the table of digit values: no digit has it
 _COMMA, _NEWLINE, _SPACE, _FETCH = b",\n I"
 
 Ints = npt.NDArray[np.int64]
@@ -51,10 +52,9 @@ class TraceBlock(NamedTuple):
 
 
 class TraceSummary(NamedTuple):
-    """Distinct pages, pages that are written, rows, and instructions up to the last row."""
+    """Distinct pages, rows, and instructions up to the last row."""
 
     pages: int
-    written_pages: int
     rows: int
     instructions: int
 
@@ -263,11 +263,10 @@ def summary(path: Path) -> TraceSummary:
 
 @functools.lru_cache(maxsize=64)
 def _summary(path: Path, _mtime_ns: int, _size_bytes: int) -> TraceSummary:
-    pages = written = np.zeros(0, dtype=np.int64)
+    pages = np.zeros(0, dtype=np.int64)
     rows = instructions = 0
     for block in read_trace(path):
         pages = np.union1d(pages, block.page)
-        written = np.union1d(written, block.page[block.write])
         rows += len(block.page)
         instructions = int(block.icount[-1])
-    return TraceSummary(len(pages), len(written), rows, instructions)
+    return TraceSummary(len(pages), rows, instructions)

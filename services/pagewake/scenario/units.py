@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
-PAGE_BYTES = 4096
+PAGE_BYTES = 4096  # x86-64, without huge pages
 
 _NS: Mapping[str, int] = {
     "h": 3_600_000_000_000,
@@ -37,6 +37,7 @@ _MEANT: Mapping[str, str] = {
 }  # fmt: skip
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-zµ]*)")
 _LARGEST = 1 << 62
+"""Sums of a few such values still fit the signed 64 bits of event fields."""
 
 
 def _whole(text: str, units: Mapping[str, int], what: str, example: str) -> int:

@@ -3,7 +3,7 @@
 Nothing here advances.  Whoever draws keeps its own counter, so adding an entity, or a draw of one
 entity, never changes the draws of another (design, "Randomness").  Results are the same on
 every machine: integer arithmetic, and of floating point only what IEEE 754 rounds exactly
-(+ - * / sqrt), never a logarithm or sine of the platform's C library.
+(+ - * /), never a logarithm or sine of the platform's C library.
 
 Two paths.  Scalars come from a splitmix64-style finalizer over (key, counter), in plain Python.
 Blocks come from numpy's Philox4x64, a counter-based generator whose raw stream numpy promises to
@@ -14,12 +14,13 @@ shorter block is a prefix of a longer one with the same number.
 from __future__ import annotations
 
 from hashlib import blake2b
-from math import frexp, sqrt
+from math import frexp
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+# The step and the multipliers are those of splitmix64. Floats are exact up to 2**53.
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _STEP = 0x9E37_79B9_7F4A_7C15
 _MUL_1 = 0xBF58_476D_1CE4_E5B9
@@ -66,19 +67,6 @@ class Draws:
     def exponential(self, counter: int) -> float:
         """Exponentially distributed with mean 1."""
         return -_ln(1.0 - self.unit(counter))
-
-    def normal(self, counter: int) -> float:
-        """Normally distributed with mean 0 and deviation 1 (polar method, bounded attempts)."""
-        word = self.u64(counter)
-        for _ in range(64):
-            x = (word >> 32) / 2147483648.0 - 1.0
-            y = (word & 0xFFFF_FFFF) / 2147483648.0 - 1.0
-            square = x * x + y * y
-            if 0.0 < square < 1.0:
-                return x * sqrt(-2.0 * _ln(square) / square)
-            word = ((word ^ (word >> 29)) * _MUL_1 + self.key_1) & _MASK
-            word ^= word >> 32
-        return 0.0
 
     def block_u32(self, block: int, size: int) -> npt.NDArray[np.uint32]:
         """`size` 32-bit words, the first ones of block number `block`."""

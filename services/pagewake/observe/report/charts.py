@@ -24,9 +24,8 @@ USES = {
     "exit": "overhead",
     "interrupt": "interrupt",
 }
-CHARACTER_PX = 6.3
-LABELLED_SHARE = 0.09
-MAX_LANES = 8
+CHARACTER_PX = 6.3  # mean width of a character of the font at `FONT_PX`
+LABELLED_SHARE = 0.09  # of the bar: on a smaller part a percentage is wider than the part
 
 
 class Bar(NamedTuple):

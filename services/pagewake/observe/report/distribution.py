@@ -15,7 +15,7 @@ from pagewake.observe.report.svg import PLACEHOLDERS as COLOUR
 from pagewake.observe.report.words import duration
 from pagewake.observe.result import WaitTimes
 
-_APART_PX = 38
+_APART_PX = 38  # two labels such as "p50" and "p90" side by side need this
 
 
 def durations_chart(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 
-BINS_PER_DECADE = 10
+BINS_PER_DECADE = 10  # a bin is a quarter wider than the one before: as fine as a bar can be drawn
 # From 100 ns on; what is shorter or longer falls into the outermost bins.
 EDGES_NS = tuple(round(10 ** (step / BINS_PER_DECADE)) for step in range(20, 131))
 

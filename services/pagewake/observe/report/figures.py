@@ -16,7 +16,9 @@ from pagewake.observe.report.verdict import stood_still
 from pagewake.observe.result import RunResult
 
 MAX_TASKS = 40
+"""A table that fits a screen or two; the JSON below it has all of them."""
 MAX_ROUTES = 40
+"""As many as `MAX_TASKS`; the most frequent ones come first."""
 NOTHING = "\u2013"
 
 

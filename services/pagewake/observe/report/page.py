@@ -46,7 +46,9 @@ from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
 
 MAX_CHARTED = 40
+"""Points of a grid with bars of their own: 46 pixels each. The table below has all points."""
 MAX_MARKS = 4_000
+"""Spans and flights in one SVG. Chosen: beyond, the page grows heavy and the picture is a blur."""
 DETAILS = ("work", "cpu", "by_event", "unresolved_tasks")
 
 

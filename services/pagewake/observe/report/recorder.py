@@ -18,10 +18,12 @@ from pagewake.observe.report.timeline import BLACKOUT, Flight, Span, Timeline, i
 from pagewake.timeline.trace_tracks import ArrowPart, VmTracks
 from pagewake.verify.log_run import Placed
 
+# Ten steps of 10 ms: the stretch of 100 ms that the header is about.
 STEP_NS = 10_000_000
 STEPS = 10
 STRETCH_NS = STEP_NS * STEPS
 MAX_VCPUS = 16
+"""A picture of more tracks does not fit a screen; the busiest ones are shown."""
 MAX_SPANS = 20_000
 """Kept per VM; a stretch with more begins where they begin, and says so."""
 

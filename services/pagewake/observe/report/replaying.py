@@ -14,6 +14,7 @@ from pagewake.scenario.writing import effective_table, effective_toml
 
 FILE = "scenario.toml"
 MAX_SETS = 8
+"""A longer command is worse to read and to copy than the scenario file."""
 
 
 def command_of(scenario: Scenario) -> str:

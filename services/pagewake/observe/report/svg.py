@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-PIXELS_PER_INCH = 72
-FONT_PX = 11
-WIDE_PX = 820
-NARROW_PX = 350
+PIXELS_PER_INCH = 72  # points are pixels, so sizes in a style need no conversion
+FONT_PX = 11  # a little below the page's own text
+WIDE_PX = 820  # the column of the page
+NARROW_PX = 350  # a phone held upright
 
 COLOURS = (
     *("ink", "faint", "line", "paper"),

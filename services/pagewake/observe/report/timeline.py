@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 CROWDED = 600
 """So many instants in one picture are a blur."""
-READABLE = 160
+READABLE = 160  # five pixels each on the wide picture
 RUNNING = "running"
 L2 = "L2"
 BLACKOUT = "waiting for a page"

@@ -15,14 +15,19 @@ from pagewake.observe.report.svg import PLACEHOLDERS as COLOUR
 from pagewake.observe.report.timeline import BLACKOUT, L2, RUNNING, Flight, Span, Timeline, is_halt
 from pagewake.observe.report.words import duration
 
+# Heights: a bar as tall as its text, lanes of thin lines below it, air, the panel of sleepers.
 _BAR_PX = 16
 _LANE_PX = 6
 _GAP_PX = 12
-_LANES_MAX = 8
-_OUTLINED_MAX = 200
-_FLIGHTS_MAX = 200
-_COLUMNS = 800
 _SLEEPERS_PX = 58
+_LANES_MAX = 8
+"""Flights that overlap more often share the last lane: a track stays below 80 pixels."""
+_OUTLINED_MAX = 200
+"""So many spans of one vcpu are about four pixels wide each; outlines would cover them."""
+_FLIGHTS_MAX = 200
+"""More of them are one grey area, and the caption says that they are left out."""
+_COLUMNS = 800
+"""Steps of the sleepers drawn: about one a pixel of the wide picture."""
 
 
 _Line: TypeAlias = tuple[tuple[float, float], tuple[float, float]]

@@ -38,6 +38,7 @@ from pagewake.events.types import (
 from pagewake.verify.invariants.base import Checker, Handler, Reporter, token_name
 from pagewake.verify.invariants.rules import Rules
 
+# As in `base`: of the interface, not of the system under test.
 REASON_NOT_PRESENT = 1
 U32 = 0xFFFFFFFF
 

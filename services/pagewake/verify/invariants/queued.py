@@ -26,7 +26,7 @@ from pagewake.verify.invariants.base import (
 )
 from pagewake.verify.invariants.rules import Rules
 
-ASYNC_PF_PER_VCPU = 64
+ASYNC_PF_PER_VCPU = 64  # the kernel's constant of this name
 
 
 class _Queue:

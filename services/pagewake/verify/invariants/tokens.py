@@ -13,7 +13,7 @@ from pagewake.events.types import ApfStarted, Event, PageNotPresent, VmMigrated
 from pagewake.verify.invariants.base import Checker, Handler, Reporter, token_name
 from pagewake.verify.invariants.rules import Rules
 
-IDS = 1 << 20
+IDS = 1 << 20  # what 32 bits leave beside the 12 of the vcpu
 
 
 class Tokens(Checker):
