@@ -1,7 +1,6 @@
 """The bus inside one process: partitions are lists of records.
 
-What its single reader has read can be dropped with `forget`, so a long run stays small; offsets
-count on.
+A partition with a single reader can be emptied by `take`, so a long run stays small.
 """
 
 from __future__ import annotations
@@ -33,11 +32,12 @@ class MemoryBus:
         assert skipped >= 0, f"{topic}-{partition} no longer holds offset {offset}"
         return self._records.get(at, [])[skipped:]
 
-    def forget(self, topic: str, partition: int, offset: int) -> None:
-        """Drop what stands before `offset`."""
+    def take(self, topic: str, partition: int) -> list[bytes]:
+        """What stands there, for its single reader: the bus forgets it, offsets count on."""
         at = (topic, partition)
-        records = self._records.get(at, [])
-        dropped = min(offset - self._first.get(at, 0), len(records))
-        if dropped > 0:
-            del records[:dropped]
-            self._first[at] += dropped
+        records = self._records.get(at)
+        if not records:
+            return []
+        self._records[at] = []
+        self._first[at] += len(records)
+        return records

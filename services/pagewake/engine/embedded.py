@@ -10,13 +10,12 @@ progress means the same with one host and with twenty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple, TypeAlias
 
 from pagewake.bus.log_dir import LogWriter
 from pagewake.bus.memory import MemoryBus
-from pagewake.errors import InternalError
 from pagewake.events.codec import JOURNAL_TOPIC, Encoded
 from pagewake.events.digest import combine_hosts, combine_vms
 from pagewake.events.types import Event
@@ -24,9 +23,7 @@ from pagewake.participants.build import HostPart
 from pagewake.participants.participant import (
     HostParticipant,
     Out,
-    Participant,
     ShardParticipant,
-    Step,
 )
 from pagewake.participants.plan import RunPlan
 from pagewake.simtime.window import Cut
@@ -158,7 +155,7 @@ def _run_all(
 class _Host:
     """One simulated host and its shards on the memory bus."""
 
-    __slots__ = ("host", "shards", "_bus", "_log", "_observer", "_offsets")
+    __slots__ = ("host", "shards", "_bus", "_log", "_observer")
 
     def __init__(
         self,
@@ -172,32 +169,23 @@ class _Host:
         self._bus = MemoryBus()
         self._log = log
         self._observer = observer
-        self._offsets: dict[tuple[str, int], int] = {}
 
     def window(self) -> None:
         """Have every shard simulate the window that is open; the host closes it, opens the next."""
-        if self.host.window < 0:
-            self._send(self.host.start())
+        host, observer = self.host, self._observer
+        if host.window < 0:
+            self._send(host.start())
         for shard in self.shards:
-            for step in self._fed(shard):
-                if step.events and self._observer is not None:
-                    self._observer(step.events)
-        for _ in self._fed(self.host):
-            pass
-
-    def _fed(self, participant: Participant) -> Iterator[Step]:
-        """Each record that waits for a participant is taken, and what it leads to sent."""
-        at = topic, partition = participant.topic, participant.partition
-        offset = self._offsets.get(at, 0)
-        for record in self._bus.read(topic, partition, offset):
-            offset += 1
-            step = participant.accept(record)
-            if step.rejected is not None:
-                raise InternalError(f"{participant.source} rejects {step.rejected.what}")
+            for record in self._bus.take(shard.topic, shard.partition):
+                step = shard.accept(record)
+                self._send(step.outs)
+                if observer is not None and step.events:
+                    observer(step.events)
+                assert step.rejected is None, step.rejected
+        for record in self._bus.take(host.topic, host.partition):
+            step = host.accept(record)
             self._send(step.outs)
-            yield step
-        self._offsets[at] = offset
-        self._bus.forget(topic, partition, offset)
+            assert step.rejected is None, step.rejected
 
     def _send(self, outs: Sequence[Out]) -> None:
         for out in outs:

@@ -149,7 +149,7 @@ def _read(record: bytes | None, inbox: Inbox, sources: frozenset[str]) -> Applie
         return Rejected("malformed", str(error))
 
 
-def _outs(outbox: Outbox, window: int, events: list[Record]) -> list[Out]:
+def _outs(outbox: Outbox, window: int, events: Sequence[Record]) -> list[Out]:
     topic, partition = outbox.topic, outbox.partition
     return [Out(topic, partition, *encoded) for encoded in outbox.encode(window, events)]
 
@@ -249,7 +249,7 @@ class HostParticipant:
         self.lap("simulation")
         outs: list[Out] = []
         for source, events in handed.items():
-            outs += _outs(self._outboxes[source], self.sequencer.window, list(events))
+            outs += _outs(self._outboxes[source], self.sequencer.window, events)
         self.lap("codec")
         return outs
 
@@ -399,7 +399,7 @@ class ShardParticipant:
         reported, output = self.follower.apply(read.events)  # type: ignore[arg-type]
         self.lap("simulation")
         outs = self._journal_of(output) if self._keeps_journal else []
-        outs += _outs(self._faults, self.follower.window, list(reported))
+        outs += _outs(self._faults, self.follower.window, reported)
         self.lap("codec")
         return Step(outs, domain_events(output))
 
