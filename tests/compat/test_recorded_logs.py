@@ -16,6 +16,7 @@ import pytest
 from pagewake.bus.log_reader import LogReader
 from pagewake.cli.replay import recorded_digest, recorded_scenario
 from pagewake.engine.recorded import recorded_of
+from pagewake.engine.run import run_scenario
 from pagewake.errors import DataError
 from pagewake.events.codec import (
     RECORDS_OF,
@@ -32,6 +33,9 @@ from pagewake.verify.verify import verify_log
 COMPAT = Path(__file__).parent
 LOGS = sorted(path.parent for path in COMPAT.glob("*/*/digest.txt"))
 ROUTES = [(topic, record) for topic, records in RECORDS_OF.items() for record in records]
+
+CHANGED: dict[str, str] = {}
+"""Logs whose scenario runs otherwise now, and which entry of CHANGELOG.md says why."""
 
 each_log = pytest.mark.parametrize("log", LOGS, ids=lambda log: log.relative_to(COMPAT).as_posix())
 each_record = pytest.mark.parametrize(
@@ -67,6 +71,14 @@ def test_replay_finds_what_it_starts_from(log: Path) -> None:
     assert scenario.name == log.name
     assert recorded.controls == [[]]
     assert all(0 < end_ns <= scenario.duration_ns for end_ns in recorded.ends_ns)
+
+
+@each_log
+def test_a_replay_of_a_recorded_log_has_its_digest(log: Path) -> None:
+    scenario = recorded_scenario(log)
+    again = run_scenario(scenario, recorded=recorded_of(log, scenario)).digest
+    changed = log.relative_to(COMPAT).as_posix() in CHANGED
+    assert (again != recorded_digest(log)) is changed
 
 
 @each_log
