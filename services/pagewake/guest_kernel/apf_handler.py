@@ -16,7 +16,6 @@ from pagewake.guest_kernel.apf_area import area_gpa
 from pagewake.guest_kernel.sleepers import WakeResult
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.traps import dispatch
-from pagewake.kvm import completion
 from pagewake.kvm.async_pf import BROADCAST_TOKEN
 from pagewake.kvm.msr import (
     ASYNC_PF_DELIVERY_AS_INT,
@@ -58,9 +57,9 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
     if cpu.vm.config.apf != "pv" or (needs_int and not cpu.vm.switches.ready_by_interrupt):
         return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "iret")
     if cpu.kernel.switches.ready_by_interrupt:
-        completion.write_msr(cpu.thread, at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR, "guest")
+        cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR)
     cpu.area.token = 0  # a zeroed area is part of the protocol, so the slot is free
-    cpu.thread.apf.slot_busy = False
+    cpu.thread.token_slot_freed()
     cpu.area.enabled = 1
     cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "booted")
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu))
@@ -69,7 +68,7 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
 def disable(cpu: GuestCpu, at_ns: int) -> None:
     """kvm_pv_disable_apf on this CPU."""
     if cpu.area.enabled:
-        completion.write_msr(cpu.thread, at_ns, MSR_KVM_ASYNC_PF_EN, 0, "guest")
+        cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_EN, 0)
         cpu.area.enabled = 0
 
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pagewake.events import types as ev
 from pagewake.guest_kernel import apf_handler
-from pagewake.kvm import completion
-from pagewake.kvm.ports import IRQ_CALL, OP_CHECK, Step
+from pagewake.kvm.ports import IRQ_CALL, Step
 
 if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
@@ -28,7 +26,7 @@ def run_calls(cpu: GuestCpu, at_ns: int) -> Step:
         return cpu.irq_exit(at_ns)
     what, a, b = cpu.calls.pop(0)
     if cpu.calls:
-        cpu.thread.irqs |= IRQ_CALL
+        cpu.thread.pend(IRQ_CALL)
     if what == "offline":
         return _go_offline(cpu, at_ns)
     if what == "wrmsr":
@@ -58,14 +56,7 @@ def stop(cpu: GuestCpu, at_ns: int) -> Step:
     cpu.online = False
     cpu.shadow = False
     cpu.kernel.evacuate(at_ns, cpu)
-    thread = cpu.thread
-    vm = cpu.vm
-    thread.leave(at_ns)
-    thread.become("park")
-    thread.timer_at = 0
-    thread.irqs = 0
-    thread.account(at_ns, "offline")
-    vm.journal(ev.VcpuHalted(at_ns, vm.name, vm.n, cpu.id, "offline"))
+    cpu.thread.park(at_ns)
     if cpu.calls:
         come_online(cpu, at_ns)
     return None
@@ -77,17 +68,6 @@ def come_online(cpu: GuestCpu, at_ns: int) -> None:
     if "online" not in asked:
         return
     del cpu.calls[: asked.index("online") + 1]
-    thread = cpu.thread
-    vm = cpu.vm
-    vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.n, cpu.id, "online"))
-    completion.clear(thread, at_ns, "reset")
-    thread.apf.gfn_hash.reset()
-    thread.apf.msr_val = 0
-    thread.apf.halted = False
-    thread.become("init")
-    thread.account(at_ns, "exit")
-    thread.gen += 1
+    cpu.thread.init_sipi(at_ns, IRQ_CALL if cpu.calls else 0)
     cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "boot")
     cpu.overlay_left_ns = cpu.kernel.costs.irq_ns
-    thread.irqs = IRQ_CALL if cpu.calls else 0
-    vm.push(at_ns + vm.costs.exit_ns, cpu.id, thread.gen, OP_CHECK)

@@ -18,7 +18,7 @@ from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.vcpu import GuestCpu
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER
 from pagewake.kvm.machine import Machine
-from pagewake.kvm.ports import IRQ_RESCHED, OP_ENTER, Op, Step
+from pagewake.kvm.ports import IRQ_RESCHED, Op, Step
 from pagewake.kvm.profile import Switches
 
 
@@ -87,8 +87,8 @@ class GuestKernel:
         self.areas = {area_gpa(thread.id): ApfArea() for thread in vm.vcpus}
         self.cpus = [GuestCpu(self, thread) for thread in vm.vcpus]
         vm.guest = self
-        for cpu in self.cpus:
-            cpu.thread.guest = cpu
+        for thread, cpu in zip(vm.vcpus, self.cpus, strict=True):
+            thread.guest = cpu
 
     # ------------------------------------------------------------------ start
 
@@ -105,8 +105,7 @@ class GuestKernel:
         for cpu in self.cpus:
             cpu.overlay(0, self.costs.irq_ns, "boot")
             cpu.overlay_left_ns = self.costs.irq_ns
-            cpu.thread.account(0, "exit")
-            self.vm.push(0, cpu.id, 0, OP_ENTER)
+            cpu.thread.power_on()
 
     # ------------------------------------------------------------------ tasks
 

@@ -20,6 +20,7 @@ from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, OFFLINE
 if TYPE_CHECKING:
     from pagewake.guest_kernel.kernel import GuestKernel
     from pagewake.guest_kernel.vcpu import GuestCpu
+    from pagewake.kvm.thread import VcpuThread
 
 HORIZON_NS = 50_000_000
 
@@ -40,8 +41,8 @@ def next_ns(kernel: GuestKernel) -> int | None:
     if not _may_miss(kernel):
         return None
     bound = None
-    for cpu in kernel.cpus:
-        instant = _cpu_bound(cpu)
+    for thread, cpu in zip(kernel.vm.vcpus, kernel.cpus, strict=True):
+        instant = _cpu_bound(thread, cpu)
         if instant is not None:
             bound = _least(bound, instant)
     return bound
@@ -57,8 +58,7 @@ def _may_miss(kernel: GuestKernel) -> bool:
 
 def _quiet(kernel: GuestKernel) -> bool:
     """No handler under way, no completion waiting, nobody about to wake by a timer."""
-    for cpu in kernel.cpus:
-        thread = cpu.thread
+    for thread, cpu in zip(kernel.vm.vcpus, kernel.cpus, strict=True):
         mode = thread.mode
         if cpu.suspended is not None or cpu.stopping:
             return False
@@ -80,10 +80,9 @@ def _quiet(kernel: GuestKernel) -> bool:
     return not kernel.vm.joining
 
 
-def _cpu_bound(cpu: GuestCpu) -> int | None:
-    thread = cpu.thread
+def _cpu_bound(thread: VcpuThread, cpu: GuestCpu) -> int | None:
     if thread.mode is not GUEST:
-        return _halted_bound(cpu)
+        return _halted_bound(thread, cpu)
     task = cpu.curr
     assert task is not None
     assert task.stream is not None
@@ -104,13 +103,12 @@ def _cpu_bound(cpu: GuestCpu) -> int | None:
     return bound
 
 
-def _halted_bound(cpu: GuestCpu) -> int | None:
+def _halted_bound(thread: VcpuThread, cpu: GuestCpu) -> int | None:
     """Blocked with its tick pending: the tick may run somebody else; else it waits for the host.
 
     Halted on a page in flight, the current task only faults on it again at every tick (double
     fault), and the host does not hear of that.
     """
-    thread = cpu.thread
     tick_ns = thread.timer_at
     if thread.mode is not BLOCKED or not tick_ns:
         return None

@@ -19,18 +19,23 @@ from pagewake.kvm.ports import IRQ_APF
 if TYPE_CHECKING:
     from pagewake.guest_kernel.kernel import GuestKernel
     from pagewake.guest_kernel.vcpu import GuestCpu
+    from pagewake.kvm.thread import VcpuThread
 
 
 def unresolved(kernel: GuestKernel) -> list[str]:
     """Names of the tasks, in the order in which they fell asleep."""
-    due = {token for cpu in kernel.cpus for token in _due(cpu)}
+    due = {
+        token
+        for thread, cpu in zip(kernel.vm.vcpus, kernel.cpus, strict=True)
+        for token in _due(thread, cpu)
+    }
     if kernel.inner is not None:
         due.update(kernel.inner.tokens_taken())
     return [name for name, (_, token) in kernel.slept_at.items() if token not in due]
 
 
-def _due(cpu: GuestCpu) -> Iterator[int]:
-    apf = cpu.thread.apf
+def _due(thread: VcpuThread, cpu: GuestCpu) -> Iterator[int]:
+    apf = thread.apf
     taking = _takes_interrupt(cpu)
     stuck = apf.slot_busy and not taking and not cpu.ack_due
     for token, work in apf.queue.items():
@@ -39,7 +44,7 @@ def _due(cpu: GuestCpu) -> Iterator[int]:
     if taking:
         yield cpu.area.token
     if pending_reason(cpu) == REASON_READY:
-        yield from _exceptions(cpu)
+        yield from _exceptions(thread, cpu)
 
 
 def _takes_interrupt(cpu: GuestCpu) -> bool:
@@ -49,10 +54,10 @@ def _takes_interrupt(cpu: GuestCpu) -> bool:
     return any(action == "interrupted" and args[0] & IRQ_APF for action, args in _under_way(cpu))
 
 
-def _exceptions(cpu: GuestCpu) -> Iterator[int]:
+def _exceptions(thread: VcpuThread, cpu: GuestCpu) -> Iterator[int]:
     """READY as #PF: queued for a vcpu that runs and for its own kernel, or its trap taken."""
-    queued = cpu.thread.exc
-    if queued is not None and not cpu.thread.mp_halted:
+    queued = thread.exc
+    if queued is not None and not thread.mp_halted:
         token, kind, level = queued
         if kind == "ready" and level == 1:
             yield token

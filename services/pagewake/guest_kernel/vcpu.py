@@ -20,7 +20,6 @@ from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.script import run_script
 from pagewake.guest_kernel.tasks import Task
-from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.modes import OFFLINE
 from pagewake.kvm.ports import (
     IRQ_APF,
@@ -31,6 +30,7 @@ from pagewake.kvm.ports import (
     FaultContext,
     Op,
     Step,
+    VcpuPort,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class GuestCpu:
 
     apf_vector = apf_handler.APF_VECTOR
 
-    def __init__(self, kernel: GuestKernel, thread: Vcpu) -> None:
+    def __init__(self, kernel: GuestKernel, thread: VcpuPort) -> None:
         self.kernel = kernel
         self.vm = kernel.vm
         self.thread = thread
@@ -340,7 +340,7 @@ class GuestCpu:
         if task is prev:
             return self.iret(at_ns)
         if task is None or prev is None:
-            self.thread.timer_at = 0  # the idle tick is another one
+            self.thread.disarm_timer()  # the idle tick is another one
         return self.overlay(at_ns, self.kernel.costs.context_switch_ns, "switched")
 
     def switched(self, at_ns: int) -> Step:
@@ -357,7 +357,7 @@ class GuestCpu:
     def take_interrupts(self, at_ns: int, irqs: int) -> Step:
         """Interrupt handlers, one after the other in one overlay; they are L1's."""
         if self.guest_mode:
-            self.thread.irqs |= irqs
+            self.thread.pend(irqs)
             assert self.kernel.inner is not None
             return self.kernel.inner.interrupt(self, at_ns)
         costs = self.kernel.costs
@@ -373,14 +373,14 @@ class GuestCpu:
         if irqs & IRQ_RESCHED:
             self.need_resched = True
         if irqs & IRQ_CALL and self.calls:
-            self.thread.irqs |= irqs & IRQ_APF  # taken when the call is done
+            self.thread.pend(irqs & IRQ_APF)  # taken when the call is done
             return hotplug.run_calls(self, at_ns)
         if irqs & IRQ_APF:
             return apf_handler.ready_interrupt(self, at_ns)
         return self.irq_exit(at_ns)
 
     def _tick(self, at_ns: int) -> None:
-        self.thread.timer_at = 0
+        self.thread.disarm_timer()
         rq = self.rq
         rq.update(at_ns)
         if at_ns >= self.next_balance_ns:
@@ -400,7 +400,7 @@ class GuestCpu:
     def take_nmi(self, at_ns: int, faults: bool) -> Step:
         """NMI; its handler may take a page fault and so steal a pending reason."""
         if self.guest_mode:
-            self.thread.nmi = faults
+            self.thread.pend_nmi(faults)
             assert self.kernel.inner is not None
             return self.kernel.inner.interrupt(self, at_ns, EXIT_NMI)
         return nmi.take(self, at_ns, faults)

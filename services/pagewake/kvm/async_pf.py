@@ -14,10 +14,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
+from pagewake.events.types import HaltWhy
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER, GfnHash
-from pagewake.kvm.msr import area_gpa
+from pagewake.kvm.msr import (
+    ASYNC_PF_DELIVERY_AS_PF_VMEXIT,
+    ASYNC_PF_SEND_ALWAYS,
+    area_gpa,
+)
 from pagewake.kvm.profile import Switches
 
+PAGE_SHIFT = 12
 ASYNC_PF_PER_VCPU = 64
 BROADCAST_TOKEN = 0xFFFFFFFF
 U32 = 0xFFFFFFFF
@@ -39,7 +45,22 @@ class Work:
 
 
 class AsyncPf:
-    """`vcpu.async_pf` and `vcpu.arch.apf` of one vcpu."""
+    """`vcpu.async_pf` and `vcpu.arch.apf` of one vcpu.
+
+    What begins again when, beside the work, which `completion.clear` withdraws in all three cases:
+
+                                 reset, INIT    migration       MSR written without bit 0
+        gfn_hash                 emptied        emptied         emptied
+        msr_val                  0              rewritten       as written
+        id                       goes on        0               goes on
+        halt_requested           stays          withdrawn       stays
+        send_user_only,          stay           off, until      stay
+        as_vmexit                               rewritten
+
+    A reset keeps the vcpu's structures, in which tokens go on and a pending request stays; the
+    flags are written with the MSR before anything reads them.  A migrated vcpu has new structures,
+    and only MSRs are carried over.  `halted` is ended by the thread, which says why.
+    """
 
     __slots__ = (
         "area_ok",
@@ -47,6 +68,7 @@ class AsyncPf:
         "done",
         "gfn_hash",
         "halt_requested",
+        "halt_why",
         "halted",
         "id",
         "int_vector",
@@ -68,6 +90,7 @@ class AsyncPf:
         self.send_user_only = False
         self.halted = False
         self.halt_requested = False
+        self.halt_why: HaltWhy | None = None
         self.slot_busy = False
         self.area_ok = True
         self.as_vmexit = False
@@ -87,6 +110,47 @@ class AsyncPf:
     def gpa(self) -> int:
         """Where the host writes: wherever the MSR says, whether or not a kernel looks there."""
         return area_gpa(self.msr_val)
+
+    # ------------------------------------------------------------------ what begins again
+
+    def reset(self) -> None:
+        """The vcpu is reset, or brought up by INIT; see the table."""
+        self.gfn_hash.reset()
+        self.msr_val = 0
+
+    def restore(self) -> None:
+        """The vcpu goes on in new structures, after migration; see the table."""
+        self.gfn_hash.reset()
+        self.id = 0
+        self.halt_requested = False
+        self.send_user_only = self.as_vmexit = False
+
+    def write_enable(self, value: int, pages: int) -> bool:
+        """Store the enable MSR, then look at its address; False if that is not memory."""
+        self.msr_val = value
+        if not self.enabled:
+            self.gfn_hash.reset()
+            return True
+        self.area_ok = (value >> PAGE_SHIFT) < pages
+        if self.area_ok:
+            self.send_user_only = not value & ASYNC_PF_SEND_ALWAYS
+            self.as_vmexit = bool(value & ASYNC_PF_DELIVERY_AS_PF_VMEXIT)
+        return self.area_ok
+
+    # ------------------------------------------------------------------ halting
+
+    def request_halt(self, why: HaltWhy) -> None:
+        """KVM_REQ_APF_HALT: honoured at the top of the run loop."""
+        self.halt_requested = True
+        self.halt_why = why
+
+    def halt(self) -> HaltWhy:
+        """Honour the request; `stale` if what it was made for is gone."""
+        self.halt_requested = False
+        self.halted = True
+        return self.halt_why or "stale" if self.queued else "stale"
+
+    # ------------------------------------------------------------------ tokens and work
 
     def next_token(self) -> int:
         """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3).

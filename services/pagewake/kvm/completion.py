@@ -12,11 +12,10 @@ from pagewake.events import types as ev
 from pagewake.kvm import injection
 from pagewake.kvm.async_pf import BROADCAST_TOKEN, Work
 from pagewake.kvm.msr import (
-    ASYNC_PF_DELIVERY_AS_PF_VMEXIT,
-    ASYNC_PF_SEND_ALWAYS,
     MSR_KVM_ASYNC_PF_ACK,
     MSR_KVM_ASYNC_PF_EN,
     MSR_KVM_ASYNC_PF_INT,
+    reserved_bits,
 )
 from pagewake.kvm.page_table import PRESENT
 
@@ -192,21 +191,13 @@ def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -
 
 def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> tuple[bool, bool]:
     """(accepted, msr_val changed): the value is stored before its address is looked at."""
-    vm = vcpu.vm
     apf = vcpu.apf
-    if value & vm.switches.msr_reserved:
+    if reserved_bits(value, vcpu.vm.switches.msr_reserved):
         return False, False
-    apf.msr_val = value
+    ok = apf.write_enable(value, vcpu.vm.config.pages)
     if not apf.enabled:
         clear(vcpu, at_ns, "msr-disable")
-        apf.gfn_hash.reset()
-        return True, True
-    apf.area_ok = (value >> 12) < vm.config.pages
-    if not apf.area_ok:
-        return False, True
-    apf.send_user_only = not value & ASYNC_PF_SEND_ALWAYS
-    apf.as_vmexit = bool(value & ASYNC_PF_DELIVERY_AS_PF_VMEXIT)
-    return True, True
+    return ok, True
 
 
 def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:

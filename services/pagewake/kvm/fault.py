@@ -67,8 +67,7 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     if apf.gfn_hash.find(context.gfn):
         _started(vcpu, at_ns, context.gfn, "double_fault", None)
         vcpu.note(ev.DoubleFault, at_ns, context.gfn)
-        apf.halt_requested = True
-        vcpu.halt_why = "double_fault"
+        apf.request_halt("double_fault")
         return vm.costs.fault_ns
     token = apf.next_token()
     work = apf.setup(token, context.gfn, context.level, lambda: _can_allocate(vcpu), vcpu.guest.cr3)
@@ -137,8 +136,7 @@ def _not_present(
     apf.gfn_hash.add(context.gfn)
     halt = _must_halt(vcpu, at_ns, context)
     if halt is not None:
-        apf.halt_requested = True
-        vcpu.halt_why = halt
+        apf.request_halt(halt)
         _say(vcpu, at_ns, context, "halted", work.token, why=halt, joined=joined)
     elif injection.write_reason(vcpu, at_ns, REASON_NOT_PRESENT):
         work.told = True
@@ -146,8 +144,7 @@ def _not_present(
         injection.queue_exception(vcpu, at_ns, work.token, "not_present")
     else:
         if vcpu.vm.switches.ready_by_interrupt:  # 1dfdb45ec510, 5.2: what is not told is halted
-            apf.halt_requested = True
-            vcpu.halt_why = "write_failed"
+            apf.request_halt("write_failed")
         _say(vcpu, at_ns, context, "untold", work.token, joined=joined)
 
 

@@ -32,8 +32,7 @@ def apply(vm: Vm, event: ev.Control) -> None:
 def _reset(vm: Vm, event: ev.VcpuReset) -> None:
     vcpu = vm.vcpus[event.vcpu]
     completion.clear(vcpu, event.at_ns, "reset")
-    vcpu.apf.gfn_hash.reset()
-    vcpu.apf.msr_val = 0
+    vcpu.apf.reset()
     injection.drop_exception(vcpu, event.at_ns, "reset")
     vcpu.revive(event.at_ns, "reset", 0)
 
@@ -51,10 +50,7 @@ def _migrate(vm: Vm, event: ev.VmMigrated) -> None:
         completion.clear(vcpu, event.at_ns, "migration")
     vm.epoch += 1
     for vcpu in vm.vcpus:
-        vcpu.apf.gfn_hash.reset()
-        vcpu.apf.id = 0
-        vcpu.apf.halt_requested = False
-        vcpu.apf.send_user_only = vcpu.apf.as_vmexit = False
+        vcpu.apf.restore()
         if vcpu.apf.msr_val or vm.config.apf == "pv":
             completion.write_msr(vcpu, event.at_ns, MSR_KVM_ASYNC_PF_EN, vcpu.apf.msr_val, "host")
         vcpu.revive(event.at_ns, "signal", event.pause_ns)
@@ -62,7 +58,7 @@ def _migrate(vm: Vm, event: ev.VmMigrated) -> None:
 
 def _nmi(vm: Vm, event: ev.NmiArrived) -> None:
     vcpu = vm.vcpus[event.vcpu]
-    vcpu.nmi = event.faults
+    vcpu.pend_nmi(event.faults)
     vcpu.kick(event.at_ns)
 
 

@@ -31,8 +31,12 @@ class Vcpu(VcpuThread):
     def exit_wrmsr(self, at_ns: int, msr: int, value: int) -> Step:
         """WRMSR by the guest."""
         self.leave(at_ns)
-        completion.write_msr(self, at_ns, msr, value, "guest")
+        self.write_msr(at_ns, msr, value)
         return self.after_exit(at_ns, self.vm.costs.exit_ns)
+
+    def write_msr(self, at_ns: int, msr: int, value: int) -> None:
+        """WRMSR whose exit counts as part of the kernel path that it is on."""
+        completion.write_msr(self, at_ns, msr, value, "guest")
 
     def exit_fault(self, at_ns: int, context: FaultContext) -> Step:
         """Nested page fault: `fault.py` decides; None means that this thread waits (blackout)."""
@@ -44,6 +48,18 @@ class Vcpu(VcpuThread):
             self.account(at_ns, "blackout")
             return None
         return self.after_exit(at_ns, self.vm.costs.exit_ns + cost_ns)
+
+    def init_sipi(self, at_ns: int, irqs: int) -> None:
+        """INIT and SIPI from another CPU, which has asked for these interrupts meanwhile."""
+        self.note(ev.VcpuResumed, at_ns, "online")
+        completion.clear(self, at_ns, "reset")
+        self.apf.reset()
+        assert not self.apf.halted, f"{self}: a parked vcpu was halted for a page"
+        self.become("init")
+        self.account(at_ns, "exit")
+        self.gen += 1
+        self.irqs = irqs
+        self.vm.push(at_ns + self.vm.costs.exit_ns, self.id, self.gen, OP_CHECK)
 
     # ------------------------------------------------------------------ the loop
 
@@ -59,10 +75,7 @@ class Vcpu(VcpuThread):
             return self._block(at_ns)
         half_ns = self.vm.costs.entry_ns // 2
         if self.apf.halt_requested:
-            self.apf.halt_requested = False
-            self.apf.halted = True
-            why: ev.HaltWhy = (self.halt_why or "stale") if self.apf.queued else "stale"
-            self.note(ev.VcpuHalted, at_ns, why)
+            self.note(ev.VcpuHalted, at_ns, self.apf.halt())
             return at_ns + half_ns, OP_CHECK
         cost_ns = 0
         if self.apf.done and self.vm.switches.completion_kicks:

@@ -1,16 +1,20 @@
 """What the run loop needs of the guest on a vcpu and of L0's nested SVM, without knowing either.
 
-`guest_kernel` implements `GuestCpuPort` and `GuestPort`, `nested_svm` implements `NestedPort`.  A
-step is `(at_ns, op)`: the next thing this vcpu does of its own accord; None means that it waits.
+`guest_kernel` implements `GuestCpuPort` and `GuestPort`, `nested_svm` implements `NestedPort`; what
+they may do to a vcpu thread is `VcpuPort`, which `loop.Vcpu` implements.  A step is `(at_ns, op)`:
+the next thing this vcpu does of its own accord; None means that it waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Concatenate, Final, NamedTuple, ParamSpec, Protocol
 
-from pagewake.events.types import ApfKind, Control
+from pagewake.events.types import ApfKind, Control, Journal
+from pagewake.kvm.modes import Mode
+
+Rest = ParamSpec("Rest")
 
 
 class Op(IntEnum):
@@ -115,6 +119,91 @@ class GuestCpuPort(Protocol):
 
     def boot(self, at_ns: int) -> Step:
         """First entry of this CPU."""
+
+
+class VcpuPort(Protocol):
+    """What a guest, and a hypervisor in it, may do to the vcpu thread that runs it.
+
+    A method that returns a step is an exit: the guest has left when it returns.
+    """
+
+    id: int
+
+    @property
+    def mode(self) -> Mode:
+        """Where the thread is."""
+
+    @property
+    def irqs(self) -> int:
+        """Interrupts that are pending (bit mask)."""
+
+    @property
+    def nmi(self) -> bool | None:
+        """A pending NMI: whether its handler takes a fault; None: none is pending."""
+
+    @property
+    def timer_at(self) -> int:
+        """When the guest timer fires; 0: it is not armed."""
+
+    def note(
+        self,
+        event: Callable[Concatenate[int, str, int, int, Rest], Journal],
+        at_ns: int,
+        *args: Rest.args,
+        **kwargs: Rest.kwargs,
+    ) -> None:
+        """Write down what happened on this vcpu."""
+
+    def account(self, at_ns: int, kind: str) -> None:
+        """From now on this vcpu's time counts as `kind`."""
+
+    def leave(self, at_ns: int) -> None:
+        """An exit at this instant; what becomes of it is the caller's to say."""
+
+    def after_exit(self, at_ns: int, cost_ns: int) -> Step:
+        """The exit is handled, at this cost."""
+
+    def exit_plain(self, at_ns: int) -> Step:
+        """An exit that only costs time."""
+
+    def exit_hlt(self, at_ns: int) -> Step:
+        """HLT."""
+
+    def exit_wrmsr(self, at_ns: int, msr: int, value: int) -> Step:
+        """WRMSR."""
+
+    def exit_fault(self, at_ns: int, context: FaultContext) -> Step:
+        """A touch of a page that L0 has not mapped."""
+
+    def write_msr(self, at_ns: int, msr: int, value: int) -> None:
+        """WRMSR whose exit counts as part of the kernel path that it is on."""
+
+    def token_slot_freed(self) -> None:
+        """5.8: the token slot of the shared area was zeroed."""
+
+    def arm_timer(self, at_ns: int, period: int) -> None:
+        """Have the guest timer fire at the next instant of its grid."""
+
+    def disarm_timer(self) -> None:
+        """The guest timer does not fire."""
+
+    def pend(self, irqs: int) -> None:
+        """Interrupts that stay pending until the next entry that may inject them."""
+
+    def pend_nmi(self, faults: bool) -> None:
+        """An NMI stays pending until the next entry."""
+
+    def interrupt(self, at_ns: int, irq: int) -> None:
+        """An IPI, or a device's interrupt."""
+
+    def power_on(self) -> None:
+        """The vcpu enters its guest for the first time."""
+
+    def park(self, at_ns: int) -> None:
+        """The CPU is gone until `init_sipi`."""
+
+    def init_sipi(self, at_ns: int, irqs: int) -> None:
+        """The CPU is brought up, with these interrupts pending."""
 
 
 class GuestPort(Protocol):

@@ -16,6 +16,7 @@ from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HOST, OFFLINE, TRANSITI
 from pagewake.kvm.ports import (
     IRQ_TIMER,
     OP_CHECK,
+    OP_ENTER,
     OP_LOOP,
     GuestCpuPort,
     NestedPort,
@@ -43,7 +44,6 @@ class VcpuThread:
         "exc",
         "gen",
         "guest",
-        "halt_why",
         "host_exits",
         "id",
         "irqs",
@@ -71,7 +71,6 @@ class VcpuThread:
         self.nmi: bool | None = None
         self.irqs = 0
         self.mp_halted = False
-        self.halt_why: ev.HaltWhy | None = None
         self.timer_at = 0
         self.timers: set[int] = set()
         self.unpaged_until_ns = 0
@@ -152,6 +151,20 @@ class VcpuThread:
         self.note(ev.VcpuHalted, at_ns, "hlt")
         return self.after_exit(at_ns, self.vm.costs.exit_ns)
 
+    def power_on(self) -> None:
+        """The vcpu enters its guest for the first time, at 0."""
+        self.account(0, "exit")
+        self.vm.push(0, self.id, self.gen, OP_ENTER)
+
+    def park(self, at_ns: int) -> None:
+        """The guest's kernel stops on this CPU; only INIT brings the vcpu back."""
+        self.leave(at_ns)
+        self.become("park")
+        self.timer_at = 0
+        self.irqs = 0
+        self.account(at_ns, "offline")
+        self.note(ev.VcpuHalted, at_ns, "offline")
+
     # ------------------------------------------------------------------ halting and waking
 
     def interrupt_allowed(self) -> bool:
@@ -196,6 +209,14 @@ class VcpuThread:
         else:
             self.poke(at_ns)
 
+    def pend(self, irqs: int) -> None:
+        """Interrupts that stay pending until the next entry that may inject them."""
+        self.irqs |= irqs
+
+    def pend_nmi(self, faults: bool) -> None:
+        """An NMI stays pending until the next entry."""
+        self.nmi = faults
+
     def interrupt(self, at_ns: int, irq: int) -> None:
         """An interrupt for this vcpu; it leaves the guest only if it could take it."""
         if self.mode is OFFLINE:
@@ -235,6 +256,10 @@ class VcpuThread:
             self.timers.add(due_ns)
             self.vm.push(due_ns, self.id, -1, Op.TIMER, due_ns)
 
+    def disarm_timer(self) -> None:
+        """Whatever the guest timer was armed for is void."""
+        self.timer_at = 0
+
     def timer(self, at_ns: int, armed_for: int) -> None:
         """The guest timer fires; it is armed again when the guest handled it."""
         self.timers.discard(armed_for)
@@ -258,6 +283,10 @@ class VcpuThread:
             self.kick(at_ns)
 
     # ------------------------------------------------------------------ guest side
+
+    def token_slot_freed(self) -> None:
+        """5.8: the guest zeroed the token slot of its area, and the host sees that it is free."""
+        self.apf.slot_busy = False
 
     def sync(self, at_ns: int) -> None:
         """Bring accessed and dirty bits up to date."""

@@ -18,8 +18,7 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.traps import REASON_READY
 from pagewake.guest_kernel.vcpu import GuestCpu
-from pagewake.kvm.loop import Vcpu
-from pagewake.kvm.ports import OP_GUEST, FaultContext, Step
+from pagewake.kvm.ports import OP_GUEST, FaultContext, GuestCpuPort, Step, VcpuPort
 from pagewake.nested_svm.exit_codes import EXCP_PF, HLT, INTR, NPF, PF_VECTOR
 from pagewake.nested_svm.hypervisor import Disposition, Exit, NestedSvm
 from pagewake.nested_svm.inner_memory import InnerMemory
@@ -33,10 +32,13 @@ PROCESS_CONTEXT = 3
 class VcpuNested:
     """L0's nested SVM for one vcpu; implements `kvm.ports.NestedPort`."""
 
-    __slots__ = ("l1_npt", "masking", "svm", "thread")
+    __slots__ = ("guest", "l1_npt", "masking", "svm", "thread")
 
-    def __init__(self, thread: Vcpu, svm: NestedSvm, l1_npt: bool, masking: bool) -> None:
+    def __init__(
+        self, thread: VcpuPort, guest: GuestCpuPort, svm: NestedSvm, l1_npt: bool, masking: bool
+    ) -> None:
         self.thread = thread
+        self.guest = guest
         self.svm = svm
         self.l1_npt = l1_npt
         self.masking = masking
@@ -55,8 +57,7 @@ class VcpuNested:
 
     def same_mmu(self, level: int) -> bool:
         """Direct for L1, and for L2 if L1 shadows; a shadow of L1's table if L1 uses NPT."""
-        guest = self.thread.guest
-        now = guest.depth if guest.guest_mode else 1
+        now = self.guest.depth if self.guest.guest_mode else 1
         return self._direct(now) == self._direct(level)
 
     def _direct(self, level: int) -> bool:
@@ -67,19 +68,15 @@ class VcpuNested:
         route_exit(self.thread, at_ns, self.svm, 0, DueExit(Exit(INTR)))
 
 
-def route_exit(thread: Vcpu, at_ns: int, svm: NestedSvm, level: int, due: DueExit) -> Disposition:
+def route_exit(
+    thread: VcpuPort, at_ns: int, svm: NestedSvm, level: int, due: DueExit
+) -> Disposition:
     """handle_exit of the hypervisor at `level`, written down if the exit was routed."""
     left = due.exit
     reason = svm.apf_reason
     done = svm.handle_exit(left.code, left.info1, left.info2, due.rcx)
     if done.route is not None:
-        vm = thread.vm
-        vm.journal(
-            ev.ExitRouted(
-                at_ns, vm.name, vm.n, thread.id, level, left.code, done.route, reason,
-                left.info2,
-            )
-        )  # fmt: skip
+        thread.note(ev.ExitRouted, at_ns, level, left.code, done.route, reason, left.info2)
     return done
 
 
@@ -190,7 +187,7 @@ class InnerGuests:
             return self._l1_fault(cpu, at_ns, vcpu, DueExit(Exit(code, write_bit, address)))
         code = NPF if nested.svm.npt else EXCP_PF
         due = DueExit(Exit(code, write_bit, (gfn + memory.base) << PAGE_SHIFT))
-        cpu.thread.guest.stop(at_ns)
+        cpu.stop(at_ns)
         route_exit(cpu.thread, at_ns, nested.svm, 0, due)
         context = FaultContext(gfn + memory.base, write, cpu.cpl, cpu.depth, inside.name)
         return cpu.thread.exit_fault(at_ns, context)

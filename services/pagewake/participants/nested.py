@@ -74,10 +74,10 @@ def _l0_sides(
     switches = scenario.kernel.switches(0)
     masking = config.l1_vintr_masking and switches.gap_g0
     sides: list[VcpuNested] = []
-    for thread in kernel.vm.vcpus:
+    for thread, cpu in zip(kernel.vm.vcpus, kernel.cpus, strict=True):
         svm = NestedSvm(switches, config.npt)
         svm.intercepts = intercepts_of_kvm(config.l1_npt)
-        side = VcpuNested(thread, svm, config.l1_npt, masking)
+        side = VcpuNested(thread, cpu, svm, config.l1_npt, masking)
         thread.nested = side
         sides.append(side)
     return sides

@@ -15,7 +15,7 @@ from pagewake.kvm import machine
 from pagewake.kvm.config import HostCosts, VmConfig
 from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.page_table import ABSENT
-from pagewake.kvm.ports import OP_ENTER, OP_GUEST, FaultContext, Step
+from pagewake.kvm.ports import OP_GUEST, FaultContext, Step
 from pagewake.kvm.profile import resolve
 
 AnyEvent = TypeVar("AnyEvent", bound=ev.Event)
@@ -154,7 +154,7 @@ class Machine:
             thread.guest = guest
             thread.apf.msr_val = msr or 0
             thread.apf.send_user_only = not (msr or 0) & 2
-            self.vm.push(0, thread.id, 0, OP_ENTER)
+            thread.power_on()
 
     @property
     def vcpu(self) -> Vcpu:

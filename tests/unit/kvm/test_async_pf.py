@@ -142,3 +142,56 @@ def test_5_8_counts_as_enabled_only_with_delivery_by_interrupt() -> None:
     assert (old.enabled, new.enabled) == (True, False)
     new.msr_val = 0x1009
     assert new.enabled
+
+
+class TestWhatBeginsAgain:
+    """The table at `AsyncPf`."""
+
+    def _used(self) -> AsyncPf:
+        apf = AsyncPf(0, resolve("4.13", {}))
+        assert apf.write_enable(0x1001 | 4, 256)
+        apf.next_token()
+        apf.gfn_hash.add(7)
+        apf.request_halt("double_fault")
+        return apf
+
+    def _state(self, apf: AsyncPf) -> tuple[int, int, int, bool, bool, bool]:
+        flags = apf.halt_requested, apf.send_user_only, apf.as_vmexit
+        return (len(apf.gfn_hash), apf.msr_val, apf.id, *flags)
+
+    def test_nothing_before(self) -> None:
+        assert self._state(self._used()) == (1, 0x1005, 1, True, True, True)
+
+    def test_a_reset_keeps_the_structures(self) -> None:
+        apf = self._used()
+        apf.reset()
+        assert self._state(apf) == (0, 0, 1, True, True, True)
+
+    def test_a_migrated_vcpu_has_new_structures_and_its_msr(self) -> None:
+        apf = self._used()
+        apf.restore()
+        assert self._state(apf) == (0, 0x1005, 0, False, False, False)
+
+    def test_disabling_by_msr_keeps_all_but_the_hash(self) -> None:
+        apf = self._used()
+        assert apf.write_enable(0, 256)
+        assert self._state(apf) == (0, 0, 1, True, True, True)
+
+    def test_a_bad_address_is_stored_and_changes_no_flag(self) -> None:
+        apf = self._used()
+        assert not apf.write_enable(0x100_001 | 2, 256)
+        assert self._state(apf) == (1, 0x100_003, 1, True, True, True)
+
+
+class TestHaltRequest:
+    def test_says_why_it_was_made(self) -> None:
+        apf = AsyncPf(0, resolve("2.6.39", {}))
+        apf.setup(apf.next_token(), 7, 1, lambda: True)
+        apf.request_halt("kernel_mode")
+        assert apf.halt() == "kernel_mode"
+        assert (apf.halted, apf.halt_requested) == (True, False)
+
+    def test_is_stale_when_no_work_is_left(self) -> None:
+        apf = AsyncPf(0, resolve("2.6.39", {}))
+        apf.request_halt("kernel_mode")
+        assert apf.halt() == "stale"

@@ -22,7 +22,7 @@ def test_a_dropped_exception_leaves_no_exit_owed() -> None:
     thread, guest = machine.vcpu, machine.guest
     svm = NestedSvm(machine.vm.switches)
     svm.guest_mode, svm.intercepts = True, Intercepts(exceptions=1 << PF_VECTOR)
-    thread.nested = VcpuNested(thread, svm, l1_npt=False, masking=False)
+    thread.nested = VcpuNested(thread, thread.guest, svm, l1_npt=False, masking=False)
     guest.guest_mode, guest.depth = True, 2
 
     injection.queue_exception(thread, 1_000, 0x1000, "not_present")
@@ -43,7 +43,7 @@ def test_what_l0_shadows_is_l1s_table_for_the_guest_or_its_process(
 ) -> None:
     machine = Machine()
     svm = NestedSvm(machine.vm.switches)
-    nested = VcpuNested(machine.vcpu, svm, l1_npt=l1_npt, masking=False)
+    nested = VcpuNested(machine.vcpu, machine.guest, svm, l1_npt=l1_npt, masking=False)
     kernel: Any = SimpleNamespace(vm=machine.vm)
     inner = InnerGuests(kernel, cast("Any", None), [nested])
     running = SimpleNamespace(inner=SimpleNamespace(curr=SimpleNamespace(group="task:inner")))
