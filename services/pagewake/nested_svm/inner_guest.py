@@ -111,7 +111,7 @@ class InnerGuests:
             vcpu.phase = "run"
             return cpu.thread.exit_plain(at_ns)
         if inside is None:
-            return self._exit(cpu, at_ns, vcpu, DueExit(Exit(HLT)))
+            return self._exit(cpu, at_ns, vcpu, vcpu.idle_exit())
         cpu.thread.account(at_ns, inside.group)
         limit_ns = cpu.limit_ns(at_ns)
         stop_ns = vcpu.plan_ns(inside, limit_ns)

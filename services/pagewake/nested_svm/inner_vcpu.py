@@ -5,7 +5,10 @@ executes; `l1`, L1's KVM is between an exit and its handler, interrupts on, pree
 is about to enter again.  Tasks of level 3 run inside an L3 guest of which the L2 guest is the
 hypervisor; while one is current, L1's own SVM is in guest mode (design, "Nesting").
 
-Time inside is the CPU time this vcpu was given; its scheduler ticks in it.
+Time inside is the CPU time this vcpu was given; its scheduler ticks in it.  A tick is an interrupt
+of L1's KVM for L2.  While an L3 runs it is an exit to L2, unless neither V_INTR_MASKING of L2 nor
+L1's interrupt window (gap G0) hold it back from L3: then L3's kernel gets it, and L2 misses its
+tick (semantics 4.7).
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from msgspec.structs import asdict
 from pagewake.guest_kernel.scheduler import RunQueue, SchedulerConfig
 from pagewake.guest_kernel.tasks import Task
 from pagewake.kvm.config import ExitRates
+from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_ACK, MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT
+from pagewake.kvm.switches import Switches
 from pagewake.nested_svm.exit_codes import CPUID, HLT, INTR, IOIO, MSR
 from pagewake.nested_svm.hypervisor import Exit, NestedSvm
 from pagewake.nested_svm.inner_memory import InnerMemory
@@ -30,6 +35,8 @@ EXIT_CODES = {"hlt": HLT, "msr": MSR, "io": IOIO, "cpuid": CPUID, "intr": INTR}
 MSR_PASSED_THROUGH = 0xC0000100
 MSR_INTERCEPTED = 0xC0000080
 PORT = 0x3F8 << 16
+WRITE = 1
+"""exit_info_1 of an MSR exit: WRMSR."""
 
 
 class DueExit(NamedTuple):
@@ -46,6 +53,7 @@ class InnerVcpu:
         "_draws",
         "_exits",
         "_interval_ns",
+        "boot",
         "cpu_ns",
         "curr",
         "exit_count",
@@ -61,6 +69,7 @@ class InnerVcpu:
         "svm",
         "tasks",
         "tick_ns",
+        "ticks_reach_l3",
     )
 
     def __init__(
@@ -72,12 +81,17 @@ class InnerVcpu:
         tick_ns: int,
         draws: Draws,
         exits: ExitRates,
+        *,
+        ticks_reach_l3: bool = False,
+        boot: Sequence[DueExit] = (),
     ) -> None:
         self.index = index
         self.svm = svm
         self.memory = memory
         self.rq = RunQueue(scheduler)
         self.tick_ns = tick_ns or NEVER_NS
+        self.ticks_reach_l3 = ticks_reach_l3
+        self.boot = list(boot)
         self.tasks: list[Task] = []
         self.curr: Task | None = None
         self.cpu_ns = 0
@@ -95,16 +109,27 @@ class InnerVcpu:
         self._plan_exit()
 
     def add(self, task: Task) -> None:
-        """A task of this vcpu's guests, runnable from the start."""
+        """A task of this vcpu's guests, runnable as soon as their kernel has started."""
         self.tasks.append(task)
         task.state = "runnable"
-        self.rq.enqueue_new(task)
+        if not self.boot:
+            self.rq.enqueue_new(task)
 
     def current(self) -> Task | None:
-        """The task that runs when this vcpu runs; None: all are finished or killed."""
+        """The task that runs when this vcpu runs; None before the first and after the last."""
         if self.curr is None:
             self.curr = self.rq.pick(self.cpu_ns)
         return self.curr
+
+    def idle_exit(self) -> DueExit:
+        """How the vcpu leaves when no task runs: an MSR write of its kernel's start, then HLT."""
+        if not self.boot:
+            return DueExit(Exit(HLT))
+        due = self.boot.pop(0)
+        if not self.boot:
+            for task in self.tasks:
+                self.rq.enqueue_new(task)
+        return due
 
     def remove_current(self) -> None:
         """The current task is finished or killed."""
@@ -137,6 +162,8 @@ class InnerVcpu:
     def tick(self) -> None:
         """The L2 kernel's scheduler tick."""
         self.next_tick_ns += self.tick_ns
+        if self.ticks_reach_l3 and self.svm.guest_mode:
+            return
         self.rq.update(self.cpu_ns)
         if self.rq.tick_preempts(self.cpu_ns):
             self.rq.put_back()
@@ -170,6 +197,21 @@ class InnerVcpu:
         for task in self.tasks:
             if task.stream is not None:
                 task.stream.unmapped(inner_gfns)
+
+
+def enable_apf(l2: Switches, l1: Switches) -> list[DueExit]:
+    """The MSR writes with which L2's kernel enables APF on a vcpu, each an exit to L1.
+
+    Since 5.8: the vector, the enable MSR, and the ACK of the broadcast that answers it; such a
+    kernel does nothing under an L1 that cannot send READY by interrupt (semantics 2.1, 3.10).
+    """
+    if not l2.ready_by_interrupt:
+        msrs: tuple[int, ...] = (MSR_KVM_ASYNC_PF_EN,)
+    elif l1.ready_by_interrupt:
+        msrs = (MSR_KVM_ASYNC_PF_INT, MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_ACK)
+    else:
+        msrs = ()
+    return [DueExit(Exit(MSR, WRITE), msr) for msr in msrs]
 
 
 def due_exit(name: str, number: int) -> DueExit:

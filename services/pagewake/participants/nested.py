@@ -12,7 +12,7 @@ from pagewake.nested_svm.exit_codes import CPUID, HLT, INTR, IOIO, MISC_BASE, MS
 from pagewake.nested_svm.hypervisor import NestedSvm
 from pagewake.nested_svm.inner_guest import InnerGuests, VcpuNested
 from pagewake.nested_svm.inner_memory import InnerMemory
-from pagewake.nested_svm.inner_vcpu import MSR_INTERCEPTED, InnerVcpu
+from pagewake.nested_svm.inner_vcpu import MSR_INTERCEPTED, InnerVcpu, enable_apf
 from pagewake.nested_svm.routing import Intercepts, PermissionMap, msr_word_offset
 from pagewake.participants.regions import Layout
 from pagewake.participants.tasks import build_tasks
@@ -91,8 +91,11 @@ def _vcpu(
     memory: InnerMemory,
     index: int,
 ) -> InnerVcpu:
-    svm = NestedSvm(scenario.kernel.switches(1), config.l1_npt)
+    rules = scenario.kernel
+    l1 = rules.switches(1)
+    svm = NestedSvm(l1, config.l1_npt)
     svm.intercepts = intercepts_of_kvm(config.l2_npt)
+    enables = rules.l2 is not None and rules.apf == "pv"
     return InnerVcpu(
         index,
         svm,
@@ -101,6 +104,8 @@ def _vcpu(
         kernel.vm.config.tick_ns,
         Draws(scenario.seed, f"{instance.name}/l2-vcpu-{index}/exits"),
         config.exits,
+        ticks_reach_l3=l1.gap_g0 and not config.l2_vintr_masking,
+        boot=enable_apf(rules.switches(2), l1) if enables else (),
     )
 
 

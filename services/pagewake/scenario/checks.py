@@ -55,6 +55,7 @@ def check_scenario(scenario: Scenario, document: Mapping[str, Any]) -> None:
     """Raises `BadValueError` for the first thing that does not fit."""
     _check_names([vm.name for vm in scenario.vms], ("vm",), "VM")
     _check_host(scenario)
+    _check_l2(scenario)
     for index, vm in enumerate(scenario.vms):
         _check_vm(scenario, vm, ("vm", index), document["vm"][index]["task"])
     for index, event in enumerate(scenario.events):
@@ -80,6 +81,14 @@ def _check_host(scenario: Scenario) -> None:
         most = units.format_duration(scheduler.latency_ns)
         text = f'longer than scheduler.latency; at most "{most}"'
         raise BadValueError(text, ("kernel", "scheduler", "min_granularity"))
+
+
+def _check_l2(scenario: Scenario) -> None:
+    """Rules of L2's kernel are asked only where it enables APF."""
+    kernel = scenario.kernel
+    if kernel.overrides.by_level.get("l2") and kernel.l2 is None:
+        text = 'no rule of L2 is asked without kernel.l2; add for example l2 = "5.8"'
+        raise BadValueError(text, ("kernel", "overrides", "l2"))
 
 
 def _check_vm(scenario: Scenario, vm: Vm, path: Path, raw_tasks: list[dict[str, Any]]) -> None:
@@ -146,6 +155,7 @@ def _task_problems(scenario: Scenario, vm: Vm, task: Task) -> Iterator[tuple[boo
         f"there is no vcpu {task.vcpu}; the last one is {vcpus - 1}",
     )
     yield task.start_ns >= scenario.duration_ns, "start", f'after the end of the run, at "{span}"'
+    yield from _inner_problems(task)
     kernel = (task.kernel_every_ns is None) != (task.kernel_for_ns is None)
     lone = "kernel_for" if task.kernel_every_ns is None else "kernel_every"
     yield kernel, lone, "kernel_every and kernel_for go together"
@@ -168,6 +178,15 @@ def _task_problems(scenario: Scenario, vm: Vm, task: Task) -> Iterator[tuple[boo
         if given and step.op == "touch" and step.page >= task.region_pages:
             last = task.region_pages - 1
             yield True, f"script.{index}", f"page {step.page} is outside; the last one is {last}"
+
+
+def _inner_problems(task: Task) -> Iterator[tuple[bool, str, str]]:
+    """Tasks of nested guests run from time 0 on, in user mode, off an access stream."""
+    inner = task.level > 1
+    only = f"only a task of level 1 has it, this one has level {task.level}"
+    yield inner and task.pattern == "script", "pattern", f"a script is exact about time: {only}"
+    yield inner and task.start_ns > 0, "start", only
+    yield inner and task.kernel_every_ns is not None, "kernel_every", only
 
 
 def _check_task(scenario: Scenario, vm: Vm, task: Task, path: Path) -> None:

@@ -44,7 +44,11 @@ DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
         "l1_npt": Key("l1_npt", Flag(), "L1 uses nested paging for L2"),
         "l1_vintr_masking": Key("l1_vintr_masking", Flag(), "L1 runs L2 with V_INTR_MASKING"),
         "l2_npt": Key("l2_npt", Flag(), "L2 uses nested paging for L3"),
-        "l2_vintr_masking": Key("l2_vintr_masking", Flag(), "L2 runs L3 with V_INTR_MASKING"),
+        "l2_vintr_masking": Key(
+            "l2_vintr_masking",
+            Flag(),
+            "L2 runs L3 with V_INTR_MASKING; without it L3 takes L2's ticks, if L1 has gap_g0",
+        ),
         "exits": Table("exits", "rates per L2 vcpu"),
     },
     ExitRates: {

@@ -38,6 +38,10 @@ from pagewake.scenario.script import Steps
 
 _NAME = Text(r"[A-Za-z][A-Za-z0-9_.-]*", 'a name: letters, digits, "-", "_" and "."')
 _PROFILE = Choice("kernel profile", profile_names)
+_L2 = (
+    "the L2 guests'; if given, they enable APF at their start, by the MSR writes of this "
+    "generation (ready_by_interrupt; no other rule of L2's kernel is ever asked)"
+)
 PATTERNS = ("work", "random", "sequential", "zipf", "trace", "script")
 
 
@@ -66,7 +70,7 @@ class Kernel(_Part, frozen=True, kw_only=True):
     ] = "pv"
     l0: Annotated[str | None, Key("l0", _PROFILE, "the host's, if another")] = None
     l1: Annotated[str | None, Key("l1", _PROFILE, "the guests', if another")] = None
-    l2: Annotated[str | None, Key("l2", _PROFILE, "the L2 guests', if another")] = None
+    l2: Annotated[str | None, Key("l2", _PROFILE, _L2)] = None
     overrides: Annotated[
         Overrides, Key("overrides", OverridesReader(), "single switches, of all levels or one")
     ] = Overrides()
@@ -115,7 +119,7 @@ class Task(_Part, frozen=True, kw_only=True):
     level: Annotated[int, Key("level", Integer(1, 3), "2, 3: task of the L2, L3 guest")] = 1
     weight: Annotated[int, Key("weight", Integer(1, 1 << 20), "scheduler weight")] = 1024
     vcpu: Annotated[int | None, Key("vcpu", Integer(0, MAX_VCPUS - 1), "pinned to")] = None
-    start_ns: Annotated[int, Key("start", Duration(), "runnable from")] = 0
+    start_ns: Annotated[int, Key("start", Duration(), "runnable from; of level 1")] = 0
     working_set_pages: Annotated[int | None, Key("working_set", Size(), "its memory")] = None
     access: Annotated[
         str, Key("access", Choice("access", ("read", "write", "mixed")), "kind of touches")
@@ -142,7 +146,7 @@ class Task(_Part, frozen=True, kw_only=True):
     cpi_ns: Annotated[int, Key("cpi", Integer(1, 1_000_000), "nanoseconds per instruction")] = 1
     script: Annotated[tuple[ScriptStep, ...], Key("script", Steps(), "steps in order")] = ()
     kernel_every_ns: Annotated[
-        int | None, Key("kernel_every", Duration(1), "CPU time between kernel sections")
+        int | None, Key("kernel_every", Duration(1), "CPU time between kernel sections, of level 1")
     ] = None
     kernel_for_ns: Annotated[
         int | None, Key("kernel_for", Duration(1), "length of a kernel section")

@@ -299,6 +299,39 @@ def test_a_scenario_that_is_not_text_is_refused(tmp_path: Path) -> None:
         load(str(path))
 
 
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (["vm.0.task.1.start=1ms"], "vm.0.task.1.start"),
+        (
+            ["vm.0.task.1.kernel_every=1ms", "vm.0.task.1.kernel_for=1us"],
+            "vm.0.task.1.kernel_every",
+        ),
+        (["kernel.overrides.l2.ready_by_interrupt=true"], "kernel.overrides.l2"),
+    ],
+)
+def test_what_would_have_no_effect_inside_is_refused(settings: list[str], key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        load("nested", settings)
+
+
+def test_a_script_inside_is_refused() -> None:
+    text = """
+        scenario = { name = "s", duration = "1ms" }
+        host.medium = "nvme"
+        [[vm]]
+        name = "vm"
+        vcpus = 1
+        memory = "8MiB"
+        limit = "8MiB"
+        nested = 1
+        l2.memory = "4MiB"
+        task = [{ name = "t", level = 2, pattern = "script", script = ["run 1us"] }]
+    """
+    with pytest.raises(ConfigError, match=r"vm\.0\.task\.0\.pattern"):
+        loads(text, "s.toml", Path())
+
+
 def test_a_directory_is_no_scenario(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read as a scenario"):
         load(str(tmp_path))
