@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec import convert
-
 from pagewake.bus.log_dir import LogWriter
 from pagewake.engine.embedded import EmbeddedOutcome, run_embedded
-from pagewake.observe.result import ResultCounter, ShardSummary
+from pagewake.observe.result import ResultCounter
 from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
@@ -109,12 +107,12 @@ def timed_run(scenario: Scenario, warm_share: float = 0.3, log_dir: Path | None 
 
 
 def _task_ns(outcome: EmbeddedOutcome) -> int:
-    total = 0
-    for summary in outcome.summaries:
-        for shard in summary.shards:
-            cpu = convert(shard, ShardSummary).cpu
-            total += sum(ns for kind, ns in cpu.items() if kind.startswith("task:"))
-    return total
+    return sum(
+        ns
+        for summary in outcome.summaries
+        for kind, ns in summary.cpu.items()
+        if kind.startswith("task:")
+    )
 
 
 def quick() -> bool:

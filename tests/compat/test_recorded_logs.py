@@ -105,6 +105,8 @@ def _least(kind: Any, values: dict[object, Any]) -> Any:
     if kind in values:
         return values[kind]
     schema = msgspec.json.schema(kind)
+    if "$ref" in schema:
+        (schema,) = schema["$defs"].values()
     if "enum" in schema:
         return schema["enum"][0]
     return {"array": [], "object": {}}.get(schema.get("type", ""))

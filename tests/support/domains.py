@@ -28,6 +28,7 @@ from pagewake.events.types import (
     PageNotPresent,
     PageReady,
     PagesAged,
+    ShardSummary,
     TaskFinished,
     TaskSlept,
     TaskWoken,
@@ -91,9 +92,6 @@ class FakeHost:
 
     def intervene(self, control: Control) -> None:
         self.put(control)
-
-    def summary(self) -> dict[str, object]:
-        return {"served": self.served, "heard": len(self.heard)}
 
 
 class FakeVm:
@@ -210,8 +208,8 @@ class FakeShard:
     def digests(self) -> dict[str, str]:
         return {name: vm.digest.hexdigest() for name, vm in self.vms.items()}
 
-    def summary(self) -> dict[str, object]:
-        return {"missed": sum(vm.missed for vm in self.vms.values())}
+    def summary(self) -> ShardSummary:
+        return ShardSummary({name: vm.missed for name, vm in self.vms.items()})
 
 
 FakePart: TypeAlias = tuple[FakeHost, list[tuple[str, FakeShard]]]

@@ -18,7 +18,7 @@ from pagewake.bus.log_dir import LogWriter
 from pagewake.bus.memory import MemoryBus
 from pagewake.events.codec import JOURNAL_TOPIC, Encoded
 from pagewake.events.digest import combine_hosts, combine_vms
-from pagewake.events.types import Event
+from pagewake.events.types import Event, ShardSummary
 from pagewake.participants.build import HostPart
 from pagewake.participants.participant import (
     HostParticipant,
@@ -35,21 +35,17 @@ STRETCH = 64
 """Windows of one host in a row: enough to use what its state brought into the CPU's caches."""
 
 
-class HostSummary(NamedTuple):
-    """What one simulated host and its shards account for at the end."""
-
-    host: dict[str, object]
-    shards: list[dict[str, object]]
-
-
 class EmbeddedOutcome(NamedTuple):
-    """What a run came to; `sim_ns` is where its last simulated host ended."""
+    """What a run came to.
+
+    `sim_ns` is where its last simulated host ended; `summaries` are those of all shards.
+    """
 
     sim_ns: int
     windows: int
     digest: str
     host_digests: list[str]
-    summaries: list[HostSummary]
+    summaries: list[ShardSummary]
 
 
 class InterruptedRun(KeyboardInterrupt):
@@ -108,7 +104,7 @@ def run_embedded(
         windows,
         combine_hosts(digests),
         digests,
-        [host.summary() for host in hosts],
+        [summary for host in hosts for summary in host.summaries()],
     )
     if log is not None:
         log.finish(outcome.digest, digests, [plan.code])
@@ -206,7 +202,6 @@ class _Host:
             digests |= shard.follower.shard.digests()
         return combine_vms(digests)
 
-    def summary(self) -> HostSummary:
-        """The host's, then the shards' in their order."""
-        shards = [shard.follower.shard.summary() for shard in self.shards]
-        return HostSummary(self.host.sequencer.host.summary(), shards)
+    def summaries(self) -> list[ShardSummary]:
+        """What the shards account for, in their order."""
+        return [shard.follower.shard.summary() for shard in self.shards]

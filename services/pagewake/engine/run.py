@@ -68,8 +68,7 @@ def run_scenario(
         shards=shards,
         version=__version__,
     )
-    summaries = [summary for host in outcome.summaries for summary in host.shards]
-    return counter.finish(facts, summaries)
+    return counter.finish(facts, outcome.summaries)
 
 
 @contextmanager

@@ -769,17 +769,32 @@ class WindowClosed(msgspec.Struct, frozen=True, tag=True, tag_field="event", omi
     frozen_ns: int | None = None
 
 
+class ShardSummary(msgspec.Struct, frozen=True):
+    """What a shard accounts for at its end, because no event says it.
+
+    `work`: counter increments of work tasks, by `vm/task-i`.  `cpu`: simulated vcpu time in ns, by
+    kind.  `unresolved`: tasks asleep whose page-in is not in flight.  `sleepers`: all tasks asleep
+    in task_wait.  `unreported_touches`: first touches out of the stock since the last
+    `PageTouched`, which reports them in batches.
+    """
+
+    work: dict[str, int] = {}
+    cpu: dict[str, int] = {}
+    unresolved: list[str] = []
+    sleepers: int = 0
+    unreported_touches: int = 0
+
+
 class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
     """Shard to journal, behind everything else: what its VMs came to.
 
     `digests` are the VMs' digests by name.  `consumed` counts the domain events that the shard took
     in, by name, and `read` the page-ins among them that needed a device read: they stand in the log
-    without a number.  `summary` is accounting that is not events.  A shard of many VMs ends with
-    several of these, which add up.
+    without a number.  A shard of many VMs ends with several of these, which add up.
     """
 
     window: int
     digests: dict[str, str]
     consumed: dict[str, int]
     read: int
-    summary: dict[str, Any]
+    summary: ShardSummary

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 
-from pagewake.events.types import ToShard
+from pagewake.events.types import ShardSummary, ToShard
 from pagewake.guest_kernel import lookahead
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.unresolved import unresolved
@@ -99,12 +99,12 @@ class Shard:
         """Digest of every VM."""
         return {kernel.vm.name: kernel.vm.digest.hexdigest() for kernel in self.kernels}
 
-    def summary(self) -> dict[str, object]:
-        """Accounting that is not events: work, CPU use, who still sleeps."""
+    def summary(self) -> ShardSummary:
+        """Accounting that is not events: work, CPU use, who still sleeps, touches not reported."""
         work: dict[str, int] = {}
         cpu: dict[str, int] = {}
         lost: list[str] = []
-        sleepers = 0
+        sleepers = touches = 0
         for kernel in self.kernels:
             self._settle(kernel)
             name = kernel.vm.name
@@ -115,9 +115,10 @@ class Shard:
                 for kind, spent_ns in thread.cpu.items():
                     cpu[kind] = cpu.get(kind, 0) + spent_ns
             sleepers += len(kernel.slept_at)
+            touches += len(kernel.vm.touched)
             lost += [f"{name}/{task}" for task in unresolved(kernel)]
         cpu.pop("over", None)
-        return {"work": work, "cpu": cpu, "unresolved": lost, "sleepers": sleepers}
+        return ShardSummary(work, cpu, lost, sleepers, touches)
 
     def _settle(self, kernel: GuestKernel) -> None:
         """Charge what runs up to the end of the last window, in which the VM may have been idle."""

@@ -1,9 +1,9 @@
 """What one run came to: the object that `run --json` prints (design, "Command line").
 
 `ResultCounter` is a projection: it is fed a run's domain events, in any order between VMs, and sums
-up.  What is accounting and no event (work done, CPU time by kind, who still sleeps) comes from the
-shards' summaries at the end.  The same counter serves every runtime, so equal logs give equal
-results.
+up.  What is accounting and no event (work done, CPU time by kind, who still sleeps, first touches
+not reported yet) comes from the shards' summaries at the end.  The same counter serves every
+runtime, so equal logs give equal results.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pagewake.events.types import (
     PagesEvicted,
     PageTouched,
     Route,
+    ShardSummary,
     TaskSlept,
     TaskWoken,
     VcpuHalted,
@@ -82,19 +83,6 @@ class RunFacts(msgspec.Struct, frozen=True):
     digest: str
     shards: int
     version: str
-
-
-class ShardSummary(msgspec.Struct, frozen=True):
-    """What a shard reports at the end.
-
-    `work`: increments by `vm/task-i`.  `cpu`: simulated vcpu time by kind.  `unresolved`: tasks
-    asleep whose page-in is not in flight.  `sleepers`: all tasks asleep in task_wait.
-    """
-
-    work: dict[str, int] = {}
-    cpu: dict[str, int] = {}
-    unresolved: list[str] = []
-    sleepers: int = 0
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,9 +177,8 @@ class ResultCounter:
         """Page requests and joins so far, as in `not_present`."""
         return sum(self._not_present.values())
 
-    def finish(self, facts: RunFacts, summaries: Iterable[Mapping[str, object]]) -> RunResult:
+    def finish(self, facts: RunFacts, closing: Sequence[ShardSummary]) -> RunResult:
         """The result, from the events fed and the shards' closing summaries."""
-        closing = [msgspec.convert(summary, ShardSummary) for summary in summaries]
         work = _summed(summary.work for summary in closing)
         unresolved = sorted(task for summary in closing for task in summary.unresolved)
         return RunResult(
@@ -205,7 +192,8 @@ class ResultCounter:
             events=self.events,
             digest=facts.digest,
             not_present=dict(self._not_present),
-            first_touches=self._first_touches,
+            first_touches=self._first_touches
+            + sum(summary.unreported_touches for summary in closing),
             page_ins=self._page_ins,
             evictions=self._evictions,
             waits=Waits(self._slept, self._seen[DummyConsumed], self._slept_halted),

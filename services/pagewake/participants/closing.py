@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import reduce
+from typing import TypeVar
 
-from pagewake.events.types import PageReady, ShardEnded, ToShard
+from msgspec.structs import replace
+
+from pagewake.events.types import PageReady, ShardEnded, ShardSummary, ToShard
 from pagewake.simtime.ports import ShardDomain
 
 ENTRIES_MAX = 512
 """VMs or tasks in one record, which stays far below what a record may have in bytes."""
+Entry = TypeVar("Entry")
 
 
 class Consumed:
@@ -41,42 +45,61 @@ class Consumed:
 def shard_ended(window: int, shard: ShardDomain, consumed: Consumed) -> list[ShardEnded]:
     """The last records of a shard's journal, each of a bounded number of VMs and tasks."""
     digests, summary = shard.digests(), shard.summary()
-    sizes = [len(value) for value in summary.values() if isinstance(value, dict | list)]
-    pieces = -(-max(1, len(digests), *sizes) // ENTRIES_MAX)
-    return [
+    sizes = [len(digests), len(summary.work), len(summary.cpu), len(summary.unresolved)]
+    first, *rest = (
         ShardEnded(
             window,
             _piece(digests, piece),
-            dict(sorted(consumed.counts.items())) if piece == 0 else {},
-            consumed.read if piece == 0 else 0,
-            {name: _piece(value, piece) for name, value in summary.items()},
+            {},
+            0,
+            ShardSummary(
+                _piece(summary.work, piece),
+                _piece(summary.cpu, piece),
+                summary.unresolved[_entries(piece)],
+            ),
         )
-        for piece in range(pieces)
-    ]
+        for piece in range(-(-max(1, *sizes) // ENTRIES_MAX))
+    )
+    counted = replace(
+        first,
+        consumed=dict(sorted(consumed.counts.items())),
+        read=consumed.read,
+        summary=replace(
+            first.summary,
+            sleepers=summary.sleepers,
+            unreported_touches=summary.unreported_touches,
+        ),
+    )
+    return [counted, *rest]
 
 
-def _piece(value: Any, piece: int) -> Any:  # noqa: ANN401 - a summary's entries are of any type
-    """One part of a long table or list; what is neither is in the first part alone."""
-    entries = slice(piece * ENTRIES_MAX, (piece + 1) * ENTRIES_MAX)
-    if isinstance(value, dict):
-        return dict(list(value.items())[entries])
-    if isinstance(value, list):
-        return value[entries]
-    return value if piece == 0 else 0
+def _entries(piece: int) -> slice:
+    return slice(piece * ENTRIES_MAX, (piece + 1) * ENTRIES_MAX)
+
+
+def _piece(table: dict[str, Entry], piece: int) -> dict[str, Entry]:
+    return dict(list(table.items())[_entries(piece)])
 
 
 def joined(pieces: Iterable[ShardEnded]) -> ShardEnded:
     """One shard's closing records as one."""
     first, *rest = pieces
-    summary: dict[str, Any] = dict(first.summary)
-    digests, consumed, read = dict(first.digests), Counter(first.consumed), first.read
-    for piece in rest:
-        digests |= piece.digests
-        consumed.update(piece.consumed)
-        read += piece.read
-        for name, value in piece.summary.items():
-            if isinstance(value, dict):
-                summary[name] = {**summary[name], **value}
-            elif isinstance(value, list):
-                summary[name] = [*summary[name], *value]
-    return ShardEnded(first.window, digests, dict(consumed), read, summary)
+    return reduce(_added, rest, first)
+
+
+def _added(one: ShardEnded, other: ShardEnded) -> ShardEnded:
+    """Two pieces; no name stands in the same table of both, but for what was consumed."""
+    mine, more = one.summary, other.summary
+    return ShardEnded(
+        one.window,
+        one.digests | other.digests,
+        dict(Counter(one.consumed) + Counter(other.consumed)),
+        one.read + other.read,
+        ShardSummary(
+            mine.work | more.work,
+            mine.cpu | more.cpu,
+            mine.unresolved + more.unresolved,
+            mine.sleepers + more.sleepers,
+            mine.unreported_touches + more.unreported_touches,
+        ),
+    )

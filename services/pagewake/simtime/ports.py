@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pagewake.events.types import Control, Journal, ToHost, ToShard
+from pagewake.events.types import Control, Journal, ShardSummary, ToHost, ToShard
 
 
 class ShardOutput:
@@ -59,10 +59,6 @@ class HostDomain(Protocol):
         """A person's control event, at or behind what was handed out."""
         ...
 
-    def summary(self) -> dict[str, object]:
-        """Accounting that is not events.  It may depend on what was handled, not on `take`."""
-        ...
-
 
 class ShardDomain(Protocol):
     """Some VMs of one simulated host."""
@@ -83,6 +79,6 @@ class ShardDomain(Protocol):
         """VM name to the hex digest of its domain events so far."""
         ...
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> ShardSummary:
         """Accounting that is not events, up to each VM's freeze."""
         ...

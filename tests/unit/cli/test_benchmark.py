@@ -6,12 +6,13 @@ import pytest
 
 from pagewake.cli.benchmark import Benchmark, parse_seeds, summarize
 from pagewake.errors import ConfigError
+from pagewake.events.types import ShardSummary
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 
 
 def _result(apf: str, seed: int, work: int, scenario: str = "natapov-2010") -> RunResult:
     facts = RunFacts(scenario, seed, "posted-v7", apf, 60_000_000_000, 1.0, 3, "00", 1, "0")
-    summary = {"work": {"bm-0/worker-0": work}, "cpu": {"worker": work, "idle": 1000 - work}}
+    summary = ShardSummary({"bm-0/worker-0": work}, {"worker": work, "idle": 1000 - work})
     return ResultCounter().finish(facts, [summary])
 
 

@@ -19,6 +19,7 @@ from pagewake.events.types import (
     PageReady,
     PagesEvicted,
     PageTouched,
+    ShardSummary,
     TaskSlept,
     TaskWoken,
     VcpuHalted,
@@ -28,7 +29,7 @@ from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 FACTS = RunFacts("s", 1, "posted-v7", "pv", 2_000_000_000, 0.5, 9, "00ff", 1, "0.1.0")
 
 
-def _of(events: Sequence[Event], *summaries: dict[str, object]) -> RunResult:
+def _of(events: Sequence[Event], *summaries: ShardSummary) -> RunResult:
     counter = ResultCounter()
     counter.feed(events)
     return counter.finish(FACTS, summaries)
@@ -140,18 +141,15 @@ def test_how_the_events_were_cut_into_feeds_does_not_matter() -> None:
 
 
 def test_summaries_of_shards_add_up() -> None:
-    one: dict[str, object] = {"work": {"a/w-0": 3}, "cpu": {"worker": 5, "idle": 1}, "sleepers": 2}
-    two: dict[str, object] = {
-        "work": {"b/w-0": 4},
-        "cpu": {"worker": 6},
-        "unresolved": ["b/f-1", "b/f-0"],
-    }
-    result = _of([], two, one)
+    one = ShardSummary({"a/w-0": 3}, {"worker": 5, "idle": 1}, [], 2, 7)
+    two = ShardSummary({"b/w-0": 4}, {"worker": 6}, ["b/f-1", "b/f-0"], 0, 1)
+    result = _of([PageTouched(1, "a", 1, [4, 5])], two, one)
     assert result.work.total == 7
     assert list(result.work.per_task) == ["a/w-0", "b/w-0"]
     assert result.cpu == {"idle": 1, "worker": 11}
     assert (result.unresolved, result.unresolved_tasks) == (2, ["b/f-0", "b/f-1"])
     assert result.sleepers == 2
+    assert result.first_touches == 2 + 7 + 1
 
 
 def test_every_event_counts_once_and_by_name() -> None:
