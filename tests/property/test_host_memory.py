@@ -95,7 +95,7 @@ def test_every_request_is_answered_once_and_no_page_is_lost(case: Case) -> None:
     host, shards = case.build(FakeShard)
     run(host, shards)
     summary = host.summary()
-    assert summary["waiting"] == {}
+    assert summary.waiting == {}
     for account, shard in zip(host._accounts, shards, strict=True):
         assert not shard.asked
         assert shard.answers == shard.requests

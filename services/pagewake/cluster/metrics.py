@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -234,18 +234,17 @@ def _host_families(hosts: Sequence[HostParticipant]) -> Iterator[Metric]:
         ended.add_metric(part, host.ended)
         windows.add_metric(part, host.window + 1)
         memory = host.sequencer.host
-        summary: dict[str, Any] = memory.summary()
-        key = [*part, str(summary["medium"])]
-        page_ins.add_metric(key, memory.page_ins())
-        evictions.add_metric(key, summary["evictions"])
-        resident.add_metric(key, sum(summary["resident"].values()))
+        summary, read_in = memory.summary(), memory.page_ins()
+        key = [*part, summary.medium]
+        page_ins.add_metric(key, read_in.reads)
+        evictions.add_metric(key, summary.evictions)
+        resident.add_metric(key, sum(summary.resident.values()))
         groups = Counter[str]()
-        for vm, pages in summary["resident"].items():
+        for vm, pages in summary.resident.items():
             groups[group_of(vm)] += pages
         for group, pages in groups.items():
             of_groups.add_metric([*part, group], pages)
         queue.add_metric(key, memory.swap_queue(host.at_ns))
-        buckets = _cumulative(summary["page_in_ns_log2"])
-        took.add_metric(key, buckets, summary["page_in_ns_total"] / 1e9)
+        took.add_metric(key, _cumulative(read_in.ns_log2), read_in.ns_total / 1e9)
     yield from (duration, paused, ended, windows)
     yield from (page_ins, evictions, resident, of_groups, queue, took)

@@ -1,51 +1,69 @@
-"""What a host counted: page-ins by kind, and how long the ones that had to be read took.
+"""What a host counted: page-ins by kind, and how long those of a page out of swap took.
 
 Times are counted in powers of two: bucket `b` holds those of 2**(b-1) to 2**b - 1 ns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+BUCKETS = 64
+
+
+class PageIns(NamedTuple):
+    """Pages read from swap, by how long that took."""
+
+    ns_log2: list[int]
+    ns_total: int
+
+    @property
+    def reads(self) -> int:
+        """How many were read."""
+        return sum(self.ns_log2)
+
+
+class MemorySummary(NamedTuple):
+    """What a host accounts for; named as in `run --json` (design, "Command line").
+
+    It depends on what was handled, not on what was handed out: `page_ins` has those under way too.
+    `resident` and `stock` are in pages, `waiting` counts requests without a frame; all by VM.
+    """
+
+    medium: str
+    page_ins: int
+    joined: int
+    first_touches_waited: int
+    evictions: int
+    second_chances: int
+    refusals: int
+    forced: int
+    write_backs: int
+    pages_written: int
+    resident: dict[str, int]
+    stock: dict[str, int]
+    waiting: dict[str, int]
+
 
 class Counts:
     """Page requests of all VMs of one host."""
 
-    __slots__ = (
-        "joined",
-        "served",
-        "waited",
-        "first_touches",
-        "stock_touches",
-        "page_in_ns_total",
-        "page_in_ns_max",
-        "page_in_ns_log2",
-    )
+    __slots__ = ("joined", "first_touches", "page_in_ns_total", "page_in_ns_log2")
 
     def __init__(self) -> None:
         self.joined = 0
-        self.served = 0
-        self.waited = 0
         self.first_touches = 0
-        self.stock_touches = 0
         self.page_in_ns_total = 0
-        self.page_in_ns_max = 0
-        self.page_in_ns_log2 = [0] * 64
+        self.page_in_ns_log2 = [0] * BUCKETS
 
     def note_page_in(self, took_ns: int) -> None:
         """From request to readiness, waiting for a frame and for the device included."""
         self.page_in_ns_total += took_ns
-        self.page_in_ns_max = max(self.page_in_ns_max, took_ns)
         self.page_in_ns_log2[took_ns.bit_length()] += 1
 
-    def as_dict(self) -> dict[str, object]:
-        """All of it, the empty end of the buckets left out."""
-        used = max((b for b, count in enumerate(self.page_in_ns_log2) if count), default=-1)
-        return {
-            "joined": self.joined,
-            "served": self.served,
-            "waited_for_frame": self.waited,
-            "first_touches_stock": self.stock_touches,
-            "first_touches_waited": self.first_touches,
-            "page_in_ns_total": self.page_in_ns_total,
-            "page_in_ns_max": self.page_in_ns_max,
-            "page_in_ns_log2": self.page_in_ns_log2[: used + 1],
-        }
+    def page_ins(self, under_way_ns: Sequence[int] = ()) -> PageIns:
+        """All that were noted, but for those that will have taken these times."""
+        ns_log2 = self.page_in_ns_log2[:]
+        for took_ns in under_way_ns:
+            ns_log2[took_ns.bit_length()] -= 1
+        return PageIns(ns_log2, self.page_in_ns_total - sum(under_way_ns))

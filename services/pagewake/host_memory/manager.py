@@ -36,7 +36,7 @@ from pagewake.events.types import (
 )
 from pagewake.host_memory.account import VmAccount
 from pagewake.host_memory.config import HostConfig, VmMemory
-from pagewake.host_memory.counts import Counts
+from pagewake.host_memory.counts import Counts, MemorySummary, PageIns
 from pagewake.host_memory.frames import Frames
 from pagewake.host_memory.outbox import Outbox
 from pagewake.host_memory.reclaim import Reclaim
@@ -112,31 +112,30 @@ class HostMemory:
             raise ConfigError(f"{self.config.name}: no VM is called {control.vm!r}")
         self._outbox.schedule(control, list(self._by_name))
 
-    def summary(self) -> dict[str, object]:
-        """Accounting that is not events, named as in `run --json` (design, "Command line")."""
+    def summary(self) -> MemorySummary:
+        """Accounting that is not events."""
         device, reclaim = self._device, self._reclaim
-        return {
-            "medium": device.medium.name,
-            "page_ins": device.reads + self._counts.served,
-            **self._counts.as_dict(),
-            "evictions": reclaim.evictions,
-            "second_chances": reclaim.second_chances,
-            "refusals": reclaim.refusals,
-            "forced": reclaim.forced,
-            "write_backs": device.writes,
-            "pages_written": device.pages_written,
-            "device_busy_ns": device.busy_ns,
-            "queue_max": device.queue_max,
-            "resident": {
+        return MemorySummary(
+            medium=device.medium.name,
+            page_ins=self._counts.page_ins().reads,
+            joined=self._counts.joined,
+            first_touches_waited=self._counts.first_touches,
+            evictions=reclaim.evictions,
+            second_chances=reclaim.second_chances,
+            refusals=reclaim.refusals,
+            forced=reclaim.forced,
+            write_backs=device.writes,
+            pages_written=device.pages_written,
+            resident={
                 vm.name: vm.pages.count + self._frames.leaving[vm.index] for vm in self._accounts
             },
-            "stock": {vm.name: vm.stock for vm in self._accounts},
-            "waiting": {vm.name: len(vm.waiting) for vm in self._accounts if vm.waiting},
-        }
+            stock={vm.name: vm.stock for vm in self._accounts},
+            waiting={vm.name: len(vm.waiting) for vm in self._accounts if vm.waiting},
+        )
 
-    def page_ins(self) -> int:
-        """Page-ins that the shards know of, as in the result contract."""
-        return self._device.reads + self._counts.served - self._outbox.reads_under_way()
+    def page_ins(self) -> PageIns:
+        """Those that the shards know of, as in `run --json`."""
+        return self._counts.page_ins(self._outbox.reads_under_way())
 
     def swap_queue(self, now_ns: int) -> int:
         """Requests that the device has not completed."""
@@ -153,14 +152,12 @@ class HostMemory:
         elif vm.waiting or not self._start(vm, event, event.at_ns):
             vm.waiting.append(event)
             self._reclaim.short_of += 1
-            self._counts.waited += 1
         self._settle(vm, event.at_ns)
 
     def _touched(self, vm: VmAccount, event: PageTouched) -> None:
         for gfn in event.gfns:
             vm.pages.admit(gfn)
         self._use_stock(vm, len(event.gfns))
-        self._counts.stock_touches += len(event.gfns)
         self._settle(vm, event.at_ns)
 
     def _aged(self, vm: VmAccount, event: PagesAged) -> None:
@@ -189,13 +186,15 @@ class HostMemory:
         self._frames.charge(vm.index, 1)
         vm.pages.admit(gfn)
         ready_ns = now_ns + self._lag_ns
+        read_ns = None
         if request.first_touch:
             self._counts.first_touches += 1
         else:
             ready_ns = self._read(now_ns)
-            self._counts.note_page_in(ready_ns - request.at_ns)
+            read_ns = ready_ns - request.at_ns
+            self._counts.note_page_in(read_ns)
         vm.note_in_flight(now_ns, gfn, ready_ns)
-        self._answer(request, now_ns, ready_ns, not request.first_touch)
+        self._answer(request, now_ns, ready_ns, read_ns)
         return True
 
     def _read(self, now_ns: int) -> int:
@@ -209,20 +208,30 @@ class HostMemory:
         ready_ns = vm.in_flight.get(request.gfn, 0)
         self._counts.joined += 1
         if ready_ns > now_ns:
-            self._answer(request, now_ns, max(ready_ns, now_ns + self.lookahead_ns), read=True)
+            self._answer(request, now_ns, max(ready_ns, now_ns + self.lookahead_ns))
         else:
-            self._answer(request, now_ns, now_ns + self._lag_ns, read=False)
+            self._answer(request, now_ns, now_ns + self._lag_ns)
 
-    def _answer(self, request: PageNotPresent, now_ns: int, ready_ns: int, read: bool) -> None:
+    def _answer(
+        self, request: PageNotPresent, now_ns: int, ready_ns: int, read_ns: int | None = None
+    ) -> None:
+        """`read_ns`: how long the read takes that this request caused; None if it caused none."""
         ready = PageReady(
-            ready_ns, request.vm, 0, request.vcpu, request.gfn, request.epoch, request.token, read
+            ready_ns,
+            request.vm,
+            0,
+            request.vcpu,
+            request.gfn,
+            request.epoch,
+            request.token,
+            read_ns is not None,
         )
-        self._outbox.put(now_ns, ready)
+        self._outbox.put(now_ns, ready, read_ns)
 
     def _serve_from_stock(self, vm: VmAccount, gfn: int) -> None:
         """The shard's synchronous page-in: a frame of the stock is this page's now."""
         self._use_stock(vm, 1)
-        self._counts.served += 1
+        self._counts.note_page_in(self._device.medium.cost_ns)
         if vm.pages.place[gfn]:
             self._frames.uncharge(vm.index, 1)
         else:

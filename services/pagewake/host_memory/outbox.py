@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 
 import msgspec
 
-from pagewake.events.types import Control, MediumChanged, PageReady, ToShard
+from pagewake.events.types import Control, MediumChanged, ToShard
 
 
 class Outbox:
@@ -21,17 +21,17 @@ class Outbox:
 
     def __init__(self, lookahead_ns: int) -> None:
         self.lookahead_ns = lookahead_ns
-        self._pending: list[tuple[int, str, int, ToShard]] = []
+        self._pending: list[tuple[int, str, int, ToShard, int | None]] = []
         self._inserted = 0
         self._handed_out_ns = 0
 
-    def put(self, cause_ns: int, event: ToShard) -> None:
-        """An effect of something that happened at `cause_ns`."""
+    def put(self, cause_ns: int, event: ToShard, read_ns: int | None = None) -> None:
+        """An effect of something that happened at `cause_ns`; of a read, how long it takes."""
         at_ns = event.at_ns
         assert at_ns >= cause_ns + self.lookahead_ns, "effect sooner than the lookahead allows"
         assert at_ns >= self._handed_out_ns, "effect in a span that was handed out already"
         self._inserted += 1
-        heappush(self._pending, (at_ns, event.vm, self._inserted, event))
+        heappush(self._pending, (at_ns, event.vm, self._inserted, event, read_ns))
 
     def schedule(self, control: Control, vms: list[str]) -> None:
         """An intervention: to its VM, or a changed medium to every VM, so that each shard knows."""
@@ -40,7 +40,7 @@ class Outbox:
         for vm in targets:
             self._inserted += 1
             copy = control if control.vm == vm else msgspec.structs.replace(control, vm=vm)
-            self._pending.append((control.at_ns, vm, self._inserted, copy))
+            self._pending.append((control.at_ns, vm, self._inserted, copy, None))
         heapify(self._pending)
 
     def take(self, until_ns: int) -> list[ToShard]:
@@ -52,10 +52,9 @@ class Outbox:
         self._handed_out_ns = max(self._handed_out_ns, until_ns)
         return taken
 
-    def reads_under_way(self) -> int:
-        """Page-ins that were read, or are being read, and not handed out."""
-        events = (event for _, _, _, event in self._pending)
-        return sum(isinstance(event, PageReady) and event.read for event in events)
+    def reads_under_way(self) -> list[int]:
+        """Times of the page-ins that were read, or are being read, and not handed out."""
+        return [read_ns for *_, read_ns in self._pending if read_ns is not None]
 
     def next_ns(self) -> int | None:
         """When the next one takes effect."""

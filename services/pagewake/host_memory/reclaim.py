@@ -112,7 +112,8 @@ class Reclaim:
             vm.pages.forget(gone)
             self._frames.uncharge(vm.index, len(gone))
             self._frames.leave(vm.index, -len(gone))
-            self.evictions += len(gone)
+            if event.n:  # what a frozen VM answers does not count
+                self.evictions += len(gone)
         if event.refused:
             self._restore(vm, event.refused)
             self.refusals += len(event.refused)

@@ -32,9 +32,6 @@ class Device:
     __slots__ = (
         "medium",
         "requests",
-        "busy_ns",
-        "queue_max",
-        "reads",
         "writes",
         "pages_written",
         "_draws",
@@ -46,11 +43,8 @@ class Device:
     def __init__(self, medium: Medium, seed: int, host: str, workers: int) -> None:
         self.medium = medium
         self.requests = 0
-        self.reads = 0
         self.writes = 0
         self.pages_written = 0
-        self.busy_ns = 0
-        self.queue_max = 0
         self._draws = Draws(seed, f"{host}/device")
         self._channels = [0] * medium.parallelism
         self._workers = [0] * workers
@@ -58,7 +52,6 @@ class Device:
 
     def read(self, now_ns: int) -> int:
         """Submit the read of one page; when it is complete."""
-        self.reads += 1
         if self.medium.synchronous:
             return now_ns + self.medium.cost_ns
         workers = self._workers
@@ -94,13 +87,11 @@ class Device:
         service = access.sample_ns(self._draws.u64(self.requests))
         service += pages * self.medium.transfer_ns_per_page
         self.requests += 1
-        self.busy_ns += service
         done = self._occupy(start_ns, service)
         outstanding = self._outstanding
         while outstanding and outstanding[0] <= now_ns:
             heappop(outstanding)
         heappush(outstanding, done)
-        self.queue_max = max(self.queue_max, len(outstanding))
         return done
 
     def _occupy(self, start_ns: int, service_ns: int) -> int:

@@ -90,7 +90,7 @@ def request(
 def drain(host: HostMemory) -> list[ToShard]:
     """All deliveries there are, without time moving on: they are handed out to nobody."""
     pending = host._outbox._pending
-    events = [event for *_, event in sorted(pending, key=itemgetter(0, 1, 2))]
+    events = [event for _, _, _, event, _ in sorted(pending, key=itemgetter(0, 1, 2))]
     pending.clear()
     return events
 
