@@ -103,7 +103,10 @@ def pack(state: State) -> bytes:
 def unpack(content: bytes) -> State:
     """DataError for what is no state."""
     try:
-        plain = zstandard.ZstdDecompressor().decompress(content, max_output_size=STATE_BYTES_MAX)
+        size = zstandard.frame_content_size(content)
+        if not 0 <= size <= STATE_BYTES_MAX:  # `decompress` believes whatever stands there
+            raise DataError(f"a snapshot says no size of at most {STATE_BYTES_MAX} bytes: {size}")
+        plain = zstandard.ZstdDecompressor().decompress(content)
         state = _Unpickler(io.BytesIO(plain)).load()
     except DataError:
         raise

@@ -136,6 +136,21 @@ def test_what_is_no_snapshot_is_a_data_error(content: bytes) -> None:
         snapshots.unpack(content)
 
 
+def test_a_snapshot_that_would_not_fit_is_refused_before_it_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = snapshots.pack({"inbox": bytes(1000)})
+    monkeypatch.setattr(snapshots, "STATE_BYTES_MAX", 999)
+    with pytest.raises(DataError, match="at most 999 bytes"):
+        snapshots.unpack(content)
+
+
+def test_a_snapshot_that_does_not_say_how_large_it_is_is_refused() -> None:
+    parts = zstandard.ZstdCompressor(write_content_size=False)
+    with pytest.raises(DataError, match="a snapshot says"):
+        snapshots.unpack(parts.compress(pickle.dumps({})))
+
+
 def test_events_keep_their_bytes_through_a_pickle() -> None:
     event = MsrWritten(1, "vm-0", 2, 0, 7, 8, ok=True, stored=True, by="guest")
     (back,) = snapshots.unpack(snapshots.pack({"event": event})).values()
