@@ -1,5 +1,6 @@
 # make run    installs into .venv once, then runs the benchmark of 2010 in its three modes
 # make test   the same set-up with the development tools, then the tests
+# make coverage   the quick tests, and how much of the code they run
 # make lint   lint, format check, types, import contracts
 # make bench  speed, printed as ratios
 # make docs   docs/reference from the code, and the outputs that pages show
@@ -16,14 +17,24 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format generated schemas reference dashboards docs bench soak clean \
-        brokers brokers-down cluster cluster-down
+.PHONY: run test coverage other-tests lint format generated schemas reference dashboards docs \
+        bench soak clean brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(TESTS)
+
+# Tests that start nothing: pure code, drawn examples, recorded vectors.
+QUICK := tests/unit tests/property tests/conformance
+
+coverage: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term --durations=20
+
+# All that `coverage` does not run.
+other-tests: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(QUICK:%=--ignore=%) --durations=20
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
