@@ -51,7 +51,7 @@ class TopicSpec(NamedTuple):
     compacted: bool = False
 
     def new(self, name: str) -> NewTopic:
-        """One copy: who runs more brokers sets their defaults, not ours."""
+        """The topic for the admin client. One copy: who runs more brokers sets their defaults."""
         return NewTopic(
             name,
             self.partitions,
@@ -116,7 +116,7 @@ class KafkaBus:
         await self._admin.start()
 
     async def stop(self) -> None:
-        """Flush and disconnect."""
+        """Flush what is unsent, and disconnect."""
         producer, self._producer = self._producer, None
         admin, self._admin = self._admin, None
         if producer is not None:
@@ -125,7 +125,7 @@ class KafkaBus:
             await admin.close()
 
     async def answers(self, topic: str, within_s: float) -> bool | None:
-        """Whether the broker says something of a topic; None if the bus is not started.
+        """Whether the broker answers a question about a topic; None if the bus is not started.
 
         The clients themselves wait for it in silence.
         """
@@ -141,7 +141,7 @@ class KafkaBus:
     # ------------------------------------------------------------------ topics
 
     async def create_topics(self, topics: Mapping[str, TopicSpec | tuple[int, bool]]) -> None:
-        """Those that exist stay as they are; ConfigError if one has another partition count.
+        """Create topics that do not exist; ConfigError if one has another partition count.
 
         Returns once the broker knows them all, so they can be written and read at once.
         """
@@ -178,7 +178,7 @@ class KafkaBus:
         }
 
     async def delete_topics(self, names: Iterable[str]) -> None:
-        """Delete those that exist."""
+        """Delete the topics, those that exist."""
         assert self._admin is not None
         answer = await self._admin.delete_topics(list(names))
         for name, code in answer.topic_error_codes:
@@ -208,7 +208,7 @@ class KafkaBus:
         return future
 
     def forget_topics(self, prefix: str) -> None:
-        """Those of a deleted run: a producer asks for all topics that it ever wrote to."""
+        """Ask no more for topics of a deleted run, as a producer does for all it wrote to."""
         self._written = {topic for topic in self._written if not topic.startswith(prefix)}
         if self._producer is not None and self._written:
             self._producer.client.set_topics(self._written)
@@ -221,7 +221,7 @@ class KafkaBus:
         return (await self._ends([TopicPartition(topic, partition)]))[0]
 
     async def end_offsets(self, topic: str, partitions: int) -> list[int]:
-        """The same of a topic's first partitions."""
+        """The offsets that the next records of partitions 0 to `partitions - 1` get."""
         await self._place(topic, partitions - 1)
         return await self._ends([TopicPartition(topic, number) for number in range(partitions)])
 
@@ -256,7 +256,7 @@ class KafkaBus:
             await consumer.stop()
 
     async def _place(self, topic: str, partition: int, within_s: float = 0.0) -> TopicPartition:
-        """A consumer would look for a partition that is not there again and again, unasked."""
+        """Wait for a partition that is not there yet: a consumer would look for it without end."""
         deadline = asyncio.get_running_loop().time() + within_s
         while partition >= (await self.partitions([topic])).get(topic, 0):
             if asyncio.get_running_loop().time() >= deadline:

@@ -31,7 +31,7 @@ def group_consumer(settings: KafkaSettings, group: str, instance: str = "") -> A
 
 
 def client_id_of(instance: str) -> str:
-    """What an instance is called among the members of its group."""
+    """The client id by which an instance is known to the members of its group."""
     return f"pagewake-{instance}" if instance else "pagewake"
 
 

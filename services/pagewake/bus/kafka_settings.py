@@ -50,7 +50,7 @@ class KafkaSettings:
     wait_s: float = 10.0
 
     def options(self) -> dict[str, Any]:
-        """What every client is given.  ConfigError for settings that cannot be."""
+        """The options that every client is given; ConfigError for contradictory settings."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap,
             "client_id": "pagewake",

@@ -37,7 +37,7 @@ def file_name(topic: str, partition: int) -> str:
 
 
 class _LogFile:
-    """One partition.  Opened only to be appended to: there may be more of them than descriptors."""
+    """The file of one partition, open only while it is appended to: descriptors are few."""
 
     __slots__ = ("path", "pending", "pending_bytes", "hash", "records", "last")
 
@@ -103,7 +103,7 @@ class LogWriter:
         return temporary
 
     def _refuse_place(self) -> None:
-        """What could not be given the log's name at the end is refused now."""
+        """Refuse now what could not be given the log's name at the end."""
         directory, place = self.directory, self._place
         if directory.is_symlink():
             raise ConfigError(f"{directory} is a symbolic link: name a new directory for the log")

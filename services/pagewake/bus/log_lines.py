@@ -38,7 +38,7 @@ class LoggedCommit(NamedTuple):
 
 
 class _Gap:
-    """What was skipped, from the commit that was due up to the one that came, and the problem."""
+    """Commits that were skipped: which one was due, which came, and the problem reported of it."""
 
     __slots__ = ("due", "came", "problem", "late")
 

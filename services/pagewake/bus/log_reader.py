@@ -53,7 +53,7 @@ class LogProblem(NamedTuple):
 
 
 class LogFile(NamedTuple):
-    """One topic partition; `name` is what `digest.txt` calls it."""
+    """The file of one topic partition; `name` is what `digest.txt` calls it."""
 
     topic: str
     partition: int
@@ -182,7 +182,7 @@ def _named(file: LogFile, checker: LineChecker) -> list[LogProblem]:
 
 
 def _compare(checker: LineChecker, expected: FileSum, content: str) -> None:
-    """A file whose every line is good, against what `digest.txt` says of it."""
+    """Hold a file whose every line is good against what `digest.txt` says of it."""
     found = checker.line
     if found < expected.records:
         missing = expected.records - found
@@ -210,7 +210,7 @@ def _lines(path: Path, checker: LineChecker) -> Iterator[bytes]:
 
 
 class _Frames(io.RawIOBase):
-    """What the frames of a zstd file hold; EOFError, as gzip has it, if the last one is torn."""
+    """The content of a zstd file, whose last frame may be torn: EOFError then, as gzip has it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -26,7 +26,7 @@ SUM_BYTES = 16
 
 
 class FileSum(NamedTuple):
-    """What a JSON-lines file must contain; `last` is `-` when it is empty."""
+    """What a file of records must contain; `last` is `-` when it is empty."""
 
     hash: str
     records: int
@@ -34,7 +34,7 @@ class FileSum(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """`digest.txt`, read."""
+    """The content of `digest.txt`."""
 
     digest: str
     host_digests: list[str]
@@ -49,7 +49,6 @@ def sum_of(content: bytes) -> str:
 
 
 def format_sums(sums: Sums) -> str:
-    """The text of `digest.txt`."""
     lines = [f"{sums.digest}  run"]
     lines += [f"{digest}  host-{index}" for index, digest in enumerate(sums.host_digests)]
     lines += [f"{code}  code" for code in sums.codes]

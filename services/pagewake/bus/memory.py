@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class MemoryBus:
-    """Implements `Bus`."""
+    """A `Bus` of lists."""
 
     __slots__ = ("_first", "_records")
 

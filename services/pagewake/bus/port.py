@@ -35,7 +35,7 @@ class Bus(Protocol):
     """Partitions of records, appended at the end and read from an offset."""
 
     def append(self, topic: str, partition: int, record: bytes) -> int:
-        """Append a record; returns its offset."""
+        """Append a record and return its offset."""
         ...
 
     def read(self, topic: str, partition: int, offset: int) -> list[bytes]:
@@ -69,7 +69,7 @@ class Outbox:
         self.seq = 0
 
     def encode(self, window: int, events: Sequence[Record]) -> list[Encoded]:
-        """The records of the next commit."""
+        """The records of the next commit, numbered and ready to be appended."""
         seq = self.seq
         self.seq = seq + 1
         return encode_commit(self.head, self.code, seq, window, events)
@@ -115,7 +115,7 @@ class Inbox:
         return self.take(decode_commit(record))
 
     def take(self, commit: Commit) -> Applied | None:
-        """The same, of a record decoded already."""
+        """Apply a record that is decoded already; as `accept` otherwise."""
         if commit.run != self.run:
             raise DataError(
                 f"{self.topic}-{self.partition}: {name_of(commit)} is of run {commit.run!r}, "
@@ -154,7 +154,7 @@ class Inbox:
         return Applied(commit.source, commit.seq, commit.window, events)
 
     def _ignore(self, commit: Commit, progress: Progress) -> None:
-        """A duplicate: two code versions or a broken invariant if its content differs."""
+        """Count a duplicate; BrokenLogError if its content differs from what was applied."""
         known = progress.hash_of(commit.seq, commit.part)
         if known is not None and known != commit.hash:
             raise self._error(

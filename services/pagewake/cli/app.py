@@ -35,7 +35,7 @@ class _Command(TyperCommand):
 
 
 class _Group(TyperGroup):
-    """As `_Command`, of several."""
+    """A group of commands that words its errors as `_Command` does."""
 
     def format_help(self, *where: Any) -> None:  # noqa: ANN401
         deliver(lambda: TyperGroup.format_help(self, *where))

@@ -64,7 +64,7 @@ class Mode(msgspec.Struct, frozen=True):
 
 
 class Benchmark(msgspec.Struct, frozen=True):
-    """The whole comparison."""
+    """All modes, compared with one another and with the published figures."""
 
     scenario: str
     seeds: list[int]
@@ -103,7 +103,7 @@ def benchmark(
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`1,2,3` as numbers, each once."""
+    """The seeds of `1,2,3`; each may stand once."""
     seeds: list[int] = []
     for part in text.split(","):
         if not part.strip().isdecimal():

@@ -40,7 +40,7 @@ Value = TypeVar("Value")
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One row of `pagewake runs`."""
+    """A row of the table of `pagewake runs`."""
 
     run: str
     status: str
@@ -62,7 +62,7 @@ def settings_of(**flags: str | None) -> Settings:
 
 
 def on_bus(settings: Settings, work: Callable[[KafkaBus], Awaitable[Value]]) -> Value:
-    """Run `work` with a connected bus."""
+    """Run `work` with a connected bus, and return what it returns."""
 
     async def connected() -> Value:
         async with KafkaBus(settings.kafka_settings(COMMAND_WAIT_S)) as bus:

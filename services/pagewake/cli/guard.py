@@ -63,13 +63,13 @@ def _refused(error: OSError) -> int:
 
 
 def _internal(error: Exception) -> int:
-    """A defect of ours."""
+    """Report an error that only a defect of pagewake can raise."""
     complain(f"internal error: {described(error)}")
     return InternalError.exit_code
 
 
 def described(error: Exception) -> str:
-    """What escaped, and where it came from; the traceback goes to stderr only on request."""
+    """The error and where it was raised, in one line; PAGEWAKE_DEBUG=1 prints the traceback too."""
     if os.environ.get("PAGEWAKE_DEBUG") == "1":
         traceback.print_exception(error)
     frames = traceback.extract_tb(error.__traceback__)
@@ -81,7 +81,7 @@ def described(error: Exception) -> str:
 
 
 def complain(message: str) -> None:
-    """One line on stderr, under our name."""
+    """Write one line to stderr, headed by the name of the program."""
     with suppress(OSError):
         sys.stderr.write(f"pagewake: {message}\n")
         sys.stderr.flush()

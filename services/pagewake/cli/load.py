@@ -49,7 +49,7 @@ REGRESSION = 0.2
 
 
 class _Found(NamedTuple):
-    """What was measured, and whether that is all."""
+    """The sizes measured; some are missing if the test was interrupted."""
 
     sizes: list[Measured]
     interrupted: bool
@@ -273,7 +273,7 @@ class _Bar:
         self._task = None if progress is None else progress.add_task("load", total=1.0)
 
     def of(self, vcpus: int) -> Told:
-        """For the next size."""
+        """The callback by which the measurement of the next size says how far it is."""
         self._done += 1
         head = f"{vcpus:,} vcpus ({self._done} of {self._sizes})"
         started_s = time.monotonic()

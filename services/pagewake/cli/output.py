@@ -46,7 +46,7 @@ def print_text(*parts: RenderableType) -> None:
 
 
 def _width(table: Table) -> int:
-    """Of a table of figures, which must not be broken; others may be folded."""
+    """The width of a table of figures, which must not be broken; 0 for one that may be folded."""
     if table.box is None:
         return 0
     console = Console(file=StringIO(), width=WIDTH_MAX)
@@ -76,7 +76,7 @@ def deliver(write: Callable[[], object]) -> None:
 
 
 def _discard_stdout() -> None:
-    """What is still buffered must not fail again when the interpreter flushes at exit."""
+    """Let the interpreter flush at exit without failing on stdout once more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -94,7 +94,7 @@ def replacing(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def resolved(path: Path) -> Path:
-    """Where a file that is to be written really goes; ConfigError for a loop of links."""
+    """The file that a path leads to, through links; ConfigError for a loop of links."""
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:

@@ -89,7 +89,7 @@ class _Crew:
         return [result for _, result in sorted(self._results.items())]
 
     def dismiss(self) -> None:
-        """End whatever still works."""
+        """Kill the processes that still run."""
         for _, process in self._working.values():
             process.kill()
         for _, process in self._working.values():
@@ -138,7 +138,7 @@ def _receive(pipe: Connection, process: SpawnProcess) -> int | RunResult | Pagew
 
 
 def _work(pipe: Connection, scenario: Scenario) -> None:
-    """One run, in its own process; ends quietly when the parent is gone."""
+    """The body of a worker process: one run; ends quietly when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's business alone
     next_report_s = 0.0
 

@@ -46,7 +46,7 @@ class Reach:
             self._draw()
 
     def run_finished(self) -> None:
-        """One of several runs is done."""
+        """Count one of several runs as done."""
         self.finished += 1
 
     def close(self) -> None:
@@ -62,7 +62,6 @@ class Reach:
 
     @property
     def elapsed_s(self) -> float:
-        """Wall time so far."""
         return time.monotonic() - self._started_s
 
     def line(self) -> str:
@@ -82,7 +81,7 @@ class Reach:
 
 
 class _Bar:
-    """The bar itself."""
+    """The bar on the terminal, drawn by rich."""
 
     def __init__(self, total_ns: int) -> None:
         self._progress = Progress(
@@ -106,7 +105,7 @@ class _Bar:
 
 
 class _SimulatedColumn(ProgressColumn):
-    """Simulated time and speed."""
+    """A column of the bar: simulated time and speed."""
 
     def render(self, task: Task) -> Text:
         elapsed_s = float(task.fields["elapsed_s"])

@@ -21,7 +21,7 @@ from pagewake.scenario.model import Scenario
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """What `--json` prints."""
+    """The result of a replay, as `--json` prints it."""
 
     ok: bool
     recorded: str

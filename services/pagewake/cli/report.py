@@ -52,7 +52,7 @@ def refuse_place(output: Path | None, log: Path | None = None) -> None:
 
 @contextmanager
 def log_for(output: Path | None, log: Path | None) -> Iterator[Path | None]:
-    """Where a run writes its log: a page is made from one, kept or not."""
+    """A directory for the log that a page is made from: the one to keep, or a temporary one."""
     if output is None or log is not None:
         yield log
         return

@@ -79,7 +79,7 @@ def _changes() -> Iterator[dict[str, object]]:
 
 
 def _plain(value: object) -> str:
-    """As a scenario would have it; masks in hexadecimal."""
+    """A value as a scenario would write it; masks in hexadecimal."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:#x}" if isinstance(value, int) else str(value)

@@ -99,7 +99,7 @@ def label(name: str) -> str:
 
 
 def wait_times(times: WaitTimes | None) -> str:
-    """Percentiles of how long tasks slept."""
+    """Percentiles of how long tasks slept, as one line."""
     if times is None:
         return "nobody was woken"
     return (

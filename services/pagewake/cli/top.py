@@ -89,7 +89,7 @@ def _snapshot(rows: list[RunRow], run: str | None, as_json: bool) -> None:
 
 
 async def _watch(mqtt: str, run: str | None, console: Console) -> None:
-    """Until `q`."""
+    """Draw and obey keys until `q`."""
     live = Live()
     viewer = Viewer(live, run)
     keys: asyncio.Queue[str] = asyncio.Queue()
@@ -156,7 +156,7 @@ def _broker(listener: MqttListener) -> str:
 
 
 def _read_keys(keys: asyncio.Queue[str]) -> None:
-    """Whatever was typed, as keys."""
+    """Queue what was typed, as keys."""
     with suppress(OSError):
         for key in keys_of(os.read(sys.stdin.fileno(), READ_BYTES).decode(errors="replace")):
             keys.put_nowait(key)

@@ -70,7 +70,7 @@ class RunRow(msgspec.Struct, frozen=True):
 
 
 class Order(NamedTuple):
-    """What a key asks for: to be sent to a run, or to quit."""
+    """What a key asks for: a command to a run, or to quit."""
 
     do: Do | Literal["quit"]
     run: str = ""
@@ -138,7 +138,7 @@ class Viewer:
         return next(iter(self.runs()), None)
 
     def press(self, key: str) -> Order | None:
-        """A key; `up`, `down` and `tab` by name."""
+        """Act on a key; arrows and tab come as `up`, `down` and `tab`."""
         if self.confirming:
             run, self.confirming = self.confirming, ""
             self.note = "" if key == "y" else "not stopped"
@@ -169,7 +169,7 @@ class Viewer:
     # ------------------------------------------------------------------ pictures
 
     def screen(self, now_s: float, broker: str, height: int) -> RenderableType:
-        """The whole terminal."""
+        """Everything that the terminal shows."""
         run = self.run()
         if self.chosen is None and run is not None and run.active:
             self.chosen = run.name  # what the keys act on changes only by a key
@@ -253,7 +253,7 @@ def _word(state: str) -> Text:
 
 
 def _position(row: RunRow | ServiceRow) -> tuple[str, str]:
-    """Simulated of all, and speed."""
+    """Two cells: simulated time of the total, and speed."""
     if row.at_ns is None or row.duration_ns is None:
         return "-", "-"
     at = f"{row.at_ns / 1e9:.3f} of {seconds(row.duration_ns)}"

@@ -15,7 +15,7 @@ SHOWN_PROBLEMS = 20
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What `--json` prints."""
+    """The verdict on a log, as `--json` prints it."""
 
     ok: bool
     digest: str

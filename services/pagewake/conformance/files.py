@@ -28,7 +28,7 @@ class RowFailure(msgspec.Struct, frozen=True):
 
 
 class FileReport(msgspec.Struct, frozen=True):
-    """What became of the rows of one file."""
+    """How the rows of one vector file fared."""
 
     file: str
     family: str
@@ -38,7 +38,6 @@ class FileReport(msgspec.Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """The file, as it was named."""
         return self.file
 
 

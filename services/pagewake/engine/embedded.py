@@ -191,12 +191,12 @@ class _Host:
                 self._bus.append(out.topic, out.partition, out.record)
 
     def end_ns(self) -> int:
-        """Where the simulated host ended."""
+        """The instant at which the simulated host ended."""
         assert self.host.end_ns is not None
         return self.host.end_ns
 
     def digest(self) -> str:
-        """Over all VMs of all shards."""
+        """The digest of all VMs of all its shards."""
         digests: dict[str, str] = {}
         for shard in self.shards:
             digests |= shard.follower.shard.digests()

@@ -48,7 +48,7 @@ class VmAccount:
         self.in_flight: dict[int, int] = {}
 
     def short_of(self) -> int:
-        """Frames the VM waits for."""
+        """How many frames the VM waits for."""
         return len(self.waiting) + self.owed
 
     def note_in_flight(self, now_ns: int, gfn: int, ready_ns: int) -> None:

@@ -46,7 +46,7 @@ class MemorySummary(NamedTuple):
 
 
 class Counts:
-    """Page requests of all VMs of one host."""
+    """Counts the page requests of all VMs of one host."""
 
     __slots__ = ("joined", "first_touches", "page_in_ns_total", "page_in_ns_log2")
 
@@ -57,7 +57,7 @@ class Counts:
         self.page_in_ns_log2 = [0] * BUCKETS
 
     def note_page_in(self, took_ns: int) -> None:
-        """From request to readiness, waiting for a frame and for the device included."""
+        """Count the time from request to readiness, waiting for a frame and the device included."""
         self.page_in_ns_total += took_ns
         self.page_in_ns_log2[took_ns.bit_length()] += 1
 

@@ -171,7 +171,7 @@ class HostMemory:
         self._settle(vm, event.at_ns)
 
     def _cleared(self, vm: VmAccount, event: ApfCleared) -> None:
-        """The I/O of withdrawn tokens goes on."""
+        """Nothing to do: the I/O of withdrawn tokens goes on."""
 
     # ------------------------------------------------------------------------------------ page-ins
 
@@ -300,7 +300,7 @@ class HostMemory:
             self._device.change(change.at_ns, self.config.medium_named(change.medium))
 
     def _charge_at_start(self) -> None:
-        """Charge what is in memory at time 0."""
+        """Charge every VM for what it has in memory at time 0."""
         name, accounts = self.config.name, self._accounts
         if len(self._by_name) != len(accounts):
             raise ConfigError(f"{name}: two VMs have the same name")

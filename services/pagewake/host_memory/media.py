@@ -30,7 +30,7 @@ class AccessTime(Protocol):
 
     @property
     def min_ns(self) -> int:
-        """No sample is shorter."""
+        """The shortest time that any sample takes."""
         ...
 
     def sample_ns(self, bits: int) -> int:
@@ -93,17 +93,17 @@ class Medium:
 
     @property
     def read_min_ns(self) -> int:
-        """Shortest service of a read."""
+        """The shortest service of a read."""
         return self.read.min_ns + self.transfer_ns_per_page
 
     @property
     def write_min_ns(self) -> int:
-        """Shortest service of a write-back."""
+        """The shortest service of a write-back."""
         return self.write.min_ns + self.transfer_ns_per_page
 
     @property
     def min_service_ns(self) -> int | None:
-        """Shortest service of any request; None for a synchronous medium, which has no requests."""
+        """The shortest service of any request; None for a synchronous medium, without requests."""
         return None if self.synchronous else min(self.read_min_ns, self.write_min_ns)
 
 

@@ -26,7 +26,7 @@ class Outbox:
         self._handed_out_ns = 0
 
     def put(self, cause_ns: int, event: ToShard, read_ns: int | None = None) -> None:
-        """An effect of something that happened at `cause_ns`; of a read, how long it takes."""
+        """Add an effect of something that happened at `cause_ns`; `read_ns`: how long a read took."""
         at_ns = event.at_ns
         assert at_ns >= cause_ns + self.lookahead_ns, "effect sooner than the lookahead allows"
         assert at_ns >= self._handed_out_ns, "effect in a span that was handed out already"
@@ -34,7 +34,7 @@ class Outbox:
         heappush(self._pending, (at_ns, event.vm, self._inserted, event, read_ns))
 
     def schedule(self, control: Control, vms: list[str]) -> None:
-        """An intervention: to its VM, or a changed medium to every VM, so that each shard knows."""
+        """Add an intervention for its VM; a changed medium goes to every VM, so to each shard."""
         assert control.at_ns >= self._handed_out_ns, "intervention in a span handed out already"
         targets = vms if isinstance(control, MediumChanged) else [control.vm]
         for vm in targets:
@@ -57,5 +57,5 @@ class Outbox:
         return [read_ns for *_, read_ns in self._pending if read_ns is not None]
 
     def next_ns(self) -> int | None:
-        """When the next one takes effect."""
+        """The instant of the earliest pending delivery."""
         return self._pending[0][0] if self._pending else None

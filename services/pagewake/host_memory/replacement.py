@@ -82,7 +82,7 @@ class PageList:
         self.count += len(gfns)
 
     def _grow(self) -> None:
-        """Twice the room, the oldest page first."""
+        """Double the room, and move the oldest page to its beginning."""
         start, room = self._oldest, len(self._ring)
         self._ring = self._ring[start:] + self._ring[:start] + array("i", bytes(4 * room))
         self._oldest = 0

@@ -27,7 +27,7 @@ from pagewake.simtime.randomness import Draws
 
 
 class Device:
-    """The swap device of one simulated host."""
+    """Simulates the swap device of one host."""
 
     __slots__ = (
         "medium",
@@ -71,7 +71,7 @@ class Device:
         return self._submit(now_ns, now_ns, self.medium.write, pages)
 
     def queue(self, now_ns: int) -> int:
-        """Requests submitted and not complete."""
+        """How many requests are submitted and not complete."""
         return sum(done > now_ns for done in self._outstanding)
 
     def change(self, now_ns: int, medium: Medium) -> None:

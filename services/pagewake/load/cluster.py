@@ -132,7 +132,7 @@ async def _pass(for_s: float, done_s: float, all_s: float, told: Told) -> None:
 
 
 async def _stop(bus: KafkaBus, run: str) -> None:
-    """By a command in the log; the services are idle when the counting begins."""
+    """End the run by a command; its services are idle when the counting begins."""
     await client.stop(bus, run)
     deadline_s = time.monotonic() + ENDED_S
     while (await client.entry_of(bus, run)).active:
@@ -143,7 +143,7 @@ async def _stop(bus: KafkaBus, run: str) -> None:
 
 
 async def _to_the_end(work: Coroutine[None, None, None]) -> None:
-    """Whoever cancels meanwhile has to wait."""
+    """Do work that a cancellation has to wait for."""
     task = asyncio.create_task(work)
     try:
         await asyncio.shield(task)
@@ -212,7 +212,7 @@ def _complete(costs: list[Cost]) -> list[Cost]:
 
 
 async def reachable(mqtt: str) -> bool:
-    """Whether somebody will say what the services use."""
+    """Whether the MQTT broker answers: without it nobody says what the services use."""
     try:
         async with MqttListener(mqtt, (), lambda _topic, _payload: None):
             return True

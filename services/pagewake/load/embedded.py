@@ -59,7 +59,7 @@ class _Clock:
         self._to: _Mark | None = None
 
     def window(self, _sim_ns: int, windows: int) -> None:
-        """A window of some host is done."""
+        """Called after every window: takes marks, and tells how far the measurement is."""
         now_s = time.perf_counter()
         if not self._started_s:
             self._started_s = now_s
@@ -95,7 +95,7 @@ class _Clock:
         return _Mark(now_s, cpu_s(), self._counter.faults, self._counter.events, reached_ns)
 
     def spent(self) -> _Mark | None:
-        """What was measured; None before it is over."""
+        """What was spent between the two marks; None before the second is taken."""
         if self._from is None or self._to is None:
             return None
         since, to = self._from, self._to

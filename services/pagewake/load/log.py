@@ -25,7 +25,7 @@ Offsets = Mapping[TopicPartition, int]
 
 
 class _Seen(msgspec.Struct, gc=False):
-    """As much of an event as is counted; the rest of it is skipped."""
+    """The fields of an event that are counted by; decoding skips the others."""
 
     event: str
     first_touch: bool = False
@@ -33,7 +33,7 @@ class _Seen(msgspec.Struct, gc=False):
 
 
 class _Commit(msgspec.Struct):
-    """As much of a commit."""
+    """The fields of a commit that are counted by; decoding skips the others."""
 
     source: str
     seq: int
@@ -47,7 +47,7 @@ _NO_DOMAIN_EVENTS = ("WindowOpened", "WindowClosed", "ShardEnded")
 
 
 class _Window(msgspec.Struct):
-    """One window of a host: when, and what happened."""
+    """One window of a simulated host: when it opened and closed, and what happened in it."""
 
     opened_ms: int = 0
     closed_ms: int = 0
@@ -59,7 +59,7 @@ class _Window(msgspec.Struct):
 
 
 class HostStretch(NamedTuple):
-    """One simulated host over `windows` windows."""
+    """What one simulated host did in `windows` whole windows."""
 
     wall_s: float
     windows: int
@@ -78,7 +78,7 @@ class _HostWindows:
         self._last: dict[tuple[str, str], tuple[int, int]] = {}
 
     def take(self, topic: str, value: bytes, at_ms: int) -> None:
-        """The next record of one of its partitions; what is no commit is none of ours."""
+        """Take the next record of one of its partitions; what is no commit is passed over."""
         try:
             commit = _decode(value)
         except msgspec.DecodeError:
@@ -147,19 +147,19 @@ class LogReader:
         await self._consumer.stop()
 
     async def ends(self) -> Offsets:
-        """Where every partition ends now."""
+        """The offset behind the last record of every partition."""
         ends: Offsets = await self._consumer.end_offsets(list(self._place))
         return ends
 
     async def closes(self, since: Offsets | None = None) -> int:
-        """Records that the host with the fewest has got from its shards."""
+        """How many windows the host with the fewest has had closed, in commits of its shards."""
         ends: Offsets = await self._consumer.end_offsets(self._faults)
         return min(ends[place] - (since or {}).get(place, 0) for place in self._faults)
 
     async def read(
         self, since: Offsets, until: Offsets, latencies: Latencies
     ) -> list[HostStretch | None]:
-        """By simulated host."""
+        """What each simulated host did between two sets of offsets; None where too little."""
         wanted = [place for place in self._place if since[place] < until[place]]
         self._consumer.assign(wanted)
         for place in wanted:
@@ -180,10 +180,10 @@ class LogReader:
 
 
 def faults_per_s(stretches: Iterable[HostStretch]) -> float:
-    """Of all hosts together."""
+    """Faults per wall second of all hosts together."""
     return sum(stretch.faults / stretch.wall_s for stretch in stretches)
 
 
 def events_per_s(stretches: Iterable[HostStretch]) -> float:
-    """Of all hosts together."""
+    """Domain events per wall second of all hosts together."""
     return sum(stretch.events / stretch.wall_s for stretch in stretches)

@@ -32,7 +32,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """One process: CPU while it was measured, and resident memory at its end."""
+    """What one process used: CPU while it was measured, resident memory at the end."""
 
     service: str
     cpu_share: float
@@ -41,7 +41,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One size.  Sums over all processes are null where one of them said nothing."""
+    """One measured size.  A sum over all processes is null where one of them said nothing."""
 
     vcpus: int
     vms: int
@@ -94,11 +94,11 @@ class Latencies:
         self._counts = HdrHistogram(1, US_MAX, 3)
 
     def add(self, wall_s: float) -> None:
-        """One window."""
+        """Count one window."""
         self._counts.record_value(min(max(0, round(wall_s * 1e6)), US_MAX))
 
     def summary(self) -> Latency:
-        """Percentiles; zero of nothing."""
+        """The percentiles; zeros if nothing was counted."""
         p50, p99, p999 = (
             self._counts.get_value_at_percentile(share) / 1e6 for share in (50, 99, 99.9)
         )

@@ -25,7 +25,7 @@ from pagewake.observe.report.svg import PLACEHOLDERS as COLOUR
 from pagewake.observe.report.svg import Chart, blank, chart, panel
 from pagewake.observe.report.words import duration
 
-# Chosen: four charts fit a screen; a label such as "1,024" beside its point does not reach the next.
+# Chosen: four charts fit a screen, and labels such as "1,024" of neighbouring points stay apart.
 CHART_HEIGHT_PX = 210
 LABEL_PX = 44
 
@@ -41,7 +41,7 @@ class Curve(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """One chart with its heading, its curves for a legend, and a sentence."""
+    """A chart with its heading, the curves for its legend, and a sentence about it."""
 
     heading: str
     about: str

@@ -89,7 +89,7 @@ def parse_sizes(text: str) -> list[int]:
 
 
 def parse_duration(text: str) -> float:
-    """Wall seconds per size."""
+    """Wall seconds to measure each size for; ConfigError for less than 100 ms or more than 1 h."""
     try:
         given_ns = parse_ns(text)
     except ValueError as error:

@@ -18,7 +18,10 @@ LATENCY_STEP_S = 0.002
 
 
 class Figure(NamedTuple):
-    """One that is compared; `worse` is 1 if more is worse, -1 if less is; `step` means nothing."""
+    """A figure that is compared; `worse` is 1 if more is worse, -1 if less is.
+
+    Differences up to `step` mean nothing.
+    """
 
     name: str
     of: Callable[[Measured], float | None]
@@ -36,7 +39,7 @@ FIGURES = (
 
 
 def read_baseline(path: Path) -> LoadResult:
-    """What `load --json` has written."""
+    """Read what `load --json` wrote before."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise DataError(f"{path}: more than {FILE_BYTES_MAX} bytes are no result of load")
@@ -82,7 +85,6 @@ def _compared(figure: Figure, before: Measured, now: Measured, allowed: float) -
 
 
 def in_words(found: Regression) -> str:
-    """One line."""
     return (
         f"{found.vcpus:,} vcpus: {found.figure} {found.before:.4g} → {found.now:.4g}"
         f" ({100 * found.worse_by:.0f} % worse)"

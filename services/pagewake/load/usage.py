@@ -22,7 +22,7 @@ class Sample(NamedTuple):
 
 
 class Used(NamedTuple):
-    """Of one process: CPU seconds per wall second, and its memory at the end."""
+    """What one process used: CPU seconds per wall second, and its memory at the end."""
 
     service: str
     cpu_share: float
@@ -30,7 +30,7 @@ class Used(NamedTuple):
 
 
 class Usage:
-    """Hears one run, on `topics`."""
+    """Hears what the services of one run say of themselves; `topics` are where."""
 
     def __init__(self, run: str) -> None:
         self.run = run
@@ -38,7 +38,7 @@ class Usage:
         self.samples: dict[str, list[Sample]] = {}
 
     def hear(self, _: str, payload: bytes) -> None:
-        """A message; what makes no sense is none of ours."""
+        """Take a message; what is no progress of a service is passed over."""
         try:
             progress = msgspec.json.decode(payload, type=Progress)
         except msgspec.DecodeError:
@@ -50,9 +50,9 @@ class Usage:
         del samples[:-SAMPLES_MAX]
 
     def between(self, since_s: float, until_s: float) -> list[Used]:
-        """What was used between two instants, by service; those that said too little are left out.
+        """What each service used between two instants; those that said too little are left out.
 
-        The samples nearest to the ends are taken, as they come only once a second.
+        The samples nearest to the two instants are taken, as they come only once a second.
         """
         found: list[Used] = []
         for service, samples in sorted(self.samples.items()):

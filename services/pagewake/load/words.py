@@ -15,7 +15,7 @@ NOTHING = "-"
 
 
 def cells(size: Measured) -> list[str]:
-    """One row under `HEADINGS`."""
+    """The cells of one size, under `HEADINGS`."""
     memory = size.memory_bytes_per_vcpu
     return [
         f"{size.vcpus:,}",
@@ -34,7 +34,7 @@ def cells(size: Measured) -> list[str]:
 
 
 def services(result: LoadResult) -> list[str]:
-    """All processes that said what they use."""
+    """The names of all processes that said what they use."""
     return sorted({cost.service for size in result.sizes for cost in size.services})
 
 

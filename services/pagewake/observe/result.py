@@ -45,7 +45,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Waits(msgspec.Struct, frozen=True):
-    """Outcomes of task_wait."""
+    """How many calls of task_wait ended in which way."""
 
     slept: int
     early_ready: int
@@ -71,7 +71,7 @@ class WaitTimes(msgspec.Struct, frozen=True):
 
 
 class RunFacts(msgspec.Struct, frozen=True):
-    """What the runner knows and no event says."""
+    """What only the runner knows of a run: no event says it."""
 
     scenario: str
     seed: int
@@ -120,7 +120,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def speed(self) -> float:
-        """Simulated over wall time."""
+        """Simulated seconds per wall second."""
         return self.sim_ns / 1e9 / self.wall_s if self.wall_s > 0 else 0.0
 
 
@@ -161,7 +161,7 @@ class ResultCounter:
                 handler(event)
 
     def feed_consumed(self, counts: Mapping[str, int], read: int) -> None:
-        """The same of events that a shard took in, from what it said of them at its end."""
+        """Count events that a shard took in, from what it said of them at its end."""
         for kind in EVENTS:
             if kind.__name__ in counts:
                 self._seen[kind] += counts[kind.__name__]
@@ -169,7 +169,7 @@ class ResultCounter:
 
     @property
     def events(self) -> int:
-        """How many were fed so far."""
+        """How many events were fed so far."""
         return self._seen.total()
 
     @property

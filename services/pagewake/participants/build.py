@@ -39,7 +39,7 @@ class HostPart(NamedTuple):
 
 
 class VmPlan(NamedTuple):
-    """One VM instance with everything both sides must agree on."""
+    """One VM with all that its host and its shard must agree on."""
 
     instance: VmInstance
     layout: Layout
@@ -49,7 +49,7 @@ class VmPlan(NamedTuple):
 
 
 def build(plan: RunPlan) -> list[HostPart]:
-    """The domains of a whole run."""
+    """All domains of a run, host by host."""
     scenario = plan.scenario
     vms = {vm.instance.name: vm for vm in plan_vms(scenario, scenario.instances())}
     return [
@@ -80,7 +80,7 @@ def _of_host(plans: Iterable[VmPlan], index: int) -> list[VmPlan]:
 
 
 def plan_vms(scenario: Scenario, instances: Iterable[VmInstance]) -> list[VmPlan]:
-    """The memory at time 0 of these VMs."""
+    """The plans of these VMs: their layout, and their memory at time 0."""
     layouts = {vm.name: lay_out(vm) for vm in scenario.vms}
     return [plan_vm(scenario, instance, layouts[instance.spec.name]) for instance in instances]
 
@@ -158,7 +158,7 @@ def build_host(scenario: Scenario, index: int, plans: Sequence[VmPlan]) -> HostM
 
 
 def build_shard(scenario: Scenario, plans: Sequence[VmPlan]) -> Shard:
-    """Some VMs of one simulated host."""
+    """A shard: the guest kernels of some VMs of one simulated host."""
     return Shard(
         [
             build_kernel(scenario, plan.instance, plan.layout, plan.stock_pages, plan.populated,

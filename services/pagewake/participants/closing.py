@@ -32,7 +32,7 @@ class Consumed:
         self.read = 0
 
     def add(self, deliveries: Sequence[ToShard]) -> None:
-        """One window's, as their VMs numbered them."""
+        """Count the deliveries of one window, as their VMs numbered them."""
         counts = self.counts
         for delivery in deliveries:
             name = type(delivery).__name__
@@ -82,7 +82,7 @@ def _piece(table: dict[str, Entry], piece: int) -> dict[str, Entry]:
 
 
 def joined(pieces: Iterable[ShardEnded]) -> ShardEnded:
-    """One shard's closing records as one."""
+    """The closing records of one shard, put together again."""
     first, *rest = pieces
     return reduce(_added, rest, first)
 

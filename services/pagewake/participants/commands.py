@@ -53,7 +53,7 @@ class RunCommand(
 
 
 class Pause(RunCommand, frozen=True):
-    """Open no more windows."""
+    """Open no more windows until `resume`."""
 
 
 class Resume(RunCommand, frozen=True):
@@ -67,7 +67,7 @@ class Pace(RunCommand, frozen=True):
 
 
 class Stop(RunCommand, frozen=True):
-    """End the run here."""
+    """End the run where its hosts are."""
 
 
 RUN_COMMANDS: tuple[type[RunCommand], ...] = (Pause, Resume, Pace, Stop)
@@ -83,7 +83,7 @@ class Order(NamedTuple):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `.../command/reply` says."""
+    """What the run says to a command, on `.../command/reply`."""
 
     id: str | None
     ok: bool
@@ -107,7 +107,7 @@ def is_command(record: bytes) -> bool:
 
 
 def decode_command(record: bytes) -> CommandRecord:
-    """DataError for what is none."""
+    """The command that a record of `faults` holds; DataError for what is none."""
     try:
         return _decoder.decode(record)
     except msgspec.DecodeError as error:

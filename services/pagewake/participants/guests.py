@@ -27,7 +27,7 @@ def build_kernel(
     populated: NDArray[np.int64],
     resident: NDArray[np.bool_],
 ) -> GuestKernel:
-    """One VM, ready for time 0."""
+    """Build one VM and its guest kernel, ready for time 0."""
     rules = scenario.kernel
     vm = Machine(vm_config(scenario, instance, stock_pages))
     vm.pages.populate(populated, resident)

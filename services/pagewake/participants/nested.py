@@ -21,7 +21,7 @@ from pagewake.simtime.randomness import Draws
 
 
 def intercepts_of_kvm(npt: bool) -> Intercepts:
-    """What a KVM intercepts of its guest; #PF only if it shadows (semantics 4.7, 4.8)."""
+    """The intercepts of a KVM in L1; #PF is among them only if it shadows (semantics 4.7, 4.8)."""
     codes = (INTR, CPUID, HLT, IOIO, MSR, VMRUN)
     misc = sum(1 << (code - MISC_BASE) for code in codes)
     offset = msr_word_offset(MSR_INTERCEPTED)

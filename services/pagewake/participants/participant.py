@@ -62,7 +62,7 @@ class Rejected(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one record led to."""
+    """What a participant made of one record: records to append, events to observe, an answer."""
 
     outs: list[Out]
     events: list[Event]
@@ -211,17 +211,17 @@ class HostParticipant:
 
     @property
     def ended(self) -> bool:
-        """The last window is closed."""
+        """Whether the last window is closed."""
         return self.sequencer.ended
 
     @property
     def end_ns(self) -> int | None:
-        """Where the simulated host ended."""
+        """The instant at which the simulated host ended; None before."""
         return self.sequencer.end_ns if self.ended else None
 
     @property
     def awaited(self) -> list[str]:
-        """Shards that have the window open."""
+        """The shards that have the window open, by source."""
         return sorted(self.sequencer.awaited)
 
     def start(self) -> list[Out]:
@@ -229,7 +229,7 @@ class HostParticipant:
         return self._open()
 
     def accept(self, record: bytes | None) -> Step:
-        """The next record of the partition: a shard's commit, or a command."""
+        """Take the next record of the partition: a shard's commit, or a command."""
         if record is not None and is_command(record):
             return self._command(record)
         read = _read(record, self.inbox, self._sources)
@@ -298,7 +298,7 @@ class HostParticipant:
         return Answer(command.id, ok=True, at_ns=self.sequencer.until_ns)
 
     def _obey(self) -> None:
-        """All shards have closed: what was ordered takes effect where the last window ended."""
+        """Carry out what was ordered, now that all shards have closed: at the end of the window."""
         orders, self._orders = self._orders, []
         sequencer = self.sequencer
         for order in orders:
@@ -313,7 +313,7 @@ class HostParticipant:
     # ------------------------------------------------------------------ snapshots
 
     def seqs(self) -> dict[str, int]:
-        """Commits made so far, by partition."""
+        """How many commits were made so far, by partition."""
         return _seqs(self._outboxes.values())
 
     def state(self) -> State:
@@ -329,7 +329,6 @@ class HostParticipant:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
         self.inbox = state["inbox"]
         self.sequencer = state["sequencer"]
         self._outboxes = state["outboxes"]
@@ -366,7 +365,7 @@ class ShardParticipant:
 
     @property
     def kernels(self) -> Sequence[GuestKernel]:
-        """Of its VMs, in name order."""
+        """The kernels of its VMs, in name order."""
         return self.follower.shard.kernels
 
     @property
@@ -376,20 +375,20 @@ class ShardParticipant:
 
     @property
     def at_ns(self) -> int:
-        """Simulated time reached."""
+        """The simulated time reached."""
         return self.follower.until_ns
 
     @property
     def ended(self) -> bool:
-        """The last window is simulated."""
+        """Whether the last window is simulated."""
         return self.follower.last
 
     def start(self) -> list[Out]:
-        """A shard says nothing by itself."""
+        """Nothing: a shard only answers."""
         return []
 
     def accept(self, record: bytes | None) -> Step:
-        """The next record of the partition: simulates a window when it is complete."""
+        """Take the next record of the partition; simulates a window when it is complete."""
         read = _read(record, self.inbox, self._sources)
         self.lap("codec")
         if read is None:
@@ -413,7 +412,7 @@ class ShardParticipant:
         return _outs(self._journal, window, records) if records else []
 
     def seqs(self) -> dict[str, int]:
-        """Commits made so far, by partition."""
+        """How many commits were made so far, by partition."""
         return _seqs([self._journal, self._faults])
 
     def state(self) -> State:
@@ -427,7 +426,6 @@ class ShardParticipant:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
         self.inbox = state["inbox"]
         self.follower = state["follower"]
         self._faults = state["faults"]
@@ -436,7 +434,7 @@ class ShardParticipant:
 
 
 def domain_events(output: ShardOutput) -> list[Event]:
-    """What counts of a window; `n == 0` marks what a frozen VM still answered."""
+    """The domain events of a window: without what a frozen VM still answered (`n == 0`)."""
     events: list[Event] = [event for event in output.to_host if event.n]
     events += output.journal
     events += output.consumed

@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 
 
 class RunPlan(NamedTuple):
-    """What all participants of a run share."""
+    """What all participants of a run agree on before it starts."""
 
     run: str
     scenario: Scenario
@@ -42,12 +42,12 @@ class RunPlan(NamedTuple):
         return topics
 
     def sources(self) -> list[str]:
-        """Every participant: hosts, then shards."""
+        """The names of all participants: hosts, then shards."""
         hosts = [host.source for host in self.topology.hosts]
         return hosts + [shard.source for shard in self.topology.shards]
 
     def snapshot_partition(self, topic: str, partition: int) -> int:
-        """Where the participant of an input partition keeps its snapshots: hosts, then shards."""
+        """The partition for snapshots of the participant that reads an input partition."""
         if topic == FAULTS:
             return partition
         return len(self.topology.hosts) + self.shard_number(topic, partition)
@@ -59,7 +59,7 @@ class RunPlan(NamedTuple):
 
 
 def check_name(run: str) -> str:
-    """A run's name becomes part of topic names."""
+    """Return the name of a run; ConfigError if it cannot be part of names of topics."""
     if not _NAME.fullmatch(run) or len(run) > NAME_CHARACTERS_MAX:
         raise ConfigError(
             f"{run!r} cannot name a run: use letters, digits and hyphens, "
@@ -69,12 +69,12 @@ def check_name(run: str) -> str:
 
 
 def topic_name(run: str, topic: str) -> str:
-    """`pagewake.<run>.<topic>`."""
+    """The name of a topic in Kafka: `pagewake.<run>.<topic>`."""
     return f"{PREFIX}.{run}.{topic}"
 
 
 def split_topic(name: str) -> tuple[str, str]:
-    """Run and topic of a topic's name."""
+    """The run and the topic that a name in Kafka stands for."""
     prefix, run, topic = name.split(".", 2)
     assert prefix == PREFIX, name
     return run, topic

@@ -78,7 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Snapshot(NamedTuple):
-    """A complete one: its manifest and the compressed state."""
+    """A complete snapshot: its manifest and the compressed state."""
 
     manifest: Manifest
     content: bytes
@@ -96,12 +96,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def pack(state: State) -> bytes:
-    """A state as compressed bytes."""
     return zstandard.ZstdCompressor(level=1).compress(pickle.dumps(state, protocol=5))
 
 
 def unpack(content: bytes) -> State:
-    """DataError for what is no state."""
+    """The state of a snapshot; DataError for anything that is none."""
     try:
         size = zstandard.frame_content_size(content)
         if not 0 <= size <= STATE_BYTES_MAX:  # `decompress` believes whatever stands there
@@ -163,11 +162,11 @@ class SnapshotReader:
 
     @property
     def complete(self) -> list[Snapshot]:
-        """The last one of each slot, the newest first."""
+        """The last complete snapshot of each slot, the newest first."""
         return sorted(self._found.values(), key=lambda found: -found.manifest.offset)
 
     def feed(self, key: bytes | None, value: bytes | None) -> None:
-        """The next record."""
+        """Take the next record of the partition."""
         slot, _, name = (key or b"").decode(errors="replace").partition("/")
         parts = self._parts.get(slot)
         if value is None:

@@ -114,5 +114,5 @@ def _trace(spec: model.Task, entity: str, where: Region, pages: Pages) -> TraceS
 
 @lru_cache(maxsize=64)
 def zipf_table(pages: int, theta: float) -> ZipfTable:
-    """One table serves all streams of a size and skew."""
+    """The table for a size and skew, which all streams share."""
     return ZipfTable(pages, theta)

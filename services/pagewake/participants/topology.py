@@ -15,7 +15,7 @@ from pagewake.scenario.model import Scenario, VmInstance
 
 
 class ShardPlace(NamedTuple):
-    """One shard: partition `partition` of `topic` is its way in, `journal` its journal's."""
+    """One shard: it reads partition `partition` of `topic`, and writes journal `journal`."""
 
     host: int
     topic: str
@@ -37,17 +37,17 @@ class HostPlace(NamedTuple):
 
     @property
     def source(self) -> str:
-        """Its name in commits."""
+        """Its name in commits, such as host-0."""
         return f"host-{self.index}"
 
     @property
     def shard_of(self) -> dict[str, str]:
-        """VM name to the source of its shard."""
+        """The source of the shard that each VM is on, by VM name."""
         return {vm: shard.source for shard in self.shards for vm in shard.vms}
 
 
 class Topology(NamedTuple):
-    """All participants."""
+    """All participants of a run."""
 
     hosts: list[HostPlace]
 

@@ -165,7 +165,7 @@ _ALL_KEYS = sorted({each.key.name for kind in EVENT_KINDS.values() for each in k
 
 
 class ScheduledEvent(msgspec.Struct, frozen=True):
-    """One `[[event]]`: what to do when, and the control event it becomes."""
+    """One `[[event]]` of a scenario: when, what to do, and the control event it becomes."""
 
     at_ns: int
     do: str
@@ -228,7 +228,7 @@ def describe_events() -> list[dict[str, object]]:
 
 
 class EventsReader:
-    """Reader of `[[event]]`."""
+    """Reads the array of tables `[[event]]`."""
 
     textual = False
 
@@ -254,7 +254,7 @@ _AT = Duration()
 
 
 def read_event(raw: Mapping[str, object]) -> ScheduledEvent:
-    """One `[[event]]` table; raises `BadValueError`."""
+    """Read one `[[event]]` table; BadValueError for what is wrong in it."""
     if "do" not in raw:
         _refuse_unknown(raw, ["at", "do", *_ALL_KEYS], "an event")
     do = _at_key("do", _required(raw, "do", "what happens"), read_do)

@@ -211,7 +211,7 @@ class Rate(Number):
 
 
 class Flag:
-    """true or false."""
+    """`true` or `false`."""
 
     textual = False
 

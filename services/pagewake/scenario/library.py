@@ -29,12 +29,11 @@ def builtin_names() -> list[str]:
 
 
 def builtin_path(name: str) -> Path:
-    """The file of a built-in scenario."""
     return _directory() / f"{name}.toml"
 
 
 def describe_builtins() -> list[dict[str, str]]:
-    """What `pagewake scenarios` lists."""
+    """Name and description of every built-in scenario, for `pagewake scenarios`."""
     listed: list[dict[str, str]] = []
     for name in builtin_names():
         about = tomllib.loads(builtin_path(name).read_text("utf-8"))["scenario"]

@@ -31,7 +31,7 @@ _TOML_PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of documen
 
 
 class _Source(NamedTuple):
-    """Where the values of a document come from."""
+    """A document that is being loaded, and where each of its values comes from."""
 
     label: str
     text: str
@@ -73,7 +73,7 @@ def loads(
     seed: int | None = None,
     axes: Sequence[str] = (),
 ) -> Scenario:
-    """As `load`, of a text; `base` is the directory that relative trace files are looked up in."""
+    """Load a scenario from text; relative trace files are looked up in `base`."""
     document = _parse(text, label)
     source = _Source(label, text, {})
     for option, texts in (("--set", sets), ("--axis", axes)):
@@ -94,7 +94,7 @@ def loads(
 
 
 def _named(document: object, error: BadValueError) -> str:
-    """The key, with its value unless the message has it already."""
+    """The key that an error is about, with its value unless the message has it already."""
     value = document
     for part in error.at:
         value = _inside(value, part)
@@ -130,7 +130,7 @@ def _parse(text: str, label: str) -> dict[str, Any]:
 
 
 def _with_traces(scenario: Scenario, base: Path) -> Scenario:
-    """The same scenario, its traces found, read once, and named so that they are found again."""
+    """The scenario with its traces found and checked, under names that find them again."""
     vms = tuple(_vm_traces(vm, base, ("vm", index)) for index, vm in enumerate(scenario.vms))
     return msgspec.structs.replace(scenario, vms=vms)
 

@@ -69,7 +69,7 @@ class Medium(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MediumReader:
-    """A string or a table."""
+    """Reads a medium: the name of a preset, or a table."""
 
     textual = True
 

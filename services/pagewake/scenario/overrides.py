@@ -26,7 +26,7 @@ class Overrides(msgspec.Struct, frozen=True):
     by_level: dict[str, dict[str, profile.SwitchValue]] = {}
 
     def of(self, level: int) -> dict[str, profile.SwitchValue]:
-        """What is overridden at a level (0 = host)."""
+        """What is overridden at a level; level 0 is the host."""
         return {**self.everywhere, **self.by_level.get(LEVELS[min(level, 2)], {})}
 
 

@@ -81,13 +81,13 @@ class _Lines:
         self.starts = np.concatenate((np.zeros(1, np.int64), self.ends[:-1] + 1))
 
     def refuse(self, row: int, what: str) -> NoReturn:
-        """The row is not what the format says."""
+        """Raise a DataError that shows the row and says what would be valid."""
         line = bytes(self.data[self.starts[row] : self.ends[row]])
         shown = line[:80].decode("utf-8", "backslashreplace")
         raise DataError(f'{self.name}:{self.first_line + row}: "{shown}" is {what}')
 
     def refuse_first(self, bad: Bools, what: str) -> None:
-        """Refuses the first marked row, if there is one."""
+        """Refuse the first marked row, if there is one."""
         if bad.any():
             self.refuse(int(np.argmax(bad)), what)
 
@@ -139,7 +139,7 @@ class _CsvParser:
 
 
 class _LackeyParser:
-    """Accesses of native lackey output."""
+    """Parses accesses as valgrind's lackey prints them."""
 
     valid = 'not an access such as " L 1ffe,8" nor a "==pid==" line'
 
@@ -174,14 +174,14 @@ def _merged(block: TraceBlock) -> TraceBlock:
 
 
 class _Form(NamedTuple):
-    """How a trace file is written."""
+    """How a trace file is written: which of the two formats, and whether gzip packed it."""
 
     is_csv: bool
     zipped: bool
 
 
 def form_of(path: Path) -> _Form:
-    """Looks at the beginning of the file; OSError if it cannot be read."""
+    """Tell the form from the beginning of the file; OSError if it cannot be read."""
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     beginning = next(_chunks(path, zipped), b"")
@@ -203,7 +203,7 @@ class TraceSource(NamedTuple):
 
 
 def read_trace(path: Path) -> Iterator[TraceBlock]:
-    """As `TraceSource.open`, of a file."""
+    """The blocks of a trace file; DataError at the first line that is not valid."""
     form = form_of(path)
     parser = _CsvParser() if form.is_csv else _LackeyParser()
     empty = True
@@ -256,7 +256,7 @@ def _chunks(path: Path, zipped: bool) -> Iterator[bytes]:
 
 
 def summary(path: Path) -> TraceSummary:
-    """What is in a trace file; read once per file and version of it."""
+    """Count what is in a trace file; it is read once per file and version of it."""
     state = path.stat()
     return _summary(path, state.st_mtime_ns, state.st_size)
 

@@ -7,15 +7,15 @@ from pagewake.kvm import profile
 
 
 def profile_names() -> tuple[str, ...]:
-    """Kernel profiles, oldest first."""
+    """The kernel profiles, oldest first."""
     return tuple(profile.PROFILES)
 
 
 def switch_names() -> tuple[str, ...]:
-    """Rule switches that `kernel.overrides` may set."""
+    """The switches that `kernel.overrides` may set."""
     return tuple(profile.SWITCHES)
 
 
 def medium_names() -> tuple[str, ...]:
-    """Presets of the swap device."""
+    """The presets of the swap device."""
     return tuple(MEDIA)

@@ -108,7 +108,7 @@ _ARGUMENT_COUNTS: dict[str, tuple[int, ...]] = {
 
 
 def parse_step(text: str) -> ScriptStep:
-    """One step; raises `BadValueError` naming the text and the valid form."""
+    """Read one step; BadValueError names the text and the valid form."""
     words = text.split()
     at_ns: int | None = None
     if words[:1] == ["at"]:

@@ -69,7 +69,7 @@ def _below(holder: Holder, path: Path, origin: str) -> Holder:
 
 
 def _check_step(holder: Holder, path: Path, origin: str) -> None:
-    """Whether the last part of the path can be looked up in what holds it."""
+    """Raise ConfigError unless the last part of the path can be looked up in what holds it."""
     where, part = dotted(path[:-1]), path[-1]
     if isinstance(holder, dict):
         if isinstance(part, int):

@@ -72,7 +72,7 @@ class ShardDomain(Protocol):
         ...
 
     def frozen_ns(self) -> int | None:
-        """When the last VM froze, once all have."""
+        """The instant at which the last of its VMs froze; None while one has not."""
         ...
 
     def digests(self) -> dict[str, str]:

@@ -49,7 +49,7 @@ class Draws:
         self.key_0, self.key_1 = key_of(seed, entity)
 
     def u64(self, counter: int) -> int:
-        """A 64-bit word."""
+        """64 uniform random bits."""
         z = (self.key_0 + counter * _STEP) & _MASK
         z = ((z ^ (z >> 30)) * _MUL_1) & _MASK
         z = ((z ^ (z >> 27) ^ self.key_1) * _MUL_2) & _MASK

@@ -127,7 +127,7 @@ class Sequencer(Generic[Host]):
         return handed
 
     def close(self, name: str, events: Sequence[ToHost | WindowClosed]) -> bool:
-        """One shard's events and its `WindowClosed`; True once all shards have closed."""
+        """Take one shard's events and its `WindowClosed`; True once all shards have closed."""
         if name not in self.awaited:
             raise InternalError(f"{name} closes window {self.window}, which it does not have open")
         *reported, closed = events
@@ -178,7 +178,7 @@ class Sequencer(Generic[Host]):
 
 
 class Follower(Generic[Shard]):
-    """One shard's side."""
+    """The shard's end of the protocol: applies what a window hands it, and closes the window."""
 
     __slots__ = ("name", "shard", "window", "from_ns", "until_ns", "last")
 

@@ -37,7 +37,7 @@ class Tracks(Protocol):
         """A task sleeps; sleeps of several tasks overlap."""
 
     def end_sleep(self, at_ns: int, task: str, number: int, args: dict[str, object]) -> None:
-        """The sleep of this number is over."""
+        """The sleep of this number has ended."""
 
     def instant(self, at_ns: int, vcpu: int | None, name: str, args: dict[str, object]) -> None:
         """Something happened on a vcpu, or to the whole VM."""

@@ -27,12 +27,12 @@ class Placed(NamedTuple):
 
     @property
     def where(self) -> str:
-        """As messages name it."""
+        """`file:line`, as messages name it."""
         return f"{self.file}:{self.line}"
 
 
 class ShardWindow(NamedTuple):
-    """What one shard was handed and what it emitted in one window."""
+    """One window of one shard: what it was handed, and what it emitted."""
 
     source: str
     until_ns: int
@@ -41,7 +41,7 @@ class ShardWindow(NamedTuple):
 
 
 class _Stream:
-    """One file, read commit by commit."""
+    """One file of the log, read commit by commit; `head` is the commit that comes next."""
 
     __slots__ = ("_commits", "file", "head", "name", "problems")
 
@@ -53,20 +53,20 @@ class _Stream:
         self.head: LoggedCommit | None = next(self._commits, None)
 
     def take(self) -> LoggedCommit | None:
-        """The next commit, and step on."""
+        """Return the next commit and step on."""
         commit = self.head
         if commit is not None:
             self.head = next(self._commits, None)
         return commit
 
     def drain(self) -> None:
-        """Read to the end, for what is wrong there."""
+        """Read to the end, to learn what is wrong there."""
         while self.take() is not None:
             pass
 
 
 class _Shard:
-    """Where one shard's windows are: their files, and the edge reached."""
+    """How far one shard is: its two files, and the window that was opened last."""
 
     __slots__ = ("apf", "from_ns", "journal", "last", "until_ns", "window")
 
@@ -94,7 +94,7 @@ class LogRun:
         self._guests = sum(file.topic == APF_GUEST for file in reader.files)
 
     def hosts(self) -> list[int]:
-        """Numbers of the simulated hosts."""
+        """The numbers of the simulated hosts."""
         return [partition for topic, partition in self._files if topic == FAULTS]
 
     def windows(self, host: int) -> Iterator[ShardWindow]:
@@ -110,7 +110,7 @@ class LogRun:
             self._finish(source, shard)
 
     def integrity(self) -> list[LogProblem]:
-        """What is wrong with the directory and its files; reads what was not read yet."""
+        """All that is wrong with the directory and its files; reads what was not read yet."""
         problems = list(self.reader.faults)
         for file in self.reader.files:
             stream = self._streams.get(file) or _Stream(self.reader, file)

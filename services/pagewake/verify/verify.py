@@ -26,7 +26,7 @@ from pagewake.verify.vm_order import HostOrder, tasks_by_vm
 
 @dataclass(slots=True)
 class VerifyReport:
-    """What came of it. `digest` is recomputed; where that cannot be, it is what the log claims.
+    """The findings. `digest` is recomputed; where that cannot be, it is what the log claims.
 
     `problems` is everything wrong, integrity first, one line each. `ledger` counts what became of
     injected not-present events and of dummies, over all VMs (invariant I6).
@@ -40,7 +40,6 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Nothing is wrong."""
         return not self.problems
 
 
@@ -121,7 +120,7 @@ def _judge_host(
 
 
 def _denied(run: LogRun, digests: dict[str, str]) -> list[str]:
-    """What shards said of their VMs' digests at the end, where the log says otherwise."""
+    """Problems where a shard's own digest of a VM, said at its end, is not the log's."""
     return [
         f"{where}: ShardEnded: digest of {vm} is {said}, the log's {digests[vm]}"
         for where, ended in run.endings
@@ -144,7 +143,7 @@ def _compare_digests(reader: LogReader, hosts: list[str], report: VerifyReport) 
 
 
 class _VmCheck:
-    """One VM while its log is read."""
+    """Checks and digests one VM while its log is read (`VmSink`)."""
 
     __slots__ = ("checks", "digest", "events", "reporter")
 
@@ -155,13 +154,11 @@ class _VmCheck:
         self.events = 0
 
     def take(self, placed: Placed) -> None:
-        """The next event in the VM's total order."""
         self.events += 1
         self.reporter.place = placed
         self.digest.add(placed.event)
         self.checks.feed(placed.event)
 
     def complain(self, placed: Placed, what: str) -> None:
-        """Something does not fit into the order."""
         self.reporter.place = placed
         self.reporter.add("order", placed.event, what)

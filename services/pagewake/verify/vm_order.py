@@ -26,13 +26,13 @@ Complaint: TypeAlias = Callable[[Placed, str], None]
 
 
 class VmSink(Protocol):
-    """Who gets one VM's events."""
+    """Takes one VM's events in their total order."""
 
     def take(self, placed: Placed) -> None:
         """The next event in the total order, numbered."""
 
     def complain(self, placed: Placed, what: str) -> None:
-        """Something does not fit into the order."""
+        """An event of the log has no place in the order."""
 
 
 class VmOrder:
@@ -50,7 +50,7 @@ class VmOrder:
         self.frozen = False
 
     def add(self, delivered: Iterable[Placed], own: Iterable[Placed]) -> None:
-        """One window: what the host handed out in it, and what the VM emitted."""
+        """Take one window's events: what the host handed out in it, and what the VM emitted."""
         self._pending.extend(sorted(delivered, key=_place))
         for placed in sorted(own, key=_number):
             if placed.event.n == 0:
@@ -112,7 +112,7 @@ class HostOrder:
         self.orders = {name: VmOrder(tasks[name], sink) for name, sink in sinks.items()}
 
     def feed(self, window: ShardWindow) -> None:
-        """One shard's window."""
+        """Sort one shard's window into the orders of its VMs."""
         delivered = self._by_vm(window.delivered)
         own = self._by_vm(window.own)
         for name in dict.fromkeys((*delivered, *own)):
@@ -123,7 +123,6 @@ class HostOrder:
             self.orders[name].add(delivered.get(name, ()), own.get(name, ()))
 
     def finish(self) -> None:
-        """The host's log is over."""
         for order in self.orders.values():
             order.finish()
 

@@ -29,14 +29,14 @@ LABELLED_SHARE = 0.09  # of the bar: on a smaller part a percentage is wider tha
 
 
 class Bar(NamedTuple):
-    """One bar of vcpu time: its label, and what fills it, by kind."""
+    """The vcpu time of one run as a bar: its label, and the time of each kind."""
 
     label: str
     cpu: Mapping[str, int]
 
 
 class Slept(NamedTuple):
-    """One line of sleeping times."""
+    """How long the tasks of one run slept, as a line: its label, and the percentiles."""
 
     label: str
     times: WaitTimes | None
@@ -104,7 +104,7 @@ def _percent_axis(axes: Axes) -> None:
 
 
 def shortened(text: str, width_px: int) -> str:
-    """What fits into a picture of that width."""
+    """The text, cut to what fits into a picture of that width."""
     room = int((width_px - 30) / CHARACTER_PX)
     return text if len(text) <= room else text[: room - 1] + "…"
 
@@ -113,7 +113,7 @@ def shortened(text: str, width_px: int) -> str:
 
 
 def work_bars(name: str, rows: Sequence[tuple[str, float]]) -> Chart:
-    """Work relative to the first point."""
+    """The work of every point, relative to that of the first."""
 
     def draw(width: int) -> Figure:
         figure = blank(width, 46 * len(rows) + 26)

@@ -11,7 +11,7 @@ EDGES_NS = tuple(round(10 ** (step / BINS_PER_DECADE)) for step in range(20, 131
 
 
 class Durations:
-    """Counts of one kind of duration."""
+    """How many durations of one kind fell into each bin."""
 
     __slots__ = ("_counts", "total")
 
@@ -20,7 +20,6 @@ class Durations:
         self.total = sum(self._counts.values())
 
     def add(self, took_ns: int) -> None:
-        """One more."""
         number = min(max(bisect_right(EDGES_NS, took_ns) - 1, 0), len(EDGES_NS) - 2)
         self._counts[number] = self._counts.get(number, 0) + 1
         self.total += 1
@@ -32,5 +31,5 @@ class Durations:
         return min(self._counts), max(self._counts) + 1
 
     def counts(self, first: int, behind: int) -> list[int]:
-        """How many fell into each of these bins."""
+        """How many fell into each of the bins from `first` to the one before `behind`."""
         return [self._counts.get(number, 0) for number in range(first, behind)]

@@ -23,7 +23,7 @@ NOTHING = "\u2013"
 
 
 class Use(NamedTuple):
-    """A row of the table of vcpu time."""
+    """A row of the table of vcpu time: what it went to, how much, and its share."""
 
     colour: str
     name: str
@@ -32,7 +32,7 @@ class Use(NamedTuple):
 
 
 def tiles(result: RunResult) -> list[tuple[str, str, str]]:
-    """Label, figure, remark."""
+    """The large figures at the head of a page: label, figure, remark."""
     faults = sum(result.not_present.values())
     injected = result.not_present["injected"]
     times = result.wait_sim_seconds
@@ -147,7 +147,7 @@ def _figure(value: object) -> str:
 
 
 def document(result: RunResult) -> dict[str, object]:
-    """As `run --json` has it; a log does not hold the wall time."""
+    """The result as `run --json` has it; the wall time is null where a log is all there is."""
     builtins: dict[str, object] = msgspec.to_builtins(result)
     return builtins if result.wall_s else {**builtins, "wall_s": None}
 

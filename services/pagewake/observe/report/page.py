@@ -53,14 +53,14 @@ DETAILS = ("work", "cpu", "by_event", "unresolved_tasks")
 
 
 class Point(NamedTuple):
-    """One run of a grid: the values of its axes, and what came of it."""
+    """One run of a grid: the values of its axes, and its result."""
 
     axes: Mapping[str, str]
     result: RunResult
 
     @property
     def label(self) -> str:
-        """`kernel.apf=pv`."""
+        """The values of its axes, such as `kernel.apf=pv`."""
         return ", ".join(f"{key}={value}" for key, value in self.axes.items())
 
 
@@ -173,7 +173,7 @@ def _timelines(whole: Timeline | None) -> list[dict[str, object]]:
 
 
 def _common(results: Sequence[RunResult]) -> list[str]:
-    """What all points share."""
+    """Facts that are the same for all points."""
     facts = [words.counted(len(results), "point")]
     for key in ("seed", "profile", "apf"):
         values = [getattr(result, key) for result in results]

@@ -58,7 +58,7 @@ def _damaged(log: Path, what: str) -> DataError:
 
 
 class _Vm:
-    """One VM while its log is read."""
+    """Hands the events of one VM to everybody who counts or draws them (`VmSink`)."""
 
     __slots__ = ("_counter", "_recorder", "_told")
 
@@ -68,27 +68,24 @@ class _Vm:
         self._told = told
 
     def take(self, placed: Placed) -> None:
-        """The VM's next event."""
         self._counter.feed((placed.event,))
         self._told.count(placed)
         self._recorder.take(placed)
 
     def complain(self, placed: Placed, what: str) -> None:
-        """The log's order cannot be rebuilt."""
         raise DataError(f"{placed.where}: {what}: `pagewake verify` names all that is wrong")
 
     @property
     def last_ns(self) -> int:
-        """Its last event."""
+        """The instant of its last event."""
         return self._recorder.tracks.last_ns
 
     def close(self, at_ns: int) -> None:
-        """Its log is over."""
         self._recorder.close(at_ns)
 
 
 class _Reading:
-    """What has been read so far."""
+    """Everything that has been counted of the log so far."""
 
     def __init__(self, run: LogRun, scenario: Scenario) -> None:
         self._run = run
@@ -105,7 +102,7 @@ class _Reading:
         self._reasons: Counter[tuple[str, str]] = Counter()
 
     def read_host(self, host: int) -> None:
-        """All of one simulated host."""
+        """Read the windows of one simulated host."""
         tasks = tasks_by_vm(self._scenario, host)
         vms = {name: self._vm(name) for name in tasks}
         order = HostOrder(tasks, vms, _stray)
@@ -126,7 +123,7 @@ class _Reading:
             vm.close(vm.last_ns if order.orders[name].frozen else end_ns)
 
     def count(self, placed: Placed) -> None:
-        """An event of any VM."""
+        """Count an event of any VM."""
         event = placed.event
         if isinstance(event, TaskWoken):
             self._slept.add(event.waited_ns)
@@ -136,7 +133,7 @@ class _Reading:
             self._reasons[event.delivery, event.why or ""] += 1
 
     def finish(self) -> Told:
-        """The whole; DataError where the log is not."""
+        """The run as the log tells it; DataError where the log is damaged."""
         run, reader = self._run, self._run.reader
         problems = [str(problem) for problem in run.integrity()] or run.complaints
         if problems:

@@ -67,7 +67,6 @@ class VmRecorder:
     # ------------------------------------------------------------------ from the VM's order
 
     def take(self, placed: Placed) -> None:
-        """The VM's next event."""
         event = placed.event
         self._advance(event.at_ns // STEP_NS)
         if isinstance(event, WorkerCompleted):
@@ -77,7 +76,6 @@ class VmRecorder:
         self.tracks.take(placed)
 
     def close(self, at_ns: int) -> None:
-        """The VM's log is over."""
         self._advance(at_ns // STEP_NS)
         self._closing = True
         self._offer(at_ns)

@@ -38,7 +38,7 @@ def _same(one: Scenario, other: Scenario) -> bool:
 
 
 def _changes(scenario: Scenario) -> list[str]:
-    """Where the scenario differs from the built-in one of its name and seed."""
+    """Assignments that turn the built-in scenario of this name and seed into this one."""
     original = dict(_leaves(effective_table(load(scenario.name, (), scenario.seed)), ""))
     return [
         f"{key}={_plain(value)}"

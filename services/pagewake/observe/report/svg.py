@@ -59,7 +59,7 @@ _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 class Chart(NamedTuple):
-    """One picture, for a wide page and for a phone."""
+    """One picture, drawn for a wide page and again for a phone."""
 
     wide: Markup
     narrow: Markup
@@ -74,7 +74,7 @@ def chart(name: str, label: str, draw: Callable[[int], Figure]) -> Chart:
 
 
 def blank(width_px: int, height_px: int) -> Figure:
-    """An empty figure."""
+    """A figure without axes, in pixels."""
     return Figure(figsize=(width_px / PIXELS_PER_INCH, height_px / PIXELS_PER_INCH))
 
 

@@ -16,7 +16,7 @@ _NO_PAGE = ("halted: idle", "halted: offline")
 
 
 class Span(NamedTuple):
-    """What a vcpu did for a while."""
+    """A vcpu was in one state for a while."""
 
     vcpu: int
     state: str
@@ -48,7 +48,7 @@ class Timeline(NamedTuple):
     complete: bool
 
     def zoomed(self) -> Timeline:
-        """Only where something happens, when that is a small part of the stretch."""
+        """The part in which anything happens, if that is less than a quarter; else the whole."""
         instants = [*self._instants()]
         if not instants:
             return self
@@ -60,7 +60,7 @@ class Timeline(NamedTuple):
         return self._replace(from_ns=from_ns, until_ns=until_ns)
 
     def marks(self) -> int:
-        """How much there is to draw."""
+        """How many spans and flights there are to draw."""
         return len(self.spans) + len(self.flights)
 
     def busiest(self) -> Timeline | None:
@@ -99,5 +99,5 @@ def _fullest(instants: Sequence[int], length_ns: int) -> tuple[int, int]:
 
 
 def is_halt(state: str) -> bool:
-    """The vcpu is halted because of a page."""
+    """Whether a vcpu in this state is halted because of a page."""
     return state.startswith(_HALTED) and state not in _NO_PAGE

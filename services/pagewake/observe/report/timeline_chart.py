@@ -134,7 +134,7 @@ def _state_colour(state: str) -> str:
 
 
 def _states(axes: Axes, row: _Row, timeline: Timeline) -> None:
-    """One collection per state; L2 lies over *running*."""
+    """Draw the bar of a vcpu, a collection per state; L2 lies over *running*."""
     pieces: dict[str, list[tuple[float, float]]] = {}
     for span in _visible(timeline, row.vcpu):
         from_ns = max(span.from_ns, timeline.from_ns)
@@ -160,7 +160,7 @@ def _visible(timeline: Timeline, vcpu: int) -> list[Span]:
 
 
 def _flights(axes: Axes, row: _Row, timeline: Timeline) -> None:
-    """A thick line while the page is on its way, a thin one from there to READY."""
+    """Draw the flights: thick while the page is on its way, thin from there to READY."""
     coming: list[_Line] = []
     waiting: list[_Line] = []
     starts: list[tuple[float, float]] = []
@@ -199,7 +199,7 @@ def _timeline_axis(axes: Axes, timeline: Timeline, width: int) -> None:
 
 
 def _thinned(steps: list[tuple[int, int]], timeline: Timeline) -> list[tuple[int, int]]:
-    """Of more steps than there are columns the highest of each column."""
+    """Steps for the picture: the highest of each column where there are more than columns."""
     if len(steps) <= _COLUMNS:
         return steps
     column_ns = (timeline.until_ns - timeline.from_ns) // _COLUMNS + 1

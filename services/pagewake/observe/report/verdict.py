@@ -37,7 +37,7 @@ _WRONG = (
 
 
 def verdict(result: RunResult) -> str:
-    """One run."""
+    """What came of one run, in a few sentences."""
     faults = sum(result.not_present.values())
     if not faults:
         text = "No touch found its page in swap: there was nothing to tell the guest"
@@ -102,7 +102,7 @@ def _routed(result: RunResult) -> str:
 
 
 def worries(result: RunResult) -> Iterator[str]:
-    """What is wrong with the guest, or with the kernel that was simulated."""
+    """Sentences on what went wrong in the guest, or in the kernel that was simulated."""
     if result.unresolved:
         names = ", ".join(result.unresolved_tasks[:5])
         more = ", …" if result.unresolved > 5 else ""

@@ -15,12 +15,12 @@ _UNITS_S = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
 def count(number: int) -> str:
-    """`1,234`."""
+    """A number with its thousands apart: `1,234`."""
     return f"{number:,}"
 
 
 def counted(number: int, thing: str) -> str:
-    """`1 fault`, `2 faults`."""
+    """A number with its noun: `1 fault`, `2 faults`."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
@@ -52,7 +52,7 @@ def instant(at_ns: int) -> str:
 
 
 def use(kind: str) -> str:
-    """What vcpu time of a kind went to."""
+    """What a kind of vcpu time was used for, in words."""
     task = kind.removeprefix("task:")
     return f"task {task}" if task != kind else _USES.get(kind, kind)
 

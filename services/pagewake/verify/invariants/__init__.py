@@ -72,7 +72,7 @@ class VmChecks:
                 self._handlers[kind] = (*self._handlers.get(kind, ()), handler)
 
     def feed(self, event: Event) -> None:
-        """The VM's next event."""
+        """Show the VM's next event to every checker that wants its kind."""
         last = self._last
         if last is not None and (event.n != last.n + 1 or event.at_ns < last.at_ns):
             self._out_of_order(last, event)
@@ -81,7 +81,7 @@ class VmChecks:
             handler(event)
 
     def finish(self) -> None:
-        """The VM's log is over: what only the end can tell."""
+        """The VM's log is over: report what only the end can tell."""
         if self._last is None:
             return
         for checker in self._checkers:

@@ -85,7 +85,7 @@ class Reporter:
 
 
 class Checker(ABC):
-    """One invariant over one VM's events."""
+    """Checks one invariant over one VM's events."""
 
     name: ClassVar[str]
 

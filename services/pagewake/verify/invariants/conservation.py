@@ -44,7 +44,7 @@ U32 = 0xFFFFFFFF
 
 
 class NotPresentLedger(Checker):
-    """Where every injected not-present of one VM is."""
+    """Keeps account of where every injected not-present of one VM is."""
 
     name = "I6"
 
@@ -148,7 +148,7 @@ class NotPresentLedger(Checker):
             self.counts["misrouted"] += 1
 
     def _wait(self, event: TaskSlept | DummyConsumed | SleeperFreed) -> bool:
-        """Whether an injected token explains this wait."""
+        """Whether an injected token explains this wait; complains if nothing does."""
         if _take(self._taken, event.token):
             return True
         if self._unexplained_waits:

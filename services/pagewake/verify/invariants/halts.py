@@ -32,7 +32,7 @@ from pagewake.verify.invariants.rules import Rules
 
 
 class _Vcpu:
-    """What a halt and its end are judged by."""
+    """What the log has said of a vcpu so far: by this its halts are judged."""
 
     __slots__ = ("causes", "done", "halted")
 
@@ -43,7 +43,7 @@ class _Vcpu:
 
 
 class Halts(Checker):
-    """Why each halt ended."""
+    """Every halt and every end of one has its reason."""
 
     name = "I7"
 

@@ -23,7 +23,7 @@ ENABLED, SEND_ALWAYS = 1, 2
 
 
 class InjectionAllowed(Checker):
-    """What made each injection legal at its instant."""
+    """Every injection was legal at its instant."""
 
     name = "I4"
 

@@ -15,7 +15,7 @@ from pagewake.verify.invariants.rules import Rules
 
 
 class PageIns(Checker):
-    """Requests, joins and answers per gfn."""
+    """Requests for a gfn, those that join them, and the answers match."""
 
     name = "page-in"
 

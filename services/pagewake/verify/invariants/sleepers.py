@@ -34,7 +34,7 @@ from pagewake.verify.invariants.rules import Rules
 
 
 class Sleepers(Checker):
-    """One VM's table, replayed."""
+    """Replays the table of sleepers of one VM's guest."""
 
     name = "sleepers"
 
