@@ -26,7 +26,7 @@ class Outbox:
         self._handed_out_ns = 0
 
     def put(self, cause_ns: int, event: ToShard, read_ns: int | None = None) -> None:
-        """Add an effect of something that happened at `cause_ns`; `read_ns`: how long a read took."""
+        """Add an effect of what happened at `cause_ns`; `read_ns` is how long a read took."""
         at_ns = event.at_ns
         assert at_ns >= cause_ns + self.lookahead_ns, "effect sooner than the lookahead allows"
         assert at_ns >= self._handed_out_ns, "effect in a span that was handed out already"

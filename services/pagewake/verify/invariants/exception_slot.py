@@ -140,11 +140,11 @@ class ReasonWord(Checker):
         }
 
     def _area(self, vcpu: int) -> _Area:
-        """Its own, which its guest CPU reads."""
+        """The vcpu's own area, which its guest CPU reads."""
         return self._areas.setdefault(area_gpa(vcpu), _Area())
 
     def _written_area(self, vcpu: int) -> tuple[_Area, bool]:
-        """The one that the host writes for it; whether that is another than its own."""
+        """The area that the host writes for the vcpu, and whether it is not the vcpu's own."""
         own = area_gpa(vcpu)
         gpa = self._told.get(vcpu, own)
         return self._areas.setdefault(gpa, _Area()), gpa != own
