@@ -93,6 +93,14 @@ class TestAlert:
             assert part in section
 
 
+def test_the_table_of_the_runbook_has_every_alert_with_its_severity() -> None:
+    rows = re.findall(r"^\| \[(\w+)\]\(#(\w+)\) \| (\w+) \|", RUNBOOK, re.MULTILINE)
+    assert rows == [
+        (rule.name.removeprefix("Pagewake"), rule.name.lower(), rule.labels["severity"])
+        for rule in ALERTS
+    ]
+
+
 def test_the_runbook_has_no_section_for_what_is_no_alert() -> None:
     assert [name for name in SECTIONS if name.startswith("Pagewake")] == [
         rule.name for rule in ALERTS

@@ -45,7 +45,20 @@ def test_the_reference_leaves_nothing_out() -> None:
 
 def test_pages_are_in_the_index() -> None:
     pages = [name for name in ALL if name != "index.md" and not name.startswith("..")]
-    assert [name for name in pages if f"({name})" not in ALL["index.md"]] == []
+    for name in pages:
+        index = "decisions/index.md" if name.startswith("decisions/0") else "index.md"
+        assert f"({name.removeprefix(index.removesuffix('index.md'))})" in ALL[index], name
+
+
+def test_decisions_are_numbered_and_say_why_what_and_what_follows() -> None:
+    decisions = sorted(name for name in ALL if name.startswith("decisions/0"))
+    for number, name in enumerate(decisions, 1):
+        text = ALL[name]
+        assert name.startswith(f"decisions/{number:04}-")
+        assert text.startswith(f"# {number:04}: ")
+        parts = ("**Context.**", "**Decision.**", "**Consequences.**")
+        assert [part for part in parts if text.count(part) != 1] == [], name
+        assert len(text.splitlines()) <= 40, f"{name} is no record, it is a page"
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
