@@ -28,9 +28,9 @@ from pagewake.events.types import (
     VcpuResumed,
     WorkerCompleted,
 )
+from tests.support.abi import BROADCAST
 from tests.support.runs import LoggedRun, run_logged
 
-BROADCAST = 0xFFFFFFFF
 PAGE_IN_NS = 300_000
 
 

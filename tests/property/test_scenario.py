@@ -1,10 +1,16 @@
-"""Whatever a file holds, loading it ends in a scenario or in an error meant for a person."""
+"""Whatever a file holds, loading it ends in a scenario or in an error meant for a person.
+
+Scenarios are torn, shuffled and set at random: what must not happen is any other exception, or an
+error that does not say where the fault is and what is wrong there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import random
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +31,25 @@ LINES = TEXT.splitlines()
 QUICK = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+NAMES_THE_KEY = r"[a-z]\w*(\.\w+)*( = .+)?: ."
+IN_THE_FILE = re.compile(
+    rf"scenario(:\d+){{0,2}}: (not valid TOML: .+: \".*\"\Z|{NAMES_THE_KEY})", re.DOTALL
+)
+
+
+@contextlib.contextmanager
+def refused_by_name(setting: str = "") -> Iterator[None]:
+    """What is refused inside is refused with the line and the key, or the setting, at fault."""
+    message = ""
+    try:
+        yield
+    except ConfigError as error:
+        message = str(error)
+    quoted = [f'--set "{line}' for line in setting.splitlines()[:1]]
+    named = IN_THE_FILE.match(message) or message.startswith(tuple(quoted))
+    assert named or not message, message
+
 
 WHOLE = st.integers(0, (1 << 62) - 1)
 
@@ -74,20 +99,20 @@ def test_a_step_reads_back_as_it_was_written(step: ScriptStep) -> None:
 
 @QUICK
 @given(st.integers(0, len(TEXT)))
-def test_a_scenario_torn_anywhere_is_refused_or_still_whole(length: int) -> None:
-    with contextlib.suppress(ConfigError):
+def test_a_scenario_torn_anywhere_loads_or_is_refused_by_name(length: int) -> None:
+    with refused_by_name():
         loads(TEXT[:length])
 
 
 @QUICK
 @given(st.lists(st.integers(0, len(LINES) - 1), max_size=3), st.randoms(use_true_random=False))
-def test_a_scenario_with_lines_lost_or_moved_is_refused_or_loads(
+def test_a_scenario_with_lines_lost_or_moved_loads_or_is_refused_by_name(
     lost: list[int], shuffle: random.Random
 ) -> None:
     kept = [line for number, line in enumerate(LINES) if number not in lost]
     number = shuffle.randrange(len(kept))
     kept.insert(shuffle.randrange(len(kept)), kept.pop(number))
-    with contextlib.suppress(ConfigError):
+    with refused_by_name():
         loads("\n".join(kept))
 
 
@@ -101,14 +126,12 @@ SCALARS = st.one_of(
 
 @QUICK
 @given(st.sampled_from([n for n, line in enumerate(LINES) if " = " in line]), SCALARS)
-def test_any_value_for_any_key_is_refused_or_loads_and_reads_back(number: int, value: str) -> None:
+def test_any_value_for_any_key_reads_back_or_is_refused_by_name(number: int, value: str) -> None:
     changed = [*LINES]
     changed[number] = f"{changed[number].partition(' = ')[0]} = {value}"
-    try:
+    with refused_by_name():
         scenario = loads("\n".join(changed))
-    except ConfigError:
-        return
-    assert loads(effective_toml(scenario)) == scenario
+        assert loads(effective_toml(scenario)) == scenario
 
 
 PATHS = st.lists(
@@ -120,9 +143,10 @@ PATHS = st.lists(
 
 @QUICK
 @given(PATHS, SCALARS | st.text(max_size=5))
-def test_any_setting_is_refused_or_taken(path: list[str], value: str) -> None:
-    with contextlib.suppress(ConfigError):
-        loads(TEXT, sets=[f"{'.'.join(path)}={value}"])
+def test_any_setting_is_taken_or_refused_by_name(path: list[str], value: str) -> None:
+    setting = f"{'.'.join(path)}={value}"
+    with refused_by_name(setting):
+        loads(TEXT, sets=[setting])
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -23,7 +23,7 @@ from pagewake.events.types import (
     VcpuResumed,
     WakeSpun,
 )
-from pagewake.kvm.async_pf import BROADCAST_TOKEN
+from tests.support.abi import BROADCAST
 from tests.support.small import PAGE_IN_NS, SmallRun, event, run_small, script, work
 
 TRAP_NS = 500
@@ -34,7 +34,7 @@ USER_FAULT = ("at 2ms touch 3", "finish")
 
 def traps(run: SmallRun) -> list[TrapTaken]:
     """Those that are not about the broadcast of enabling."""
-    return [trap for trap in run.of(TrapTaken) if trap.cr2 != BROADCAST_TOKEN]
+    return [trap for trap in run.of(TrapTaken) if trap.cr2 != BROADCAST]
 
 
 class TestEnabling:
@@ -93,7 +93,7 @@ class TestAreaElsewhere:
         run = run_small(
             script("t", "at 2ms wrmsr apf-en 0x9009", "touch 3", "finish"), work(), profile="5.8"
         )
-        assert [e.token for e in run.of(InterruptQueued)] == [BROADCAST_TOKEN, BROADCAST_TOKEN]
+        assert [e.token for e in run.of(InterruptQueued)] == [BROADCAST, BROADCAST]
         assert next((e.handler, e.cr2) for e in traps(run)) == ("wake", 0)
         assert [e.token for e in run.of(DummyInserted)] == [0]
         assert run.of(TaskSlept) == []
@@ -102,7 +102,7 @@ class TestAreaElsewhere:
 class TestTrap:
     def test_reason_is_read_once_the_handler_runs(self) -> None:
         run = run_small(script("t", *USER_FAULT), work())
-        injected = [e for e in run.of(ExceptionInjected) if e.token != BROADCAST_TOKEN]
+        injected = [e for e in run.of(ExceptionInjected) if e.token != BROADCAST]
         taken = traps(run)
         assert [trap.at_ns for trap in taken] == [e.at_ns + TRAP_NS for e in injected]
         assert [(trap.reason, trap.handler) for trap in taken] == [(1, "wait"), (2, "wake")]
@@ -279,7 +279,7 @@ class TestReadyByInterrupt:
             profile="5.8",
             vcpus=2,
         )
-        assert next(e.token for e in run.of(InterruptQueued) if e.vcpu == 1) == BROADCAST_TOKEN
+        assert next(e.token for e in run.of(InterruptQueued) if e.vcpu == 1) == BROADCAST
 
     def test_the_interrupt_takes_the_token_and_acknowledges(self) -> None:
         run = run_small(

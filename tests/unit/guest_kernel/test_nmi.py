@@ -16,7 +16,7 @@ from pagewake.events.types import (
 from pagewake.guest_kernel.lookahead import next_event_ns, next_ns
 from pagewake.guest_kernel.nmi import CR2
 from pagewake.guest_kernel.unresolved import unresolved
-from pagewake.kvm.async_pf import BROADCAST_TOKEN
+from tests.support.abi import BROADCAST
 from tests.support.small import SmallRun, event, run_small, script, work
 
 BOGUS = CR2 & 0xFFFFFFFF
@@ -27,7 +27,7 @@ NMI = event("2100us", "nmi", "vcpu = 0", "faults = true")
 
 def traps(run: SmallRun) -> list[tuple[int, str, int]]:
     """Those that are not about a broadcast, in order: reason, handler, CR2."""
-    taken = [trap for trap in run.of(TrapTaken) if trap.cr2 != BROADCAST_TOKEN]
+    taken = [trap for trap in run.of(TrapTaken) if trap.cr2 != BROADCAST]
     return [(trap.reason, trap.handler, trap.cr2) for trap in taken]
 
 

@@ -17,13 +17,13 @@ from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.page_table import ABSENT
 from pagewake.kvm.ports import OP_GUEST, FaultContext, Step
 from pagewake.kvm.profile import resolve
+from tests.support.abi import MSR_EN
 
 AnyEvent = TypeVar("AnyEvent", bound=ev.Event)
 Exit = Callable[[int], Step]
 
 ENABLE = 0x1001
 SEND_ALWAYS = 0x1003
-MSR_EN = 0x4B564D02
 ENTRY_NS = 500
 """From the completion check to entry."""
 PASS_NS = 500 + ENTRY_NS

@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pagewake.events import types as ev
-from pagewake.kvm.async_pf import BROADCAST_TOKEN
 from pagewake.kvm.config import NestedConfig
 from pagewake.kvm.modes import GUEST
 from pagewake.kvm.page_table import ABSENT, MAPPED, PRESENT
 from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, Step
-from tests.unit.kvm.scripted import ENABLE, MSR_EN, PASS_NS, SEND_ALWAYS, Machine
+from tests.support.abi import BROADCAST, MSR_ACK, MSR_EN, MSR_INT
+from tests.unit.kvm.scripted import ENABLE, PASS_NS, SEND_ALWAYS, Machine
 
-MSR_INT, MSR_ACK = 0x4B564D06, 0x4B564D07
 AS_INT = 0x1009
 BAD_ADDRESS = 0x7F00000001
 
@@ -256,12 +255,12 @@ class TestEnableMsr:
         machine.run(400_000)
         (presented,) = machine.of(ev.ApfPresented)
         assert (presented.token, presented.gfn, presented.delivery) == (
-            BROADCAST_TOKEN,
+            BROADCAST,
             None,
             "broadcast",
         )
         (entry,) = machine.entered()
-        assert entry[1:] == ("broadcast", BROADCAST_TOKEN)
+        assert entry[1:] == ("broadcast", BROADCAST)
         assert not presented.prefaulted
 
     def test_no_broadcast_while_a_completion_waits(self) -> None:

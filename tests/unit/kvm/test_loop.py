@@ -11,7 +11,8 @@ from pagewake.events import types as ev
 from pagewake.kvm import completion
 from pagewake.kvm.modes import BLOCKED, GUEST
 from pagewake.kvm.ports import IRQ_DEVICE
-from tests.unit.kvm.scripted import ENTRY_NS, MSR_EN, PASS_NS, Machine
+from tests.support.abi import MSR_EN
+from tests.unit.kvm.scripted import ENTRY_NS, PASS_NS, Machine
 
 WAKE_NS = 2_400
 FAULT_NS = 2_000

@@ -15,6 +15,7 @@ from pagewake.scenario.interventions import (
     event_table,
     read_event,
 )
+from tests.support.abi import MSR_EN
 
 AT = {"at": "1ms"}
 ON_VCPU = {**AT, "vm": "bm-0", "vcpu": 1}
@@ -42,7 +43,7 @@ EXAMPLES: list[tuple[dict[str, object], ev.Control]] = [
     ),
     (
         {**ON_VCPU, "do": "msr-write", "msr": "apf-en", "value": 0},
-        ev.MsrWriteRequested(**VCPU, msr=0x4B564D02, value=0),
+        ev.MsrWriteRequested(**VCPU, msr=MSR_EN, value=0),
     ),
     ({**ON_VCPU, "do": "area-write-fails", "count": 2}, ev.AreaWriteFails(**VCPU, count=2)),
     (
@@ -75,7 +76,7 @@ def test_every_kind_has_an_example_and_every_control_event_a_kind() -> None:
 
 def test_the_msr_value_may_be_left_to_the_guest() -> None:
     event = read_event({**ON_VCPU, "do": "msr-write", "msr": "apf-en"})
-    assert event.control == ev.MsrWriteRequested(**VCPU, msr=0x4B564D02)
+    assert event.control == ev.MsrWriteRequested(**VCPU, msr=MSR_EN)
     assert EventsReader().write((event,)) == [{**ON_VCPU, "do": "msr-write", "msr": "apf-en"}]
 
 

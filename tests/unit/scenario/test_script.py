@@ -7,6 +7,7 @@ import pytest
 from pagewake.guest_kernel.tasks import ScriptStep
 from pagewake.scenario.keys import BadValueError
 from pagewake.scenario.script import STEP_FORMS, format_step, parse_step
+from tests.support.abi import MSR_ACK, MSR_EN
 
 
 @pytest.mark.parametrize(
@@ -16,8 +17,8 @@ from pagewake.scenario.script import STEP_FORMS, format_step, parse_step
         ("touch 0x10 write", ScriptStep("touch", page=16, write=True)),
         ("at 5ms hlt", ScriptStep("hlt", at_ns=5_000_000)),
         ("at 1us run 2us", ScriptStep("run", at_ns=1_000, ns=2_000)),
-        ("wrmsr apf-en 0x1001", ScriptStep("wrmsr", msr=0x4B564D02, value=0x1001)),
-        ("wrmsr 0x4b564d07 1", ScriptStep("wrmsr", msr=0x4B564D07, value=1)),
+        ("wrmsr apf-en 0x1001", ScriptStep("wrmsr", msr=MSR_EN, value=0x1001)),
+        ("wrmsr 0x4b564d07 1", ScriptStep("wrmsr", msr=MSR_ACK, value=1)),
         ("preempt-off", ScriptStep("preempt-off")),
         ("  sleep   1ms ", ScriptStep("sleep", ns=1_000_000)),
     ],

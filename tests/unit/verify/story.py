@@ -19,10 +19,9 @@ from pagewake.events import types as ev
 from pagewake.events.codec import APF_GUEST, FAULTS, JOURNAL_TOPIC, Record
 from pagewake.events.digest import RunningDigest, combine_hosts, combine_vms
 from pagewake.verify.invariants import Rules, Violation, check_events
+from tests.support.abi import BROADCAST, MSR_EN
 
 VM = "vm-0"
-EN = 0x4B564D02
-BROADCAST = 0xFFFFFFFF
 LOOKAHEAD_NS = 200_000
 DURATION_NS = 10_000_000
 
@@ -74,7 +73,9 @@ class Story:
 
     def enable(self, vcpu: int = 0, value: int = 0x1001) -> None:
         """The MSR is written, and its broadcast reaches the guest."""
-        self.add(ev.MsrWritten, vcpu=vcpu, msr=EN, value=value, ok=True, stored=True, by="guest")
+        self.add(
+            ev.MsrWritten, vcpu=vcpu, msr=MSR_EN, value=value, ok=True, stored=True, by="guest"
+        )
         self.add(ev.BroadcastQueued, vcpu=vcpu)
         self.present(vcpu, BROADCAST, None)
         self.trap(vcpu, 2, BROADCAST, "wake", "broadcast")

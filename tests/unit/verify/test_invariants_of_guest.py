@@ -8,8 +8,8 @@ import pytest
 
 from pagewake.events import types as ev
 from pagewake.verify.invariants import Reporter, Rules, VmChecks
+from tests.support.abi import MSR_EN
 from tests.unit.verify.story import (
-    EN,
     VM,
     Story,
     named,
@@ -89,7 +89,7 @@ def test_only_a_reason_written_to_the_cpus_own_area_has_to_be_read(
     address: int, broken: int
 ) -> None:
     story = Story()
-    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=address, ok=True, stored=True, by="guest")
+    story.add(ev.MsrWritten, vcpu=0, msr=MSR_EN, value=address, ok=True, stored=True, by="guest")
     for _ in range(2):
         story.add(ev.ReasonWritten, vcpu=0, reason=1, ok=True)
     assert len(named(story, "I3")) == broken
@@ -97,7 +97,7 @@ def test_only_a_reason_written_to_the_cpus_own_area_has_to_be_read(
 
 def test_a_reason_that_another_vcpu_left_in_the_area_is_read_there() -> None:
     story = Story()
-    story.add(ev.MsrWritten, vcpu=1, msr=EN, value=0x1001, ok=True, stored=True, by="guest")
+    story.add(ev.MsrWritten, vcpu=1, msr=MSR_EN, value=0x1001, ok=True, stored=True, by="guest")
     story.add(ev.ReasonWritten, vcpu=1, reason=2, ok=True)
     story.add(ev.TrapTaken, vcpu=0, level=1, reason=2, cr2=0x1000, handler="wake", cpl=3, task="t")
     assert named(story, "I3") == []
@@ -106,7 +106,7 @@ def test_a_reason_that_another_vcpu_left_in_the_area_is_read_there() -> None:
 def test_and_may_be_written_over_before_its_own_vcpu_read_it() -> None:
     story = page_fault_story()
     story.fault(0, 0x1000, 0x11)
-    story.add(ev.MsrWritten, vcpu=1, msr=EN, value=0x1001, ok=True, stored=True, by="guest")
+    story.add(ev.MsrWritten, vcpu=1, msr=MSR_EN, value=0x1001, ok=True, stored=True, by="guest")
     story.add(ev.ReasonWritten, vcpu=1, reason=2, ok=True)
     story.trap(0, 2, 0x1000, "wake", "not_present")
     story.add(ev.DummyInserted, vcpu=0, token=0x1000)
@@ -121,7 +121,7 @@ def by_interrupt(story: Story, token: int) -> None:
 
 def test_a_token_slot_written_twice_breaks_i3() -> None:
     story = Story()
-    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=0x1009, ok=True, stored=True, by="guest")
+    story.add(ev.MsrWritten, vcpu=0, msr=MSR_EN, value=0x1009, ok=True, stored=True, by="guest")
     by_interrupt(story, 0x0)
     by_interrupt(story, 0x1000)
 
@@ -153,7 +153,7 @@ def test_a_not_present_at_cpl_0_needs_send_always() -> None:
 
 def test_telling_a_guest_without_the_msr_breaks_i4() -> None:
     story = page_fault_story()
-    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=0, ok=True, stored=True, by="guest")
+    story.add(ev.MsrWritten, vcpu=0, msr=MSR_EN, value=0, ok=True, stored=True, by="guest")
     story.fault(0, 0x1000, 0x11)
 
     assert named(story, "I4") == [story.events[-1].n]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pagewake.events import types as ev
+from tests.support.abi import BROADCAST, MSR_EN
 from tests.unit.verify.story import (
-    BROADCAST,
-    EN,
     Story,
     named,
     outstanding,
@@ -193,7 +192,7 @@ def test_a_phantom_double_fault_after_cr0_pg_is_legal_only_before_its_fix() -> N
 def test_disabling_the_msr_empties_the_hash() -> None:
     story = outstanding(1)
     story.add(ev.ApfCleared, vcpu=0, epoch=0, tokens=[0x0], why="cr0-pg")
-    story.add(ev.MsrWritten, vcpu=0, msr=EN, value=0, ok=True, stored=True, by="guest")
+    story.add(ev.MsrWritten, vcpu=0, msr=MSR_EN, value=0, ok=True, stored=True, by="guest")
     double_fault(story, 0)
 
     assert len(named(story, "I2", pg_resets_hash=False)) == 2
