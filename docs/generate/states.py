@@ -36,12 +36,13 @@ def _picture() -> str:
 
 def _arrows() -> Iterator[str]:
     yield f"    [*] --> {Mode.HOST.name}"
-    for (before, change), after in TRANSITIONS.items():
-        if change != END:
-            yield f"    {before.name} --> {after.name}: {change}"
+    for before, ways in TRANSITIONS.items():
+        for change, after in ways.items():
+            if change != END:
+                yield f"    {before.name} --> {after.name}: {change}"
 
 
 def _ways(change: Change) -> tuple[str, str]:
-    ways = {before: after for (before, why), after in TRANSITIONS.items() if why == change}
+    ways = {before: to[change] for before, to in TRANSITIONS.items() if change in to}
     before = "any" if len(ways) == len(Mode) else ", ".join(code(mode.name) for mode in ways)
     return before, ", ".join(code(mode.name) for mode in dict.fromkeys(ways.values()))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
 from pagewake.guest_kernel.apf_area import area_gpa
+from pagewake.guest_kernel.overlays import BOOTED, IRET, IRQ_EXIT, Spin, Trap
 from pagewake.guest_kernel.sleepers import WakeResult
 from pagewake.guest_kernel.tasks import Task
-from pagewake.guest_kernel.traps import dispatch
+from pagewake.guest_kernel.traps import REASON_READY, dispatch
 from pagewake.kvm.async_pf import BROADCAST_TOKEN
 from pagewake.kvm.msr import (
     ASYNC_PF_DELIVERY_AS_INT,
@@ -55,13 +56,13 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
     """guest_cpu_init on this CPU, with interrupts still off; then the scheduler starts."""
     needs_int = cpu.kernel.switches.ready_by_interrupt  # CPUID bit 14
     if cpu.vm.config.apf != "pv" or (needs_int and not cpu.vm.switches.ready_by_interrupt):
-        return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "iret")
+        return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, IRET)
     if cpu.kernel.switches.ready_by_interrupt:
         cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR)
     cpu.area.token = 0  # a zeroed area is part of the protocol, so the slot is free
     cpu.thread.token_slot_freed()
     cpu.area.enabled = 1
-    cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "booted")
+    cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, BOOTED)
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu))
 
 
@@ -87,15 +88,28 @@ def pending_reason(cpu: GuestCpu) -> int:
     return cpu.area.reason if cpu.area.enabled else 0
 
 
-def trapped(cpu: GuestCpu, at_ns: int, cr2: int, cpl: int) -> Step:
+def trapped(cpu: GuestCpu, at_ns: int, trap: Trap) -> Step:
     """do_async_page_fault: read and reset the reason, then wait, wake or an ordinary fault."""
     reason = pending_reason(cpu)
-    handler, token = dispatch(cpu.area, cr2, 0)
+    handler, token = dispatch(cpu.area, trap.token, 0)
     vm = cpu.vm
     name = cpu.curr.name if cpu.curr is not None else None
-    vm.journal(ev.TrapTaken(at_ns, vm.name, vm.n, cpu.id, 1, reason, cr2, handler, cpl, name))
+    vm.journal(
+        ev.TrapTaken(
+            at_ns,
+            vm.name,
+            vm.n,
+            cpu.id,
+            level=1,
+            reason=reason,
+            cr2=trap.token,
+            handler=handler,
+            cpl=trap.cpl,
+            task=name,
+        )
+    )
     if handler == "wait":
-        return task_wait(cpu, at_ns, token, cpl)
+        return task_wait(cpu, at_ns, token, trap.cpl)
     if handler == "wake":
         return task_wake(cpu, at_ns, token, 0)
     return cpu.irq_exit(at_ns)
@@ -109,8 +123,9 @@ def ready_interrupt(cpu: GuestCpu, at_ns: int) -> Step:
     if not cpu.area.enabled:
         return cpu.irq_exit(at_ns)
     token = cpu.area.take_token()
-    vm = cpu.vm
-    vm.journal(ev.TrapTaken(at_ns, vm.name, vm.n, cpu.id, 1, 2, token, "wake", cpu.cpl, None))
+    cpu.thread.note(
+        ev.TrapTaken, at_ns, level=1, reason=REASON_READY, cr2=token, handler="wake", cpl=cpu.cpl
+    )
     cpu.ack_due = True
     return task_wake(cpu, at_ns, token, 0)
 
@@ -120,7 +135,7 @@ def _wake_done(cpu: GuestCpu, at_ns: int) -> Step:
     if not cpu.ack_due:
         return cpu.irq_exit(at_ns)
     cpu.ack_due = False
-    cpu.overlay(at_ns, 0, "irq_exit")
+    cpu.overlay(at_ns, 0, IRQ_EXIT)
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_ACK, 1)
 
 
@@ -132,12 +147,10 @@ def task_wait(cpu: GuestCpu, at_ns: int, token: int, cpl: int) -> Step:
     task = cpu.curr
     halted = _waits_halted(cpu, at_ns, task, cpl)
     if cpu.suspended is not None:
-        cpu.nmi_halting = not wait_on(cpu, at_ns, cpu.nmi_name(), token, True)
+        cpu.nmi_halting = not wait_on(cpu, at_ns, cpu.nmi_name, token, True)
         return cpu.iret(at_ns)
     if wait_on(cpu, at_ns, cpu.task_name(), token, halted):
         return cpu.irq_exit(at_ns)
-    if task is not None:
-        task.slept_ns = at_ns
     if halted:
         if task is None:
             cpu.idle_halting = True
@@ -158,9 +171,9 @@ def wait_on(cpu: GuestCpu, at_ns: int, name: str, token: int, halted: bool) -> b
         vm.journal(ev.TaskSlept(at_ns, vm.name, vm.n, cpu.id, name, token, halted))
         return False
     if result.victim is None:
-        vm.journal(ev.DummyConsumed(at_ns, vm.name, vm.n, cpu.id, name, token))
+        cpu.thread.note(ev.DummyConsumed, at_ns, name, token)
     else:
-        vm.journal(ev.SleeperFreed(at_ns, vm.name, vm.n, cpu.id, name, token, str(result.victim)))
+        cpu.thread.note(ev.SleeperFreed, at_ns, name, token, str(result.victim))
     return True
 
 
@@ -187,43 +200,40 @@ def _waits_halted(cpu: GuestCpu, at_ns: int, task: Task | None, cpl: int) -> boo
 def task_wake(cpu: GuestCpu, at_ns: int, token: int, spins: int) -> Step:
     """One attempt of task_wake; without memory for a dummy it busy-waits, interrupts off."""
     kernel = cpu.kernel
-    vm = cpu.vm
     if token == BROADCAST_TOKEN:
         wake_all(cpu, at_ns, "broadcast")
         return _wake_done(cpu, at_ns)
     result = kernel.sleepers.try_wake(cpu.id, token, kernel.can_allocate)
     if result is None:
         if spins == 0:
-            vm.journal(ev.WakeSpun(at_ns, vm.name, vm.n, cpu.id, token))
-        return cpu.overlay(at_ns, kernel.costs.spin_ns, "spin", token, spins + 1)
+            cpu.thread.note(ev.WakeSpun, at_ns, token)
+        return cpu.overlay(at_ns, kernel.costs.spin_ns, Spin(token, spins + 1))
     _woke_one(cpu, at_ns, token, result, spins)
     return _wake_done(cpu, at_ns)
 
 
-def spin(cpu: GuestCpu, at_ns: int, token: int, spins: int) -> Step:
+def spin(cpu: GuestCpu, at_ns: int, what: Spin) -> Step:
     """Next attempt of a task_wake that found no memory."""
-    return task_wake(cpu, at_ns, token, spins)
+    return task_wake(cpu, at_ns, what.token, what.spins)
 
 
 def _woke_one(cpu: GuestCpu, at_ns: int, token: int, result: WakeResult, spins: int) -> None:
-    vm = cpu.vm
     if result.kind == "woke":
         _wake_sleeper(cpu, at_ns, str(result.task), token, "token")
     elif result.kind == "inserted-dummy":
-        vm.journal(ev.DummyInserted(at_ns, vm.name, vm.n, cpu.id, token, spins))
+        cpu.thread.note(ev.DummyInserted, at_ns, token, spins)
     else:
-        vm.journal(ev.DummyUnlinked(at_ns, vm.name, vm.n, cpu.id, token, "token"))
+        cpu.thread.note(ev.DummyUnlinked, at_ns, token, "token")
 
 
 def wake_all(cpu: GuestCpu, at_ns: int, how: ev.WakeHow) -> None:
     """Unlink every node that was registered on this CPU (gap G7), dummies included."""
     kernel = cpu.kernel
-    vm = cpu.vm
     result = kernel.sleepers.wake_all(cpu.id, everywhere=not kernel.switches.gap_g7)
     for name, token in result.woke:
         _wake_sleeper(cpu, at_ns, str(name), token, how)
     for token in result.dropped:
-        vm.journal(ev.DummyUnlinked(at_ns, vm.name, vm.n, cpu.id, token, how))
+        cpu.thread.note(ev.DummyUnlinked, at_ns, token, how)
 
 
 def _wake_sleeper(cpu: GuestCpu, at_ns: int, name: str, token: int, how: ev.WakeHow) -> None:
@@ -231,19 +241,19 @@ def _wake_sleeper(cpu: GuestCpu, at_ns: int, name: str, token: int, how: ev.Wake
     vm = cpu.vm
     waited_ns = at_ns - kernel.slept_at.pop(name)[0]
     vm.journal(ev.TaskWoken(at_ns, vm.name, vm.n, cpu.id, name, token, how, waited_ns))
-    task = kernel.by_name.get(name)
-    if task is None:
-        other = kernel.cpu_of(name)
-        if name == other.nmi_name():
+    waiter = kernel.waiters[name]
+    if not isinstance(waiter, Task):
+        other = kernel.cpus[waiter.cpu]
+        if waiter.in_nmi:
             other.nmi_halting = False
         else:
             other.idle_halting = False
         _prod(cpu, other, at_ns)
-    elif task.state == "halting":
-        task.state = "runnable"
-        _prod(cpu, kernel.cpus[task.cpu], at_ns)
+    elif waiter.state == "halting":
+        waiter.state = "runnable"
+        _prod(cpu, kernel.cpus[waiter.cpu], at_ns)
     else:
-        kernel.wake_up(at_ns, task, cpu)
+        kernel.wake_up(at_ns, waiter, cpu)
 
 
 def _prod(cpu: GuestCpu, other: GuestCpu, at_ns: int) -> None:

@@ -8,13 +8,25 @@ time.  Up: INIT/SIPI resets the vcpu's APF state, the CPU boots and enables it a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pagewake.guest_kernel import apf_handler
+from pagewake.guest_kernel.overlays import BOOT, Interrupts
 from pagewake.kvm.ports import IRQ_CALL, Step
 
 if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
+
+
+class WriteMsr(NamedTuple):
+    """`value` None: what this kernel writes when it enables APF."""
+
+    msr: int
+    value: int | None
+
+
+Call = Literal["offline", "online"] | WriteMsr
+"""What a CPU may be asked to execute, by interrupt."""
 
 
 def run_calls(cpu: GuestCpu, at_ns: int) -> Step:
@@ -22,17 +34,17 @@ def run_calls(cpu: GuestCpu, at_ns: int) -> Step:
 
     A CPU on its way down keeps what was asked of it from an `online` on for when it is up again.
     """
-    if cpu.stopping and cpu.calls[0][0] == "online":
+    if cpu.stopping and cpu.calls[0] == "online":
         return cpu.irq_exit(at_ns)
-    what, a, b = cpu.calls.pop(0)
+    what = cpu.calls.pop(0)
     if cpu.calls:
         cpu.thread.pend(IRQ_CALL)
     if what == "offline":
         return _go_offline(cpu, at_ns)
-    if what == "wrmsr":
-        cpu.overlay(at_ns, 0, "interrupted", 0)
-        value = apf_handler.enable_value(cpu) if b < 0 else b
-        return cpu.thread.exit_wrmsr(at_ns, a, value)
+    if isinstance(what, WriteMsr):
+        cpu.overlay(at_ns, 0, Interrupts(0))
+        value = apf_handler.enable_value(cpu) if what.value is None else what.value
+        return cpu.thread.exit_wrmsr(at_ns, what.msr, value)
     return cpu.irq_exit(at_ns)
 
 
@@ -64,10 +76,8 @@ def stop(cpu: GuestCpu, at_ns: int) -> Step:
 
 def come_online(cpu: GuestCpu, at_ns: int) -> None:
     """ONLINE.  What was asked of the CPU before it came up is void: nothing runs there."""
-    asked = [what for what, _, _ in cpu.calls]
-    if "online" not in asked:
+    if "online" not in cpu.calls:
         return
-    del cpu.calls[: asked.index("online") + 1]
+    del cpu.calls[: cpu.calls.index("online") + 1]
     cpu.thread.init_sipi(at_ns, IRQ_CALL if cpu.calls else 0)
-    cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "boot")
-    cpu.overlay_left_ns = cpu.kernel.costs.irq_ns
+    cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, BOOT)

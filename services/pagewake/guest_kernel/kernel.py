@@ -7,11 +7,13 @@ kernel; run queues are one per CPU (design, "Who owns which state").
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pagewake.events import types as ev
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.costs import KernelCosts
+from pagewake.guest_kernel.hotplug import WriteMsr
+from pagewake.guest_kernel.overlays import BOOT
 from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.sleepers import Sleepers
 from pagewake.guest_kernel.tasks import Task
@@ -22,7 +24,7 @@ from pagewake.kvm.ports import IRQ_RESCHED, Op, Step
 from pagewake.kvm.profile import Switches
 
 
-class InnerGuests(Protocol):
+class InnerGuestsPort(Protocol):
     """The hypervisor side of a guest whose tasks include vcpu threads (`nested_svm`)."""
 
     def inner_tasks(self) -> list[Task]: ...
@@ -50,13 +52,24 @@ class InnerGuests(Protocol):
     def tokens_taken(self) -> Iterator[int]: ...
 
 
+class Halting(NamedTuple):
+    """A CPU that waits in sti;hlt because what runs on it is no task: its idle loop, or an NMI."""
+
+    name: str
+    cpu: int
+    in_nmi: bool
+
+
+Waiter = Task | Halting
+"""Who may stand in the sleeper hash; by name, as events have it."""
+
+
 class GuestKernel:
     """See the module."""
 
     __slots__ = (
         "alloc_failures",
         "areas",
-        "by_name",
         "costs",
         "cpus",
         "inner",
@@ -67,6 +80,7 @@ class GuestKernel:
         "tasks",
         "unfinished",
         "vm",
+        "waiters",
     )
 
     def __init__(
@@ -81,9 +95,9 @@ class GuestKernel:
         self.alloc_failures = 0
         self.slept_at: dict[str, tuple[int, int]] = {}
         self.tasks: list[Task] = []
-        self.by_name: dict[str, Task] = {}
+        self.waiters: dict[str, Waiter] = {}
         self.unfinished = 0
-        self.inner: InnerGuests | None = None
+        self.inner: InnerGuestsPort | None = None
         self.areas = {area_gpa(thread.id): ApfArea() for thread in vm.vcpus}
         self.cpus = [GuestCpu(self, thread) for thread in vm.vcpus]
         vm.guest = self
@@ -95,7 +109,7 @@ class GuestKernel:
     def start(self, tasks: list[Task]) -> None:
         """Time 0: every CPU boots; tasks are runnable at once or from their start time on."""
         self.tasks = tasks
-        self.by_name = {task.name: task for task in tasks}
+        self.waiters = {waiter.name: waiter for waiter in self._waiters(tasks)}
         self.unfinished = sum(1 for task in self.all_tasks() if task.inner is None)
         for task in tasks:
             if task.start_ns:
@@ -103,9 +117,14 @@ class GuestKernel:
             else:  # as if they had always run: nobody starts with a debit
                 self.cpus[task.cpu].rq.waiting.append(task)
         for cpu in self.cpus:
-            cpu.overlay(0, self.costs.irq_ns, "boot")
-            cpu.overlay_left_ns = self.costs.irq_ns
+            cpu.overlay(0, self.costs.irq_ns, BOOT)
             cpu.thread.power_on()
+
+    def _waiters(self, tasks: list[Task]) -> Iterator[Waiter]:
+        yield from tasks
+        for cpu in self.cpus:
+            yield Halting(cpu.idle_name, cpu.id, in_nmi=False)
+            yield Halting(cpu.nmi_name, cpu.id, in_nmi=True)
 
     # ------------------------------------------------------------------ tasks
 
@@ -202,8 +221,7 @@ class GuestKernel:
         cpu.rq.waiting = []
 
     def _moved(self, at_ns: int, task: Task, to: GuestCpu, why: ev.MoveWhy) -> None:
-        vm = self.vm
-        vm.journal(ev.TaskMoved(at_ns, vm.name, vm.n, task.cpu, task.name, to.id, why))
+        self.cpus[task.cpu].thread.note(ev.TaskMoved, at_ns, task.name, to.id, why)
 
     # ------------------------------------------------------------------ APF bookkeeping
 
@@ -214,10 +232,6 @@ class GuestKernel:
         if self.alloc_failures > 0:
             self.alloc_failures -= 1
         return False
-
-    def cpu_of(self, name: str) -> GuestCpu:
-        """The CPU whose idle task, or NMI handler, waits under this name."""
-        return self.cpus[int(name.rpartition("/")[2])]
 
     # ------------------------------------------------------------------ ports
 
@@ -243,38 +257,12 @@ class GuestKernel:
                 self.cpus[event.vcpu].call(event.at_ns, "offline")
         elif isinstance(event, ev.VcpuOnline):
             cpu = self.cpus[event.vcpu]
-            going = cpu.stopping or any(what == "offline" for what, _, _ in cpu.calls)
-            if going or not cpu.online:
+            if cpu.stopping or "offline" in cpu.calls or not cpu.online:
                 cpu.call(event.at_ns, "online")
         elif isinstance(event, ev.MsrWriteRequested):
-            value = -1 if event.value is None else event.value
-            self.cpus[event.vcpu].call(event.at_ns, "wrmsr", event.msr, value)
+            self.cpus[event.vcpu].call(event.at_ns, WriteMsr(event.msr, event.value))
         elif self.inner is not None:
             return self.inner.control(event)
         else:
             return False
         return True
-
-    # ------------------------------------------------------------------ what runs inside
-
-    def inner_cr3(self, cpu: GuestCpu) -> str:
-        """The page table that a nested guest has loaded."""
-        assert self.inner is not None
-        return self.inner.cr3(cpu)
-
-    def run_inner(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
-        """A vcpu thread of a nested guest is current."""
-        assert self.inner is not None
-        return self.inner.run(cpu, at_ns, task)
-
-    def inner_event(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
-        """Something planned by the nested guest is due."""
-        assert self.inner is not None
-        return self.inner.event(cpu, at_ns, task)
-
-    def inner_exception(
-        self, cpu: GuestCpu, at_ns: int, token: int, kind: ev.ApfKind, level: int
-    ) -> Step:
-        """Entered with an APF exception while the nested guest runs."""
-        assert self.inner is not None
-        return self.inner.exception(cpu, at_ns, token, kind, level)

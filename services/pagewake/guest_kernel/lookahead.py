@@ -65,7 +65,7 @@ def _quiet(kernel: GuestKernel) -> bool:
         if thread.apf.done or thread.apf.halt_requested or thread.exc or thread.nmi is not None:
             return False
         if mode is GUEST:
-            if cpu.action is not None or cpu.curr is None or not cpu.if_flag or cpu.calls:
+            if cpu.over is not None or cpu.curr is None or not cpu.if_flag or cpu.calls:
                 return False
             if cpu.need_resched:  # honoured where the kernel section ends, before any tick
                 return False

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pagewake.guest_kernel import apf_handler
+from pagewake.guest_kernel.overlays import IRET, NmiDone, Overlay, Trap
 from pagewake.kvm.ports import Step
 
 if TYPE_CHECKING:
@@ -28,20 +29,19 @@ def take(cpu: GuestCpu, at_ns: int, faults: bool) -> Step:
     """An NMI: over a handler that is under way, or with time of its own over a task."""
     if cpu.suspended is not None:
         return cpu.resume(at_ns)
-    if cpu.action is None:
-        return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, "nmi_done", int(faults))
+    if cpu.over is None:
+        return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, NmiDone(faults))
     if not faults or not apf_handler.pending_reason(cpu):
         return cpu.resume(at_ns)
-    cpu.suspended = (cpu.action, cpu.action_args, cpu.overlay_left_ns)
-    cpu.action = None
+    cpu.suspended, cpu.over = cpu.over, None
     return _page_fault(cpu, at_ns)
 
 
-def done(cpu: GuestCpu, at_ns: int, faults: int) -> Step:
+def done(cpu: GuestCpu, at_ns: int, what: NmiDone) -> Step:
     """End of a handler that interrupted a task or the idle loop."""
-    if not faults or not apf_handler.pending_reason(cpu):
+    if not what.faults or not apf_handler.pending_reason(cpu):
         return cpu.iret(at_ns)
-    cpu.suspended = ("iret", (), 0)
+    cpu.suspended = Overlay(IRET, at_ns, 0)
     return _page_fault(cpu, at_ns)
 
 
@@ -49,11 +49,11 @@ def _page_fault(cpu: GuestCpu, at_ns: int) -> Step:
     cpu.if_flag, cpu.cpl = False, 0
     cpu.since_ns = at_ns
     cpu.fault_event(at_ns, "reason_stolen", f"reason {apf_handler.pending_reason(cpu)}")
-    return apf_handler.trapped(cpu, at_ns, CR2, 0)
+    return apf_handler.trapped(cpu, at_ns, Trap(CR2, cpl=0))
 
 
 def resume(cpu: GuestCpu, at_ns: int) -> Step:
     """IRET of the NMI: what it came upon goes on."""
-    assert cpu.suspended is not None
-    (action, args, left_ns), cpu.suspended = cpu.suspended, None
-    return cpu.overlay(at_ns, left_ns, action, *args)
+    over, cpu.suspended = cpu.suspended, None
+    assert over is not None
+    return cpu.overlay(at_ns, over.left_ns, over.what)

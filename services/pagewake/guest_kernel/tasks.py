@@ -10,7 +10,7 @@ by the hypervisor this guest is (`nested_svm`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from pagewake.guest_kernel.streams import AccessStream, WorkStream
 
@@ -49,6 +49,13 @@ class KernelSections:
     no_preempt: bool = False
 
 
+class InnerVcpuPort(Protocol):
+    """A vcpu of a nested guest (`nested_svm`), as the task that is its thread sees it."""
+
+    def ran(self, ran_ns: int) -> None:
+        """The thread consumed this much CPU time."""
+
+
 class Task:
     """One schedulable entity."""
 
@@ -69,14 +76,12 @@ class Task:
         "preempt_count",
         "script",
         "sections",
-        "slept_ns",
         "start_ns",
         "state",
         "stream",
         "touch_ns",
         "touches_memory",
         "vruntime",
-        "waited",
         "weight",
         "work_step_ns",
     )
@@ -90,7 +95,7 @@ class Task:
         *,
         stream: AccessStream | None = None,
         script: tuple[ScriptStep, ...] = (),
-        inner: object | None = None,
+        inner: InnerVcpuPort | None = None,
         pinned: bool = False,
         weight: int = 1024,
         start_ns: int = 0,
@@ -107,7 +112,7 @@ class Task:
         self.cpu = cpu
         self.stream = stream
         self.script = script
-        self.inner: Any = inner
+        self.inner = inner
         self.pinned = pinned
         self.weight = weight
         self.start_ns = start_ns
@@ -124,8 +129,6 @@ class Task:
         self.preempt_count = 0
         self.pc = 0
         self.left_ns = 0
-        self.slept_ns = 0
-        self.waited = False
 
     def section_left_ns(self) -> int | None:
         """CPU time until the next change between user and kernel mode; None without sections."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pagewake.guest_kernel.apf_handler import pending_reason
+from pagewake.guest_kernel.overlays import Interrupts, Trap, What
 from pagewake.guest_kernel.traps import REASON_READY
 from pagewake.kvm.ports import IRQ_APF
 
@@ -51,7 +52,7 @@ def _takes_interrupt(cpu: GuestCpu) -> bool:
     """5.8: the page-ready interrupt is pending, or its handler is under way."""
     if cpu.thread.irqs & IRQ_APF:
         return True
-    return any(action == "interrupted" and args[0] & IRQ_APF for action, args in _under_way(cpu))
+    return any(isinstance(what, Interrupts) and what.irqs & IRQ_APF for what in _under_way(cpu))
 
 
 def _exceptions(thread: VcpuThread, cpu: GuestCpu) -> Iterator[int]:
@@ -61,14 +62,11 @@ def _exceptions(thread: VcpuThread, cpu: GuestCpu) -> Iterator[int]:
         token, kind, level = queued
         if kind == "ready" and level == 1:
             yield token
-    for action, args in _under_way(cpu):
-        if action == "trapped":
-            yield args[0]
+    for what in _under_way(cpu):
+        if isinstance(what, Trap):
+            yield what.token
 
 
-def _under_way(cpu: GuestCpu) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _under_way(cpu: GuestCpu) -> Iterator[What]:
     """Handlers, the one below an NMI included."""
-    if cpu.action is not None:
-        yield cpu.action, cpu.action_args  # type: ignore[misc]
-    if cpu.suspended is not None:
-        yield cpu.suspended[:2]  # type: ignore[misc]
+    return (over.what for over in (cpu.over, cpu.suspended) if over is not None)

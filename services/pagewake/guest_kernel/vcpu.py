@@ -1,8 +1,8 @@
 """One CPU of a guest's kernel: what runs on it, interrupts, traps, the scheduler's decisions.
 
 Two layers of execution.  The *base* is the current task (user or kernel mode) or the idle task.  On
-top there may be one *overlay*: kernel code with interrupts off for a fixed time (exception handler,
-interrupt handler, context switch), ending in an action.  Only the base can be interrupted (the
+top there may be one *overlay*: kernel code with interrupts off for a fixed time (`overlays.py`:
+exception handler, interrupt handler, context switch).  Only the base can be interrupted (the
 gates are interrupt gates: IF=0 on entry, semantics 2.1), except by an NMI (`nmi.py`).
 
 Every method that the vcpu thread calls returns the next step of this vcpu, `(at_ns, op)`, or None
@@ -11,12 +11,27 @@ if there is none until somebody interferes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from pagewake.events import types as ev
 from pagewake.guest_kernel import apf_handler, hotplug, nmi
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
+from pagewake.guest_kernel.overlays import (
+    SWITCHED,
+    Boot,
+    Booted,
+    InnerLatch,
+    Interrupts,
+    Iret,
+    IrqExit,
+    NmiDone,
+    Overlay,
+    Spin,
+    Switched,
+    Trap,
+    What,
+)
 from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.script import run_script
 from pagewake.guest_kernel.tasks import Task
@@ -34,9 +49,8 @@ from pagewake.kvm.ports import (
 )
 
 if TYPE_CHECKING:
-    from pagewake.guest_kernel.kernel import GuestKernel
+    from pagewake.guest_kernel.kernel import GuestKernel, InnerGuestsPort
 
-UNBOUNDED_NS = 1 << 62
 PLAN_NS = 4_000_000
 EXIT_NMI = 0x061
 
@@ -46,8 +60,6 @@ class GuestCpu:
 
     __slots__ = (
         "ack_due",
-        "action",
-        "action_args",
         "area",
         "calls",
         "cpl",
@@ -63,8 +75,7 @@ class GuestCpu:
         "next_balance_ns",
         "nmi_halting",
         "online",
-        "overlay_end_ns",
-        "overlay_left_ns",
+        "over",
         "rq",
         "shadow",
         "since_ns",
@@ -89,10 +100,7 @@ class GuestCpu:
         self.shadow = False
         self.guest_mode = False
         self.depth = 1
-        self.action: str | None = None
-        self.action_args: tuple[int | str, ...] = ()
-        self.overlay_end_ns = 0
-        self.overlay_left_ns = 0
+        self.over: Overlay | None = None
         self.since_ns = 0
         self.need_resched = False
         self.online = True
@@ -100,9 +108,9 @@ class GuestCpu:
         self.mm = ""
         self.idle_halting = False
         self.nmi_halting = False
-        self.suspended: tuple[str, tuple[int | str, ...], int] | None = None
+        self.suspended: Overlay | None = None
         self.ack_due = False
-        self.calls: list[tuple[str, int, int]] = []
+        self.calls: list[hotplug.Call] = []
         self.next_balance_ns = kernel.scheduler.balance_ns * (1 + thread.id) // 4
 
     # ------------------------------------------------------------------ clockwork
@@ -116,35 +124,47 @@ class GuestCpu:
     @property
     def cr3(self) -> str:
         """Of the process that ran last (idle keeps it), or what a nested guest has loaded."""
-        return self.kernel.inner_cr3(self) if self.guest_mode else self.mm
+        return self.inner.cr3(self) if self.guest_mode else self.mm
+
+    @property
+    def inner(self) -> InnerGuestsPort:
+        """The guests that run in this one."""
+        assert self.kernel.inner is not None, f"{self.vm.name}: no guest runs in this one"
+        return self.kernel.inner
 
     def area_at(self, gpa: int) -> ApfArea:
         """The 64 bytes of guest memory at `gpa`, as far as anybody wrote reasons there."""
         return self.kernel.areas.setdefault(gpa, ApfArea())
 
-    def task_name(self) -> str:
-        """Name of what is current, the idle task included."""
-        return self.curr.name if self.curr is not None else f"idle/{self.id}"
+    @property
+    def idle_name(self) -> str:
+        """The name under which this CPU's idle task waits."""
+        return f"idle/{self.id}"
 
+    @property
     def nmi_name(self) -> str:
         """The name under which an NMI handler on this CPU waits."""
         return f"nmi/{self.id}"
 
+    def task_name(self) -> str:
+        """Name of what is current, the idle task included."""
+        return self.curr.name if self.curr is not None else self.idle_name
+
     def fault_event(self, at_ns: int, what: ev.ProtocolFaultWhat, detail: str) -> None:
         """Write down something that the protocol forbids."""
-        vm = self.vm
-        vm.journal(ev.ProtocolFault(at_ns, vm.name, vm.n, self.id, what, detail))
+        self.thread.note(ev.ProtocolFault, at_ns, what, detail)
 
     def stop(self, at_ns: int) -> None:
         """The vcpu leaves the guest."""
-        if self.action is not None:
-            self.overlay_left_ns = self.overlay_end_ns - at_ns
+        over = self.over
+        if over is not None:
+            over.left_ns = over.end_ns - at_ns
         else:
             self.charge(at_ns)
 
     def sync(self, at_ns: int) -> None:
         """Accessed and dirty bits become current."""
-        if self.action is None:
+        if self.over is None:
             self.charge(at_ns)
 
     def charge(self, at_ns: int) -> None:
@@ -164,30 +184,29 @@ class GuestCpu:
 
     def resume(self, at_ns: int) -> Step:
         """Entered with nothing injected."""
-        if self.action is not None:
-            self.overlay_end_ns = at_ns + self.overlay_left_ns
+        over = self.over
+        if over is not None:
+            over.end_ns = at_ns + over.left_ns
             self.thread.account(at_ns, "interrupt")
-            return self.overlay_end_ns, OP_GUEST
+            return over.end_ns, OP_GUEST
         return self.run_base(at_ns)
 
-    def overlay(self, at_ns: int, for_ns: int, action: str, *args: int | str) -> Step:
-        """Kernel code with interrupts off for `for_ns`, then `action`."""
+    def overlay(self, at_ns: int, for_ns: int, what: What) -> Step:
+        """Kernel code with interrupts off for `for_ns`, from this instant or the next entry on."""
         self.if_flag = False
         self.cpl = 0
-        self.action = action
-        self.action_args = args
-        self.overlay_end_ns = at_ns + for_ns
+        end_ns = at_ns + for_ns
+        self.over = Overlay(what, end_ns, for_ns)
         self.thread.account(at_ns, "interrupt")
-        return self.overlay_end_ns, OP_GUEST
+        return end_ns, OP_GUEST
 
     def step(self, at_ns: int) -> Step:
         """What was planned is due: the end of an overlay, or something in the base."""
-        action = self.action
-        if action is not None:
-            args = self.action_args
-            self.action = None
+        over = self.over
+        if over is not None:
+            self.over = None
             self.since_ns = at_ns
-            return ACTIONS[action](self, at_ns, *args)
+            return ENDS[type(over.what)](self, at_ns, over.what)
         return self._base_event(at_ns)
 
     # ------------------------------------------------------------------ base: tasks and idle
@@ -249,7 +268,7 @@ class GuestCpu:
         if task.script:
             return run_script(self, at_ns, task)
         if task.inner is not None:
-            return self.kernel.run_inner(self, at_ns, task)
+            return self.inner.run(self, at_ns, task)
         return self._run_stream(at_ns, task)
 
     def limit_ns(self, at_ns: int) -> int:
@@ -278,7 +297,7 @@ class GuestCpu:
         if task.script:
             return run_script(self, at_ns, task)
         if task.inner is not None:
-            return self.kernel.inner_event(self, at_ns, task)
+            return self.inner.event(self, at_ns, task)
         stream = task.stream
         assert stream is not None
         if stream.remaining_ns() == 0:
@@ -298,13 +317,13 @@ class GuestCpu:
 
     def runs_memory_task(self) -> bool:
         """A stream or a nested guest is running right now."""
-        return self.action is None and self.curr is not None
+        return self.over is None and self.curr is not None
 
     # ------------------------------------------------------------------ scheduling
 
     def finish(self, at_ns: int, task: Task) -> Step:
         """The task is done; the VM freezes at its last one."""
-        self.vm.journal(ev.TaskFinished(at_ns, self.vm.name, self.vm.n, self.id, task.name))
+        self.thread.note(ev.TaskFinished, at_ns, task.name)
         task.state = "finished"
         if self.kernel.finished(at_ns):
             return None
@@ -341,9 +360,9 @@ class GuestCpu:
             return self.iret(at_ns)
         if task is None or prev is None:
             self.thread.disarm_timer()  # the idle tick is another one
-        return self.overlay(at_ns, self.kernel.costs.context_switch_ns, "switched")
+        return self.overlay(at_ns, self.kernel.costs.context_switch_ns, SWITCHED)
 
-    def switched(self, at_ns: int) -> Step:
+    def switched(self, at_ns: int, _: Switched) -> Step:
         """End of a context switch."""
         task = self.curr
         if task is not None and task.state == "new":
@@ -358,16 +377,16 @@ class GuestCpu:
         """Interrupt handlers, one after the other in one overlay; they are L1's."""
         if self.guest_mode:
             self.thread.pend(irqs)
-            assert self.kernel.inner is not None
-            return self.kernel.inner.interrupt(self, at_ns)
+            return self.inner.interrupt(self, at_ns)
         costs = self.kernel.costs
         for_ns = costs.tick_ns if irqs & IRQ_TIMER else 0
         if irqs & ~IRQ_TIMER:
             for_ns += costs.irq_ns
-        return self.overlay(at_ns, for_ns, "interrupted", irqs)
+        return self.overlay(at_ns, for_ns, Interrupts(irqs))
 
-    def interrupted(self, at_ns: int, irqs: int) -> Step:
+    def interrupted(self, at_ns: int, what: Interrupts) -> Step:
         """End of the handlers."""
+        irqs = what.irqs
         if irqs & IRQ_TIMER:
             self._tick(at_ns)
         if irqs & IRQ_RESCHED:
@@ -394,40 +413,35 @@ class GuestCpu:
     def take_exception(self, at_ns: int, token: int, kind: ev.ApfKind, level: int) -> Step:
         """#PF with CR2 = token; while a nested guest runs its hypervisor has a say."""
         if self.guest_mode:
-            return self.kernel.inner_exception(self, at_ns, token, kind, level)
-        return self.overlay(at_ns, self.kernel.costs.trap_ns, "trapped", token, self.cpl)
+            return self.inner.exception(self, at_ns, token, kind, level)
+        return self.overlay(at_ns, self.kernel.costs.trap_ns, Trap(token, self.cpl))
 
     def take_nmi(self, at_ns: int, faults: bool) -> Step:
         """NMI; its handler may take a page fault and so steal a pending reason."""
         if self.guest_mode:
             self.thread.pend_nmi(faults)
-            assert self.kernel.inner is not None
-            return self.kernel.inner.interrupt(self, at_ns, EXIT_NMI)
+            return self.inner.interrupt(self, at_ns, EXIT_NMI)
         return nmi.take(self, at_ns, faults)
 
-    def inner_latch(self, at_ns: int) -> Step:
-        """L1's KVM right behind its VMRUN, interrupts still off."""
-        assert self.kernel.inner is not None
-        return self.kernel.inner.latch(self, at_ns)
-
-    def call(self, at_ns: int, what: str, a: int = 0, b: int = 0) -> None:
+    def call(self, at_ns: int, what: hotplug.Call) -> None:
         """Have something executed on this CPU, by interrupt."""
-        self.calls.append((what, a, b))
+        self.calls.append(what)
         if self.thread.mode is OFFLINE:
             hotplug.come_online(self, at_ns)
         else:
             self.thread.interrupt(at_ns, IRQ_CALL)
 
 
-ACTIONS: dict[str, Callable[..., Step]] = {
-    "switched": GuestCpu.switched,
-    "interrupted": GuestCpu.interrupted,
-    "nmi_done": nmi.done,
-    "iret": GuestCpu.iret,
-    "irq_exit": GuestCpu.irq_exit,
-    "trapped": apf_handler.trapped,
-    "spin": apf_handler.spin,
-    "boot": GuestCpu.boot,
-    "booted": apf_handler.booted,
-    "inner_latch": GuestCpu.inner_latch,
+ENDS: Final[Mapping[type[What], Callable[[GuestCpu, int, Any], Step]]] = {
+    Trap: apf_handler.trapped,
+    Interrupts: GuestCpu.interrupted,
+    Switched: GuestCpu.switched,
+    Spin: apf_handler.spin,
+    NmiDone: nmi.done,
+    Iret: lambda cpu, at_ns, _: cpu.iret(at_ns),
+    IrqExit: lambda cpu, at_ns, _: cpu.irq_exit(at_ns),
+    Boot: lambda cpu, at_ns, _: cpu.boot(at_ns),
+    Booted: lambda cpu, at_ns, _: apf_handler.booted(cpu, at_ns),
+    InnerLatch: lambda cpu, at_ns, _: cpu.inner.latch(cpu, at_ns),
 }
+"""What is done at the end of each kind of overlay."""

@@ -58,23 +58,18 @@ CHANGES: Final[Mapping[Change, str]] = {
     "over": "the VM's last task has finished",
 }
 
-TRANSITIONS: Final[Mapping[tuple[Mode, Change], Mode]] = {
-    (Mode.HOST, "entry"): Mode.GUEST,
-    (Mode.GUEST, "exit"): Mode.HOST,
-    (Mode.HOST, "wait"): Mode.BLACKOUT,
-    (Mode.BLACKOUT, "page"): Mode.WAKING,
-    (Mode.HOST, "block"): Mode.BLOCKED,
-    (Mode.BLOCKED, "event"): Mode.WAKING,
-    (Mode.WAKING, "run"): Mode.HOST,
-    (Mode.HOST, "revive"): Mode.HOST,
-    (Mode.BLOCKED, "revive"): Mode.HOST,
-    (Mode.WAKING, "revive"): Mode.HOST,
-    (Mode.HOST, "park"): Mode.OFFLINE,
-    (Mode.OFFLINE, "init"): Mode.HOST,
-    (Mode.GUEST, "over"): Mode.OFFLINE,
-    (Mode.HOST, "over"): Mode.OFFLINE,
-    (Mode.BLACKOUT, "over"): Mode.OFFLINE,
-    (Mode.BLOCKED, "over"): Mode.OFFLINE,
-    (Mode.WAKING, "over"): Mode.OFFLINE,
-    (Mode.OFFLINE, "over"): Mode.OFFLINE,
+TRANSITIONS: Final[Mapping[Mode, Mapping[Change, Mode]]] = {
+    Mode.GUEST: {"exit": Mode.HOST, "over": Mode.OFFLINE},
+    Mode.HOST: {
+        "entry": Mode.GUEST,
+        "wait": Mode.BLACKOUT,
+        "block": Mode.BLOCKED,
+        "revive": Mode.HOST,
+        "park": Mode.OFFLINE,
+        "over": Mode.OFFLINE,
+    },
+    Mode.BLACKOUT: {"page": Mode.WAKING, "over": Mode.OFFLINE},
+    Mode.BLOCKED: {"event": Mode.WAKING, "revive": Mode.HOST, "over": Mode.OFFLINE},
+    Mode.WAKING: {"run": Mode.HOST, "revive": Mode.HOST, "over": Mode.OFFLINE},
+    Mode.OFFLINE: {"init": Mode.HOST, "over": Mode.OFFLINE},
 }

@@ -87,7 +87,7 @@ class VcpuThread:
 
     def become(self, change: Change) -> None:
         """Go where `modes.TRANSITIONS` says; nowhere else."""
-        mode = TRANSITIONS.get((self.mode, change))
+        mode = TRANSITIONS[self.mode].get(change)
         assert mode is not None, f"{self}, {self.mode.name}, cannot {change}"
         self.mode = mode
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from pagewake.events import types as ev
 from pagewake.guest_kernel import apf_handler
 from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.guest_kernel.overlays import INNER_LATCH, InnerLatch
 from pagewake.guest_kernel.tasks import Task
-from pagewake.guest_kernel.traps import REASON_READY
+from pagewake.guest_kernel.traps import REASON_NOT_PRESENT, REASON_READY
 from pagewake.guest_kernel.vcpu import GuestCpu
 from pagewake.kvm.ports import OP_GUEST, FaultContext, GuestCpuPort, Step, VcpuPort
 from pagewake.nested_svm.exit_codes import EXCP_PF, HLT, INTR, NPF, PF_VECTOR
@@ -80,8 +81,14 @@ def route_exit(
     return done
 
 
+def inner_vcpu(task: Task) -> InnerVcpu:
+    """The vcpu whose thread this task of L1 is."""
+    assert isinstance(task.inner, InnerVcpu), f"{task.name} runs no guest"
+    return task.inner
+
+
 class InnerGuests:
-    """The nested guests of one VM; implements `guest_kernel.kernel.InnerGuests`."""
+    """The nested guests of one VM; implements `guest_kernel.kernel.InnerGuestsPort`."""
 
     __slots__ = ("kernel", "latch_stall_ns", "memory", "nested", "vcpus", "vm")
 
@@ -101,7 +108,7 @@ class InnerGuests:
 
     def run(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
         """The L2 vcpu thread has the CPU."""
-        vcpu: InnerVcpu = task.inner
+        vcpu = inner_vcpu(task)
         if vcpu.phase == "l1":
             cpu.thread.account(at_ns, "l1")
             return at_ns + vcpu.left_ns, OP_GUEST
@@ -124,7 +131,7 @@ class InnerGuests:
         if self.nested[cpu.id].l1_npt:
             return f"npt/{cpu.depth}"
         task = cpu.curr
-        inside = task.inner.curr if task is not None else None
+        inside = inner_vcpu(task).curr if task is not None else None
         return inside.group if inside is not None else ""
 
     def _enter_guest_mode(self, cpu: GuestCpu, vcpu: InnerVcpu, inside: Task | None) -> None:
@@ -137,7 +144,7 @@ class InnerGuests:
 
     def event(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
         """What was planned inside is due."""
-        vcpu: InnerVcpu = task.inner
+        vcpu = inner_vcpu(task)
         if vcpu.phase == "l1":
             return self._l1_handle_exit(cpu, at_ns, task, vcpu)
         inside = vcpu.current()
@@ -154,8 +161,7 @@ class InnerGuests:
         return cpu.run_base(at_ns)
 
     def _finished(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, inside: Task) -> Step:
-        vm = self.vm
-        vm.journal(ev.TaskFinished(at_ns, vm.name, vm.n, cpu.id, inside.name))
+        cpu.thread.note(ev.TaskFinished, at_ns, inside.name)
         inside.state = "finished"
         vcpu.remove_current()
         if self.kernel.finished(at_ns):
@@ -207,15 +213,14 @@ class InnerGuests:
         """nested_vmexit: L1 continues behind its VMRUN, interrupts off."""
         vm = self.vm
         left = due.exit
-        vm.journal(ev.NestedVmexit(at_ns, vm.name, vm.n, cpu.id, 1, left.code, why, left.info2))
+        cpu.thread.note(ev.NestedVmexit, at_ns, 1, left.code, why, left.info2)
         self.nested[cpu.id].svm.guest_mode = False
         cpu.guest_mode = False
         cpu.depth = 1
         vcpu.pending = due
         vcpu.phase = "l1"
         vcpu.left_ns = vm.costs.fault_ns
-        cpu.overlay(at_ns, self.kernel.costs.irq_ns, "inner_latch")
-        cpu.overlay_left_ns = self.kernel.costs.irq_ns
+        cpu.overlay(at_ns, self.kernel.costs.irq_ns, INNER_LATCH)
 
     # ------------------------------------------------------------------ L1's KVM
 
@@ -223,13 +228,10 @@ class InnerGuests:
         """End of L1's svm_vcpu_run: the reason word is read for an exit by #PF only."""
         task = cpu.curr
         assert task is not None
-        vcpu: InnerVcpu = task.inner
+        vcpu = inner_vcpu(task)
         left = vcpu.pending.exit
         if vcpu.svm.latch(left.code, cpu.area.read_and_reset_reason) and vcpu.svm.apf_reason:
-            vm = self.vm
-            vm.journal(
-                ev.ReasonLatched(at_ns, vm.name, vm.n, cpu.id, 1, vcpu.svm.apf_reason, left.info2)
-            )
+            cpu.thread.note(ev.ReasonLatched, at_ns, 1, vcpu.svm.apf_reason, left.info2)
         vcpu.left_ns += self.latch_stall_ns.pop(cpu.id, 0)
         return cpu.iret(at_ns)
 
@@ -256,11 +258,16 @@ class InnerGuests:
         return cpu.run_base(at_ns)
 
     def _trap_event(self, cpu: GuestCpu, at_ns: int, left: Exit, handler: ev.TrapHandler) -> None:
-        vm = self.vm
-        reason = 1 if handler == "wait" else 2
-        name = cpu.task_name()
-        vm.journal(
-            ev.TrapTaken(at_ns, vm.name, vm.n, cpu.id, 1, reason, left.info2, handler, 0, name)
+        reason = REASON_NOT_PRESENT if handler == "wait" else REASON_READY
+        cpu.thread.note(
+            ev.TrapTaken,
+            at_ns,
+            level=1,
+            reason=reason,
+            cr2=left.info2,
+            handler=handler,
+            cpl=0,
+            task=cpu.task_name(),
         )
 
     def _l2_halts(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step:
@@ -269,10 +276,9 @@ class InnerGuests:
 
     def _vmexit_to_l2(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, done: Disposition) -> None:
         """L1 hands an exit of L3 on to L2; if it is L1's own APF, L2 knows no such token (G2)."""
-        vm = self.vm
         left = done.exit
         why = done.why or "intercept"
-        vm.journal(ev.NestedVmexit(at_ns, vm.name, vm.n, cpu.id, 2, left.code, why, left.info2))
+        cpu.thread.note(ev.NestedVmexit, at_ns, 2, left.code, why, left.info2)
         if why == "apf":
             self._kill(cpu, at_ns, vcpu, left.info2)
 
@@ -284,7 +290,7 @@ class InnerGuests:
         """Entry with an APF #PF in guest mode: owed to L1 as #VMEXIT, or delivered into L2 (G1)."""
         task = cpu.curr
         assert task is not None
-        vcpu: InnerVcpu = task.inner
+        vcpu = inner_vcpu(task)
         svm = self.nested[cpu.id].svm
         if level == 1:
             owed = svm.handle_exit(EXCP_PF)
@@ -299,7 +305,7 @@ class InnerGuests:
         """An interrupt or NMI for L1 while its guest runs: #VMEXIT, taken once L1 allows it."""
         task = cpu.curr
         assert task is not None
-        self._vmexit_to_l1(cpu, at_ns, task.inner, DueExit(Exit(code)), "intercept")
+        self._vmexit_to_l1(cpu, at_ns, inner_vcpu(task), DueExit(Exit(code)), "intercept")
         return cpu.resume(at_ns)
 
     def _kill(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, token: int) -> None:
@@ -307,8 +313,7 @@ class InnerGuests:
         inside = vcpu.current()
         if inside is None:
             return
-        vm = self.vm
-        vm.journal(ev.TaskKilled(at_ns, vm.name, vm.n, cpu.id, inside.name, inside.level, token))
+        cpu.thread.note(ev.TaskKilled, at_ns, inside.name, inside.level, token)
         inside.state = "finished"
         vcpu.remove_current()
         self.kernel.finished(at_ns)
@@ -344,7 +349,8 @@ class InnerGuests:
         if vcpu.svm.apf_reason == REASON_READY:
             return True
         return any(
-            cpu.action == "inner_latch"
+            cpu.over is not None
+            and isinstance(cpu.over.what, InnerLatch)
             and cpu.curr is not None
             and cpu.curr.inner is vcpu
             and apf_handler.pending_reason(cpu) == REASON_READY

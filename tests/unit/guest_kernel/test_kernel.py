@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from pagewake.events.types import (
@@ -11,6 +13,8 @@ from pagewake.events.types import (
     VcpuHalted,
     VcpuResumed,
 )
+from pagewake.guest_kernel.overlays import What
+from pagewake.guest_kernel.vcpu import ENDS
 from tests.support.small import PAGE_IN_NS, SmallRun, event, run_small, script, work
 
 MS = 1_000_000
@@ -28,7 +32,7 @@ vcpu = 0
 
 def cpu_of(run: SmallRun, name: str) -> int:
     """CPU time of a task, ns."""
-    return run.kernel.by_name[name].cpu_ns
+    return next(task for task in run.kernel.tasks if task.name == name).cpu_ns
 
 
 def moves(run: SmallRun) -> list[tuple[str, int, int, str]]:
@@ -217,3 +221,7 @@ def test_a_vm_freezes_with_its_last_task() -> None:
     last = run.of(TaskFinished)[-1]
     assert run.events[-1] == last
     assert run.kernel.vm.frozen_ns == last.at_ns
+
+
+def test_every_kind_of_overlay_has_its_end() -> None:
+    assert ENDS.keys() == set(get_args(What))

@@ -15,6 +15,7 @@ from pagewake.events.types import (
 )
 from pagewake.guest_kernel.lookahead import next_event_ns, next_ns
 from pagewake.guest_kernel.nmi import CR2
+from pagewake.guest_kernel.overlays import IRET, Overlay
 from pagewake.guest_kernel.unresolved import unresolved
 from tests.support.abi import BROADCAST
 from tests.support.small import SmallRun, event, run_small, script, work
@@ -131,5 +132,5 @@ class TestWithoutAPendingReason:
 def test_while_something_is_suspended_nothing_is_foreseen() -> None:
     kernel = run_small(work()).kernel
     assert next_ns(kernel) != next_event_ns(kernel)
-    kernel.cpus[0].suspended = ("iret", (), 0)
+    kernel.cpus[0].suspended = Overlay(IRET, 0, 0)
     assert next_ns(kernel) == next_event_ns(kernel)

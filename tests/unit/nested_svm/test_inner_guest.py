@@ -8,11 +8,17 @@ from typing import Any, cast
 import pytest
 
 from pagewake.events import types as ev
+from pagewake.guest_kernel.scheduler import SchedulerConfig
+from pagewake.guest_kernel.tasks import Task
 from pagewake.kvm import injection
+from pagewake.kvm.config import ExitRates
 from pagewake.nested_svm.exit_codes import EXCP_PF, PF_VECTOR
 from pagewake.nested_svm.hypervisor import Exit, NestedSvm
 from pagewake.nested_svm.inner_guest import InnerGuests, VcpuNested
+from pagewake.nested_svm.inner_memory import InnerMemory
+from pagewake.nested_svm.inner_vcpu import InnerVcpu
 from pagewake.nested_svm.routing import Intercepts
+from pagewake.simtime.randomness import Draws
 from tests.unit.kvm.scripted import Machine
 
 
@@ -46,6 +52,10 @@ def test_what_l0_shadows_is_l1s_table_for_the_guest_or_its_process(
     nested = VcpuNested(machine.vcpu, machine.guest, svm, l1_npt=l1_npt, masking=False)
     kernel: Any = SimpleNamespace(vm=machine.vm)
     inner = InnerGuests(kernel, cast("Any", None), [nested])
-    running = SimpleNamespace(inner=SimpleNamespace(curr=SimpleNamespace(group="task:inner")))
-    cpu: Any = SimpleNamespace(id=0, depth=depth, curr=running)
+    memory = InnerMemory(machine.vm.pages, 0, 16)
+    draws = Draws(1, "exits")
+    vcpu = InnerVcpu(0, svm, memory, SchedulerConfig(), 0, draws, ExitRates())
+    vcpu.curr = Task(0, "inner-0", "task:inner", 0, level=depth)
+    thread = Task(0, "l2-vcpu-0", "l1", 0, inner=vcpu)
+    cpu: Any = SimpleNamespace(id=0, depth=depth, curr=thread)
     assert inner.cr3(cpu) == shadowed
