@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 import typer
@@ -48,6 +48,55 @@ REGRESSION = 0.2
 """Chosen: two runs of one version on one machine differ too, a fifth is worth a look."""
 
 
+VcpusOption: TypeAlias = Annotated[
+    str, typer.Option("--vcpus", metavar="N,N,...", help="Sizes to measure, in vcpus.")
+]
+DurationOption: TypeAlias = Annotated[
+    str, typer.Option("--duration", help="Wall time to measure each size for.")
+]
+EmbeddedOption: TypeAlias = Annotated[
+    bool, typer.Option("--embedded", help="In this process, without brokers.")
+]
+HtmlOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with curves.", show_default=False),
+]
+BaselineOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="Compare with what --json has written before; exit 1 for what got worse.",
+        show_default=False,
+    ),
+]
+RegressionOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--regression",
+        min=0,
+        help=f"Share by which a figure may be worse (default: {REGRESSION:g}).",
+        show_default=False,
+    ),
+]
+
+
+class _Asked(NamedTuple):
+    """What to measure, and for how long each size."""
+
+    mode: Mode
+    sizes: list[int]
+    warm_s: float
+    duration_s: float
+
+
+class _Baseline(NamedTuple):
+    """A result of before, and the share by which a figure may be worse than there."""
+
+    result: LoadResult
+    share: float
+
+
 class _Found(NamedTuple):
     """The sizes measured; some are missing if the test was interrupted."""
 
@@ -56,66 +105,25 @@ class _Found(NamedTuple):
 
 
 def load(
-    vcpus: Annotated[
-        str, typer.Option("--vcpus", metavar="N,N,...", help="Sizes to measure, in vcpus.")
-    ] = "64,256,1024",
-    duration: Annotated[
-        str, typer.Option("--duration", help="Wall time to measure each size for.")
-    ] = "30s",
-    in_process: Annotated[
-        bool, typer.Option("--embedded", help="In this process, without brokers.")
-    ] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Write a page with curves.", show_default=False
-        ),
-    ] = None,
-    baseline: Annotated[
-        Path | None,
-        typer.Option(
-            "--baseline",
-            metavar="FILE",
-            help="Compare with what --json has written before; exit 1 for what got worse.",
-            show_default=False,
-        ),
-    ] = None,
-    regression: Annotated[
-        float | None,
-        typer.Option(
-            "--regression",
-            min=0,
-            help=f"Share by which a figure may be worse (default: {REGRESSION:g}).",
-            show_default=False,
-        ),
-    ] = None,
+    vcpus: VcpusOption = "64,256,1024",
+    duration: DurationOption = "30s",
+    in_process: EmbeddedOption = False,
+    html: HtmlOption = None,
+    baseline: BaselineOption = None,
+    regression: RegressionOption = None,
     kafka: KafkaOption = None,
     mqtt: MqttOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure throughput, latency and cost of growing sizes, and find the knee."""
-    sizes, duration_s = parse_sizes(vcpus), parse_duration(duration)
-    mode: Mode = "embedded" if in_process else "cluster"
-    if baseline is None and regression is not None:
-        raise ConfigError("--regression: give the --baseline to compare with")
-    if regression is not None and not isfinite(regression):
-        raise ConfigError(f"--regression {regression}: give a share such as {REGRESSION:g}")
-    before = None if baseline is None else read_baseline(baseline)
-    if before is not None:
-        check_comparable(before, mode, sizes)
+    asked = _asked(vcpus, duration, "embedded" if in_process else "cluster")
+    before = _baseline(baseline, regression, asked)
     if html is not None:
         _check_writable(html)
-    warm_s = min(WARM_SHARE * duration_s, WARM_S_MAX)
-    settings = settings_of(kafka=kafka, mqtt=mqtt)
-    with _progress(len(sizes)) as progress:
-        found = (
-            _embedded(sizes, warm_s, duration_s, progress)
-            if in_process
-            else asyncio.run(_on_cluster(settings, sizes, warm_s, duration_s, progress))
-        )
-    result = _result(mode, found, warm_s, duration_s)
+    found = _found(asked, settings_of(kafka=kafka, mqtt=mqtt))
+    result = _result(asked, found)
     if before is not None:
-        worse = regressions(before, result, REGRESSION if regression is None else regression)
+        worse = regressions(before.result, result, before.share)
         result = msgspec.structs.replace(result, regressions=worse)
     if as_json:
         print_json(result)
@@ -124,28 +132,53 @@ def load(
     if html is not None:
         _write_page(html, result)
     if found.interrupted:
-        raise InterruptedRunError(f"interrupted: {len(found.sizes)} of {len(sizes)} sizes measured")
+        measured = f"{len(found.sizes)} of {len(asked.sizes)} sizes measured"
+        raise InterruptedRunError(f"interrupted: {measured}")
     if result.regressions:
         told = "; ".join(map(in_words, result.regressions))
         raise CheckFailedError(f"worse than {baseline}: {told}")
 
 
+def _asked(vcpus: str, duration: str, mode: Mode) -> _Asked:
+    sizes, duration_s = parse_sizes(vcpus), parse_duration(duration)
+    return _Asked(mode, sizes, min(WARM_SHARE * duration_s, WARM_S_MAX), duration_s)
+
+
+def _baseline(path: Path | None, share: float | None, asked: _Asked) -> _Baseline | None:
+    """The result to compare with, checked before minutes are spent on measuring."""
+    if path is None and share is not None:
+        raise ConfigError("--regression: give the --baseline to compare with")
+    if share is not None and not isfinite(share):
+        raise ConfigError(f"--regression {share}: give a share such as {REGRESSION:g}")
+    if path is None:
+        return None
+    result = read_baseline(path)
+    check_comparable(result, asked.mode, asked.sizes)
+    return _Baseline(result, REGRESSION if share is None else share)
+
+
 # ---------------------------------------------------------------------------------- measuring
 
 
-def _embedded(sizes: list[int], warm_s: float, duration_s: float, progress: _Bar) -> _Found:
+def _found(asked: _Asked, settings: Settings) -> _Found:
+    with _progress(len(asked.sizes)) as progress:
+        if asked.mode == "embedded":
+            return _embedded(asked, progress)
+        return asyncio.run(_on_cluster(asked, settings, progress))
+
+
+def _embedded(asked: _Asked, progress: _Bar) -> _Found:
     found: list[Measured] = []
-    for vcpus in sizes:
+    for vcpus in asked.sizes:
+        tell = progress.of(vcpus)
         try:
-            found.append(embedded.measure(vcpus, warm_s, duration_s, progress.of(vcpus)))
+            found.append(embedded.measure(vcpus, asked.warm_s, asked.duration_s, tell))
         except KeyboardInterrupt:
             return _Found(found, interrupted=True)
     return _Found(found, interrupted=False)
 
 
-async def _on_cluster(
-    settings: Settings, sizes: list[int], warm_s: float, duration_s: float, progress: _Bar
-) -> _Found:
+async def _on_cluster(asked: _Asked, settings: Settings, progress: _Bar) -> _Found:
     log_to_person()
     found: list[Measured] = []
     with _cancelled_once():
@@ -155,10 +188,14 @@ async def _on_cluster(
                 await _complain_of_others(bus)
             url = settings.mqtt or MQTT_DEFAULT
             mqtt = url if await cluster.reachable(url) else None
-            for vcpus in sizes:
-                told = progress.of(vcpus)
+            for vcpus in asked.sizes:
+                tell = progress.of(vcpus)
                 async with KafkaBus(kafka) as bus:  # one that knows no topic that is deleted
-                    found.append(await cluster.measure(bus, mqtt, vcpus, warm_s, duration_s, told))
+                    found.append(
+                        await cluster.measure(
+                            bus, mqtt, vcpus, asked.warm_s, asked.duration_s, tell
+                        )
+                    )
         except asyncio.CancelledError:
             return _Found(found, interrupted=True)
         except KafkaError as error:
@@ -206,13 +243,13 @@ def _ignore() -> None:
 # ---------------------------------------------------------------------------------- results
 
 
-def _result(mode: Mode, found: _Found, warm_s: float, duration_s: float) -> LoadResult:
+def _result(asked: _Asked, found: _Found) -> LoadResult:
     knee, reached = knee_of(found.sizes)
-    source = embedded.LATENCY_SOURCE if mode == "embedded" else cluster.LATENCY_SOURCE
+    source = embedded.LATENCY_SOURCE if asked.mode == "embedded" else cluster.LATENCY_SOURCE
     return LoadResult(
-        mode=mode,
-        duration_s=duration_s,
-        warm_s=warm_s,
+        mode=asked.mode,
+        duration_s=asked.duration_s,
+        warm_s=asked.warm_s,
         version=__version__,
         python=platform.python_version(),
         cores=cores(),

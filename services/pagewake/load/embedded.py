@@ -17,6 +17,7 @@ from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
 from pagewake.observe.result import ResultCounter
 from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
+from pagewake.scenario.model import Scenario
 
 LATENCY_SOURCE = "wall time of each window of a simulated host in the process"
 TOLD_EVERY_S = 0.2  # twice as slow as a bar of one run: here it must not cost what it measures
@@ -130,7 +131,10 @@ def measure(vcpus: int, warm_s: float, duration_s: float, told: Told) -> Measure
     except InterruptedRun:
         if clock.spent() is None:
             raise
-    memory = memory_bytes()
+    return _measured(scenario, vcpus, clock, memory_bytes())
+
+
+def _measured(scenario: Scenario, vcpus: int, clock: _Clock, memory: int | None) -> Measured:
     spent = clock.spent()
     assert spent is not None, "a load run ends only when its time is over"
     faults_per_s = spent.faults / spent.wall_s
