@@ -187,3 +187,32 @@ def test_a_gap_stops_the_run() -> None:
     window.seq = 3
     with pytest.raises(BrokenLogError, match=r"apf\.nested-0: commit 3 of host-0 follows a gap"):
         cluster.members[1].participant.accept(window.encode(0, [WindowOpened(0, 9)])[0].record)
+
+
+def upgraded(cluster: FakeCluster, plan: RunPlan) -> FakeCluster:
+    """A cluster whose run is half through and has snapshots, its services all of another version."""
+    for member in itertools.islice(itertools.cycle(cluster.members), 300):
+        cluster.step(member)
+        if not member.unsent:
+            cluster.store(member)
+    assert not cluster.ended()
+    assert cluster.snapshots
+    cluster.plan = plan
+    for index in range(cluster.participants):
+        cluster.die(index)
+    return cluster
+
+
+def test_another_version_with_the_same_rules_executes_a_run_again_and_goes_on() -> None:
+    plan = plan_of("natapov-2010", 2)
+    cluster = upgraded(FakeCluster(plan, 1), plan._replace(code="another version"))
+    assert [member.offset for member in cluster.members] == [0] * cluster.participants
+    assert cluster.run() == embedded("natapov-2010")
+
+
+def test_another_version_with_other_rules_stops_the_run() -> None:
+    other = load("natapov-2010", ["scenario.duration=300ms", "host.costs.exit=600ns"])
+    plan = RunPlan.of("some-run", other, 1)._replace(code="another version")
+    cluster = upgraded(FakeCluster(plan_of("natapov-2010"), 1), plan)
+    with pytest.raises(BrokenLogError, match=r"different content.*another version"):
+        cluster.run()
