@@ -190,7 +190,7 @@ def test_a_gap_stops_the_run() -> None:
 
 
 def upgraded(cluster: FakeCluster, plan: RunPlan) -> FakeCluster:
-    """A cluster whose run is half through and has snapshots, its services all of another version."""
+    """A cluster half through its run, with snapshots; then all services are of another version."""
     for member in itertools.islice(itertools.cycle(cluster.members), 300):
         cluster.step(member)
         if not member.unsent:

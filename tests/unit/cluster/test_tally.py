@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from pagewake.cluster.metrics import Owned, RunMetrics
-from pagewake.cluster.tally import Tally
+from pagewake.cluster import tally as tally_module
+from pagewake.cluster.metrics import COUNTERS, GAUGES, HISTOGRAMS, Owned, RunMetrics
+from pagewake.cluster.tally import HANDLERS, Tally
 from pagewake.engine.run import run_scenario
 from pagewake.participants.participant import HostParticipant, ShardParticipant
 from pagewake.participants.plan import RunPlan
@@ -102,3 +106,16 @@ def test_metrics_are_there_while_the_run_is_owned() -> None:
     assert 'pagewake_host_page_ins_total{medium="' in text
     assert 'pagewake_guest_wait_sim_seconds_bucket{le="+Inf",run="r",source="guest-0"}' in text
     assert 'pagewake_sim_time_seconds{run="r",source="host-0"} 0.3' in text
+
+
+def test_what_is_counted_is_what_is_exported() -> None:
+    """Both know a metric by its name only."""
+    source = inspect.getsource(tally_module)
+    counted = set(re.findall(r"tally\.(?:add|note)\(\s*\"(\w+)\"", source))
+    counted |= set(re.findall(r"self\.(?:add|note)\(\s*\"(\w+)\"", source))
+    assert counted == {*COUNTERS, *GAUGES, *HISTOGRAMS}
+
+
+def test_every_function_that_counts_is_called_for_an_event() -> None:
+    private = {name for name in vars(tally_module) if re.fullmatch(r"_[a-z]\w+", name)}
+    assert {handler.__name__ for handler in HANDLERS.values()} == private
