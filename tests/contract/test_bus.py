@@ -9,7 +9,7 @@ import pytest
 
 from pagewake.bus.kafka import TopicSpec
 from pagewake.bus.kafka_settings import RECORD_BYTES_MAX
-from pagewake.bus.port import Applied, Inbox, Outbox
+from pagewake.bus.port import AppliedCommit, Inbox, Outbox
 from pagewake.events.codec import FAULTS
 from pagewake.events.types import PagesEvicted, WindowClosed
 from tests.support.buses import InMemory, Partitions, in_kafka
@@ -95,7 +95,7 @@ def events_of(window: int, evicted_pages: int) -> list[PagesEvicted | WindowClos
     ]
 
 
-async def applied_from(bus: Partitions, inbox: Inbox) -> list[Applied]:
+async def applied_from(bus: Partitions, inbox: Inbox) -> list[AppliedCommit]:
     accepted = [inbox.accept(record) for _, record in await bus.read(FAULTS, 0)]
     return [applied for applied in accepted if applied is not None]
 

@@ -16,7 +16,7 @@ from pagewake.bus.kafka import (
     KafkaBus,
     KafkaError,
     KafkaSettings,
-    Stored,
+    StoredRecord,
     TopicSpec,
     group_consumer,
 )
@@ -121,10 +121,10 @@ class TestRecords:
     async def test_a_follower_sees_what_comes_later(self, place: InKafka) -> None:
         await place.append("faults", 0, b"a")
         followed = aiter(place.bus.read(place.name("faults"), 0, follow=True))
-        assert await asyncio.wait_for(anext(followed), 10) == Stored(0, None, b"a")
+        assert await asyncio.wait_for(anext(followed), 10) == StoredRecord(0, None, b"a")
         later = asyncio.ensure_future(anext(followed))
         await place.append("faults", 0, b"b")
-        assert await asyncio.wait_for(later, 10) == Stored(1, None, b"b")
+        assert await asyncio.wait_for(later, 10) == StoredRecord(1, None, b"b")
 
     async def test_a_record_above_the_limit_is_refused_and_no_other_with_it(
         self, place: InKafka

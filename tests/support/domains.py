@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from pagewake import __version__
 from pagewake.bus.log_dir import LogWriter
-from pagewake.engine.embedded import EmbeddedOutcome, Observer, Progress, run_embedded
+from pagewake.engine.embedded import EmbeddedOutcome, Observer, OnProgress, run_embedded
 from pagewake.events.codec import APF_GUEST, APF_NESTED
 from pagewake.events.digest import RunningDigest
 from pagewake.events.types import (
@@ -255,7 +255,7 @@ def run_domains(
     *,
     log: LogWriter | None = None,
     observer: Observer | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     cut: Cut | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> EmbeddedOutcome:

@@ -67,7 +67,7 @@ class TopicSpec(NamedTuple):
         )
 
 
-class Stored(NamedTuple):
+class StoredRecord(NamedTuple):
     """A record as it stands in a partition; None is a deleted key's value."""
 
     offset: int
@@ -236,7 +236,7 @@ class KafkaBus:
 
     async def read(
         self, topic: str, partition: int, offset: int = 0, *, follow: bool = False
-    ) -> AsyncIterator[Stored]:
+    ) -> AsyncIterator[StoredRecord]:
         """Records from an offset to the present end, or on and on.
 
         Who follows a topic that is not there yet waits for it, though not for ever.
@@ -251,7 +251,7 @@ class KafkaBus:
             while follow or await consumer.position(place) < end:
                 batches = await consumer.getmany(timeout_ms=FOLLOW_WAIT_MS)
                 for message in batches.get(place, []):
-                    yield Stored(message.offset, message.key, message.value)
+                    yield StoredRecord(message.offset, message.key, message.value)
         finally:
             await consumer.stop()
 
@@ -274,7 +274,7 @@ __all__ = [
     "KafkaBus",
     "KafkaError",
     "KafkaSettings",
-    "Stored",
+    "StoredRecord",
     "TopicPartition",
     "TopicSpec",
     "dismiss_predecessor",

@@ -47,7 +47,7 @@ class BrokenLogError(DataError):
     """A partition that contradicts itself: a gap, or two contents for one commit."""
 
 
-class Applied(NamedTuple):
+class AppliedCommit(NamedTuple):
     """A complete commit: all its parts' events, in order."""
 
     source: str
@@ -75,7 +75,7 @@ class Outbox:
         return encode_commit(self.head, self.code, seq, window, events)
 
 
-class Progress:
+class SourceProgress:
     """How far the commits of one source are: `seq` and `part` are expected next."""
 
     __slots__ = ("seq", "part", "parts", "window", "events", "hashes")
@@ -104,9 +104,9 @@ class Inbox:
         self.partition = partition
         self.run = run
         self.duplicates = 0
-        self.sources: dict[str, Progress] = {}
+        self.sources: dict[str, SourceProgress] = {}
 
-    def accept(self, record: bytes) -> Applied | None:
+    def accept(self, record: bytes) -> AppliedCommit | None:
         """The commit that this record completes, if it completes one that is due.
 
         Raises DataError for a record that is none of this run's, BrokenLogError for one that is
@@ -114,7 +114,7 @@ class Inbox:
         """
         return self.take(decode_commit(record))
 
-    def take(self, commit: Commit) -> Applied | None:
+    def take(self, commit: Commit) -> AppliedCommit | None:
         """Apply a record that is decoded already; as `accept` otherwise."""
         if commit.run != self.run:
             raise DataError(
@@ -123,7 +123,7 @@ class Inbox:
             )
         progress = self.sources.get(commit.source)
         if progress is None:
-            progress = self.sources[commit.source] = Progress()
+            progress = self.sources[commit.source] = SourceProgress()
         at = (commit.seq, commit.part)
         expected = (progress.seq, progress.part)
         if at != expected:
@@ -133,7 +133,7 @@ class Inbox:
             return None
         return self._take(commit, progress)
 
-    def _take(self, commit: Commit, progress: Progress) -> Applied | None:
+    def _take(self, commit: Commit, progress: SourceProgress) -> AppliedCommit | None:
         part = commit.part
         if part == 0:
             progress.parts = commit.parts
@@ -151,9 +151,9 @@ class Inbox:
         progress.seq += 1
         progress.part = 0
         progress.events = []
-        return Applied(commit.source, commit.seq, commit.window, events)
+        return AppliedCommit(commit.source, commit.seq, commit.window, events)
 
-    def _ignore(self, commit: Commit, progress: Progress) -> None:
+    def _ignore(self, commit: Commit, progress: SourceProgress) -> None:
         """Count a duplicate; BrokenLogError if its content differs from what was applied."""
         known = progress.hash_of(commit.seq, commit.part)
         if known is not None and known != commit.hash:
@@ -167,4 +167,4 @@ class Inbox:
         return BrokenLogError(f"{self.topic}-{self.partition}: {what}")
 
 
-__all__ = ["Applied", "BrokenLogError", "Bus", "Inbox", "Outbox", "Progress"]
+__all__ = ["AppliedCommit", "BrokenLogError", "Bus", "Inbox", "Outbox", "SourceProgress"]

@@ -50,7 +50,7 @@ SeedsOption = Annotated[
 ]
 
 
-class Mode(msgspec.Struct, frozen=True):
+class ModeFigures(msgspec.Struct, frozen=True):
     """One mode, simulated and published; `cpu` is each kind's share of all vcpu time."""
 
     name: str
@@ -70,7 +70,7 @@ class Benchmark(msgspec.Struct, frozen=True):
     seeds: list[int]
     sim_ns: int
     wall_s: float
-    modes: list[Mode]
+    modes: list[ModeFigures]
     remarks: list[str]
 
 
@@ -138,14 +138,14 @@ def summarize(
     )
 
 
-def _remarks(modes: Sequence[Mode]) -> list[str]:
+def _remarks(modes: Sequence[ModeFigures]) -> list[str]:
     ratios = {mode.apf: mode.ratio for mode in modes}
     return [_pv_remark(ratios[PV.apf]), _nonpv_remark(ratios[NONPV.apf])]
 
 
-def _mode(row: PublishedRow, results: Sequence[RunResult], masters: Sequence[int]) -> Mode:
+def _mode(row: PublishedRow, results: Sequence[RunResult], masters: Sequence[int]) -> ModeFigures:
     work = [result.work.total for result in results]
-    return Mode(
+    return ModeFigures(
         name=row.name,
         apf=row.apf,
         work=mean_of(work),
@@ -210,7 +210,7 @@ def _report(outcome: Benchmark) -> list[RenderableType]:
     ]
 
 
-def _ratio_table(modes: Sequence[Mode], *, is_published: bool) -> RenderableType:
+def _ratio_table(modes: Sequence[ModeFigures], *, is_published: bool) -> RenderableType:
     """Beside the published figures only what they were measured with."""
     headings = ["mode", "work", "simulated", "± error"]
     if is_published:
@@ -225,12 +225,12 @@ def _ratio_table(modes: Sequence[Mode], *, is_published: bool) -> RenderableType
     return table
 
 
-def _with_error(ratio: Estimate, mode: Mode) -> tuple[str, str]:
+def _with_error(ratio: Estimate, mode: ModeFigures) -> tuple[str, str]:
     known = ratio.error is not None and mode.apf != MASTER.apf
     return f"{ratio.value:.3f}", f"{ratio.error:.3f}" if known else ""
 
 
-def _cpu_table(modes: Sequence[Mode]) -> RenderableType:
+def _cpu_table(modes: Sequence[ModeFigures]) -> RenderableType:
     table = figures_table(
         ["vcpu time", *(mode.name for mode in modes)], title="what each mode did with the CPU"
     )

@@ -39,7 +39,7 @@ InstanceOption: TypeAlias = Annotated[
 Value = TypeVar("Value")
 
 
-class Listed(msgspec.Struct, frozen=True):
+class RunListing(msgspec.Struct, frozen=True):
     """A row of the table of `pagewake runs`."""
 
     run: str
@@ -146,7 +146,7 @@ def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
     """All runs and how they stand."""
     known = on_bus(settings_of(kafka=kafka), client.known_runs)
     rows = [
-        Listed(
+        RunListing(
             name,
             entry.status,
             entry.plan.scenario.name,

@@ -36,8 +36,8 @@ from pagewake.cluster.logs import log_to_person, tell_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.errors import BrokerError, CheckFailedError, ConfigError
 from pagewake.load import cluster, embedded
-from pagewake.load.embedded import Told
-from pagewake.load.measured import LoadResult, Measured, Mode, knee_of
+from pagewake.load.embedded import Tell
+from pagewake.load.measured import LoadMode, LoadResult, Measurement, knee_of
 from pagewake.load.plan import parse_duration, parse_sizes
 from pagewake.load.regression import check_comparable, in_words, read_baseline, regressions
 from pagewake.load.words import HEADINGS, cells, cost_cells, remarks, services
@@ -84,7 +84,7 @@ RegressionOption: TypeAlias = Annotated[
 class _Asked(NamedTuple):
     """What to measure, and for how long each size."""
 
-    mode: Mode
+    mode: LoadMode
     sizes: list[int]
     warm_s: float
     duration_s: float
@@ -100,7 +100,7 @@ class _Baseline(NamedTuple):
 class _Found(NamedTuple):
     """The sizes measured; some are missing if the test was interrupted."""
 
-    sizes: list[Measured]
+    sizes: list[Measurement]
     interrupted: bool
 
 
@@ -139,7 +139,7 @@ def load(
         raise CheckFailedError(f"worse than {baseline}: {told}")
 
 
-def _asked(vcpus: str, duration: str, mode: Mode) -> _Asked:
+def _asked(vcpus: str, duration: str, mode: LoadMode) -> _Asked:
     sizes, duration_s = parse_sizes(vcpus), parse_duration(duration)
     return _Asked(mode, sizes, min(WARM_SHARE * duration_s, WARM_S_MAX), duration_s)
 
@@ -168,7 +168,7 @@ def _found(asked: _Asked, settings: Settings) -> _Found:
 
 
 def _embedded(asked: _Asked, progress: _Bar) -> _Found:
-    found: list[Measured] = []
+    found: list[Measurement] = []
     for vcpus in asked.sizes:
         tell = progress.of(vcpus)
         try:
@@ -180,7 +180,7 @@ def _embedded(asked: _Asked, progress: _Bar) -> _Found:
 
 async def _on_cluster(asked: _Asked, settings: Settings, progress: _Bar) -> _Found:
     log_to_person()
-    found: list[Measured] = []
+    found: list[Measurement] = []
     with _cancelled_once():
         try:
             kafka = settings.kafka_settings(COMMAND_WAIT_S)
@@ -309,7 +309,7 @@ class _Bar:
         self._progress = progress
         self._task = None if progress is None else progress.add_task("load", total=1.0)
 
-    def of(self, vcpus: int) -> Told:
+    def of(self, vcpus: int) -> Tell:
         """The callback by which the measurement of the next size says how far it is."""
         self._done += 1
         head = f"{vcpus:,} vcpus ({self._done} of {self._sizes})"

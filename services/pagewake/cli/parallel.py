@@ -17,7 +17,7 @@ from multiprocessing.context import SpawnProcess
 
 from pagewake.cli.guard import OUT_OF_MEMORY, described
 from pagewake.cli.progress import following
-from pagewake.engine.embedded import Progress
+from pagewake.engine.embedded import OnProgress
 from pagewake.engine.run import run_scenario
 from pagewake.errors import ConfigError, InternalError, PagewakeError
 from pagewake.observe.result import RunResult
@@ -153,7 +153,7 @@ def _work(pipe: Connection, scenario: Scenario) -> None:
         pipe.send(_outcome(scenario, report))
 
 
-def _outcome(scenario: Scenario, report: Progress) -> RunResult | PagewakeError:
+def _outcome(scenario: Scenario, report: OnProgress) -> RunResult | PagewakeError:
     try:
         return run_scenario(scenario, on_progress=report)
     except PagewakeError as error:

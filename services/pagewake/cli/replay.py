@@ -20,7 +20,7 @@ from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 
 
-class Replayed(msgspec.Struct, frozen=True):
+class ReplayResult(msgspec.Struct, frozen=True):
     """The result of a replay, as `--json` prints it."""
 
     ok: bool
@@ -39,7 +39,7 @@ def replay(log: LogArgument, as_json: JsonOption = False) -> None:
         outcome_of = run_scenario(scenario, on_progress=reach.report, recorded=recorded_run)
         replayed = outcome_of.digest
     version = scenario.about.version
-    outcome = Replayed(recorded == replayed, recorded, replayed, version, __version__)
+    outcome = ReplayResult(recorded == replayed, recorded, replayed, version, __version__)
     if as_json:
         print_json(outcome)
     else:
@@ -67,7 +67,7 @@ def recorded_scenario(log: Path) -> Scenario:
     return scenario
 
 
-def _versions(outcome: Replayed) -> str:
+def _versions(outcome: ReplayResult) -> str:
     if outcome.recorded_version in ("", outcome.version):
         return ""
     return f" (written by pagewake {outcome.recorded_version}, replayed by {outcome.version})"

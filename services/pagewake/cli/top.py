@@ -25,7 +25,7 @@ from rich.live import Live as Drawn
 from pagewake.cli.cluster import MqttOption, settings_of
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, print_text
-from pagewake.cli.top_view import Order, RunRow, Viewer, row_of, run_parts, shown
+from pagewake.cli.top_view import KeyCommand, RunRow, Viewer, row_of, run_parts, shown
 from pagewake.cluster.listening import Heard, MqttListener
 from pagewake.cluster.live import TOPICS, Live
 from pagewake.cluster.messages import COMMAND_TOPIC
@@ -115,14 +115,14 @@ async def _watch(mqtt: str, run: str | None, console: Console) -> None:
                 task.cancel()
 
 
-async def _next_order(viewer: Viewer, keys: asyncio.Queue[str]) -> Order | None:
+async def _next_order(viewer: Viewer, keys: asyncio.Queue[str]) -> KeyCommand | None:
     try:
         return viewer.press(await asyncio.wait_for(keys.get(), DRAW_S))
     except TimeoutError:
         return None
 
 
-async def _ask(listener: MqttListener, viewer: Viewer, order: Order) -> None:
+async def _ask(listener: MqttListener, viewer: Viewer, order: KeyCommand) -> None:
     """Send a command and note what comes of it."""
     name = shown(order.run)
     order_id = f"top-{uuid.uuid4().hex[:12]}"

@@ -69,7 +69,7 @@ class RunRow(msgspec.Struct, frozen=True):
     vms: list[VmProgress]
 
 
-class Order(NamedTuple):
+class KeyCommand(NamedTuple):
     """What a key asks for: a command to a run, or to quit."""
 
     do: Do | Literal["quit"]
@@ -137,17 +137,17 @@ class Viewer:
             return self.live.runs[self.chosen]
         return next(iter(self.runs()), None)
 
-    def press(self, key: str) -> Order | None:
+    def press(self, key: str) -> KeyCommand | None:
         """Act on a key; arrows and tab come as `up`, `down` and `tab`."""
         if self.confirming:
             run, self.confirming = self.confirming, ""
             self.note = "" if key == "y" else "not stopped"
-            return Order("stop", run) if key == "y" else None
+            return KeyCommand("stop", run) if key == "y" else None
         if key in ("up", "down", "tab"):
             self._move(-1 if key == "up" else 1)
             return None
         if key == "q":
-            return Order("quit")
+            return KeyCommand("quit")
         run_looked_at = self.run()
         if run_looked_at is None or key not in ("p", "r", "s"):
             return None
@@ -157,7 +157,7 @@ class Viewer:
         if key == "s":
             self.confirming = run_looked_at.name
             return None
-        return Order(_DOES[key], run_looked_at.name)
+        return KeyCommand(_DOES[key], run_looked_at.name)
 
     def _move(self, step: int) -> None:
         names = [run.name for run in self.runs()]

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from pagewake import __version__
-from pagewake.bus.kafka import Stored
+from pagewake.bus.kafka import StoredRecord
 from pagewake.cluster.result import Ending
 from pagewake.cluster.spent import Spent
 from pagewake.errors import DataError
@@ -129,7 +129,7 @@ class Runs:
         self.skipped = 0
         self.refused = ""
 
-    def feed(self, stored: Stored) -> str | None:
+    def feed(self, stored: StoredRecord) -> str | None:
         """The next record; the run that it is about."""
         run, _, what = (stored.key or b"").decode(errors="replace").partition("/")
         self.refused = ""

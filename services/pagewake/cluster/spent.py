@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from pagewake.observe.result import RunResult
-from pagewake.participants.participant import Part
+from pagewake.participants.participant import LapKind
 
 
 class Stopwatch:
@@ -23,14 +23,14 @@ class Stopwatch:
     __slots__ = ("seconds", "_at_s")
 
     def __init__(self) -> None:
-        self.seconds: dict[Part, float] = {"codec": 0.0, "simulation": 0.0}
+        self.seconds: dict[LapKind, float] = {"codec": 0.0, "simulation": 0.0}
         self._at_s = 0.0
 
     def start(self) -> None:
         """From now on."""
         self._at_s = time.perf_counter()
 
-    def lap(self, part: Part) -> None:
+    def lap(self, part: LapKind) -> None:
         """What went by since the start, or the last lap, was this."""
         now_s = time.perf_counter()
         self.seconds[part] += now_s - self._at_s

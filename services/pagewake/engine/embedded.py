@@ -29,7 +29,7 @@ from pagewake.participants.plan import RunPlan
 from pagewake.simtime.window import Cut
 
 Observer: TypeAlias = Callable[[list[Event]], None]
-Progress: TypeAlias = Callable[[int, int], None]
+OnProgress: TypeAlias = Callable[[int, int], None]
 
 STRETCH = 64
 """Windows of one host in a row: enough to use what its state brought into the CPU's caches."""
@@ -63,7 +63,7 @@ def run_embedded(
     *,
     log: LogWriter | None = None,
     observer: Observer | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     cut: Cut | None = None,
     should_stop: Callable[[], bool] | None = None,
     ends_ns: Sequence[int] | None = None,
@@ -113,7 +113,7 @@ def run_embedded(
 
 def _run_all(
     hosts: list[_Host],
-    on_progress: Progress | None,
+    on_progress: OnProgress | None,
     should_stop: Callable[[], bool] | None,
 ) -> int:
     """Run windows of the host that is furthest behind, a stretch at a time, until none is left.

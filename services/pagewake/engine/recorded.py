@@ -21,14 +21,14 @@ from pagewake.scenario.model import Scenario
 from pagewake.verify.log_run import LogRun
 
 
-class Recorded(NamedTuple):
+class Recording(NamedTuple):
     """Per simulated host: a person's interventions in order of time, and the end."""
 
     controls: list[list[Control]]
     ends_ns: list[int]
 
 
-def recorded_of(log: Path, scenario: Scenario) -> Recorded:
+def recorded_of(log: Path, scenario: Scenario) -> Recording:
     """Read both from a log directory; DataError or ConfigError as `LogReader` has it."""
     reader = LogReader(log)
     problems = reader.problems()
@@ -44,7 +44,7 @@ def recorded_of(log: Path, scenario: Scenario) -> Recorded:
         logged, end_ns = _logged(run, host, min(names[host]))
         controls.append(_beyond(logged, controls_of(scenario, host, names[host])))
         ends_ns.append(end_ns)
-    return Recorded(controls, ends_ns)
+    return Recording(controls, ends_ns)
 
 
 def _logged(run: LogRun, host: int, first_vm: str) -> tuple[list[Control], int]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pagewake import __version__
 from pagewake.bus.log_dir import LogWriter
-from pagewake.engine.embedded import Progress, run_embedded
-from pagewake.engine.recorded import Recorded
+from pagewake.engine.embedded import OnProgress, run_embedded
+from pagewake.engine.recorded import Recording
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
@@ -25,9 +25,9 @@ def run_scenario(
     *,
     shards: int = 1,
     log_dir: Path | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     cut: Cut | None = None,
-    recorded: Recorded | None = None,
+    recorded: Recording | None = None,
 ) -> RunResult:
     """Run to the end and count; with `log_dir` everything that happened is written there.
 

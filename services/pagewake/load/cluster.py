@@ -19,9 +19,9 @@ from pagewake.cluster.listening import MqttListener, take_back_statuses
 from pagewake.cluster.logs import tell_person
 from pagewake.cluster.stalled import awaited
 from pagewake.errors import BrokerError, CheckFailedError, ConfigError, PagewakeError
-from pagewake.load.embedded import Told
-from pagewake.load.log import HostStretch, LogReader, Offsets, events_per_s, faults_per_s
-from pagewake.load.measured import Cost, Latencies, Measured, cost_of, total
+from pagewake.load.embedded import Tell
+from pagewake.load.log import HostStretch, Offsets, RunLog, events_per_s, faults_per_s
+from pagewake.load.measured import Cost, Latencies, Measurement, cost_of, total
 from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
 from pagewake.load.usage import Usage
 from pagewake.participants.plan import RunPlan
@@ -50,8 +50,8 @@ class _Marks(NamedTuple):
 
 
 async def measure(
-    bus: KafkaBus, mqtt: str | None, vcpus: int, warm_s: float, duration_s: float, told: Told
-) -> Measured:
+    bus: KafkaBus, mqtt: str | None, vcpus: int, warm_s: float, duration_s: float, tell: Tell
+) -> Measurement:
     """Announce a run, wait until all of its hosts go, warm up, measure.
 
     `mqtt` None: nobody says what the services use.  Whatever happens, the run is deleted.
@@ -61,13 +61,13 @@ async def measure(
     usage, latencies = Usage(plan.run), Latencies()
     async with _heard(mqtt, usage):
         try:
-            told("starting", 0.0)
+            tell("starting", 0.0)
             await client.announce(bus, plan, time.time())
-            async with LogReader(bus.settings, plan) as log:
-                await _under_way(bus, plan, log, told)
-                marks = await _measured(log, warm_s, duration_s, told)
+            async with RunLog(bus.settings, plan) as log:
+                await _under_way(bus, plan, log, tell)
+                marks = await _measured(log, warm_s, duration_s, tell)
                 await _stop(bus, plan.run)
-                told("counting", 1.0)
+                tell("counting", 1.0)
                 stretches = await log.read(marks.since, marks.until, latencies)
         finally:
             await _to_the_end(_clean_up(bus, plan))
@@ -87,7 +87,7 @@ async def _heard(mqtt: str | None, usage: Usage) -> AsyncIterator[None]:
             await _to_the_end(take_back_statuses(mqtt, usage.run))
 
 
-async def _under_way(bus: KafkaBus, plan: RunPlan, log: LogReader, told: Told) -> None:
+async def _under_way(bus: KafkaBus, plan: RunPlan, log: RunLog, tell: Tell) -> None:
     """Until every simulated host has closed windows; says now and then whom it waits for."""
     started_s = time.monotonic()
     patient_s = PATIENT_S
@@ -101,19 +101,19 @@ async def _under_way(bus: KafkaBus, plan: RunPlan, log: LogReader, told: Told) -
         if waited_s > patient_s:
             patient_s += PATIENT_S
             tell_person(f"run {plan.run}: waiting for {await awaited(bus, plan)}")
-        told("waiting for the first windows", 0.0)
+        tell("waiting for the first windows", 0.0)
         await asyncio.sleep(LOOK_S)
 
 
-async def _measured(log: LogReader, warm_s: float, duration_s: float, told: Told) -> _Marks:
+async def _measured(log: RunLog, warm_s: float, duration_s: float, tell: Tell) -> _Marks:
     """Warm up, and let the time pass; longer if windows take long."""
-    await _pass(warm_s, 0.0, warm_s + duration_s, told)
+    await _pass(warm_s, 0.0, warm_s + duration_s, tell)
     started_s = time.monotonic()
     while await log.closes() < WARM_WINDOWS and time.monotonic() < started_s + WARM_LIMIT_S:
-        told("warming up", warm_s / (warm_s + duration_s))
+        tell("warming up", warm_s / (warm_s + duration_s))
         await asyncio.sleep(LOOK_S)
     since, since_s = await log.ends(), time.monotonic()
-    await _pass(duration_s, warm_s, warm_s + duration_s, told)
+    await _pass(duration_s, warm_s, warm_s + duration_s, tell)
     while await log.closes(since) < WINDOWS_MIN:
         if time.monotonic() - since_s > duration_s + LONGER_S:
             raise CheckFailedError(
@@ -124,10 +124,10 @@ async def _measured(log: LogReader, warm_s: float, duration_s: float, told: Told
     return _Marks(since, await log.ends(), since_s, time.monotonic())
 
 
-async def _pass(for_s: float, done_s: float, all_s: float, told: Told) -> None:
+async def _pass(for_s: float, done_s: float, all_s: float, tell: Tell) -> None:
     until_s = time.monotonic() + for_s
     while (left_s := until_s - time.monotonic()) > 0:
-        told("measuring" if done_s else "warming up", (done_s + for_s - left_s) / all_s)
+        tell("measuring" if done_s else "warming up", (done_s + for_s - left_s) / all_s)
         await asyncio.sleep(min(LOOK_S, left_s))
 
 
@@ -173,7 +173,7 @@ def _summed(
     stretches: list[HostStretch | None],
     latencies: Latencies,
     usage: Usage,
-) -> Measured:
+) -> Measurement:
     hosts = [stretch for stretch in stretches if stretch is not None]
     if len(hosts) < len(stretches):
         raise CheckFailedError(
@@ -187,7 +187,7 @@ def _summed(
         for used in usage.between(marks.since_s, marks.until_s)
     ]
     memory = total(cost.memory_bytes for cost in _complete(costs))
-    return Measured(
+    return Measurement(
         vcpus=vcpus,
         vms=len(plan.scenario.instances()),
         hosts=len(hosts),

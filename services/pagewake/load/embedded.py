@@ -12,7 +12,7 @@ from pagewake.cluster.resources import cpu_s, memory_bytes
 from pagewake.engine.embedded import InterruptedRun, run_embedded
 from pagewake.engine.run import without_collector
 from pagewake.guest_kernel.shard import Shard
-from pagewake.load.measured import Latencies, Measured, cost_of
+from pagewake.load.measured import Latencies, Measurement, cost_of
 from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
 from pagewake.observe.result import ResultCounter
 from pagewake.participants.build import build
@@ -22,7 +22,7 @@ from pagewake.scenario.model import Scenario
 LATENCY_SOURCE = "wall time of each window of a simulated host in the process"
 TOLD_EVERY_S = 0.2  # twice as slow as a bar of one run: here it must not cost what it measures
 
-Told = Callable[[str, float], None]
+Tell = Callable[[str, float], None]
 """What is being done, and what share of it is."""
 
 
@@ -45,7 +45,7 @@ class _Clock:
         shards: Sequence[Shard],
         warm_s: float,
         duration_s: float,
-        told: Told,
+        tell: Tell,
     ) -> None:
         self.latencies = Latencies()
         self.windows = 0
@@ -53,7 +53,7 @@ class _Clock:
         self._shards = shards
         self._warm_s = warm_s
         self._duration_s = duration_s
-        self._told = told
+        self._tell = tell
         self._told_s = 0.0
         self._started_s = self._last_s = 0.0
         self._from: _Mark | None = None
@@ -74,7 +74,7 @@ class _Clock:
         if now_s - self._told_s >= TOLD_EVERY_S:
             self._told_s = now_s
             what = "warming up" if self._from is None else "measuring"
-            self._told(what, (now_s - self._started_s) / (self._warm_s + self._duration_s))
+            self._tell(what, (now_s - self._started_s) / (self._warm_s + self._duration_s))
 
     def _warm(self, for_s: float, windows: int) -> bool:
         """Hosts run in stretches, the one furthest behind first: their mean is close to each."""
@@ -109,15 +109,15 @@ class _Clock:
         )
 
 
-def measure(vcpus: int, warm_s: float, duration_s: float, told: Told) -> Measured:
+def measure(vcpus: int, warm_s: float, duration_s: float, tell: Tell) -> Measurement:
     """Build, warm up, measure.  KeyboardInterrupt passes."""
     scenario = scenario_for(vcpus)
     counter = ResultCounter()
-    told("building", 0.0)
+    tell("building", 0.0)
     plan = RunPlan.of("load", scenario, shards=1)
     parts = build(plan)
     shards = [shard for part in parts for shard in part.shards]
-    clock = _Clock(counter, shards, warm_s, duration_s, told)
+    clock = _Clock(counter, shards, warm_s, duration_s, tell)
     gc.collect()  # of the size before
     try:
         with without_collector():
@@ -134,12 +134,12 @@ def measure(vcpus: int, warm_s: float, duration_s: float, told: Told) -> Measure
     return _measured(scenario, vcpus, clock, memory_bytes())
 
 
-def _measured(scenario: Scenario, vcpus: int, clock: _Clock, memory: int | None) -> Measured:
+def _measured(scenario: Scenario, vcpus: int, clock: _Clock, memory: int | None) -> Measurement:
     spent = clock.spent()
     assert spent is not None, "a load run ends only when its time is over"
     faults_per_s = spent.faults / spent.wall_s
     cost = cost_of("embedded", spent.cpu_s / spent.wall_s, faults_per_s, memory)
-    return Measured(
+    return Measurement(
         vcpus=vcpus,
         vms=len(scenario.instances()),
         hosts=scenario.host.count,

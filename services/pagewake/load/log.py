@@ -24,7 +24,7 @@ from pagewake.participants.topology import HostPlace
 Offsets = Mapping[TopicPartition, int]
 
 
-class _Seen(msgspec.Struct, gc=False):
+class _CountedEvent(msgspec.Struct, gc=False):
     """The fields of an event that are counted by; decoding skips the others."""
 
     event: str
@@ -39,7 +39,7 @@ class _Commit(msgspec.Struct):
     seq: int
     window: int
     part: int
-    events: list[_Seen]
+    events: list[_CountedEvent]
 
 
 _decode = msgspec.json.Decoder(_Commit).decode
@@ -122,7 +122,7 @@ class _HostWindows:
         )
 
 
-class LogReader:
+class RunLog:
     """The partitions of a run: their ends, and what lies between two of them."""
 
     def __init__(self, settings: KafkaSettings, plan: RunPlan) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from hdrh.histogram import HdrHistogram
 
-Mode: TypeAlias = Literal["cluster", "embedded"]
+LoadMode: TypeAlias = Literal["cluster", "embedded"]
 
 US_MAX = 3_600_000_000
 """One hour: the longest time that a size is measured for."""
@@ -40,7 +40,7 @@ class Cost(msgspec.Struct, frozen=True):
     memory_bytes: int | None
 
 
-class Measured(msgspec.Struct, frozen=True):
+class Measurement(msgspec.Struct, frozen=True):
     """One measured size.  A sum over all processes is null where one of them said nothing."""
 
     vcpus: int
@@ -72,14 +72,14 @@ class Regression(msgspec.Struct, frozen=True):
 class LoadResult(msgspec.Struct, frozen=True):
     """All sizes.  `knee_vcpus` is null without any."""
 
-    mode: Mode
+    mode: LoadMode
     duration_s: float
     warm_s: float
     version: str
     python: str
     cores: int
     latency_source: str
-    sizes: list[Measured]
+    sizes: list[Measurement]
     knee_vcpus: int | None = None
     knee_rule: str = KNEE_RULE
     knee_reached: bool = False
@@ -117,7 +117,7 @@ def total(values: Iterable[float | None]) -> float | None:
     return sum(value or 0 for value in known) if known and None not in known else None
 
 
-def knee_of(sizes: Iterable[Measured]) -> tuple[int | None, bool]:
+def knee_of(sizes: Iterable[Measurement]) -> tuple[int | None, bool]:
     """Vcpus at the knee by `KNEE_RULE`, and whether a larger size was measured that is beyond."""
     ordered = sorted(sizes, key=lambda size: size.vcpus)
     if not ordered:

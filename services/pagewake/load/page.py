@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from pagewake.load.measured import LoadResult, Measured
+from pagewake.load.measured import LoadResult, Measurement
 from pagewake.load.regression import in_words
 from pagewake.load.words import HEADINGS, cells, remarks
 from pagewake.observe import report
@@ -40,7 +40,7 @@ class Curve(NamedTuple):
     points: Points
 
 
-class Shown(NamedTuple):
+class Panel(NamedTuple):
     """A chart with its heading, the curves for its legend, and a sentence about it."""
 
     heading: str
@@ -78,40 +78,40 @@ def _template() -> jinja2.Template:
     return environment.get_template("load.html")
 
 
-def _charts(result: LoadResult) -> Iterator[Shown]:
+def _charts(result: LoadResult) -> Iterator[Panel]:
     sizes = result.sizes
     knee = result.knee_vcpus if result.knee_reached else None
     rates = [Curve("faults/s", "task-1", _by(sizes, _rate))]
     about = "Faults a second of wall time" + ("; the knee is dashed." if knee else ".")
-    yield Shown("Throughput", about, rates, _curves("throughput", rates, _plain, knee))
+    yield Panel("Throughput", about, rates, _curves("throughput", rates, _plain, knee))
     times = _percentiles(sizes)
     about = "From a window's opening to its last close."
-    yield Shown("Latency of a window", about, times, _curves("latency", times, duration, knee))
+    yield Panel("Latency of a window", about, times, _curves("latency", times, duration, knee))
     costs = _costs(sizes)
     if costs:
         about = "Seconds of CPU per million faults, by process; flat where a fault costs the same."
-        yield Shown("CPU", about, costs, _curves("cpu", costs, _plain, knee))
+        yield Panel("CPU", about, costs, _curves("cpu", costs, _plain, knee))
     memory = [(at, size / 1024) for at, size in _by(sizes, _memory)]
     if memory:
         about = "Resident memory of all processes per vcpu, with a logarithmic axis."
         curves = [Curve("KiB per vcpu", "task-1", memory)]
         picture = _curves("memory", curves, _plain, knee, logarithmic=True)
-        yield Shown("Memory", about, curves, picture)
+        yield Panel("Memory", about, curves, picture)
 
 
-def _memory(size: Measured) -> float | None:
+def _memory(size: Measurement) -> float | None:
     return size.memory_bytes_per_vcpu
 
 
-def _rate(size: Measured) -> float:
+def _rate(size: Measurement) -> float:
     return size.faults_per_s
 
 
-def _by(sizes: Sequence[Measured], of: Callable[[Measured], float | None]) -> Points:
+def _by(sizes: Sequence[Measurement], of: Callable[[Measurement], float | None]) -> Points:
     return [(size.vcpus, value) for size in sizes if (value := of(size)) is not None]
 
 
-def _percentiles(sizes: Sequence[Measured]) -> list[Curve]:
+def _percentiles(sizes: Sequence[Measurement]) -> list[Curve]:
     return [
         Curve("p50", "task-1", _by(sizes, lambda size: size.window.p50_s)),
         Curve("p99", "task-2", _by(sizes, lambda size: size.window.p99_s)),
@@ -119,7 +119,7 @@ def _percentiles(sizes: Sequence[Measured]) -> list[Curve]:
     ]
 
 
-def _costs(sizes: Sequence[Measured]) -> list[Curve]:
+def _costs(sizes: Sequence[Measurement]) -> list[Curve]:
     names = sorted({cost.service for size in sizes for cost in size.services})
     colours = [name for name in COLOUR if name.startswith("task-")]
     return [
@@ -128,7 +128,7 @@ def _costs(sizes: Sequence[Measured]) -> list[Curve]:
     ]
 
 
-def _cost(size: Measured, service: str) -> float | None:
+def _cost(size: Measurement, service: str) -> float | None:
     found = [cost.cpu_s_per_million_faults for cost in size.services if cost.service == service]
     return found[0] if found else None
 

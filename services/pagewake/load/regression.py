@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from pagewake.errors import ConfigError, DataError
-from pagewake.load.measured import LoadResult, Measured, Regression
+from pagewake.load.measured import LoadResult, Measurement, Regression
 
 FILE_BYTES_MAX = 16 << 20
 """A result has a few kilobytes per size; what is larger is some other file."""
@@ -24,7 +24,7 @@ class Figure(NamedTuple):
     """
 
     name: str
-    of: Callable[[Measured], float | None]
+    of: Callable[[Measurement], float | None]
     worse: int
     step: float = 0.0
 
@@ -74,7 +74,9 @@ def regressions(baseline: LoadResult, now: LoadResult, allowed: float) -> list[R
     return found
 
 
-def _compared(figure: Figure, before: Measured, now: Measured, allowed: float) -> list[Regression]:
+def _compared(
+    figure: Figure, before: Measurement, now: Measurement, allowed: float
+) -> list[Regression]:
     was, is_now = figure.of(before), figure.of(now)
     if not was or is_now is None:
         return []

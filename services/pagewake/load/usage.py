@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     memory_bytes: int | None
 
 
-class Used(NamedTuple):
+class ServiceUsage(NamedTuple):
     """What one process used: CPU seconds per wall second, and its memory at the end."""
 
     service: str
@@ -49,16 +49,16 @@ class Usage:
         samples.append(Sample(time.monotonic(), progress.cpu_s, progress.memory_bytes))
         del samples[:-SAMPLES_MAX]
 
-    def between(self, since_s: float, until_s: float) -> list[Used]:
+    def between(self, since_s: float, until_s: float) -> list[ServiceUsage]:
         """What each service used between two instants; those that said too little are left out.
 
         The samples nearest to the two instants are taken, as they come only once a second.
         """
-        found: list[Used] = []
+        found: list[ServiceUsage] = []
         for service, samples in sorted(self.samples.items()):
             first = min(samples, key=lambda sample: abs(sample.at_s - since_s))
             last = min(samples, key=lambda sample: abs(sample.at_s - until_s))
             if last.at_s > first.at_s and last.cpu_s >= first.cpu_s:
                 share = (last.cpu_s - first.cpu_s) / (last.at_s - first.at_s)
-                found.append(Used(service, share, last.memory_bytes))
+                found.append(ServiceUsage(service, share, last.memory_bytes))
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pagewake.load.measured import LoadResult, Measured
+from pagewake.load.measured import LoadResult, Measurement
 from pagewake.load.plan import WARM_WINDOWS
 
 FLAT_WITHIN = 0.20
@@ -14,7 +14,7 @@ HEADINGS = (
 NOTHING = "-"
 
 
-def cells(size: Measured) -> list[str]:
+def cells(size: Measurement) -> list[str]:
     """The cells of one size, under `HEADINGS`."""
     memory = size.memory_bytes_per_vcpu
     return [
@@ -38,7 +38,7 @@ def services(result: LoadResult) -> list[str]:
     return sorted({cost.service for size in result.sizes for cost in size.services})
 
 
-def cost_cells(size: Measured, names: list[str]) -> list[str]:
+def cost_cells(size: Measurement, names: list[str]) -> list[str]:
     """CPU per million faults of each process, with its share of one core."""
     costs = {cost.service: cost for cost in size.services}
     row = [f"{size.vcpus:,}"]

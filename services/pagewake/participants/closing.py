@@ -22,7 +22,7 @@ ENTRIES_MAX = 512
 Entry = TypeVar("Entry")
 
 
-class Consumed:
+class ConsumedCounts:
     """Counts the domain events that a shard took in."""
 
     __slots__ = ("counts", "read")
@@ -42,7 +42,7 @@ class Consumed:
                 self.read += delivery.read
 
 
-def shard_ended(window: int, shard: ShardDomain, consumed: Consumed) -> list[ShardEnded]:
+def shard_ended(window: int, shard: ShardDomain, consumed: ConsumedCounts) -> list[ShardEnded]:
     """The last records of a shard's journal, each of a bounded number of VMs and tasks."""
     digests, summary = shard.digests(), shard.summary()
     sizes = [len(digests), len(summary.work), len(summary.cpu), len(summary.unresolved)]

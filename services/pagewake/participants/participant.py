@@ -18,14 +18,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from pagewake.bus.port import Applied, BrokenLogError, Inbox, Outbox
+from pagewake.bus.port import AppliedCommit, BrokenLogError, Inbox, Outbox
 from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Record, decode_commit, name_of
 from pagewake.events.types import Event
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.manager import HostMemory
-from pagewake.participants.closing import Consumed, shard_ended
+from pagewake.participants.closing import ConsumedCounts, shard_ended
 from pagewake.participants.commands import (
     Answer,
     BadCommandError,
@@ -71,12 +71,12 @@ class Step(NamedTuple):
 
 
 NOTHING = Step([], [])
-State: TypeAlias = dict[str, Any]
-Part: TypeAlias = Literal["codec", "simulation"]
-Lap: TypeAlias = Callable[[Part], None]
+SavedState: TypeAlias = dict[str, Any]
+LapKind: TypeAlias = Literal["codec", "simulation"]
+Lap: TypeAlias = Callable[[LapKind], None]
 
 
-def _unheard(_part: Part) -> None:
+def _unheard(_part: LapKind) -> None:
     pass
 
 
@@ -126,12 +126,14 @@ class Participant(Protocol):
 
     def seqs(self) -> dict[str, int]: ...
 
-    def state(self) -> State: ...
+    def state(self) -> SavedState: ...
 
-    def restore(self, state: State) -> None: ...
+    def restore(self, state: SavedState) -> None: ...
 
 
-def _read(record: bytes | None, inbox: Inbox, sources: frozenset[str]) -> Applied | Rejected | None:
+def _read(
+    record: bytes | None, inbox: Inbox, sources: frozenset[str]
+) -> AppliedCommit | Rejected | None:
     """The commit that a record completes; None if it completes none."""
     try:
         commit = decode_commit(b"" if record is None else record)
@@ -316,7 +318,7 @@ class HostParticipant:
         """How many commits were made so far, by partition."""
         return _seqs(self._outboxes.values())
 
-    def state(self) -> State:
+    def state(self) -> SavedState:
         """Everything that changes, as one object graph."""
         return {
             "inbox": self.inbox,
@@ -328,7 +330,7 @@ class HostParticipant:
             "speed": self.speed,
         }
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: SavedState) -> None:
         self.inbox = state["inbox"]
         self.sequencer = state["sequencer"]
         self._outboxes = state["outboxes"]
@@ -360,7 +362,7 @@ class ShardParticipant:
         self._sources = frozenset([f"host-{place.host}"])
         self._faults = Outbox(plan.run, place.source, FAULTS, place.host, plan.code)
         self._journal = Outbox(plan.run, place.source, JOURNAL_TOPIC, place.journal, plan.code)
-        self._consumed = Consumed()
+        self._consumed = ConsumedCounts()
         self._keeps_journal = journal
 
     @property
@@ -415,7 +417,7 @@ class ShardParticipant:
         """How many commits were made so far, by partition."""
         return _seqs([self._journal, self._faults])
 
-    def state(self) -> State:
+    def state(self) -> SavedState:
         """Everything that changes, as one object graph."""
         return {
             "inbox": self.inbox,
@@ -425,7 +427,7 @@ class ShardParticipant:
             "consumed": self._consumed,
         }
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: SavedState) -> None:
         self.inbox = state["inbox"]
         self.follower = state["follower"]
         self._faults = state["faults"]

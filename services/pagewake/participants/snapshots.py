@@ -20,7 +20,7 @@ import msgspec
 import zstandard
 
 from pagewake.errors import DataError
-from pagewake.participants.participant import Participant, State
+from pagewake.participants.participant import Participant, SavedState
 
 PART_BYTES = 512 * 1024
 """Of one record; half of what a record may have, so no broker setting has to know of snapshots."""
@@ -95,11 +95,11 @@ class _Unpickler(pickle.Unpickler):
         raise DataError(f"a snapshot names {module}.{name}, which no state consists of")
 
 
-def pack(state: State) -> bytes:
+def pack(state: SavedState) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(pickle.dumps(state, protocol=5))
 
 
-def unpack(content: bytes) -> State:
+def unpack(content: bytes) -> SavedState:
     """The state of a snapshot; DataError for anything that is none."""
     try:
         size = zstandard.frame_content_size(content)

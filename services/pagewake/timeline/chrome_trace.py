@@ -17,7 +17,7 @@ from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 from pagewake.timeline.trace_file import TraceFile, VmWriter
 from pagewake.timeline.trace_tracks import VmTracks
-from pagewake.verify.log_run import LogRun, Placed
+from pagewake.verify.log_run import LogRun, PlacedEvent
 from pagewake.verify.vm_order import HostOrder, tasks_by_vm
 
 
@@ -71,5 +71,5 @@ def _write_host(
     return len(vms)
 
 
-def _stray(placed: Placed, what: str) -> None:
+def _stray(placed: PlacedEvent, what: str) -> None:
     raise DataError(f"{placed.where}: {type(placed.event).__name__} {what}")

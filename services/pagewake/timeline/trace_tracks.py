@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from pagewake.events import types as ev
 from pagewake.verify.invariants.base import BROADCAST_TOKEN, token_name
-from pagewake.verify.log_run import Placed
+from pagewake.verify.log_run import PlacedEvent
 
 Handler: TypeAlias = Callable[[Any], None]
 TableEvent: TypeAlias = ev.DummyInserted | ev.DummyConsumed | ev.DummyUnlinked | ev.SleeperFreed
@@ -101,7 +101,7 @@ class VmTracks:
             ev.ProtocolFault: self._fault,
         }
 
-    def take(self, placed: Placed) -> None:
+    def take(self, placed: PlacedEvent) -> None:
         event = placed.event
         self.last_ns = event.at_ns
         handler = self._handlers.get(type(event))
@@ -110,7 +110,7 @@ class VmTracks:
         elif isinstance(event, ev.Control):
             self._control(event)
 
-    def complain(self, placed: Placed, what: str) -> None:
+    def complain(self, placed: PlacedEvent, what: str) -> None:
         """A log whose order cannot be rebuilt shows what went wrong, where it did."""
         self._mark(placed.event, what)
 

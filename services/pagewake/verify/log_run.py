@@ -18,7 +18,7 @@ from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS, JOURNAL_TOPIC
 from pagewake.events.types import Event, ShardEnded, WindowClosed, WindowOpened
 
 
-class Placed(NamedTuple):
+class PlacedEvent(NamedTuple):
     """An event and the record it stands in."""
 
     event: Event
@@ -36,8 +36,8 @@ class ShardWindow(NamedTuple):
 
     source: str
     until_ns: int
-    delivered: list[Placed]
-    own: list[Placed]
+    delivered: list[PlacedEvent]
+    own: list[PlacedEvent]
 
 
 class _Stream:
@@ -166,7 +166,7 @@ class LogRun:
         self._inside(own, shard)
         return ShardWindow(commit.source, shard.until_ns, delivered, own)
 
-    def _delivered(self, place: str, commit: LoggedCommit, shard: _Shard) -> list[Placed]:
+    def _delivered(self, place: str, commit: LoggedCommit, shard: _Shard) -> list[PlacedEvent]:
         apf = shard.apf
         head = apf.head if apf is not None else None
         if apf is None or head is None or head.window != commit.window:
@@ -192,7 +192,7 @@ class LogRun:
         shard.from_ns, shard.until_ns = shard.until_ns, opened.until_ns
         shard.last = opened.last
 
-    def _inside(self, events: list[Placed], shard: _Shard) -> None:
+    def _inside(self, events: list[PlacedEvent], shard: _Shard) -> None:
         from_ns, until_ns = shard.from_ns, shard.until_ns
         for placed in events:
             if not from_ns <= placed.event.at_ns < until_ns:
@@ -218,6 +218,6 @@ class LogRun:
         self.complaints.append(f"{where}: window: {what}")
 
 
-def _events(stream: _Stream, commit: LoggedCommit) -> list[Placed]:
+def _events(stream: _Stream, commit: LoggedCommit) -> list[PlacedEvent]:
     name, line = stream.name, commit.line
-    return [Placed(event, name, line) for event in commit.events if isinstance(event, Event)]
+    return [PlacedEvent(event, name, line) for event in commit.events if isinstance(event, Event)]

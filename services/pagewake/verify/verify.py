@@ -20,7 +20,7 @@ from pagewake.participants.build import host_config
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 from pagewake.verify.invariants import Reporter, Rules, Violation, VmChecks, rules_of
-from pagewake.verify.log_run import LogRun, Placed
+from pagewake.verify.log_run import LogRun, PlacedEvent
 from pagewake.verify.vm_order import HostOrder, tasks_by_vm
 
 
@@ -102,7 +102,7 @@ def _judge_host(
     """Check all VMs of one simulated host; its digest."""
     vms = {name: _VmCheck(name, rules, reporter) for name in tasks}
 
-    def stray(placed: Placed, what: str) -> None:
+    def stray(placed: PlacedEvent, what: str) -> None:
         reporter.place = placed
         reporter.add("order", placed.event, what)
 
@@ -153,12 +153,12 @@ class _VmCheck:
         self.digest = RunningDigest()
         self.events = 0
 
-    def take(self, placed: Placed) -> None:
+    def take(self, placed: PlacedEvent) -> None:
         self.events += 1
         self.reporter.place = placed
         self.digest.add(placed.event)
         self.checks.feed(placed.event)
 
-    def complain(self, placed: Placed, what: str) -> None:
+    def complain(self, placed: PlacedEvent, what: str) -> None:
         self.reporter.place = placed
         self.reporter.add("order", placed.event, what)

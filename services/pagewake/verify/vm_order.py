@@ -20,18 +20,18 @@ import msgspec
 
 from pagewake.events.types import Control, Event, TaskFinished, TaskKilled, ToShard
 from pagewake.scenario.model import Scenario
-from pagewake.verify.log_run import Placed, ShardWindow
+from pagewake.verify.log_run import PlacedEvent, ShardWindow
 
-Complaint: TypeAlias = Callable[[Placed, str], None]
+Complaint: TypeAlias = Callable[[PlacedEvent, str], None]
 
 
 class VmSink(Protocol):
     """Takes one VM's events in their total order."""
 
-    def take(self, placed: Placed) -> None:
+    def take(self, placed: PlacedEvent) -> None:
         """The next event in the total order, numbered."""
 
-    def complain(self, placed: Placed, what: str) -> None:
+    def complain(self, placed: PlacedEvent, what: str) -> None:
         """An event of the log has no place in the order."""
 
 
@@ -43,13 +43,13 @@ class VmOrder:
     def __init__(self, tasks: int, sink: VmSink) -> None:
         self._tasks = tasks
         self._sink = sink
-        self._pending: deque[Placed] = deque()
+        self._pending: deque[PlacedEvent] = deque()
         self._next_n = 1
         self._last: Event | None = None
         self._finished = 0
         self.frozen = False
 
-    def add(self, delivered: Iterable[Placed], own: Iterable[Placed]) -> None:
+    def add(self, delivered: Iterable[PlacedEvent], own: Iterable[PlacedEvent]) -> None:
         """Take one window's events: what the host handed out in it, and what the VM emitted."""
         self._pending.extend(sorted(delivered, key=_place))
         for placed in sorted(own, key=_number):
@@ -65,7 +65,7 @@ class VmOrder:
         while self._pending and not self.frozen:
             self._fill()
 
-    def _own(self, placed: Placed) -> None:
+    def _own(self, placed: PlacedEvent) -> None:
         event = placed.event
         pending = self._pending
         while pending and self._next_n < event.n:
@@ -91,7 +91,7 @@ class VmOrder:
         numbered = msgspec.structs.replace(placed.event, n=self._next_n)
         self._emit(placed._replace(event=numbered))
 
-    def _emit(self, placed: Placed) -> None:
+    def _emit(self, placed: PlacedEvent) -> None:
         event = placed.event
         self._last = event
         if type(event) in (TaskFinished, TaskKilled):
@@ -126,8 +126,8 @@ class HostOrder:
         for order in self.orders.values():
             order.finish()
 
-    def _by_vm(self, events: list[Placed]) -> dict[str, list[Placed]]:
-        found: dict[str, list[Placed]] = {}
+    def _by_vm(self, events: list[PlacedEvent]) -> dict[str, list[PlacedEvent]]:
+        found: dict[str, list[PlacedEvent]] = {}
         for placed in events:
             name = placed.event.vm
             if name in self.orders:
@@ -146,11 +146,11 @@ def tasks_by_vm(scenario: Scenario, host: int) -> dict[str, int]:
     }
 
 
-def _place(placed: Placed) -> tuple[int, bool, int]:
+def _place(placed: PlacedEvent) -> tuple[int, bool, int]:
     event = placed.event
     assert isinstance(event, ToShard)
     return event.at_ns, not isinstance(event, Control), getattr(event, "vcpu", -1)
 
 
-def _number(placed: Placed) -> int:
+def _number(placed: PlacedEvent) -> int:
     return placed.event.n

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pagewake.load.measured import LoadResult, Measured
+from pagewake.load.measured import LoadResult, Measurement
 from tests.unit.cli.support import invoke
 from tests.unit.load.support import measured, result
 
@@ -57,7 +57,7 @@ def test_what_got_worse_ends_with_1_and_its_name(
 def test_ctrl_c_prints_what_was_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure(vcpus: int, *_: object) -> Measured:
+    def measure(vcpus: int, *_: object) -> Measurement:
         if vcpus == 4:
             raise KeyboardInterrupt
         return measured(vcpus)

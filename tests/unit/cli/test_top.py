@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pagewake.cli.top import keys_of
-from pagewake.cli.top_view import Order, Viewer, row_of, run_parts
+from pagewake.cli.top_view import KeyCommand, Viewer, row_of, run_parts
 from pagewake.cluster.live import Live
 from pagewake.cluster.messages import VmProgress
 from tests.unit.cli.support import invoke
@@ -64,8 +64,8 @@ def test_nothing_heard_yet() -> None:
 
 def test_pause_and_resume_are_for_the_run_that_is_looked_at() -> None:
     viewer = Viewer(two_runs())
-    assert viewer.press("p") == Order("pause", "new")
-    assert viewer.press("r") == Order("resume", "new")
+    assert viewer.press("p") == KeyCommand("pause", "new")
+    assert viewer.press("r") == KeyCommand("resume", "new")
 
 
 def test_the_run_that_keys_act_on_stays_the_same_when_others_come() -> None:
@@ -74,7 +74,7 @@ def test_the_run_that_keys_act_on_stays_the_same_when_others_come() -> None:
     drawn(viewer)
     live.feed("pagewake/v1/other/progress", progress("host"), 5.0)
     drawn(viewer)
-    assert viewer.press("p") == Order("pause", "mine")
+    assert viewer.press("p") == KeyCommand("pause", "mine")
 
 
 def test_what_is_asked_stands_on_top_of_a_low_terminal() -> None:
@@ -89,7 +89,7 @@ def test_stop_is_confirmed() -> None:
     assert "stop new where it is? y / n" in drawn(viewer)
     assert viewer.press("x") is None
     assert viewer.press("s") is None
-    assert viewer.press("y") == Order("stop", "new")
+    assert viewer.press("y") == KeyCommand("stop", "new")
 
 
 def test_what_is_over_is_not_commanded() -> None:
@@ -118,7 +118,7 @@ def test_a_run_that_was_named_is_the_only_one() -> None:
 
 
 def test_q_quits() -> None:
-    assert Viewer(Live()).press("q") == Order("quit")
+    assert Viewer(Live()).press("q") == KeyCommand("quit")
 
 
 def test_names_cannot_command_a_terminal() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pagewake.bus.kafka import Stored
+from pagewake.bus.kafka import StoredRecord
 from pagewake.cluster.runs import SERIES_KEPT_S, Announced, HostEnded, Runs, StateChanged
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
@@ -18,7 +18,7 @@ def fed(*records: tuple[str, msgspec.Struct | bytes]) -> Runs:
     runs = Runs()
     for offset, (key, what) in enumerate([("r", Announced.of(PLAN, 0.0)), *records]):
         value = what if isinstance(what, bytes) else msgspec.json.encode(what)
-        runs.feed(Stored(offset, key.encode(), value))
+        runs.feed(StoredRecord(offset, key.encode(), value))
     return runs
 
 

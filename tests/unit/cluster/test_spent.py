@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pagewake.bus.kafka import Stored
+from pagewake.bus.kafka import StoredRecord
 from pagewake.cluster.runs import Announced, Runs
 from pagewake.cluster.spent import Spent, Stopwatch, cost_of
 from pagewake.engine.run import run_scenario
@@ -49,7 +49,7 @@ def test_a_run_knows_what_its_participants_said_and_no_others() -> None:
     runs = Runs()
     said = [("r", announced), ("r/spent-host-1", HOST), ("r/spent-host-7", FIRST)]
     for offset, (key, what) in enumerate(said):
-        runs.feed(Stored(offset, key.encode(), msgspec.json.encode(what)))
+        runs.feed(StoredRecord(offset, key.encode(), msgspec.json.encode(what)))
     assert runs.entries["r"].spent == {"host-1": HOST}
     assert runs.skipped == 1
 

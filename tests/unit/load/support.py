@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pagewake.load.measured import Cost, Latency, LoadResult, Measured, Mode, knee_of
+from pagewake.load.measured import Cost, Latency, LoadMode, LoadResult, Measurement, knee_of
 
 
 def measured(
     vcpus: int = 64, *, rate: float = 1000.0, p99_s: float = 0.01, cpu: float | None = 100.0
-) -> Measured:
+) -> Measurement:
     cost = Cost("embedded", 0.9, cpu, 1 << 20)
-    return Measured(
+    return Measurement(
         vcpus=vcpus,
         vms=vcpus // 4,
         hosts=1,
@@ -27,7 +27,9 @@ def measured(
     )
 
 
-def result(*sizes: Measured, mode: Mode = "embedded", interrupted: bool = False) -> LoadResult:
+def result(
+    *sizes: Measurement, mode: LoadMode = "embedded", interrupted: bool = False
+) -> LoadResult:
     knee, reached = knee_of(sizes)
     return LoadResult(
         mode=mode,

@@ -28,7 +28,7 @@ from pagewake.observe.report.words import GLUE, duration, percent
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 from pagewake.scenario.loading import load, loads
 from pagewake.scenario.writing import effective_toml
-from pagewake.verify.log_run import Placed
+from pagewake.verify.log_run import PlacedEvent
 from tests.support.runs import run_logged
 from tests.unit.cli.support import SERVICES, SMALL, Outcome, invoke, small_scenario
 from tests.unit.verify.story import page_fault_story, write_log
@@ -473,14 +473,16 @@ def test_durations_fall_into_bins_of_a_tenth_of_a_decade() -> None:
     assert times.span() == (0, len(EDGES_NS) - 1)
 
 
-def _slept_at(*instants_ns: int) -> list[Placed]:
+def _slept_at(*instants_ns: int) -> list[PlacedEvent]:
     return [
-        Placed(ev.TaskSlept(at_ns=at_ns, vm="v", n=n + 1, vcpu=0, task=f"t-{n}", token=n), "", 0)
+        PlacedEvent(
+            ev.TaskSlept(at_ns=at_ns, vm="v", n=n + 1, vcpu=0, task=f"t-{n}", token=n), "", 0
+        )
         for n, at_ns in enumerate(instants_ns)
     ]
 
 
-def _best_of(*vms: list[Placed], end_ns: int = 1_000_000_000) -> Timeline:
+def _best_of(*vms: list[PlacedEvent], end_ns: int = 1_000_000_000) -> Timeline:
     best = Best()
     for number, placed in enumerate(vms):
         recorder = VmRecorder(f"v-{number}", number, best, Durations(), Durations())

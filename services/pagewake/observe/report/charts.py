@@ -35,7 +35,7 @@ class Bar(NamedTuple):
     cpu: Mapping[str, int]
 
 
-class Slept(NamedTuple):
+class SleepTimes(NamedTuple):
     """How long the tasks of one run slept, as a line: its label, and the percentiles."""
 
     label: str
@@ -140,7 +140,7 @@ def work_bars(name: str, rows: Sequence[tuple[str, float]]) -> Chart:
 # ---------------------------------------------------------------------------------- sleeps
 
 
-def sleep_ranges(name: str, rows: Sequence[Slept]) -> Chart | None:
+def sleep_ranges(name: str, rows: Sequence[SleepTimes]) -> Chart | None:
     """p50, p90, p99 and the longest sleep of several runs, on one logarithmic axis."""
     known = [times for _, times in rows if times is not None]
     if not known:

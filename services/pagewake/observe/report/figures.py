@@ -11,7 +11,7 @@ from markupsafe import Markup
 from pagewake.nested_svm.exit_codes import name_of
 from pagewake.observe.report import words
 from pagewake.observe.report.charts import use_colours
-from pagewake.observe.report.reading import Told
+from pagewake.observe.report.reading import LoggedRun
 from pagewake.observe.report.verdict import stood_still
 from pagewake.observe.result import RunResult
 
@@ -90,7 +90,7 @@ def uses(cpu: Mapping[str, int], kinds: Sequence[str]) -> list[Use]:
     ]
 
 
-def routes(told: Told) -> list[dict[str, object]]:
+def routes(told: LoggedRun) -> list[dict[str, object]]:
     """Rows (level, exit, route), the most frequent first."""
     total = told.routes.total()
     ordered = sorted(told.routes.items(), key=lambda item: (-item[1], item[0]))
@@ -108,7 +108,7 @@ def routes(told: Told) -> list[dict[str, object]]:
     ]
 
 
-def reasons(told: Told) -> list[tuple[str, str, int]]:
+def reasons(told: LoggedRun) -> list[tuple[str, str, int]]:
     """Rows (delivery, why, faults), the most frequent first."""
     ordered = sorted(told.reasons.items(), key=lambda item: (-item[1], item[0]))
     return [

@@ -17,7 +17,7 @@ from pagewake import __version__
 from pagewake.observe.report import words
 from pagewake.observe.report.charts import (
     Bar,
-    Slept,
+    SleepTimes,
     cpu_bars,
     sleep_ranges,
     use_colours,
@@ -36,7 +36,7 @@ from pagewake.observe.report.figures import (
     tiles,
     uses,
 )
-from pagewake.observe.report.reading import Told, read_log
+from pagewake.observe.report.reading import LoggedRun, read_log
 from pagewake.observe.report.replaying import FILE, command_of
 from pagewake.observe.report.timeline import Timeline
 from pagewake.observe.report.timeline_chart import drawn_flights, legend, timeline_chart
@@ -96,7 +96,7 @@ def _template() -> jinja2.Template:
 # ---------------------------------------------------------------------------------- one run
 
 
-def _of_run(told: Told) -> dict[str, object]:
+def _of_run(told: LoggedRun) -> dict[str, object]:
     result, scenario = told.result, told.scenario
     command = command_of(scenario)
     kinds = kinds_of([result])
@@ -209,7 +209,7 @@ def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[
         if first
         else None,
         "sleeps": sleep_ranges(
-            "sleeps", [Slept(p.label, p.result.wait_sim_seconds) for p in shown]
+            "sleeps", [SleepTimes(p.label, p.result.wait_sim_seconds) for p in shown]
         ),
         "still": [
             words.percent(stood_still(p.result.cpu), sum(p.result.cpu.values())) for p in points

@@ -19,12 +19,12 @@ from pagewake.observe.report.timeline import Timeline
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
-from pagewake.verify.log_run import LogRun, Placed
+from pagewake.verify.log_run import LogRun, PlacedEvent
 from pagewake.verify.vm_order import HostOrder, tasks_by_vm
 
 
 @dataclass(slots=True)
-class Told:
+class LoggedRun:
     """A run, as its log tells it.
 
     `slept`: how long tasks slept until they were woken; `halted` and `blacked_out`: how long vcpus
@@ -41,7 +41,7 @@ class Told:
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-def read_log(log: Path) -> Told:
+def read_log(log: Path) -> LoggedRun:
     """Read a log directory; ConfigError if it is none, DataError for a damaged one."""
     reader = LogReader(log)
     if reader.faults:
@@ -67,12 +67,12 @@ class _Vm:
         self._counter = counter
         self._told = told
 
-    def take(self, placed: Placed) -> None:
+    def take(self, placed: PlacedEvent) -> None:
         self._counter.feed((placed.event,))
         self._told.count(placed)
         self._recorder.take(placed)
 
-    def complain(self, placed: Placed, what: str) -> None:
+    def complain(self, placed: PlacedEvent, what: str) -> None:
         raise DataError(f"{placed.where}: {what}: `pagewake verify` names all that is wrong")
 
     @property
@@ -122,7 +122,7 @@ class _Reading:
         for name, vm in vms.items():
             vm.close(vm.last_ns if order.orders[name].frozen else end_ns)
 
-    def count(self, placed: Placed) -> None:
+    def count(self, placed: PlacedEvent) -> None:
         """Count an event of any VM."""
         event = placed.event
         if isinstance(event, TaskWoken):
@@ -132,7 +132,7 @@ class _Reading:
         elif isinstance(event, PageNotPresent) and not event.first_touch:
             self._reasons[event.delivery, event.why or ""] += 1
 
-    def finish(self) -> Told:
+    def finish(self) -> LoggedRun:
         """The run as the log tells it; DataError where the log is damaged."""
         run, reader = self._run, self._run.reader
         problems = [str(problem) for problem in run.integrity()] or run.complaints
@@ -153,7 +153,7 @@ class _Reading:
             version=self._scenario.about.version,
         )
         result = self._counter.finish(facts, [ended.summary for _, ended in run.endings])
-        return Told(
+        return LoggedRun(
             self._scenario,
             result,
             self._best.timeline,
@@ -170,5 +170,5 @@ class _Reading:
         return _Vm(recorder, self._counter, self)
 
 
-def _stray(placed: Placed, what: str) -> None:
+def _stray(placed: PlacedEvent, what: str) -> None:
     raise DataError(f"{placed.where}: {type(placed.event).__name__} {what}")

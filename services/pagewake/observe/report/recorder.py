@@ -16,7 +16,7 @@ from pagewake.events.types import WorkerCompleted
 from pagewake.observe.report.durations import Durations
 from pagewake.observe.report.timeline import BLACKOUT, Flight, Span, Timeline, is_halt
 from pagewake.timeline.trace_tracks import ArrowPart, VmTracks
-from pagewake.verify.log_run import Placed
+from pagewake.verify.log_run import PlacedEvent
 
 # Ten steps of 10 ms: the stretch of 100 ms that the header is about.
 STEP_NS = 10_000_000
@@ -66,7 +66,7 @@ class VmRecorder:
 
     # ------------------------------------------------------------------ from the VM's order
 
-    def take(self, placed: Placed) -> None:
+    def take(self, placed: PlacedEvent) -> None:
         event = placed.event
         self._advance(event.at_ns // STEP_NS)
         if isinstance(event, WorkerCompleted):
