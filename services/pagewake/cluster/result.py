@@ -134,7 +134,7 @@ class ResultReader:
             wall_s=wall_s,
             windows=ending.windows,
             digest=digest_of(plan, endings),
-            shards=plan.shards,
+            shards=len(plan.topology.shards),
             version=__version__,
         )
         return self._counter.finish(facts, [shard.summary for shard in endings])

@@ -65,7 +65,7 @@ def run_scenario(
         wall_s=time.perf_counter() - started,
         windows=outcome.windows,
         digest=outcome.digest,
-        shards=shards,
+        shards=len(plan.topology.shards),
         version=__version__,
     )
     return counter.finish(facts, outcome.summaries)

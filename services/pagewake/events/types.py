@@ -573,7 +573,11 @@ class WorkerCompleted(Journal, frozen=True, gc=False):
 
 
 class DoubleFault(Journal, frozen=True, gc=False):
-    """The gfn is in this vcpu's own gfn hash: halt, no new work, no token."""
+    """The gfn is in this vcpu's own gfn hash: no new work, no token, and a halt is asked for.
+
+    The vcpu halts at the top of its run loop (`VcpuHalted`).  If all its pages came before that,
+    the halt is a `stale` one; a reset or the end of the run may leave it out.
+    """
 
     vcpu: int
     gfn: int

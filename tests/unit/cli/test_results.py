@@ -68,6 +68,16 @@ def test_run_prints_a_small_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert {"simulated", "work", "not present", "page-ins", "digest"} <= set(labels)
 
 
+def test_double_faults_without_a_halt_of_that_name_are_explained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sets = ["--set", "scenario.duration=2s", "--set", "kernel.apf=nonpv"]
+    result = _json(invoke(capsys, "run", "natapov-2010", *sets, "--json"))
+    other = result["double_faults"] - result["halts"]["double_fault"]
+    assert other > 0
+    assert f"({other} halted as stale, or not:" in invoke(capsys, "run", "natapov-2010", *sets).out
+
+
 def test_compare_prints_a_row_per_point_of_the_grid(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

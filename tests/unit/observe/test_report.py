@@ -274,8 +274,8 @@ def test_several_hosts_add_up(tmp_path: Path) -> None:
     run = run_logged(str(tmp_path / "two.toml"), tmp_path)
 
     found = read_log(run.directory).result
-    same = msgspec.structs.replace(found, wall_s=run.result.wall_s, shards=run.result.shards)
-    assert same == run.result
+    assert found == msgspec.structs.replace(run.result, wall_s=0.0)
+    assert found.shards == 2
 
 
 def test_a_grid_has_every_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,198 @@
+"""Every figure of a result is that of its log, and that of the metrics of a cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client.core import Metric
+
+from pagewake.cluster.metrics import Owned, RunMetrics
+from pagewake.cluster.tally import Tally
+from pagewake.engine.run import run_scenario
+from pagewake.observe.report.reading import read_log
+from pagewake.observe.result import RunResult
+from pagewake.participants.participant import Step
+from pagewake.participants.plan import RunPlan
+from pagewake.scenario.library import builtin_names
+from pagewake.scenario.loading import load
+from pagewake.scenario.model import Scenario
+from tests.support.cluster import FakeCluster, Member
+from tests.support.sums import LogSums, ends_ns, read_sums, slept_ns
+
+SETS = {
+    "natapov-2010": ["scenario.duration=300ms"],
+    "overcommit": ["scenario.duration=40ms", "host.count=2"],
+    "nested": ["scenario.duration=100ms", "vm.0.count=2"],
+    "trace-sort": ["scenario.duration=60ms"],
+    "trace-sqlite": ["scenario.duration=60ms", "host.medium=zram"],
+}
+PAGES = 299
+DISTINCT = """
+[scenario]
+name = "distinct"
+duration = "1s"
+[host]
+medium = "nvme"
+[[vm]]
+name = "vm"
+vcpus = 1
+memory = "4MiB"
+limit = "4MiB"
+[[vm.task]]
+name = "reader"
+pattern = "trace"
+trace = "pages.csv"
+"""
+SUMMED_OVER = {"run", "source", "medium", "group"}
+
+each_scenario = pytest.mark.parametrize("name", builtin_names())
+
+
+def scenario_of(name: str) -> Scenario:
+    return load(name, SETS.get(name, []))
+
+
+def plan_of(name: str) -> RunPlan:
+    return RunPlan.of("some-run", scenario_of(name), 2)
+
+
+def percentile(ordered: list[int], percent: int) -> int:
+    """The least value that so many per cent do not exceed."""
+    return next(
+        value for rank, value in enumerate(ordered, 1) if rank * 100 >= percent * len(ordered)
+    )
+
+
+def with_zeros(counts: Counter[str], like: dict[str, int]) -> dict[str, int]:
+    return {**dict.fromkeys(like, 0), **counts}
+
+
+@each_scenario
+def test_every_figure_is_a_sum_over_the_log(name: str, tmp_path: Path) -> None:
+    scenario = scenario_of(name)
+    result = run_scenario(scenario, shards=2, log_dir=tmp_path / "log")
+    vms = {vm.name: vm for vm in scenario.instances()}
+    tasks = {name: sum(task.count for task in vm.spec.tasks) for name, vm in vms.items()}
+    sums = read_sums(tmp_path / "log", tasks)
+    ends = ends_ns(sums, {name: f"host-{vm.host}" for name, vm in vms.items()})
+    assert result.by_event == dict(Counter(event["event"] for event in sums.events))
+    assert result.events == len(sums.events)
+    assert result.windows == sum(len(windows) for windows in sums.windows.values())
+    assert result.sim_ns == max(ends.values())
+    assert_faults_agree(result, sums)
+    assert_sleepers_agree(result, sums)
+    assert result.halts == sums.counted("VcpuHalted", "why")
+    assert result.exits == with_zeros(sums.counted("ExitRouted", "route"), result.exits)
+    started = sums.counted("ApfStarted", "outcome")
+    assert result.double_faults == started["double_fault"]
+    assert result.double_faults >= result.halts.get("double_fault", 0)
+    assert result.work.per_task == sums.summary("work")
+    assert result.work.total == sum(result.work.per_task.values())
+    assert result.cpu == sums.summary("cpu")
+    assert sum(result.cpu.values()) == sum(vm.spec.vcpus * ends[name] for name, vm in vms.items())
+
+
+def test_a_trace_touches_each_of_its_pages_first_once(tmp_path: Path) -> None:
+    rows = [f"{page * 10},{page:x},S,1" for page in range(1, PAGES + 1)]
+    (tmp_path / "pages.csv").write_text("\n".join(["icount,page,kind,count", *rows, ""]), "utf-8")
+    (tmp_path / "distinct.toml").write_text(DISTINCT, "utf-8")
+    result = run_scenario(load(str(tmp_path / "distinct.toml")), log_dir=tmp_path / "log")
+    assert result.first_touches == PAGES
+    assert read_log(tmp_path / "log").result.first_touches == PAGES
+
+
+def assert_faults_agree(result: RunResult, sums: LogSums) -> None:
+    faults = sums.of("PageNotPresent")
+    told = Counter(event["delivery"] for event in faults if not event.get("first_touch"))
+    assert result.not_present == with_zeros(told, result.not_present)
+    touched = sum(len(event["gfns"]) for event in sums.of("PageTouched"))
+    waited = sum(event.get("first_touch", False) for event in faults)
+    left = sum(ending["summary"]["unreported_touches"] for ending in sums.endings)
+    assert result.first_touches == touched + waited + left
+    read = sum(event.get("read", True) for event in sums.of("PageReady"))
+    assert result.page_ins == read + sum(event.get("served", False) for event in faults)
+    assert result.evictions == sum(
+        len(event.get("dropped", [])) for event in sums.of("PagesEvicted")
+    )
+
+
+def assert_sleepers_agree(result: RunResult, sums: LogSums) -> None:
+    slept = Counter(bool(event.get("halted")) for event in sums.of("TaskSlept"))
+    waits = result.waits
+    assert (waits.slept, waits.halted) == (slept[False], slept[True])
+    assert waits.early_ready == len(sums.of("DummyConsumed"))
+    assert result.wakes == with_zeros(sums.counted("TaskWoken", "how"), result.wakes)
+    waited, asleep = slept_ns(sums)
+    assert result.sleepers == asleep
+    times = result.wait_sim_seconds
+    if times is None:
+        assert not waited
+    else:
+        found = [percentile(waited, percent) / 1e9 for percent in (50, 90, 99, 100)]
+        assert [times.p50, times.p90, times.p99, times.max] == found
+    assert result.unresolved == len(result.unresolved_tasks) <= asleep
+    unlinked = Counter(event.get("leaked", True) for event in sums.of("DummyUnlinked"))
+    dummies = result.dummies
+    assert dummies.inserted == len(sums.of("DummyInserted"))
+    assert (dummies.consumed, dummies.leaked) == (waits.early_ready, unlinked[True])
+    assert dummies.left == dummies.inserted - dummies.consumed - sum(unlinked.values())
+
+
+@each_scenario
+def test_a_report_of_the_log_has_the_same_result(name: str, tmp_path: Path) -> None:
+    result = run_scenario(scenario_of(name), shards=2, log_dir=tmp_path / "log")
+    assert read_log(tmp_path / "log").result == msgspec.structs.replace(result, wall_s=0.0)
+
+
+@each_scenario
+def test_the_metrics_of_a_cluster_are_its_result(name: str) -> None:
+    cluster = FakeCluster(plan_of(name), 1)
+    tallies = {member.participant.source: Tally() for member in cluster.members}
+
+    def feed(member: Member, step: Step) -> None:
+        if step.events:
+            tallies[member.participant.source].feed(step.events)
+
+    cluster.observers.append(feed)
+    cluster.run()
+    owned = [Owned(each.participant, tallies[each.participant.source]) for each in cluster.members]
+    metrics = summed(RunMetrics(lambda: owned).collect())
+    result = cluster.result()
+    figures: dict[tuple[str, ...], int] = {
+        **{("page_not_present_total", key): n for key, n in result.not_present.items()},
+        **{("guest_task_wakes_total", key): n for key, n in result.wakes.items()},
+        **{("kvm_halts_total", key): n for key, n in result.halts.items()},
+        ("guest_task_waits_total", "slept"): result.waits.slept,
+        ("guest_task_waits_total", "halted"): result.waits.halted,
+        ("guest_task_waits_total", "early_ready"): result.waits.early_ready,
+        ("guest_dummies",): result.dummies.left,
+        ("guest_sleepers",): result.sleepers,
+        ("guest_wait_sim_seconds_count",): sum(result.wakes.values()),
+        ("kvm_double_faults_total",): result.double_faults,
+        ("window_events_sum",): result.events,
+        ("windows_total",): result.windows,
+        ("host_page_ins_total",): result.page_ins,
+        ("host_page_in_sim_seconds_count",): result.page_ins,
+        ("host_evictions_total",): result.evictions,
+        ("group_work_total",): result.work.total,
+        ("group_sleepers",): result.sleepers,
+    }
+    assert {key: metrics[key] for key in figures} == figures
+    routed = with_zeros(Counter(), result.exits)
+    for (metric, *labels), count in metrics.items():
+        if metric == "nested_exits_total":
+            routed[labels[-1]] += count
+    assert routed == result.exits
+
+
+def summed(families: Iterable[Metric]) -> Counter[tuple[str, ...]]:
+    """Samples over all parts, media and groups, by name and the other labels' values."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for sample in (sample for family in families for sample in family.samples):
+        labels = [value for key, value in sample.labels.items() if key not in SUMMED_OVER]
+        found[sample.name.removeprefix("pagewake_"), *labels] += round(sample.value)
+    return found
