@@ -1,0 +1,106 @@
+"""Every rule switch does something: its values are not all the same run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from pagewake.engine.run import run_scenario
+from pagewake.kvm.profile import SWITCHES
+from pagewake.scenario.loading import load, loads
+
+TWO_SLEEPERS = """
+[scenario]
+name = "two-sleepers"
+duration = "12ms"
+[kernel.scheduler]
+wakeup_granularity = "0ns"
+[host]
+medium = { latency = "300us", parallelism = 64 }
+[[vm]]
+name = "vm"
+vcpus = 1
+memory = "32MiB"
+limit = "4MiB"
+[[vm.task]]
+name = "one"
+pattern = "script"
+populated = true
+resident = "0B"
+script = ["at 2ms touch 1", "touch 2", "touch 1", "at 4ms touch 5", "at 5ms touch 6"]
+[[vm.task]]
+name = "two"
+pattern = "script"
+populated = true
+resident = "0B"
+script = ["at 2100us touch 3", "at 2600us touch 4", "touch 5"]
+[[vm.task]]
+name = "other"
+pattern = "work"
+finish_after = "11ms"
+"""
+STALL = 'event=[{at="2010us",do="vcpu-stall",vm="vm-0",vcpu=0,for="1ms"}]'
+UNPAGED = 'event=[{at="2310us",do="cr0-pg",vm="vm-0",vcpu=0,for="2ms"}]'
+HALTS = ("kernel.apf=nonpv", STALL)
+KERNEL_FAULT = ("kernel.overrides.send_always=always",)
+BEYOND_32_BITS = ("vm.0.memory=16GiB", "vm.0.l2.memory=12GiB", "vm.0.task.1.working_set=8GiB")
+SHADOWED = ("nested.npt=false", "vm.0.l2.vcpus=2", "vm.0.task.1.count=2")
+
+
+class Case(NamedTuple):
+    """A scenario, None for the one above, and what else is set in it."""
+
+    scenario: str | None
+    given: tuple[str, ...] = ()
+
+
+CASES = {
+    "gup": Case("row-01-user-fault"),
+    "present_all": Case(None, HALTS),
+    "present_unhalts": Case(None, (*HALTS, "kernel.profile=posted-v7")),
+    "present_makes_runnable": Case("row-14-hlt-completion"),
+    "pg_resets_hash": Case(None, ("kernel.apf=nonpv", "kernel.profile=posted-v7", UNPAGED)),
+    "hash_multiplier": Case("row-10-disable-outstanding"),
+    "guest_wait": Case("row-02-kernel-fault", KERNEL_FAULT),
+    "send_always": Case("row-01-user-fault"),
+    "host_kernel_rule": Case("row-02-kernel-fault", KERNEL_FAULT),
+    "preempt": Case("row-01-user-fault"),
+    "prefault": Case("row-17-l2-shadowed", SHADOWED),
+    "ready_needs_not_present": Case("row-02-kernel-fault"),
+    "ready_by_interrupt": Case("row-01-user-fault"),
+    "completion_kicks": Case("row-01-user-fault"),
+    "apf_in_guest_mode": Case("row-17-l2-shadowed"),
+    "paging_required": Case(None, ("kernel.profile=5.8", UNPAGED)),
+    "msr_reserved": Case("row-07-msr-reserved-bits"),
+    "nested_fix": Case("row-18-l2-npt"),
+    "gap_g0": Case("row-16-l2-under-kvm"),
+    "gap_g1": Case("row-18-l2-npt"),
+    "gap_g2": Case("row-19-l1-with-hypervisor"),
+    "gap_g3": Case("row-19-l1-with-hypervisor"),
+    "gap_g5": Case("row-19-l1-with-hypervisor", BEYOND_32_BITS),
+    "gap_g6": Case("row-17-l2-shadowed"),
+    "gap_g7": Case("row-11-migrate-sleepers"),
+}
+IN_NO_RUN = {
+    "alloc_before_lock": "allocation takes no time and cannot race: its description says so",
+    "probe_fixed": "no run deletes a gfn that is not there: tests/unit/kvm/test_gfn_hash.py does",
+}
+
+
+def digest(case: Case, *settings: str) -> str:
+    given = [*case.given, *settings]
+    chosen = case.scenario
+    scenario = loads(TWO_SLEEPERS, sets=given) if chosen is None else load(chosen, given)
+    return run_scenario(scenario).digest
+
+
+def test_every_switch_has_a_case_or_a_reason() -> None:
+    assert sorted([*CASES, *IN_NO_RUN]) == sorted(SWITCHES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_its_values_are_not_all_the_same_run(name: str) -> None:
+    values = [str(value).lower() for value in SWITCHES[name].values]
+    digests = {digest(CASES[name], f"kernel.overrides.{name}={value}") for value in values}
+    assert len(digests) > 1
