@@ -6,6 +6,9 @@ defect of pagewake itself and ends it with 70.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class PagewakeError(Exception):
     """Base of all errors meant for a person."""
@@ -41,3 +44,17 @@ class InternalError(PagewakeError):
     """An invariant of pagewake itself is broken."""
 
     exit_code = 70
+
+
+def nearest(word: str, options: Iterable[str]) -> str:
+    """A hint for a mistyped name: the closest valid one, and all of them if none is close."""
+    names = sorted(options)
+    if not names:
+        return "there is none to choose from"
+    begun = [name for name in names if word and name.startswith(word)]
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if len(begun) == 1 or close:
+        return f'did you mean "{(begun if len(begun) == 1 else close)[0]}"?'
+    closest = difflib.get_close_matches(word, names, n=1, cutoff=0.4)
+    head = f'nearest is "{closest[0]}"; ' if closest else ""
+    return f"{head}valid are {', '.join(names)}"

@@ -17,7 +17,7 @@ from pagewake.conformance import vectors as v
 from pagewake.guest_kernel.apf_area import ApfArea
 from pagewake.guest_kernel.sleepers import Sleepers
 from pagewake.guest_kernel.traps import dispatch
-from pagewake.kvm.async_pf import BROADCAST_TOKEN
+from pagewake.kvm.abi import BROADCAST_TOKEN
 from pagewake.kvm.gfn_hash import hash_32
 from pagewake.kvm.profile import resolve
 from pagewake.nested_svm.exit_codes import EXCP_PF

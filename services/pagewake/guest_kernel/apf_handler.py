@@ -16,16 +16,15 @@ from pagewake.guest_kernel.apf_area import area_gpa
 from pagewake.guest_kernel.overlays import BOOTED, IRET, IRQ_EXIT, Spin, Trap
 from pagewake.guest_kernel.sleepers import WakeResult
 from pagewake.guest_kernel.tasks import Task
-from pagewake.guest_kernel.traps import REASON_READY, dispatch
-from pagewake.kvm.async_pf import BROADCAST_TOKEN
+from pagewake.guest_kernel.traps import dispatch
+from pagewake.kvm.abi import BROADCAST_TOKEN, REASON_READY
 from pagewake.kvm.msr import (
-    ASYNC_PF_DELIVERY_AS_INT,
     ASYNC_PF_DELIVERY_AS_PF_VMEXIT,
-    ASYNC_PF_ENABLED,
-    ASYNC_PF_SEND_ALWAYS,
     MSR_KVM_ASYNC_PF_ACK,
     MSR_KVM_ASYNC_PF_EN,
     MSR_KVM_ASYNC_PF_INT,
+    EnableValue,
+    encode_enable,
 )
 from pagewake.kvm.ports import IRQ_RESCHED, Step
 
@@ -38,18 +37,19 @@ APF_VECTOR = 0xF3
 def enable_value(cpu: GuestCpu) -> int:
     """What guest_cpu_init writes: the area's address and the bits of this kernel's generation."""
     switches = cpu.kernel.switches
-    value = area_gpa(cpu.id) | ASYNC_PF_ENABLED
     always = switches.send_always == "always" or (
         switches.send_always == "auto" and switches.preempt
     )
-    if always and switches.guest_wait != "user_only":
-        value |= ASYNC_PF_SEND_ALWAYS
-    if switches.ready_by_interrupt:
-        value |= ASYNC_PF_DELIVERY_AS_INT
     reserved = switches.msr_reserved | cpu.vm.switches.msr_reserved  # CPUID bit 10 on both sides
-    if cpu.kernel.inner is not None and not reserved & ASYNC_PF_DELIVERY_AS_PF_VMEXIT:
-        value |= ASYNC_PF_DELIVERY_AS_PF_VMEXIT
-    return value
+    runs_guests = cpu.kernel.inner is not None
+    value = EnableValue(
+        enabled=True,
+        send_always=always and switches.guest_wait != "user_only",
+        as_vmexit=runs_guests and not reserved & ASYNC_PF_DELIVERY_AS_PF_VMEXIT,
+        as_interrupt=switches.ready_by_interrupt,
+        gpa=area_gpa(cpu.id),
+    )
+    return encode_enable(value)
 
 
 def enable(cpu: GuestCpu, at_ns: int) -> Step:
@@ -68,9 +68,8 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
 
 def disable(cpu: GuestCpu, at_ns: int) -> None:
     """kvm_pv_disable_apf on this CPU."""
-    if cpu.area.enabled:
+    if cpu.area.disable():
         cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_EN, 0)
-        cpu.area.enabled = 0
 
 
 def booted(cpu: GuestCpu, at_ns: int) -> Step:
@@ -178,7 +177,7 @@ def wait_on(cpu: GuestCpu, at_ns: int, name: str, token: int, halted: bool) -> b
 
 
 def _waits_halted(cpu: GuestCpu, at_ns: int, task: Task | None, cpl: int) -> bool:
-    """By sti;hlt instead of schedule (semantics 2.4); the seed always schedules."""
+    """By sti;hlt instead of schedule (semantics 2.4); 631bc4878220, the first, always schedules."""
     switches = cpu.kernel.switches
     in_nmi = cpu.suspended is not None
     unsafe = task is None or task.preempt_count > 0 or in_nmi

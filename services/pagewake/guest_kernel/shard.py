@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
-from operator import attrgetter
 
 from pagewake.events.types import ShardSummary, ToShard
 from pagewake.guest_kernel import lookahead
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.unresolved import unresolved
 from pagewake.kvm.modes import GUEST
-from pagewake.simtime.ports import ShardOutput
-
-HOST_ORDER = attrgetter("at_ns", "vm", "n")
-NEVER_NS = 1 << 63
+from pagewake.simtime.ports import NEVER_NS, ShardOutput
+from pagewake.simtime.window import HOST_ORDER
 
 
 class Shard:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
-from pagewake.kvm.async_pf import BROADCAST_TOKEN
+from pagewake.kvm.abi import BROADCAST_TOKEN
 from pagewake.kvm.gfn_hash import OLD_MULTIPLIER, hash_32
 
 TaskT = TypeVar("TaskT", bound="int | str")

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from pagewake.events.types import TrapHandler
 from pagewake.guest_kernel.apf_area import ApfArea
-
-REASON_NOT_PRESENT = 1
-REASON_READY = 2
+from pagewake.kvm.abi import REASON_NOT_PRESENT, REASON_READY, U32
 
 _HANDLERS: dict[int, TrapHandler] = {REASON_NOT_PRESENT: "wait", REASON_READY: "wake"}
-_U32 = 0xFFFFFFFF
 
 
 def dispatch(area: ApfArea, cr2: int, error_code: int) -> tuple[TrapHandler, int]:
@@ -21,4 +18,4 @@ def dispatch(area: ApfArea, cr2: int, error_code: int) -> tuple[TrapHandler, int
     handler = _HANDLERS.get(area.read_and_reset_reason())
     if handler is None:
         return "page_fault", error_code
-    return handler, cr2 & _U32
+    return handler, cr2 & U32

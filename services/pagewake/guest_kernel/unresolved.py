@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pagewake.guest_kernel.apf_handler import pending_reason
 from pagewake.guest_kernel.overlays import Interrupts, Trap, What
-from pagewake.guest_kernel.traps import REASON_READY
+from pagewake.kvm.abi import REASON_READY
 from pagewake.kvm.ports import IRQ_APF
 
 if TYPE_CHECKING:

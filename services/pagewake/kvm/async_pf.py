@@ -15,18 +15,13 @@ from collections.abc import Callable
 from typing import Literal
 
 from pagewake.events.types import HaltWhy
+from pagewake.kvm.abi import U32
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER, GfnHash
-from pagewake.kvm.msr import (
-    ASYNC_PF_DELIVERY_AS_PF_VMEXIT,
-    ASYNC_PF_SEND_ALWAYS,
-    area_gpa,
-)
+from pagewake.kvm.msr import area_gpa, decode_enable
 from pagewake.kvm.profile import Switches
 
 PAGE_SHIFT = 12
 ASYNC_PF_PER_VCPU = 64
-BROADCAST_TOKEN = 0xFFFFFFFF
-U32 = 0xFFFFFFFF
 
 
 class Work:
@@ -133,8 +128,9 @@ class AsyncPf:
             return True
         self.area_ok = (value >> PAGE_SHIFT) < pages
         if self.area_ok:
-            self.send_user_only = not value & ASYNC_PF_SEND_ALWAYS
-            self.as_vmexit = bool(value & ASYNC_PF_DELIVERY_AS_PF_VMEXIT)
+            decoded = decode_enable(value)
+            self.send_user_only = not decoded.send_always
+            self.as_vmexit = decoded.as_vmexit
         return self.area_ok
 
     # ------------------------------------------------------------------ halting

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
 from pagewake.kvm import injection
-from pagewake.kvm.async_pf import BROADCAST_TOKEN, Work
+from pagewake.kvm.abi import BROADCAST_TOKEN, REASON_READY
+from pagewake.kvm.async_pf import Work
 from pagewake.kvm.msr import (
     MSR_KVM_ASYNC_PF_ACK,
     MSR_KVM_ASYNC_PF_EN,
@@ -21,8 +22,6 @@ from pagewake.kvm.page_table import PRESENT
 
 if TYPE_CHECKING:
     from pagewake.kvm.thread import VcpuThread
-
-REASON_READY = 2
 
 
 def worker_done(vcpu: VcpuThread, at_ns: int, gfn: int, token: int) -> None:

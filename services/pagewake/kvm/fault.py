@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pagewake.events import types as ev
 from pagewake.kvm import injection
+from pagewake.kvm.abi import REASON_NOT_PRESENT
 from pagewake.kvm.async_pf import Work
 from pagewake.kvm.completion import guest_mode_allows
 from pagewake.kvm.gfn_hash import SLOTS
@@ -24,8 +25,6 @@ from pagewake.kvm.ports import FaultContext
 
 if TYPE_CHECKING:
     from pagewake.kvm.thread import VcpuThread
-
-REASON_NOT_PRESENT = 1
 
 
 def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:

@@ -8,6 +8,7 @@ delete of a frame that is not in the table empties the slot where its look-up en
 from __future__ import annotations
 
 from pagewake.errors import PagewakeError
+from pagewake.kvm.abi import U32
 
 OLD_MULTIPLIER = 0x9E370001
 NEW_MULTIPLIER = 0x61C88647
@@ -15,7 +16,6 @@ SLOTS = 64
 _BITS = 6
 _MASK = SLOTS - 1
 _SHIFT = 32 - _BITS
-_U32 = 0xFFFFFFFF
 EMPTY = 0xFFFFFFFFFFFFFFFF
 
 
@@ -25,7 +25,7 @@ class GfnHashFullError(PagewakeError):
 
 def hash_32(value: int, bits: int, multiplier: int = OLD_MULTIPLIER) -> int:
     """The upper `bits` bits of the 32-bit product; `value` is cut to 32 bits first."""
-    return ((value & _U32) * multiplier & _U32) >> (32 - bits)
+    return ((value & U32) * multiplier & U32) >> (32 - bits)
 
 
 class GfnHash:
@@ -58,7 +58,7 @@ class GfnHash:
             message = f"gfn hash is full: add of gfn {gfn:#x} would never return"
             raise GfnHashFullError(message)
         slots = self._slots
-        key = ((gfn & _U32) * self._multiplier & _U32) >> _SHIFT
+        key = ((gfn & U32) * self._multiplier & U32) >> _SHIFT
         while slots[key] != EMPTY:
             key = (key + 1) & _MASK
         slots[key] = gfn
@@ -89,7 +89,7 @@ class GfnHash:
     def _slot_of(self, gfn: int) -> int:
         """Where the look-up stops: the frame, an empty slot, or, after 64 steps, its home slot."""
         slots = self._slots
-        home = key = ((gfn & _U32) * self._multiplier & _U32) >> _SHIFT
+        home = key = ((gfn & U32) * self._multiplier & U32) >> _SHIFT
         skips_empty = not self._probe_fixed
         for _ in range(SLOTS):
             held = slots[key]
@@ -106,6 +106,6 @@ class GfnHash:
             gfn = slots[probe]
             if gfn == EMPTY:
                 return -1
-            home = ((gfn & _U32) * self._multiplier & _U32) >> _SHIFT
+            home = ((gfn & U32) * self._multiplier & U32) >> _SHIFT
             if (probe - home) & _MASK >= (probe - hole) & _MASK:
                 return probe

@@ -7,12 +7,11 @@ since the profile before it (semantics 5.2 for the series, semantics 6 for what 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pagewake.errors import ConfigError
+from pagewake.errors import ConfigError, nearest
 from pagewake.kvm.switches import SWITCHES, Switch, Switches, SwitchValue
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "Switch",
     "SwitchValue",
     "Switches",
-    "relaxed",
     "resolve",
 ]
 
@@ -109,7 +107,7 @@ def resolve(profile: str, overrides: Mapping[str, object]) -> Switches:
     """The switches of a profile, some of them overridden; `ProfileError` names the nearest name."""
     chosen = PROFILES.get(profile)
     if chosen is None:
-        message = f'unknown kernel profile "{profile}": {_nearest(profile, PROFILES)}'
+        message = f'unknown kernel profile "{profile}": {nearest(profile, PROFILES)}'
         raise ProfileError(message)
     values = dict(chosen.values)
     for name, value in overrides.items():
@@ -117,28 +115,17 @@ def resolve(profile: str, overrides: Mapping[str, object]) -> Switches:
     return Switches(**cast("dict[str, Any]", values))
 
 
-def relaxed(switches: Switches) -> dict[str, tuple[str, ...]]:
-    """Invariants (I1 to I7) that these rules relax or replace, with the switches that do so."""
-    found: dict[str, tuple[str, ...]] = {}
-    effective = {"gap_g1": switches.g1_open, "gap_g2": switches.g2_open}
-    for name, switch in SWITCHES.items():
-        if effective.get(name, getattr(switches, name)) in switch.relaxing:
-            for invariant in switch.relaxes:
-                found[invariant] = (*found.get(invariant, ()), name)
-    return found
-
-
 def _checked(name: str, value: object) -> SwitchValue:
     switch = SWITCHES.get(name)
     if switch is None:
-        message = f'unknown kernel switch "{name}": {_nearest(name, SWITCHES)}'
+        message = f'unknown kernel switch "{name}": {nearest(name, SWITCHES)}'
         raise ProfileError(message)
     for valid in switch.values:
         if type(valid) is type(value) and valid == value:
             return valid
     shown = _shown(value)
-    nearest = _nearest(shown, [_shown(valid) for valid in switch.values])
-    message = f'kernel switch "{name}" has no value {shown}: {nearest}'
+    hint = nearest(shown, [_shown(valid) for valid in switch.values])
+    message = f'kernel switch "{name}" has no value {shown}: {hint}'
     raise ProfileError(message)
 
 
@@ -146,10 +133,3 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return hex(value) if isinstance(value, int) else str(value)
-
-
-def _nearest(word: str, names: Iterable[str]) -> str:
-    listed = list(names)
-    close = difflib.get_close_matches(word, listed, n=1, cutoff=0.5)
-    valid = f"valid are {', '.join(listed)}"
-    return f'did you mean "{close[0]}"? ({valid})' if close else valid

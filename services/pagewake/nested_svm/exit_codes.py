@@ -1,7 +1,4 @@
-"""SVM exit codes: numbers, names, and the words the kvm_exit trace point prints for them.
-
-Source: semantics 1.6 (numbers and intercept bits) and 7.1 (reason strings).
-"""
+"""SVM exit codes: numbers and names (semantics 1.6, with the intercept bits)."""
 
 from __future__ import annotations
 
@@ -43,14 +40,6 @@ _FROM_INTR = (
     "MSR", "TASK_SWITCH", "FERR_FREEZE", "SHUTDOWN", "VMRUN", "VMMCALL", "VMLOAD", "VMSAVE", "STGI",
     "CLGI", "SKINIT", "RDTSCP", "ICEBP", "WBINVD", "MONITOR", "MWAIT", "MWAIT_COND", "XSETBV",
 )
-_EXCP_REASONS = (
-    "DB", "BP", "UD", "PF", "NM", "MC",
-)
-_OWN_NAME_REASONS = (
-    "NMI", "SMI", "INIT", "VINTR", "CPUID", "INVD", "HLT", "INVLPG", "INVLPGA", "MSR",
-    "TASK_SWITCH", "SHUTDOWN", "VMRUN", "VMLOAD", "VMSAVE", "STGI", "CLGI", "SKINIT", "WBINVD",
-    "MONITOR", "MWAIT", "XSETBV",
-)
 # fmt: on
 
 NAMES: dict[int, str] = {
@@ -64,25 +53,7 @@ NAMES: dict[int, str] = {
     ERR: "ERR",
 }
 
-_REASONS: dict[int, str] = {
-    **{n: f"read_cr{n}" for n in (0, 3, 4, 8)},
-    **{0x10 + n: f"write_cr{n}" for n in (0, 3, 4, 8)},
-    **{0x20 + n: f"read_dr{n}" for n in range(8)},
-    **{0x30 + n: f"write_dr{n}" for n in range(8)},
-    **{EXCP_BASE + _VECTORS.index(name): f"{name} excp" for name in _EXCP_REASONS},
-    **{INTR + _FROM_INTR.index(name): name.lower() for name in _OWN_NAME_REASONS},
-    INTR: "interrupt",
-    IOIO: "io",
-    VMMCALL: "hypercall",
-    NPF: "npf",
-}
-
 
 def name_of(code: int) -> str:
     """`NPF`, `EXCP_PF`, ...; `UNDEFINED_8E` for a code that has no name."""
     return NAMES.get(code) or f"UNDEFINED_{code:X}"
-
-
-def trace_reason(code: int) -> str:
-    """What 2.6.38's kvm_exit prints after `reason `: nothing for a code without a word."""
-    return _REASONS.get(code, "")

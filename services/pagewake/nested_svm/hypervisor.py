@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pagewake.events.types import Route, VmexitReason
 from pagewake.kvm.switches import Switches
-from pagewake.nested_svm.exit_codes import ERR, EXCP_BASE, EXCP_PF, INTR, NPF
+from pagewake.nested_svm.exit_codes import ERR, EXCP_BASE, EXCP_PF, NPF
 from pagewake.nested_svm.interception import Interception, pf_interception
 from pagewake.nested_svm.routing import (
     Intercept,
@@ -169,14 +169,4 @@ class NestedSvm:
             return False
         self.owed = Exit(code, error, cr2)
         self.owed_apf = nested_apf
-        return True
-
-    def queue_interrupt(self) -> bool:
-        """nested_intr: True if an interrupt becomes an exit; one owed already is not replaced."""
-        if not self.guest_mode or self.owed is not None:
-            return False
-        if intercept(INTR, self.intercepts, False) == "host":
-            return False
-        self.owed = Exit(INTR)
-        self.owed_apf = False
         return True

@@ -17,8 +17,8 @@ from pagewake.guest_kernel import apf_handler
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.overlays import INNER_LATCH, InnerLatch
 from pagewake.guest_kernel.tasks import Task
-from pagewake.guest_kernel.traps import REASON_NOT_PRESENT, REASON_READY
 from pagewake.guest_kernel.vcpu import GuestCpu
+from pagewake.kvm.abi import REASON_NOT_PRESENT, REASON_READY
 from pagewake.kvm.ports import OP_GUEST, FaultContext, GuestCpuPort, Step, VcpuPort
 from pagewake.nested_svm.exit_codes import EXCP_PF, HLT, INTR, NPF, PF_VECTOR
 from pagewake.nested_svm.hypervisor import Disposition, Exit, NestedSvm

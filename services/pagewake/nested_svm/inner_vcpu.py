@@ -26,10 +26,10 @@ from pagewake.kvm.switches import Switches
 from pagewake.nested_svm.exit_codes import CPUID, HLT, INTR, IOIO, MSR
 from pagewake.nested_svm.hypervisor import Exit, NestedSvm
 from pagewake.nested_svm.inner_memory import InnerMemory
+from pagewake.simtime.ports import NEVER_NS
 from pagewake.simtime.randomness import Draws
 
 Phase = Literal["run", "l1", "vmrun"]
-NEVER_NS = 1 << 62
 
 EXIT_CODES = {"hlt": HLT, "msr": MSR, "io": IOIO, "cpuid": CPUID, "intr": INTR}
 MSR_PASSED_THROUGH = 0xC0000100

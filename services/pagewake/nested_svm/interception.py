@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from pagewake.kvm.abi import REASON_NOT_PRESENT, REASON_READY, U32
+
 Action: TypeAlias = Literal[
     "irq_disable", "irq_enable", "wait", "wake", "schedule", "unprotect", "mmu_page_fault"
 ]
 Actions: TypeAlias = tuple[Action, ...]
 
-_U32 = 0xFFFFFFFF
 
 _WAIT: Final[Actions] = ("irq_disable", "wait", "irq_enable")
 _WAKE: Final[Actions] = ("irq_disable", "wake", "irq_enable")
@@ -51,13 +52,13 @@ def pf_interception(
     gap_g5: bool = True,
 ) -> Interception:
     """Decide by the latched reason; `needs_reinjection`: an event waits to be injected again."""
-    if apf_reason in (1, 2):
-        token = info2 & _U32 if gap_g5 else info2
-        if apf_reason == 1:
+    if apf_reason in (REASON_NOT_PRESENT, REASON_READY):
+        token = info2 & U32 if gap_g5 else info2
+        if apf_reason == REASON_NOT_PRESENT:
             return Interception("wait", token, 0, _WAIT, 0, 1)
         return Interception("wake", token, 0, _WAKE, 0, 1)
     actions = _UNPROTECT_AND_FAULT if needs_reinjection and not npt else _FAULT
-    return Interception("fault", info2, info1 & _U32, actions, apf_reason, None)
+    return Interception("fault", info2, info1 & U32, actions, apf_reason, None)
 
 
 def wait_entered(slept: bool) -> Actions:

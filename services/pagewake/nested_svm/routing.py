@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from pagewake.kvm.abi import U32
 from pagewake.nested_svm.exit_codes import (
     ERR,
     EXCP_BASE,
@@ -33,7 +34,6 @@ from pagewake.nested_svm.exit_codes import (
 Special: TypeAlias = Literal["host", "continue"]
 Intercept: TypeAlias = Literal["host", "done"]
 
-_U32 = 0xFFFFFFFF
 _MSR_PROT = 1 << (MSR - MISC_BASE)
 _IOIO_PROT = 1 << (IOIO - MISC_BASE)
 _MSR_RANGES = (0x0000_0000, 0xC000_0000, 0xC001_0000)
@@ -139,7 +139,7 @@ def msr_word_offset(msr: int) -> int | None:
 def _msr(intercepts: Intercepts, info1: int, rcx: int) -> bool:
     if not intercepts.misc & _MSR_PROT:
         return False
-    msr = rcx & _U32
+    msr = rcx & U32
     offset = msr_word_offset(msr)
     word = None if offset is None else intercepts.msr_map.read_word(offset)
     return word is None or bool(word >> (2 * (msr & 15) + (info1 & 1)) & 1)
@@ -148,5 +148,5 @@ def _msr(intercepts: Intercepts, info1: int, rcx: int) -> bool:
 def _io(intercepts: Intercepts, info1: int) -> bool:
     if not intercepts.misc & _IOIO_PROT:
         return False
-    port = info1 >> 16 & _U32
+    port = info1 >> 16 & U32
     return bool(intercepts.io_map.read(port // 8))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from pagewake.errors import DataError
+from pagewake.errors import DataError, nearest
 from pagewake.events.types import Control, MediumChanged
 from pagewake.scenario.checks import check_target
 from pagewake.scenario.interventions import (
@@ -22,7 +22,7 @@ from pagewake.scenario.interventions import (
     control_event,
     read_values,
 )
-from pagewake.scenario.keys import BadValueError, nearest, show
+from pagewake.scenario.keys import BadValueError, show
 from pagewake.scenario.locate import dotted
 from pagewake.scenario.model import Scenario
 

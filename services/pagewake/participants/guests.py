@@ -13,10 +13,9 @@ from pagewake.participants.nested import attach_inner_guests
 from pagewake.participants.regions import Layout
 from pagewake.participants.tasks import build_tasks
 from pagewake.scenario import model
+from pagewake.simtime.ports import NEVER_NS
 
 NS_PER_S = 1_000_000_000
-NEVER_NS = 1 << 60
-"""36 years: longer than any run, and a very small rate still gives a time of 64 bits."""
 
 
 def build_kernel(

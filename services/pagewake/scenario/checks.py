@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pagewake.errors import nearest
 from pagewake.events import types as ev
 from pagewake.scenario import units
-from pagewake.scenario.keys import BadValueError, nearest
+from pagewake.scenario.keys import BadValueError
 from pagewake.scenario.locate import Path
 from pagewake.scenario.model import PATTERNS, Scenario, Task, Vm
 

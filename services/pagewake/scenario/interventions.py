@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from pagewake.errors import nearest
 from pagewake.events import types as ev
 from pagewake.scenario.keys import (
     BadValueError,
@@ -21,7 +22,6 @@ from pagewake.scenario.keys import (
     Key,
     Reader,
     Text,
-    nearest,
     show,
 )
 from pagewake.scenario.presets import medium_names

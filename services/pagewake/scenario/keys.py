@@ -8,11 +8,11 @@ listing all walk these annotations. A reader turns the TOML value into base unit
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from pagewake.errors import nearest
 from pagewake.scenario import units
 
 T = TypeVar("T")
@@ -75,20 +75,6 @@ def show(raw: object) -> str:
     if isinstance(raw, list):
         return "a list"
     return str(raw)
-
-
-def nearest(word: str, options: Iterable[str]) -> str:
-    """A hint for a mistyped name: the closest valid one, and all of them if none is close."""
-    names = sorted(options)
-    if not names:
-        return "there is none to choose from"
-    begun = [name for name in names if word and name.startswith(word)]
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if len(begun) == 1 or close:
-        return f'did you mean "{(begun if len(begun) == 1 else close)[0]}"?'
-    closest = difflib.get_close_matches(word, names, n=1, cutoff=0.4)
-    head = f'nearest is "{closest[0]}"; ' if closest else ""
-    return f"{head}valid are {', '.join(names)}"
 
 
 def _text(raw: object, what: str, example: str) -> str:

@@ -11,8 +11,8 @@ import importlib.resources
 import tomllib
 from pathlib import Path
 
-from pagewake.errors import ConfigError
-from pagewake.scenario.keys import BadValueError, nearest
+from pagewake.errors import ConfigError, nearest
+from pagewake.scenario.keys import BadValueError
 
 _TRACE_SUFFIXES = (".csv.gz", ".csv", ".txt.gz", ".txt")
 BUILTIN_TRACE = "builtin:"

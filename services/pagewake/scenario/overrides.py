@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from pagewake.errors import nearest
 from pagewake.kvm import profile
-from pagewake.scenario.keys import BadValueError, nearest, show
+from pagewake.scenario.keys import BadValueError, show
 from pagewake.scenario.presets import switch_names
 from pagewake.scenario.reading import expect_table
 

@@ -13,8 +13,9 @@ from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from pagewake.errors import nearest
 from pagewake.scenario.domain_keys import DOMAIN_KEYS
-from pagewake.scenario.keys import BadValueError, Key, Table, Tables, nearest, show
+from pagewake.scenario.keys import BadValueError, Key, Table, Tables, show
 
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from pagewake.errors import nearest
 from pagewake.guest_kernel.tasks import Op, ScriptStep
 from pagewake.scenario import units
-from pagewake.scenario.keys import BadValueError, nearest, show
+from pagewake.scenario.keys import BadValueError, show
 
 
 class StepForm(NamedTuple):

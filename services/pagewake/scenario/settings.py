@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from pagewake.errors import ConfigError
-from pagewake.scenario.keys import Key, nearest, show
+from pagewake.errors import ConfigError, nearest
+from pagewake.scenario.keys import Key, show
 from pagewake.scenario.locate import Path, dotted
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.reading import Field, fields_of

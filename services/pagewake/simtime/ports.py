@@ -11,6 +11,9 @@ from typing import Protocol
 
 from pagewake.events.types import Control, Journal, ShardSummary, ToHost, ToShard
 
+NEVER_NS = 1 << 62
+"""An instant, or a time to wait, that no run reaches: 146 years; twice it fits 64 bits."""
+
 
 class ShardOutput:
     """What a shard did in one window.

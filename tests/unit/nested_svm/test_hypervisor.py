@@ -197,17 +197,6 @@ def test_other_vectors_go_by_their_bit() -> None:
     assert svm.handle_exit(INTR).exit == Exit(0x4D, 5, 0x9000)
 
 
-def test_an_interrupt_does_not_replace_an_exit_that_is_owed() -> None:
-    svm = hypervisor(guest_mode=True)
-    assert not svm.queue_interrupt()
-    svm.intercepts = Intercepts(exceptions=BIT14, misc=1)
-    svm.queue_exception(PF_VECTOR, 0, TOKEN, nested_apf=True)
-    assert not svm.queue_interrupt()
-    assert svm.handle_exit(INTR).exit == Exit(EXCP_PF, 0, TOKEN)
-    assert svm.queue_interrupt()
-    assert svm.handle_exit(HLT).exit == Exit(INTR)
-
-
 def test_a_hypervisor_survives_a_snapshot() -> None:
     svm = hypervisor(guest_mode=True, nested_fix="2017")
     svm.queue_exception(PF_VECTOR, 0, TOKEN, nested_apf=True)

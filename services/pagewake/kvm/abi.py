@@ -1,0 +1,10 @@
+"""What host and guest write for each other: reasons, tokens (semantics 1.2, 1.3, 3.10)."""
+
+from __future__ import annotations
+
+REASON_NOT_PRESENT = 1
+REASON_READY = 2
+U32 = 0xFFFFFFFF
+"""Reasons, tokens and hashed gfns are words of 32 bits."""
+BROADCAST_TOKEN = U32
+"""Wake everybody: ~0, which no vcpu's token is before its ids have run out."""
