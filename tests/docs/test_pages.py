@@ -102,7 +102,10 @@ def test_commands_in_the_text_exist(name: str) -> None:
         assert {word for word in words if word.startswith("-")} <= options, code
 
 
-@pytest.mark.parametrize("name", sorted(WRITTEN))
+PRESENT = sorted(WRITTEN.keys() - {"../CHANGELOG.md"})  # names what is gone, too
+
+
+@pytest.mark.parametrize("name", PRESENT)
 def test_metrics_events_classes_and_paths_in_the_text_exist(name: str) -> None:
     series = "\n".join(GENERATED.values())
     for code in INLINE.findall(prose(WRITTEN[name])):
