@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -169,6 +170,7 @@ def _said(result: RunResult) -> RunResult:
     return msgspec.structs.replace(result, wall_s=0.0, windows=0, shards=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(scenarios(), st.integers(0, 1 << 30), st.integers(1, 3))
 def test_any_cut_and_any_shards_give_one_digest_and_a_log_that_verifies(

@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
-import msgspec
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -20,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from pagewake.load.measured import LoadResult, Measurement
 from pagewake.load.regression import in_words
 from pagewake.load.words import HEADINGS, cells, remarks
-from pagewake.observe import report
+from pagewake.observe.report.html import environment, json_block
 from pagewake.observe.report.svg import PLACEHOLDERS as COLOUR
 from pagewake.observe.report.svg import Chart, blank, chart, panel
 from pagewake.observe.report.words import duration
@@ -51,31 +48,16 @@ class Panel(NamedTuple):
 
 def page_of(result: LoadResult) -> str:
     """The page; any number of sizes, none included."""
-    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
-    for mark, written in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
-        text = text.replace(mark, written)
-    return _template().render(
+    templates = environment(Path(__file__).with_name("templates"))
+    return templates.get_template("load.html").render(
         result=result,
         headings=HEADINGS,
         rows=[cells(size) for size in result.sizes],
         remarks=remarks(result),
         regressions=[in_words(found) for found in result.regressions],
         charts=list(_charts(result)) if result.sizes else [],
-        json=Markup(text),  # noqa: S704 - nothing is left that HTML would see
+        json=json_block(result),
     )
-
-
-def _template() -> jinja2.Template:
-    places = [Path(__file__).parent / "templates", Path(report.__file__).parent / "templates"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(places),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("load.html")
 
 
 def _charts(result: LoadResult) -> Iterator[Panel]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from markupsafe import Markup
 
 from pagewake.nested_svm.exit_codes import name_of
 from pagewake.observe.report import words
@@ -150,11 +149,3 @@ def document(result: RunResult) -> dict[str, object]:
     """The result as `run --json` has it; the wall time is null where a log is all there is."""
     builtins: dict[str, object] = msgspec.to_builtins(result)
     return builtins if result.wall_s else {**builtins, "wall_s": None}
-
-
-def json_block(value: object) -> Markup:
-    """A JSON document that ends no script element, whatever a name in it says."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
-    for mark, written in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
-        text = text.replace(mark, written)
-    return Markup(text)  # noqa: S704 - nothing is left that HTML would see

@@ -29,13 +29,13 @@ from pagewake.observe.report.figures import (
     Use,
     counters,
     document,
-    json_block,
     kinds_of,
     reasons,
     routes,
     tiles,
     uses,
 )
+from pagewake.observe.report.html import environment, json_block
 from pagewake.observe.report.reading import LoggedRun, read_log
 from pagewake.observe.report.replaying import FILE, command_of
 from pagewake.observe.report.timeline import Timeline
@@ -78,19 +78,11 @@ def page_of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> s
 
 
 def _template() -> jinja2.Template:
-    place = Path(__file__).with_name("templates")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(place),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals.update(
+    templates = environment()
+    templates.globals.update(
         count=words.count, percent=words.percent, duration=words.duration, instant=words.instant
     )
-    return environment.get_template("page.html")
+    return templates.get_template("page.html")
 
 
 # ---------------------------------------------------------------------------------- one run
