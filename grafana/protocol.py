@@ -17,12 +17,6 @@ from grafana.panels import (
     per_simulated_second,
 )
 
-# No part of a run exports this one before its first; all export halts from the start.
-DOUBLE_FAULTS = (
-    f"sum by (run) (pagewake_kvm_double_faults_total{{{RUN}}}) "
-    f"or sum by (run) (pagewake_kvm_halts_total{{{RUN}}} * 0)"
-)
-
 
 def protocol() -> dashboard.Dashboard:
     """See the module."""
@@ -46,7 +40,7 @@ def protocol() -> dashboard.Dashboard:
             number("Double faults", "Since the run began: faults on a page that is already on its "
                    "way for the same vcpu. Without asynchronous faults in the guest there is one "
                    "for every interrupt during a halt.",
-                   "short", Query(DOUBLE_FAULTS)),
+                   "short", Query(f"sum by (run) (pagewake_kvm_double_faults_total{{{RUN}}})")),
             "Host to guest",
             lines("Touches of absent pages", "By what the guest was told: injected = NOT_PRESENT, "
                   "halted = the vcpu stands still, untold = the event could not be written, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -10,7 +10,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from docs.generate.markdown import code, head, table
 from pagewake.cluster.health import Health
-from pagewake.cluster.metrics import COUNTERS, PREFIX, RunMetrics
+from pagewake.cluster.metrics import PREFIX, RunMetrics
+from pagewake.cluster.shard_metrics import COUNTS, LEVELS, SPREADS
+from pagewake.events.types import Event
 
 ABOUT = """
 What a service serves under `/metrics`. Durations in simulated time end in `_sim_seconds`
@@ -36,26 +38,39 @@ def page() -> str:
     runs = [each for each in series() if "run" in each.labels]
     rest = [each for each in series() if "run" not in each.labels]
     values = [
-        (code(f"{PREFIX}{name}_total"), code(counted.labels[-1]), _values(counted.known))
-        for name, counted in COUNTERS.items()
-        if counted.known
+        (code(f"{PREFIX}{metric.name}_total"), code(label), _values(closed))
+        for metric in COUNTS
+        for label, closed in metric.labels.items()
+    ]
+    moves = [
+        (code(f"{PREFIX}{metric.name}{ending}"), _events(metric.moved_by) or "every window")
+        for table, ending in ((COUNTS, "_total"), (LEVELS, ""), (SPREADS, ""))
+        for metric in table
     ]
     return "\n".join(
         [
-            head("Metrics", "`cluster/metrics.py` and `cluster/health.py`", ABOUT),
+            head("Metrics", "`cluster/{shard_metrics,metrics,health}.py`", ABOUT),
             "## Of runs\n",
             _table(runs),
             "## Of the process\n",
             _table(rest),
             "## Label values\n",
-            "Shown from the start of a run, at zero; others appear when they first happen.\n",
+            "A metric whose labels are all closed has all its series from the start, at 0.\n",
             table(["metric", "label", "values"], values),
+            "## What moves them\n",
+            "The [events](events.md) of a shard that may move it.\n",
+            table(["metric", "events"], moves),
         ]
     )
 
 
-def _values(names: Sequence[str]) -> str:
-    return ", ".join(code(name) for name in names)
+def _values(names: Sequence[str] | None) -> str:
+    return "open" if names is None else ", ".join(code(name) for name in names)
+
+
+def _events(kinds: Iterable[type[Event]]) -> str:
+    names = [kind.__name__ for kind in kinds]
+    return ", ".join(f"[{name}](events.md#{name.lower()})" for name in names)
 
 
 def _table(listed: Sequence[Series]) -> str:

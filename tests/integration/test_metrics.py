@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pagewake.cluster.tally import INTERVENTIONS
+from pagewake.cluster.shard_metrics import INTERVENTIONS
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import load

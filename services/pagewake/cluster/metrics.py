@@ -4,96 +4,31 @@ Counters live in the participants' state, so they do not go back when ownership 
 series are there only while this process owns it and has caught up with the log.  Each part has
 series of its own, labelled `source`: of a run that several processes own, parts may move one by
 one, and a sum over those of a process would go back and forth with them.
+
+What a shard's events move stands in `shard_metrics.py`; the tables here are of what is read from
+the parts themselves.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from pagewake.cluster.group_metrics import group_families
-from pagewake.cluster.tally import (
-    BUCKETS,
-    BYTES_SENT,
-    INTERVENTIONS,
-    RECORDS_SENT,
-    TRAPS,
-    Labels,
-    Tally,
-)
-from pagewake.events import types as ev
+from pagewake.cluster.shard_metrics import COUNTS, LEVELS, SPREADS, TIMES_NS, Labels
+from pagewake.cluster.standing import stands_still
+from pagewake.cluster.tally import BUCKETS, BYTES_SENT, RECORDS_SENT, Tally
+from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.host_memory.counts import MemorySummary, PageIns
 from pagewake.participants.participant import HostParticipant, Participant, ShardParticipant
 from pagewake.scenario.model import group_of
 
 PREFIX = "pagewake_"
 PART = ["run", "source"]
-
-
-class Counted(NamedTuple):
-    """A counter; `known` label values are shown from the start, at zero."""
-
-    labels: list[str]
-    text: str
-    known: tuple[str, ...] = ()
-
-
-COUNTERS = {
-    "guest_task_waits": Counted(
-        ["outcome"], "Outcomes of task_wait", ("slept", "early_ready", "halted")
-    ),
-    "guest_task_wakes": Counted(["how"], "Tasks woken", get_args(ev.WakeHow)),
-    "guest_traps": Counted(
-        ["reason"], "Traps taken by guest handlers, by the reason they read", tuple(TRAPS.values())
-    ),
-    "kvm_halts": Counted(["why"], "Vcpus halted", get_args(ev.HaltWhy)),
-    "kvm_double_faults": Counted([], "Faults on a gfn in the vcpu's own gfn hash"),
-    "kvm_injections": Counted(["event"], "Events injected into guests", get_args(ev.ApfKind)),
-    "nested_exits": Counted(
-        ["level", "exit", "route"], "Exits of nested guests, by where they went"
-    ),
-    "nested_vmexits": Counted(
-        ["reason"], "Exits synthesized into a guest hypervisor", get_args(ev.VmexitReason)
-    ),
-    "page_not_present": Counted(
-        ["delivery"], "Touches of absent pages, by what the guest was told", get_args(ev.Delivery)
-    ),
-    "page_synchronous": Counted(
-        ["why"], "Synchronous touches of absent pages, by why they were", get_args(ev.SyncWhy)
-    ),
-    "page_ready": Counted(
-        ["delivery"],
-        "Page-ins completed, by what the guest was told",
-        (*get_args(ev.ReadyDelivery), "synchronous"),
-    ),
-    "interventions": Counted(
-        ["do"], "Events of the scenario and of commands, by VM", tuple(INTERVENTIONS.values())
-    ),
-}
-GAUGES = {
-    "guest_sleepers": "Tasks asleep in task_wait",
-    "guest_dummies": "Dummies in the sleeper hashes",
-}
-
-
-class Spread(NamedTuple):
-    """A histogram over buckets by powers of two: what one unit is, and the bounds shown."""
-
-    name: str
-    text: str
-    unit: float
-    bounds: range
-
-
-TIMES = range(10, 37)  # 1 us to 69 s
-HISTOGRAMS = {
-    "guest_wait": Spread("guest_wait_sim_seconds", "How long woken tasks had slept", 1e-9, TIMES),
-    "window_events": Spread("window_events", "Domain events of a shard's window", 1, range(21)),
-}
 
 
 class Owned(NamedTuple):
@@ -102,6 +37,116 @@ class Owned(NamedTuple):
     participant: Participant
     tally: Tally
     replayed_ns: int = 0
+
+    @property
+    def labels(self) -> Labels:
+        """Its series' first labels."""
+        return self.participant.plan.run, self.participant.source
+
+
+class HostView(NamedTuple):
+    """A simulated host, and its sums, which are made once a scrape."""
+
+    host: HostParticipant
+    summary: MemorySummary
+    page_ins: PageIns
+
+
+Group: TypeAlias = Sequence[GuestKernel]
+"""All VMs that one `[[vm]]` table of a scenario stands for, as far as a shard has them."""
+
+S = TypeVar("S")
+
+
+class Read(NamedTuple, Generic[S]):
+    """A metric that is read at a scrape, from what the table is of."""
+
+    kind: Literal["counter", "gauge"]
+    name: str
+    text: str
+    read: Callable[[S], float]
+
+
+def _sum(of: Callable[[GuestKernel], int]) -> Callable[[Group], int]:
+    return lambda group: sum(map(of, group))
+
+
+OF_PARTS: tuple[Read[Owned], ...] = (
+    Read(
+        "gauge", "sim_time_seconds", "Simulated time reached",
+        lambda each: each.participant.at_ns / 1e9,
+    ),
+    Read(
+        "gauge", "replay_sim_seconds", "Simulated time executed again by the last takeover",
+        lambda each: each.replayed_ns / 1e9,
+    ),
+    Read(
+        "counter", "duplicates_ignored", "Records that came again",
+        lambda each: each.participant.inbox.duplicates,
+    ),
+    Read(
+        "counter", "run_records", "Records that the part wrote, snapshots aside",
+        lambda each: each.tally.counts.get((RECORDS_SENT, ()), 0),
+    ),
+    Read(
+        "counter", "run_bytes", "Bytes that the part wrote to Kafka, snapshots aside",
+        lambda each: each.tally.counts.get((BYTES_SENT, ()), 0),
+    ),
+)  # fmt: skip
+
+OF_GROUPS: tuple[Read[Group], ...] = (
+    Read("gauge", "group_vms", "VMs of the group", len),
+    Read("gauge", "group_vcpus", "Vcpus of its VMs", _sum(lambda kernel: len(kernel.vm.vcpus))),
+    Read(
+        "gauge", "group_sleepers", "Tasks asleep in task_wait",
+        _sum(lambda kernel: len(kernel.slept_at)),
+    ),
+    Read(
+        "gauge", "group_vcpus_still",
+        "Vcpus that are halted for a page, or whose thread waits for one", _sum(stands_still),
+    ),
+    Read(
+        "counter", "group_work", "Increments made by work tasks; 1 ns each if not set",
+        _sum(lambda kernel: sum(task.work for task in kernel.tasks)),
+    ),
+)  # fmt: skip
+
+OF_HOSTS: tuple[Read[HostView], ...] = (
+    Read(
+        "gauge",
+        "run_duration_sim_seconds",
+        "Simulated time to be reached",
+        lambda view: view.host.plan.scenario.duration_ns / 1e9,
+    ),
+    Read("gauge", "run_paused", "1 while a person holds it", lambda view: view.host.paused),
+    Read("gauge", "run_ended", "1 once its last window is closed", lambda view: view.host.ended),
+    Read("counter", "windows", "Windows opened by hosts", lambda view: view.host.window + 1),
+)
+
+OF_MEDIA: tuple[Read[HostView], ...] = (
+    Read(
+        "counter", "host_page_ins", "Pages read from swap",
+        lambda view: view.page_ins.reads,
+    ),
+    Read(
+        "counter", "host_evictions", "Frames taken back",
+        lambda view: view.summary.evictions,
+    ),
+    Read(
+        "gauge", "host_resident_pages", "Pages in memory",
+        lambda view: sum(view.summary.resident.values()),
+    ),
+    Read(
+        "gauge", "host_swap_queue", "Requests that the device has not completed",
+        lambda view: view.host.sequencer.host.swap_queue(view.host.at_ns),
+    ),
+)  # fmt: skip
+"""Of hosts too, by what they swap to."""
+
+OF_RESIDENT: tuple[Read[int], ...] = (
+    Read("gauge", "group_resident_pages", "Pages in memory", float),
+)
+"""Of the pages that a host knows of a group."""
 
 
 class RunMetrics(Collector):
@@ -113,138 +158,111 @@ class RunMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every family, at this instant."""
         owned = list(self._owned())
-        yield from _shard_families(owned)
-        yield from _part_families(owned)
-        participants = [each.participant for each in owned]
-        yield from group_families(p for p in participants if isinstance(p, ShardParticipant))
-        yield from _host_families([p for p in participants if isinstance(p, HostParticipant)])
+        shards = [each for each in owned if isinstance(each.participant, ShardParticipant)]
+        yield from _tallied(shards)
+        yield from _read(OF_PARTS, [(each.labels, each) for each in owned])
+        yield from _of_groups(shards)
+        yield from _of_hosts(owned)
 
 
-def _part(each: Owned) -> list[str]:
-    return [each.participant.plan.run, each.participant.source]
-
-
-def _shard_families(owned: Sequence[Owned]) -> Iterator[Metric]:
-    shards = [each for each in owned if isinstance(each.participant, ShardParticipant)]
-    found = [(_part(each), _counts(each.tally)) for each in shards]
-    for metric, counted in COUNTERS.items():
-        counter = CounterMetricFamily(
-            PREFIX + metric, counted.text, labels=[*PART, *counted.labels]
+def _tallied(shards: Sequence[Owned]) -> Iterator[Metric]:
+    """What the events of shards moved; known label values from the start, at zero."""
+    found = [(each.labels, _by_metric(each.tally)) for each in shards]
+    for metric in COUNTS:
+        family = CounterMetricFamily(
+            PREFIX + metric.name, metric.text, labels=[*PART, *metric.labels]
         )
         for part, counts in found:
-            for values, count in counts[metric].items():
-                counter.add_metric([*part, *values], count)
-        yield counter
-    for metric, text in GAUGES.items():
-        gauge = GaugeMetricFamily(PREFIX + metric, text, labels=PART)
+            shown = dict.fromkeys(metric.known(), 0) | counts[metric.name]
+            for labels, count in shown.items():
+                family.add_metric([*part, *labels], count)
+        yield family
+    for level in LEVELS:
+        gauge = GaugeMetricFamily(PREFIX + level.name, level.text, labels=PART)
         for part, counts in found:
-            gauge.add_metric(part, counts[metric][()])
+            gauge.add_metric(part, counts[level.name].get((), 0))
         yield gauge
     yield from _spreads(shards)
 
 
-def _counts(tally: Tally) -> dict[str, dict[Labels, int]]:
-    """By metric, known label values at zero."""
-    counts: dict[str, dict[Labels, int]] = defaultdict(lambda: defaultdict(int))
-    for metric, counted in COUNTERS.items():
-        for label in counted.known:
-            counts[metric][label,] = 0
-        if not counted.labels:
-            counts[metric][()] = 0
+def _by_metric(tally: Tally) -> dict[str, dict[Labels, int]]:
+    counts: dict[str, dict[Labels, int]] = defaultdict(dict)
     for (metric, labels), count in tally.counts.items():
-        counts[metric][labels] += count
+        counts[metric][labels] = count
     return counts
 
 
-def _spreads(owned: Sequence[Owned]) -> Iterator[Metric]:
-    for metric, spread in HISTOGRAMS.items():
+def _spreads(shards: Sequence[Owned]) -> Iterator[Metric]:
+    for spread in SPREADS:
         family = HistogramMetricFamily(PREFIX + spread.name, spread.text, labels=PART)
-        for each in owned:
-            buckets = each.tally.buckets.get(metric, [0] * BUCKETS)
-            total = each.tally.sums.get(metric, 0) * spread.unit
-            family.add_metric(_part(each), _cumulative(buckets, spread.unit, spread.bounds), total)
+        for each in shards:
+            buckets = each.tally.buckets.get(spread.name, [0] * BUCKETS)
+            total = each.tally.sums.get(spread.name, 0) * spread.unit
+            family.add_metric(each.labels, _cumulative(buckets, spread.unit, spread.shown), total)
         yield family
 
 
-def _cumulative(
-    buckets: Sequence[int], unit: float = 1e-9, bounds: range = TIMES
-) -> list[tuple[str, float]]:
+def _cumulative(buckets: Sequence[int], unit: float, shown: range) -> list[tuple[str, float]]:
     """Running totals below powers of two, as Prometheus wants them."""
     found: list[tuple[str, float]] = []
     total = 0
     for bucket, count in enumerate(buckets):
         total += count
-        if bucket in bounds:
+        if bucket in shown:
             found.append((repr(float(2**bucket * unit)), total))
     return [*found, ("+Inf", total)]
 
 
-def _part_families(owned: Sequence[Owned]) -> Iterator[Metric]:
-    """How far each part is, and what it wrote."""
-    time = GaugeMetricFamily(PREFIX + "sim_time_seconds", "Simulated time reached", labels=PART)
-    replayed = GaugeMetricFamily(
-        PREFIX + "replay_sim_seconds",
-        "Simulated time executed again by the last takeover",
-        labels=PART,
-    )
-    duplicates = CounterMetricFamily(
-        PREFIX + "duplicates_ignored", "Records that came again", labels=PART
-    )
-    records = CounterMetricFamily(
-        PREFIX + "run_records", "Records that the part wrote, snapshots aside", labels=PART
-    )
-    size = CounterMetricFamily(
-        PREFIX + "run_bytes", "Bytes that the part wrote to Kafka, snapshots aside", labels=PART
-    )
-    for each in owned:
-        part, counts = _part(each), each.tally.counts
-        time.add_metric(part, each.participant.at_ns / 1e9)
-        replayed.add_metric(part, each.replayed_ns / 1e9)
-        duplicates.add_metric(part, each.participant.inbox.duplicates)
-        records.add_metric(part, counts.get((RECORDS_SENT, ()), 0))
-        size.add_metric(part, counts.get((BYTES_SENT, ()), 0))
-    yield from (time, replayed, duplicates, records, size)
+def _read(
+    table: Iterable[Read[S]], parts: Sequence[tuple[Labels, S]], label: str | None = None
+) -> Iterator[Metric]:
+    """One family per entry, with what it reads from each of the parts."""
+    names = PART if label is None else [*PART, label]
+    for metric in table:
+        kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+        family = kind(PREFIX + metric.name, metric.text, labels=names)
+        for labels, part in parts:
+            family.add_metric(labels, metric.read(part))
+        yield family
 
 
-def _host_families(hosts: Sequence[HostParticipant]) -> Iterator[Metric]:
+def _of_groups(shards: Sequence[Owned]) -> Iterator[Metric]:
+    kernels: dict[Labels, list[GuestKernel]] = defaultdict(list)
+    for each in shards:
+        for kernel in each.participant.kernels:
+            kernels[*each.labels, group_of(kernel.vm.name)].append(kernel)
+    groups: list[tuple[Labels, Group]] = list(kernels.items())
+    yield from _read(OF_GROUPS, groups, "group")
+
+
+def _of_hosts(owned: Sequence[Owned]) -> Iterator[Metric]:
     """Of simulated hosts: how their run stands, and their memory."""
-    duration = GaugeMetricFamily(
-        PREFIX + "run_duration_sim_seconds", "Simulated time to be reached", labels=PART
-    )
-    paused = GaugeMetricFamily(PREFIX + "run_paused", "1 while a person holds it", labels=PART)
-    ended = GaugeMetricFamily(PREFIX + "run_ended", "1 once its last window is closed", labels=PART)
-    windows = CounterMetricFamily(PREFIX + "windows", "Windows opened by hosts", labels=PART)
-    labels = [*PART, "medium"]
-    page_ins = CounterMetricFamily(PREFIX + "host_page_ins", "Pages read from swap", labels=labels)
-    evictions = CounterMetricFamily(PREFIX + "host_evictions", "Frames taken back", labels=labels)
-    resident = GaugeMetricFamily(PREFIX + "host_resident_pages", "Pages in memory", labels=labels)
-    of_groups = GaugeMetricFamily(
-        PREFIX + "group_resident_pages", "Pages in memory", labels=[*PART, "group"]
-    )
-    queue = GaugeMetricFamily(
-        PREFIX + "host_swap_queue", "Requests that the device has not completed", labels=labels
-    )
+    hosts = [
+        (each.labels, _viewed(each.participant))
+        for each in owned
+        if isinstance(each.participant, HostParticipant)
+    ]
+    resident = Counter[Labels]()
+    for labels, view in hosts:
+        for vm, pages in view.summary.resident.items():
+            resident[*labels, group_of(vm)] += pages
+    media = [((*labels, view.summary.medium), view) for labels, view in hosts]
+    yield from _read(OF_HOSTS, hosts)
+    yield from _read(OF_RESIDENT, list(resident.items()), "group")
+    yield from _read(OF_MEDIA, media, "medium")
+    yield _page_in_times(media)
+
+
+def _viewed(host: HostParticipant) -> HostView:
+    memory = host.sequencer.host
+    return HostView(host, memory.summary(), memory.page_ins())
+
+
+def _page_in_times(media: Sequence[tuple[Labels, HostView]]) -> Metric:
     took = HistogramMetricFamily(
-        PREFIX + "host_page_in_sim_seconds", "From request to readiness", labels=labels
+        PREFIX + "host_page_in_sim_seconds", "From request to readiness", labels=[*PART, "medium"]
     )
-    for host in hosts:
-        part = [host.plan.run, host.source]
-        duration.add_metric(part, host.plan.scenario.duration_ns / 1e9)
-        paused.add_metric(part, host.paused)
-        ended.add_metric(part, host.ended)
-        windows.add_metric(part, host.window + 1)
-        memory = host.sequencer.host
-        summary, read_in = memory.summary(), memory.page_ins()
-        key = [*part, summary.medium]
-        page_ins.add_metric(key, read_in.reads)
-        evictions.add_metric(key, summary.evictions)
-        resident.add_metric(key, sum(summary.resident.values()))
-        groups = Counter[str]()
-        for vm, pages in summary.resident.items():
-            groups[group_of(vm)] += pages
-        for group, pages in groups.items():
-            of_groups.add_metric([*part, group], pages)
-        queue.add_metric(key, memory.swap_queue(host.at_ns))
-        took.add_metric(key, _cumulative(read_in.ns_log2), read_in.ns_total / 1e9)
-    yield from (duration, paused, ended, windows)
-    yield from (page_ins, evictions, resident, of_groups, queue, took)
+    for labels, view in media:
+        buckets = _cumulative(view.page_ins.ns_log2, 1e-9, TIMES_NS)
+        took.add_metric(labels, buckets, view.page_ins.ns_total / 1e9)
+    return took

@@ -7,21 +7,16 @@ those of 2**(b-1) to 2**b - 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from pagewake.events import types as ev
-from pagewake.nested_svm.exit_codes import NAMES
-from pagewake.scenario.interventions import EVENT_KINDS
+from pagewake.cluster.shard_metrics import COUNTS, LEVELS, SPREADS, WINDOW_EVENTS, Labels
+from pagewake.events.types import Event
 
 BUCKETS = 64
 RECORDS_SENT = "records_sent"
 BYTES_SENT = "bytes_sent"
-TRAPS = {0: "fault", 1: "not_present", 2: "ready"}
-INTERVENTIONS = {kind.struct: do for do, kind in reversed(list(EVENT_KINDS.items()))}
-"""What a scenario or a command calls a control event; of two names the first."""
-
-Labels: TypeAlias = tuple[str, ...]
 
 
 class Tally:
@@ -35,18 +30,17 @@ class Tally:
         self.buckets: dict[str, list[int]] = {}
         self.sums: dict[str, int] = {}
 
-    def feed(self, events: Iterable[ev.Event]) -> None:
+    def feed(self, events: Sequence[Event]) -> None:
         """The domain events of one window."""
-        handlers = HANDLERS
-        before = self.events
+        move_of = MOVES.get
         for event in events:
-            self.events += 1
-            handler = handlers.get(type(event))
-            if handler is not None:
-                handler(self, event)
-        self.note("window_events", self.events - before)
+            move = move_of(type(event))
+            if move is not None:
+                move(self, event)
+        self.events += len(events)
+        self.note(WINDOW_EVENTS.name, len(events))
 
-    def add(self, metric: str, *labels: str, count: int = 1) -> None:
+    def add(self, metric: str, labels: Labels = (), count: int = 1) -> None:
         """Count something."""
         key = (metric, labels)
         self.counts[key] = self.counts.get(key, 0) + count
@@ -69,99 +63,60 @@ class Tally:
             setattr(self, name, state[name])
 
 
-# What each event counts as.  Tokens that the guest never learns of are in no READY counter: their
-# PageReady is consumed by the shard and counts as synchronous.
+Move: TypeAlias = Callable[[Tally, Any], None]
 
 
-def _slept(tally: Tally, event: ev.TaskSlept) -> None:
-    tally.add("guest_task_waits", "halted" if event.halted else "slept")
-    tally.add("guest_sleepers")
+def _counting(name: str, labels_of: Callable[[Any], Labels | None]) -> Move:
+    def move(tally: Tally, event: Event) -> None:
+        labels = labels_of(event)
+        if labels is not None:
+            key = (name, labels)
+            counts = tally.counts
+            counts[key] = counts.get(key, 0) + 1
+
+    return move
 
 
-def _woken(tally: Tally, event: ev.TaskWoken) -> None:
-    tally.add("guest_task_wakes", event.how)
-    tally.add("guest_sleepers", count=-1)
-    tally.note("guest_wait", event.waited_ns)
+def _moving(name: str, count: int) -> Move:
+    key: tuple[str, Labels] = (name, ())
+
+    def move(tally: Tally, _: Event) -> None:
+        tally.counts[key] = tally.counts.get(key, 0) + count
+
+    return move
 
 
-def _dummy_inserted(tally: Tally, _: ev.DummyInserted) -> None:
-    tally.add("guest_dummies")
+def _spreading(name: str, value_of: Callable[[Any], int]) -> Move:
+    return lambda tally, event: tally.note(name, value_of(event))
 
 
-def _dummy_consumed(tally: Tally, _: ev.DummyConsumed) -> None:
-    tally.add("guest_task_waits", "early_ready")
-    tally.add("guest_dummies", count=-1)
+def _together(moves: Sequence[Move]) -> Move:
+    """Two by two: a call costs less than a loop, and this is done for every event."""
+    first, *others = moves
+    if not others:
+        return first
+    second = _together(others)
+
+    def move(tally: Tally, event: Event) -> None:
+        first(tally, event)
+        second(tally, event)
+
+    return move
 
 
-def _dummy_unlinked(tally: Tally, _: ev.DummyUnlinked) -> None:
-    tally.add("guest_dummies", count=-1)
+def _moves() -> dict[type[Event], Move]:
+    """The tables of `shard_metrics` by event: what it does to a tally."""
+    moves: dict[type[Event], list[Move]] = defaultdict(list)
+    for counter in COUNTS:
+        for kind, labels_of in counter.moved_by.items():
+            moves[kind].append(_counting(counter.name, labels_of))
+    for level in LEVELS:
+        for kind, count in level.moved_by.items():
+            moves[kind].append(_moving(level.name, count))
+    for spread in SPREADS:
+        for kind, value_of in spread.moved_by.items():
+            moves[kind].append(_spreading(spread.name, value_of))
+    return {kind: _together(found) for kind, found in moves.items()}
 
 
-def _freed(tally: Tally, _: ev.SleeperFreed) -> None:
-    tally.add("guest_sleepers", count=-1)
-
-
-def _trap(tally: Tally, event: ev.TrapTaken) -> None:
-    tally.add("guest_traps", TRAPS.get(event.reason, "other"))
-
-
-def _halted(tally: Tally, event: ev.VcpuHalted) -> None:
-    tally.add("kvm_halts", event.why)
-
-
-def _injected(tally: Tally, event: ev.ExceptionInjected | ev.InterruptQueued) -> None:
-    tally.add("kvm_injections", event.kind)
-
-
-def _routed(tally: Tally, event: ev.ExitRouted) -> None:
-    name = NAMES.get(event.exit_code, "other")
-    tally.add("nested_exits", f"L{event.level}", name, event.route)
-
-
-def _vmexit(tally: Tally, event: ev.NestedVmexit) -> None:
-    tally.add("nested_vmexits", event.reason)
-
-
-def _not_present(tally: Tally, event: ev.PageNotPresent) -> None:
-    if not event.first_touch:
-        tally.add("page_not_present", event.delivery)
-        if event.delivery == "synchronous":
-            tally.add("page_synchronous", event.why or "other")
-
-
-def _presented(tally: Tally, event: ev.ApfPresented) -> None:
-    tally.add("page_ready", event.delivery)
-
-
-def _ready(tally: Tally, event: ev.PageReady) -> None:
-    if event.token is None:
-        tally.add("page_ready", "synchronous")
-
-
-def _double_fault(tally: Tally, _: ev.DoubleFault) -> None:
-    tally.add("kvm_double_faults")
-
-
-def _intervention(tally: Tally, event: ev.Control) -> None:
-    tally.add("interventions", INTERVENTIONS[type(event)])
-
-
-HANDLERS: Mapping[type[ev.Event], Callable[[Tally, Any], None]] = {
-    ev.TaskSlept: _slept,
-    ev.TaskWoken: _woken,
-    ev.DummyInserted: _dummy_inserted,
-    ev.DummyConsumed: _dummy_consumed,
-    ev.DummyUnlinked: _dummy_unlinked,
-    ev.SleeperFreed: _freed,
-    ev.TrapTaken: _trap,
-    ev.VcpuHalted: _halted,
-    ev.ExceptionInjected: _injected,
-    ev.InterruptQueued: _injected,
-    ev.ExitRouted: _routed,
-    ev.NestedVmexit: _vmexit,
-    ev.PageNotPresent: _not_present,
-    ev.ApfPresented: _presented,
-    ev.PageReady: _ready,
-    ev.DoubleFault: _double_fault,
-    **dict.fromkeys(INTERVENTIONS, _intervention),
-}
+MOVES = _moves()
