@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class MemoryBus:
-    """A `Bus` of lists."""
+    """A `Bus` inside this process: a partition is a list."""
 
     __slots__ = ("_first", "_records")
 

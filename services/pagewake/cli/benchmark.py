@@ -211,7 +211,7 @@ def _report(outcome: Benchmark) -> list[RenderableType]:
 
 
 def _ratio_table(modes: Sequence[ModeFigures], *, is_published: bool) -> RenderableType:
-    """Beside the published figures only what they were measured with."""
+    """Work relative to master; published figures only beside what they were measured with."""
     headings = ["mode", "work", "simulated", "± error"]
     if is_published:
         headings += ["published", "± error", "published work"]

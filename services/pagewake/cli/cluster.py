@@ -52,7 +52,7 @@ class RunListing(msgspec.Struct, frozen=True):
 
 
 def settings_of(**flags: str | None) -> Settings:
-    """From the environment, with the flags that were given on top."""
+    """The settings of the environment, with the flags that were given on top."""
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:

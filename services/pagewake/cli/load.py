@@ -279,7 +279,7 @@ def _report(result: LoadResult) -> list[RenderableType]:
 
 
 def _check_writable(html: Path) -> None:
-    """Before minutes are spent on what cannot be written."""
+    """Refuse a place for the page before minutes are spent on what cannot be written."""
     place = resolved(html)
     if place.is_dir() or not place.parent.is_dir():
         raise ConfigError(f"--html {html}: name a file in a directory that exists")

@@ -61,7 +61,7 @@ def _tasks(per_task: Mapping[str, int]) -> str:
 
 
 def _first_touches(result: RunResult) -> str:
-    """All of them; those that found no frame at hand made their vcpu wait for one."""
+    """How many first touches there were; those that found no frame made their vcpu wait."""
     waited = result.by_event.get("PageNotPresent", 0) - sum(result.not_present.values())
     text = f"{result.first_touches:,}"
     return f"{text} ({waited:,} waited for a frame)" if waited else text

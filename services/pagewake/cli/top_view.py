@@ -126,7 +126,7 @@ class Viewer:
         self.note = ""
 
     def runs(self) -> list[Run]:
-        """Those to choose from; a run that was named is the only one."""
+        """The runs to choose from; one that was named is the only one."""
         if self.fixed is not None:
             return [self.live.runs[self.fixed]] if self.fixed in self.live.runs else []
         return self.live.in_order()

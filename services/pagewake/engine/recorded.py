@@ -48,7 +48,7 @@ def recorded_of(log: Path, scenario: Scenario) -> Recording:
 
 
 def _logged(run: LogRun, host: int, first_vm: str) -> tuple[list[Control], int]:
-    """All control events of a host; a changed medium stands in the log once per VM."""
+    """The control events of a host; a changed medium stands in the log once per VM."""
     found: list[Control] = []
     end_ns = 0
     for window in run.windows(host):

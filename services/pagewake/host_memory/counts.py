@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-BUCKETS = 64
+BUCKETS = 64  # no time of a run has more bits
 
 
 class PageIns(NamedTuple):
@@ -19,7 +19,7 @@ class PageIns(NamedTuple):
 
     @property
     def reads(self) -> int:
-        """How many were read."""
+        """How many pages were read."""
         return sum(self.ns_log2)
 
 
@@ -62,7 +62,7 @@ class Counts:
         self.page_in_ns_log2[took_ns.bit_length()] += 1
 
     def page_ins(self, under_way_ns: Sequence[int] = ()) -> PageIns:
-        """All that were noted, but for those that will have taken these times."""
+        """The page-ins noted so far, without those under way, which will have taken these times."""
         ns_log2 = self.page_in_ns_log2[:]
         for took_ns in under_way_ns:
             ns_log2[took_ns.bit_length()] -= 1

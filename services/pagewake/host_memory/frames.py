@@ -65,7 +65,7 @@ class Frames:
         self.charges[vm] = charged
 
     def uncharge(self, vm: int, frames: int) -> None:
-        """Give frames back."""
+        """Take back frames that a VM was charged for."""
         self.charges[vm] -= frames
         self.total -= frames
         assert self.charges[vm] >= 0, "frames given back twice"

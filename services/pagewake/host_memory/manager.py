@@ -134,7 +134,7 @@ class HostMemory:
         )
 
     def page_ins(self) -> PageIns:
-        """Those that the shards know of, as in `run --json`."""
+        """The page-ins that the shards know of, as in `run --json`."""
         return self._counts.page_ins(self._outbox.reads_under_way())
 
     def swap_queue(self, now_ns: int) -> int:

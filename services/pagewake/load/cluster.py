@@ -88,7 +88,7 @@ async def _heard(mqtt: str | None, usage: Usage) -> AsyncIterator[None]:
 
 
 async def _under_way(bus: KafkaBus, plan: RunPlan, log: RunLog, tell: Tell) -> None:
-    """Until every simulated host has closed windows; says now and then whom it waits for."""
+    """Wait until every simulated host has closed windows; says now and then for whom."""
     started_s = time.monotonic()
     patient_s = PATIENT_S
     while await log.closes() < WINDOWS_MIN:
@@ -206,7 +206,7 @@ def _summed(
 
 
 def _complete(costs: list[Cost]) -> list[Cost]:
-    """All of them, or nothing where one kind of service said nothing."""
+    """The costs, or none at all where one kind of service said nothing."""
     kinds = {cost.service.split()[0] for cost in costs}
     return costs if {"host", "guest"} <= kinds else []
 

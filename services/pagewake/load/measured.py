@@ -70,7 +70,7 @@ class Regression(msgspec.Struct, frozen=True):
 
 
 class LoadResult(msgspec.Struct, frozen=True):
-    """All sizes.  `knee_vcpus` is null without any."""
+    """All sizes of a load test.  `knee_vcpus` is null if none was measured."""
 
     mode: LoadMode
     duration_s: float

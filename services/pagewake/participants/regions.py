@@ -26,7 +26,7 @@ class InnerRange(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """All regions of one kind of VM: by (task index in the file, instance)."""
+    """The regions of one kind of VM, by (task index in the file, instance)."""
 
     regions: dict[tuple[int, int], TaskRegion]
     inner: list[InnerRange]

@@ -16,7 +16,7 @@ from pagewake.simtime.randomness import mix_u64
 def populate(
     seed: int, vm: str, gfns: npt.NDArray[np.integer], resident_pages: int
 ) -> npt.NDArray[np.bool_]:
-    """For each of the distinct `gfns`, in their order: resident or not; min(len, pages) are."""
+    """Which of the distinct `gfns` are resident at time 0, in their order: min(len, pages) are."""
     assert resident_pages >= 0, resident_pages
     resident = np.zeros(len(gfns), dtype=np.bool_)
     if resident_pages >= len(gfns):

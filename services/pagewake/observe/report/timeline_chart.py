@@ -82,7 +82,7 @@ def legend(timeline: Timeline) -> list[tuple[str, str]]:
 
 
 def drawn_flights(timeline: Timeline) -> list[Flight]:
-    """Those that its picture shows: all of the stretch, or none where they would be a blur."""
+    """The flights that its picture shows: all of the stretch, or none if they would be a blur."""
     seen = [one for one in timeline.flights if _overlaps(one, timeline)]
     return seen if len(seen) <= _FLIGHTS_MAX else []
 

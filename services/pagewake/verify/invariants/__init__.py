@@ -54,7 +54,7 @@ CHECKERS: tuple[type[Checker], ...] = (
 
 
 class VmChecks:
-    """All checkers of one VM; events come in order of `n`, numbered from 1."""
+    """Runs all checkers over one VM, whose events come in order of `n`, numbered from 1."""
 
     __slots__ = ("_checkers", "_handlers", "_last", "_reporter", "ledger", "vm")
 

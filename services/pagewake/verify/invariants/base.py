@@ -50,7 +50,7 @@ class Located(Protocol):
 
     @property
     def where(self) -> str:
-        """`file:line`"""
+        """Its place as `file:line`."""
         ...
 
 

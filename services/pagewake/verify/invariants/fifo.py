@@ -58,14 +58,9 @@ class FirstInFirstOut(Checker):
         self._done.setdefault(event.vcpu, deque()).append(BROADCAST_TOKEN)
 
     def _presented(self, event: ApfPresented) -> None:
-        done = self._done.setdefault(event.vcpu, deque())
-        if done and done[0] == event.token:
-            done.popleft()
-            return
-        head = token_name(done[0]) if done else "nothing"
-        self.fail(event, f"presented {token_name(event.token)} with {head} at the head of done")
-        if event.token in done:
-            done.remove(event.token)
+        head = _take(self._done.setdefault(event.vcpu, deque()), event.token)
+        if head is not None:
+            self.fail(event, f"presented {token_name(event.token)} with {head} at the head of done")
 
     def _cleared(self, event: ApfCleared) -> None:
         self._done.pop(event.vcpu, None)
@@ -77,11 +72,17 @@ class FirstInFirstOut(Checker):
     def _left_the_slot(self, event: ExceptionInjected | ExceptionDropped) -> None:
         if event.kind != "not_present":
             return
-        told = self._told.setdefault(event.vcpu, deque())
-        if told and told[0] == event.token:
-            told.popleft()
-            return
-        head = token_name(told[0]) if told else "none"
-        self.fail(event, f"not-present {token_name(event.token)} out of order: {head} is due")
-        if event.token in told:
-            told.remove(event.token)
+        head = _take(self._told.setdefault(event.vcpu, deque()), event.token)
+        if head is not None:
+            self.fail(event, f"not-present {token_name(event.token)} out of order: {head} is due")
+
+
+def _take(queue: deque[int], token: int) -> str | None:
+    """Take a token out of a queue; if it was not at the head, the name of what is there."""
+    if queue and queue[0] == token:
+        queue.popleft()
+        return None
+    head = token_name(queue[0]) if queue else "nothing"
+    if token in queue:
+        queue.remove(token)
+    return head
