@@ -144,4 +144,4 @@ def typed(annotation: Any) -> str:  # noqa: ANN401
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return f"[{annotation.__name__}](#{_anchor(annotation)})"
     names = {int: "integer", str: "string", bool: "boolean", NoneType: "null"}
-    return names.get(annotation, "any")
+    return names.get(getattr(annotation, "__supertype__", annotation), "any")

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from pagewake.events.ids import Gfn
 from pagewake.kvm.gfn_hash import (
     EMPTY,
     NEW_MULTIPLIER,
@@ -38,9 +39,9 @@ class GfnHashMachine(RuleBasedStateMachine):
     def add(self, gfn: int) -> None:
         if self.model.total() == SLOTS:
             with pytest.raises(GfnHashFullError):
-                self.table.add(gfn)
+                self.table.add(Gfn(gfn))
             return
-        self.table.add(gfn)
+        self.table.add(Gfn(gfn))
         self.model[gfn] += 1
 
     @rule(gfns=st.lists(GFNS, min_size=20, max_size=40))
@@ -52,12 +53,12 @@ class GfnHashMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
         gfn = data.draw(st.sampled_from(sorted(self.model)))
-        self.table.delete(gfn)
+        self.table.delete(Gfn(gfn))
         self.model -= Counter([gfn])
 
     @rule(gfn=GFNS)
     def find(self, gfn: int) -> None:
-        assert self.table.find(gfn) == (self.model[gfn] > 0)
+        assert self.table.find(Gfn(gfn)) == (self.model[gfn] > 0)
 
     @rule()
     def reset(self) -> None:

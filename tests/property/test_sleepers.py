@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from pagewake.events.ids import Token
 from pagewake.guest_kernel.sleepers import Sleepers
 
 CPUS = 3
@@ -57,7 +58,7 @@ class SleepersMachine(RuleBasedStateMachine):
     @rule(token=TOKENS, cpu=st.integers(0, CPUS - 1), halted=st.booleans())
     def wait(self, token: int, cpu: int, halted: bool) -> None:
         self.tasks += 1
-        done = self.sleepers.task_wait(self.tasks, cpu, token, halted)
+        done = self.sleepers.task_wait(self.tasks, cpu, Token(token), halted)
         found = self.model.take(token)
         if found is None:
             assert done.slept
@@ -72,7 +73,7 @@ class SleepersMachine(RuleBasedStateMachine):
 
     @rule(token=TOKENS, cpu=st.integers(0, CPUS - 1), memory=st.booleans())
     def wake(self, token: int, cpu: int, memory: bool) -> None:
-        done = self.sleepers.try_wake(cpu, token, lambda: memory)
+        done = self.sleepers.try_wake(cpu, Token(token), lambda: memory)
         found = self.model.take(token)
         if found is None and not memory:
             assert done is None
@@ -123,6 +124,6 @@ def test_the_model_is_told_apart_from_a_table_that_forgets() -> None:
     """The machine can fail: a wake that is lost shows at once."""
     machine = SleepersMachine()
     machine.wait(0, 0, False)
-    machine.sleepers.try_wake(0, 0, lambda: True)
+    machine.sleepers.try_wake(0, Token(0), lambda: True)
     with pytest.raises(AssertionError):
         machine.the_tables_are_equal()

@@ -19,6 +19,7 @@ from pagewake.bus.log_dir import LogWriter
 from pagewake.engine.embedded import EmbeddedOutcome, Observer, OnProgress, run_embedded
 from pagewake.events.codec import APF_GUEST, APF_NESTED
 from pagewake.events.digest import RunningDigest
+from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import (
     AgePages,
     Control,
@@ -151,10 +152,20 @@ class FakeVm:
         self.slept_ns = at_ns
         self.tell(
             PageNotPresent(
-                at_ns, self.name, 0, 0, self.missed, "write", 3, 1, 0, "injected", self.missed
+                at_ns,
+                self.name,
+                0,
+                0,
+                Gfn(self.missed),
+                "write",
+                3,
+                1,
+                0,
+                "injected",
+                Token(self.missed),
             )
         )
-        self.note(TaskSlept(at_ns, self.name, 0, 0, "task-0", self.missed))
+        self.note(TaskSlept(at_ns, self.name, 0, 0, "task-0", Token(self.missed)))
 
     def consume(self, at_ns: int, what: ToShard) -> None:
         if self.frozen_ns is None:
@@ -163,9 +174,8 @@ class FakeVm:
             self.tell(PagesAged(at_ns, self.name, 0, what.gfns, []))
         elif isinstance(what, PageReady) and self.frozen_ns is None:
             waited_ns = at_ns - self.slept_ns
-            self.note(
-                TaskWoken(at_ns, self.name, 0, 0, "task-0", what.token or 0, "token", waited_ns)
-            )
+            token = what.token or Token(0)
+            self.note(TaskWoken(at_ns, self.name, 0, 0, "task-0", token, "token", waited_ns))
             if self.missed == self.misses:
                 self.note(TaskFinished(at_ns, self.name, 0, 0, "task-0"))
                 self.frozen_ns = at_ns

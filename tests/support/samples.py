@@ -19,6 +19,7 @@ def any_record(record: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
 def _any_value(hint: object) -> st.SearchStrategy[Any]:
     if hint is bool:
         return st.booleans()
+    hint = getattr(hint, "__supertype__", hint)  # a NewType is what it is made of
     if hint is int:
         return st.integers(-1, 2**63 - 1)
     if hint is str:

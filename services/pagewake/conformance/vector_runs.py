@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from pagewake.conformance import vectors as v
+from pagewake.events.ids import Token
 from pagewake.guest_kernel.apf_area import ApfArea
 from pagewake.guest_kernel.sleepers import Sleepers
 from pagewake.guest_kernel.traps import dispatch
@@ -113,7 +114,7 @@ class _Guest:
         if task in self.sleepers.asleep:
             message = f"task {task} waits while an earlier wait of it has not returned"
             raise RowError(message)
-        done = self.sleepers.task_wait(task, cpu, token)
+        done = self.sleepers.task_wait(task, cpu, Token(token))
         if done.slept:
             return {"result": "slept"}
         result: dict[str, Any] = {"result": "returned", "consumed": done.consumed}
@@ -136,7 +137,7 @@ class _Guest:
         during: dict[int, dict[str, Any]] = {}
         last = max((item.at for item in on_retry or ()), default=0)
         spins = 0
-        while (done := self.sleepers.try_wake(cpu, token, self._can_allocate)) is None:
+        while (done := self.sleepers.try_wake(cpu, Token(token), self._can_allocate)) is None:
             if self.fails_left < 0 and spins >= last:
                 message = f"the wake of token {token} never finds memory, and nothing ends its spin"
                 raise RowError(message)
@@ -212,14 +213,14 @@ def _run_blocking_wait(row: v.BlockingWaitRow) -> str | None:
     assert done is not None, "the page fault handler answers every page fault"
     sleepers: Sleepers[int] = Sleepers()
     if row.early_wake:
-        sleepers.try_wake(0, done.address, lambda: True)
-    slept = sleepers.task_wait(1, 0, done.address).slept
+        sleepers.try_wake(0, Token(done.address), lambda: True)
+    slept = sleepers.task_wait(1, 0, Token(done.address)).slept
     order: list[str] = list(wait_entered(slept))
     if slept:
         for _ in range(row.spurious_wakeups):
-            order += wait_scheduled(sleepers.find(done.address) is not None)
-        sleepers.try_wake(0, done.address, lambda: True)
-        order += ["woken", *wait_scheduled(sleepers.find(done.address) is not None)]
+            order += wait_scheduled(sleepers.find(Token(done.address)) is not None)
+        sleepers.try_wake(0, Token(done.address), lambda: True)
+        order += ["woken", *wait_scheduled(sleepers.find(Token(done.address)) is not None)]
     actual = {
         "order": order,
         "token": done.address,

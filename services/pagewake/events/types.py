@@ -23,6 +23,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from pagewake.events.ids import Gfn, Token
+
 Access: TypeAlias = Literal["read", "write"]
 """What the guest was doing to the page."""
 
@@ -244,13 +246,13 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
     """
 
     vcpu: int
-    gfn: int
+    gfn: Gfn
     access: Access
     cpl: int
     level: int
     epoch: int
     delivery: Delivery
-    token: int | None = None
+    token: Token | None = None
     why: NotPresentWhy | None = None
     joined: bool = False
     served: bool = False
@@ -302,9 +304,9 @@ class PageReady(ToShard, frozen=True, gc=False):
     """
 
     vcpu: int
-    gfn: int
+    gfn: Gfn
     epoch: int
-    token: int | None = None
+    token: Token | None = None
     read: bool = True
 
 
@@ -447,7 +449,7 @@ class ExceptionQueued(Journal, frozen=True, gc=False):
     """
 
     vcpu: int
-    token: int
+    token: Token
     kind: ApfKind
     level: int
     cpl: int
@@ -461,7 +463,7 @@ class ExceptionInjected(Journal, frozen=True, gc=False):
     """The entry that delivered the queued exception."""
 
     vcpu: int
-    token: int
+    token: Token
     kind: ApfKind
     level: int
 
@@ -470,7 +472,7 @@ class ExceptionDropped(Journal, frozen=True, gc=False):
     """A queued exception that never reached the guest."""
 
     vcpu: int
-    token: int
+    token: Token
     kind: ApfKind
     why: DropWhy
 
@@ -479,7 +481,7 @@ class InterruptQueued(Journal, frozen=True, gc=False):
     """Page-ready by interrupt (5.8): the token slot was written and the vector raised."""
 
     vcpu: int
-    token: int
+    token: Token
     kind: ReadyKind
 
 
@@ -500,7 +502,7 @@ class TaskSlept(Journal, frozen=True, gc=False):
 
     vcpu: int
     task: str
-    token: int
+    token: Token
     halted: bool = False
 
 
@@ -509,7 +511,7 @@ class TaskWoken(Journal, frozen=True, gc=False):
 
     vcpu: int
     task: str
-    token: int
+    token: Token
     how: WakeHow
     waited_ns: int
 
@@ -518,7 +520,7 @@ class DummyInserted(Journal, frozen=True, gc=False):
     """A wake found nobody: a dummy stands for it. `spins`: failed allocations before it worked."""
 
     vcpu: int
-    token: int
+    token: Token
     spins: int = 0
 
 
@@ -527,14 +529,14 @@ class DummyConsumed(Journal, frozen=True, gc=False):
 
     vcpu: int
     task: str
-    token: int
+    token: Token
 
 
 class DummyUnlinked(Journal, frozen=True, gc=False):
     """A second wake, wake_all or offline unlinked a dummy, whose memory leaks."""
 
     vcpu: int
-    token: int
+    token: Token
     how: WakeHow
 
 
@@ -543,7 +545,7 @@ class SleeperFreed(Journal, frozen=True, gc=False):
 
     vcpu: int
     task: str
-    token: int
+    token: Token
     victim: str
 
 
@@ -551,24 +553,24 @@ class WakeSpun(Journal, frozen=True, gc=False):
     """task_wake found no memory and busy-waits with interrupts off, from now on."""
 
     vcpu: int
-    token: int
+    token: Token
 
 
 class ApfStarted(Journal, frozen=True, gc=False):
     """try_async_pf got this far (the trace point before the guest is told)."""
 
     vcpu: int
-    gfn: int
+    gfn: Gfn
     outcome: ApfOutcome
-    token: int | None = None
+    token: Token | None = None
 
 
 class WorkerCompleted(Journal, frozen=True, gc=False):
     """A work item joined the vcpu's done list; `page` false: get_user_pages failed."""
 
     vcpu: int
-    gfn: int
-    token: int
+    gfn: Gfn
+    token: Token
     page: bool = True
 
 
@@ -580,7 +582,7 @@ class DoubleFault(Journal, frozen=True, gc=False):
     """
 
     vcpu: int
-    gfn: int
+    gfn: Gfn
 
 
 class ApfPresented(Journal, frozen=True, gc=False):
@@ -588,8 +590,8 @@ class ApfPresented(Journal, frozen=True, gc=False):
 
     vcpu: int
     delivery: ReadyDelivery
-    token: int
-    gfn: int | None = None
+    token: Token
+    gfn: Gfn | None = None
     prefaulted: bool = False
     reason_written: bool = False
     why: SilentWhy | None = None
@@ -653,7 +655,7 @@ class ReasonLatched(Journal, frozen=True, gc=False):
     vcpu: int
     level: int
     apf_reason: int
-    token: int
+    token: Token
 
 
 class TaskFinished(Journal, frozen=True, gc=False):
@@ -669,7 +671,7 @@ class TaskKilled(Journal, frozen=True, gc=False):
     vcpu: int
     task: str
     level: int
-    token: int
+    token: Token
 
 
 class TaskMoved(Journal, frozen=True, gc=False):

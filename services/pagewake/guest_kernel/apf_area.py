@@ -7,6 +7,8 @@ ready page; the guest zeroes it and acknowledges, and the host sends the next in
 
 from __future__ import annotations
 
+from pagewake.events.ids import Token
+
 PAGE_BYTES = 4096
 
 
@@ -22,7 +24,7 @@ class ApfArea:
 
     def __init__(self) -> None:
         self.reason = 0
-        self.token = 0
+        self.token = Token(0)
         self.enabled = 0
 
     def read_and_reset_reason(self) -> int:
@@ -39,8 +41,8 @@ class ApfArea:
         self.enabled = 0
         return was_enabled
 
-    def take_token(self) -> int:
+    def take_token(self) -> Token:
         """5.8: the token of a ready page, whose slot is free afterwards (but not acknowledged)."""
         token = self.token
-        self.token = 0
+        self.token = Token(0)
         return token

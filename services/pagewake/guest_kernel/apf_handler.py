@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Token
 from pagewake.guest_kernel.apf_area import area_gpa
 from pagewake.guest_kernel.overlays import BOOTED, IRET, IRQ_EXIT, Spin, Trap
 from pagewake.guest_kernel.sleepers import WakeResult
@@ -59,7 +60,7 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
         return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, IRET)
     if cpu.kernel.switches.ready_by_interrupt:
         cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR)
-    cpu.area.token = 0  # a zeroed area is part of the protocol, so the slot is free
+    cpu.area.token = Token(0)  # a zeroed area is part of the protocol, so the slot is free
     cpu.thread.token_slot_freed()
     cpu.area.enabled = 1
     cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, BOOTED)
@@ -90,7 +91,7 @@ def pending_reason(cpu: GuestCpu) -> int:
 def trapped(cpu: GuestCpu, at_ns: int, trap: Trap) -> Step:
     """do_async_page_fault: read and reset the reason, then wait, wake or an ordinary fault."""
     reason = pending_reason(cpu)
-    handler, token = dispatch(cpu.area, trap.token, 0)
+    handler, token = dispatch(cpu.area, trap.cr2, 0)
     vm = cpu.vm
     name = cpu.curr.name if cpu.curr is not None else None
     vm.journal(
@@ -101,16 +102,16 @@ def trapped(cpu: GuestCpu, at_ns: int, trap: Trap) -> Step:
             cpu.id,
             level=1,
             reason=reason,
-            cr2=trap.token,
+            cr2=trap.cr2,
             handler=handler,
             cpl=trap.cpl,
             task=name,
         )
     )
     if handler == "wait":
-        return task_wait(cpu, at_ns, token, trap.cpl)
+        return task_wait(cpu, at_ns, Token(token), trap.cpl)
     if handler == "wake":
-        return task_wake(cpu, at_ns, token, 0)
+        return task_wake(cpu, at_ns, Token(token), 0)
     return cpu.irq_exit(at_ns)
 
 
@@ -141,7 +142,7 @@ def _wake_done(cpu: GuestCpu, at_ns: int) -> Step:
 # ---------------------------------------------------------------------- task_wait
 
 
-def task_wait(cpu: GuestCpu, at_ns: int, token: int, cpl: int) -> Step:
+def task_wait(cpu: GuestCpu, at_ns: int, token: Token, cpl: int) -> Step:
     """Put the current task to sleep on the token, unless its wake came first."""
     task = cpu.curr
     halted = _waits_halted(cpu, at_ns, task, cpl)
@@ -161,7 +162,7 @@ def task_wait(cpu: GuestCpu, at_ns: int, token: int, cpl: int) -> Step:
     return cpu.block(at_ns)
 
 
-def wait_on(cpu: GuestCpu, at_ns: int, name: str, token: int, halted: bool) -> bool:
+def wait_on(cpu: GuestCpu, at_ns: int, name: str, token: Token, halted: bool) -> bool:
     """The table's part of task_wait, written down; True if the wait returns at once."""
     vm = cpu.vm
     result = cpu.kernel.sleepers.task_wait(name, cpu.id, token, halted)
@@ -196,7 +197,7 @@ def _waits_halted(cpu: GuestCpu, at_ns: int, task: Task | None, cpl: int) -> boo
 # ---------------------------------------------------------------------- task_wake
 
 
-def task_wake(cpu: GuestCpu, at_ns: int, token: int, spins: int) -> Step:
+def task_wake(cpu: GuestCpu, at_ns: int, token: Token, spins: int) -> Step:
     """One attempt of task_wake; without memory for a dummy it busy-waits, interrupts off."""
     kernel = cpu.kernel
     if token == BROADCAST_TOKEN:
@@ -216,7 +217,7 @@ def spin(cpu: GuestCpu, at_ns: int, what: Spin) -> Step:
     return task_wake(cpu, at_ns, what.token, what.spins)
 
 
-def _woke_one(cpu: GuestCpu, at_ns: int, token: int, result: WakeResult, spins: int) -> None:
+def _woke_one(cpu: GuestCpu, at_ns: int, token: Token, result: WakeResult, spins: int) -> None:
     if result.kind == "woke":
         _wake_sleeper(cpu, at_ns, str(result.task), token, "token")
     elif result.kind == "inserted-dummy":
@@ -235,7 +236,7 @@ def wake_all(cpu: GuestCpu, at_ns: int, how: ev.WakeHow) -> None:
         cpu.thread.note(ev.DummyUnlinked, at_ns, token, how)
 
 
-def _wake_sleeper(cpu: GuestCpu, at_ns: int, name: str, token: int, how: ev.WakeHow) -> None:
+def _wake_sleeper(cpu: GuestCpu, at_ns: int, name: str, token: Token, how: ev.WakeHow) -> None:
     kernel = cpu.kernel
     vm = cpu.vm
     waited_ns = at_ns - kernel.slept_at.pop(name)[0]

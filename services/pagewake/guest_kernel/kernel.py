@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.costs import KernelCosts
 from pagewake.guest_kernel.hotplug import WriteMsr
@@ -40,10 +41,10 @@ class InnerGuestsPort(Protocol):
     def cr3(self, cpu: GuestCpu) -> str: ...
 
     def exception(
-        self, cpu: GuestCpu, at_ns: int, token: int, kind: ev.ApfKind, level: int
+        self, cpu: GuestCpu, at_ns: int, token: Token, kind: ev.ApfKind, level: int
     ) -> Step: ...
 
-    def mapped(self, gfn: int) -> None: ...
+    def mapped(self, gfn: Gfn) -> None: ...
 
     def unmapped(self, gfns: Sequence[int]) -> None: ...
 
@@ -235,7 +236,7 @@ class GuestKernel:
 
     # ------------------------------------------------------------------ ports
 
-    def mapped(self, gfn: int) -> None:
+    def mapped(self, gfn: Gfn) -> None:
         """L0 mapped a page: nested page tables may now reach it."""
         if self.inner is not None:
             self.inner.mapped(gfn)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pagewake.events.ids import Gfn
 from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, OFFLINE
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _halted_bound(thread: VcpuThread, cpu: GuestCpu) -> int | None:
         task = cpu.curr
         if task is not None and task.stream is not None and task.touches_memory:
             missed = task.stream.cpu_until_miss(1) == 0
-            if missed and thread.apf.gfn_hash.find(task.stream.current()[0]):
+            if missed and thread.apf.gfn_hash.find(Gfn(task.stream.current()[0])):
                 return max(tick_ns, cpu.next_balance_ns)
     return tick_ns
 

@@ -10,11 +10,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from pagewake.events.ids import Token
+
 
 class Trap(msgspec.Struct, frozen=True, gc=False):
-    """#PF with CR2 = token, taken at privilege level `cpl`."""
+    """#PF, taken at privilege level `cpl`; for an APF CR2 is the token."""
 
-    token: int
+    cr2: int
     cpl: int
 
 
@@ -27,7 +29,7 @@ class Interrupts(msgspec.Struct, frozen=True, gc=False):
 class Spin(msgspec.Struct, frozen=True, gc=False):
     """A wake that found no memory for its dummy tries again."""
 
-    token: int
+    token: Token
     spins: int
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pagewake.events.ids import Gfn
 from pagewake.guest_kernel.tasks import ScriptStep, Task
 from pagewake.kvm.ports import OP_GUEST, Step
 
@@ -92,7 +93,7 @@ def _timed_step(cpu: GuestCpu, at_ns: int, task: Task, todo: ScriptStep) -> Step
 
 def _touch(cpu: GuestCpu, at_ns: int, task: Task, todo: ScriptStep) -> Step:
     """One access: a fault until the page is mapped, then `touch_ns` of CPU time."""
-    gfn = task.base_gfn + todo.page
+    gfn = Gfn(task.base_gfn + todo.page)
     pages = cpu.vm.pages
     if not pages.mapped[gfn]:
         return cpu.fault(at_ns, task, gfn, todo.write)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
+from pagewake.events.ids import Token
 from pagewake.kvm.abi import BROADCAST_TOKEN
 from pagewake.kvm.gfn_hash import OLD_MULTIPLIER, hash_32
 
@@ -33,7 +34,7 @@ class Entry(Generic[TaskT]):
 
     __slots__ = ("cpu", "halted", "task", "token")
 
-    def __init__(self, token: int, cpu: int, task: TaskT | None, halted: bool) -> None:
+    def __init__(self, token: Token, cpu: int, task: TaskT | None, halted: bool) -> None:
         self.token = token
         self.cpu = cpu
         self.task = task
@@ -63,8 +64,8 @@ class WakeResult(NamedTuple):
 class WakeAllResult(NamedTuple):
     """(task, token) of those woken and tokens of the dummies unlinked, in the order it happened."""
 
-    woke: list[tuple[int | str, int]]
-    dropped: list[int]
+    woke: list[tuple[int | str, Token]]
+    dropped: list[Token]
 
 
 SLEPT: Final = WaitResult(True)
@@ -80,13 +81,13 @@ class Sleepers(Generic[TaskT]):
 
     def __init__(self, multiplier: int = OLD_MULTIPLIER) -> None:
         self._multiplier = multiplier
-        self._entries: dict[int, Entry[TaskT]] = {}
+        self._entries: dict[Token, Entry[TaskT]] = {}
         self._lost: dict[TaskT, int] = {}
         self.leaked = 0
 
     # ------------------------------------------------------------------ the three operations
 
-    def task_wait(self, task: TaskT, cpu: int, token: int, halted: bool = False) -> WaitResult:
+    def task_wait(self, task: TaskT, cpu: int, token: Token, halted: bool = False) -> WaitResult:
         """NOT_PRESENT for `task` on `cpu`; `halted` is kept for the wake (semantics 2.4)."""
         entry = self._entries.pop(token, None)
         if entry is None:
@@ -97,7 +98,9 @@ class Sleepers(Generic[TaskT]):
         self._lost[entry.task] = token
         return WaitResult(False, "sleeper", entry.task)
 
-    def try_wake(self, cpu: int, token: int, can_allocate: Callable[[], bool]) -> WakeResult | None:
+    def try_wake(
+        self, cpu: int, token: Token, can_allocate: Callable[[], bool]
+    ) -> WakeResult | None:
         """One attempt of task_wake on `cpu`; None: it needed memory and got none, so try again.
 
         `can_allocate` is called only if a dummy is needed.  The broadcast token is `wake_all`'s.
@@ -133,11 +136,11 @@ class Sleepers(Generic[TaskT]):
 
     # ------------------------------------------------------------------ for readers
 
-    def find(self, token: int) -> Entry[TaskT] | None:
+    def find(self, token: Token) -> Entry[TaskT] | None:
         """The entry for a token."""
         return self._entries.get(token)
 
-    def bucket(self, token: int) -> int:
+    def bucket(self, token: Token) -> int:
         """0 to 255."""
         return hash_32(token, HASH_BITS, self._multiplier)
 

@@ -64,7 +64,7 @@ def _exceptions(thread: VcpuThread, cpu: GuestCpu) -> Iterator[int]:
             yield token
     for what in _under_way(cpu):
         if isinstance(what, Trap):
-            yield what.token
+            yield what.cr2
 
 
 def _under_way(cpu: GuestCpu) -> Iterator[What]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.guest_kernel import apf_handler, hotplug, nmi
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.overlays import (
@@ -308,10 +309,11 @@ class GuestCpu:
             if self.need_resched and self.may_preempt():
                 return self.schedule(at_ns)
         if stream.cpu_until_miss(1) == 0:
-            return self.fault(at_ns, task, *stream.current())
+            gfn, write = stream.current()
+            return self.fault(at_ns, task, Gfn(gfn), write)
         return self.run_base(at_ns)
 
-    def fault(self, at_ns: int, task: Task, gfn: int, write: bool) -> Step:
+    def fault(self, at_ns: int, task: Task, gfn: Gfn, write: bool) -> Step:
         """A touch of a page that is not mapped: nested page fault."""
         return self.thread.exit_fault(at_ns, FaultContext(gfn, write, self.cpl, 1, task.name))
 
@@ -410,7 +412,7 @@ class GuestCpu:
         if self.curr is not None:
             self.thread.arm_timer(at_ns, self.vm.config.tick_ns)
 
-    def take_exception(self, at_ns: int, token: int, kind: ev.ApfKind, level: int) -> Step:
+    def take_exception(self, at_ns: int, token: Token, kind: ev.ApfKind, level: int) -> Step:
         """#PF with CR2 = token; while a nested guest runs its hypervisor has a say."""
         if self.guest_mode:
             return self.inner.exception(self, at_ns, token, kind, level)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pagewake.errors import ConfigError
+from pagewake.events.ids import Gfn
 from pagewake.events.types import (
     ApfCleared,
     Control,
@@ -228,7 +229,7 @@ class HostMemory:
         )
         self._outbox.put(now_ns, ready, read_ns)
 
-    def _serve_from_stock(self, vm: VmAccount, gfn: int) -> None:
+    def _serve_from_stock(self, vm: VmAccount, gfn: Gfn) -> None:
         """The shard's synchronous page-in: a frame of the stock is this page's now."""
         self._use_stock(vm, 1)
         self._counts.note_page_in(self._device.medium.cost_ns)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from pagewake.events.ids import Token
+
 REASON_NOT_PRESENT = 1
 REASON_READY = 2
 U32 = 0xFFFFFFFF
 """Reasons, tokens and hashed gfns are words of 32 bits."""
-BROADCAST_TOKEN = U32
+BROADCAST_TOKEN: Final = Token(U32)
 """Wake everybody: ~0, which no vcpu's token is before its ids have run out."""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
+from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import HaltWhy
 from pagewake.kvm.abi import U32
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER, GfnHash
@@ -29,7 +30,7 @@ class Work:
 
     __slots__ = ("cr3", "done", "gfn", "level", "page", "told", "token")
 
-    def __init__(self, token: int, gfn: int, level: int, cr3: str) -> None:
+    def __init__(self, token: Token, gfn: Gfn, level: int, cr3: str) -> None:
         self.token = token
         self.gfn = gfn
         self.level = level
@@ -91,7 +92,7 @@ class AsyncPf:
         self.as_vmexit = False
         self.skip_zero = switches.ready_by_interrupt
         self.queued = 0
-        self.queue: dict[int, Work] = {}
+        self.queue: dict[Token, Work] = {}
         self.done: deque[Work | None] = deque()
         self.gfn_hash = GfnHash(multiplier, switches.probe_fixed)
 
@@ -148,7 +149,7 @@ class AsyncPf:
 
     # ------------------------------------------------------------------ tokens and work
 
-    def next_token(self) -> int:
+    def next_token(self) -> Token:
         """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3).
 
         Where a token of 0 means a free slot (5.8), ids that would make one are skipped.
@@ -157,10 +158,10 @@ class AsyncPf:
             self.id = 1
         token = ((self.id << 12) | self.vcpu) & U32
         self.id = (self.id + 1) & U32
-        return token
+        return Token(token)
 
     def setup(
-        self, token: int, gfn: int, level: int, can_allocate: Callable[[], bool], cr3: str = ""
+        self, token: Token, gfn: Gfn, level: int, can_allocate: Callable[[], bool], cr3: str = ""
     ) -> Work | Literal["limit", "no_memory"]:
         """A new work item, or why not (semantics 3.4)."""
         if self.queued >= ASYNC_PF_PER_VCPU:
@@ -172,12 +173,12 @@ class AsyncPf:
         self.queued += 1
         return work
 
-    def awaits(self, token: int, gfn: int) -> bool:
+    def awaits(self, token: Token, gfn: Gfn) -> bool:
         """Whether the work of this token is still wanted; it may have been cancelled."""
         work = self.queue.get(token)
         return work is not None and not work.done and work.gfn == gfn
 
-    def complete(self, token: int, page: bool) -> None:
+    def complete(self, token: Token, page: bool) -> None:
         """The worker of this token is done: its item joins the done list."""
         work = self.queue[token]
         work.page = page

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm import injection
 from pagewake.kvm.abi import BROADCAST_TOKEN, REASON_READY
 from pagewake.kvm.async_pf import Work
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pagewake.kvm.thread import VcpuThread
 
 
-def worker_done(vcpu: VcpuThread, at_ns: int, gfn: int, token: int) -> None:
+def worker_done(vcpu: VcpuThread, at_ns: int, gfn: Gfn, token: Token) -> None:
     """The work item joins `done`; a blocked vcpu wakes, a running one is not kicked."""
     vm = vcpu.vm
     if not vcpu.apf.awaits(token, gfn):
@@ -77,7 +78,8 @@ def _can_inject_present(vcpu: VcpuThread) -> bool:
 def _present(vcpu: VcpuThread, at_ns: int, work: Work | None) -> int:
     """ready() and present() for one item."""
     prefaulted = False
-    token, gfn = BROADCAST_TOKEN, None
+    token: Token = BROADCAST_TOKEN
+    gfn: Gfn | None = None
     if work is not None:
         token, gfn = work.token, work.gfn
         prefaulted = _prefault(vcpu, work)
@@ -113,8 +115,8 @@ def _notify(
     vcpu: VcpuThread,
     at_ns: int,
     work: Work | None,
-    token: int,
-    gfn: int | None,
+    token: Token,
+    gfn: Gfn | None,
     prefaulted: bool,
 ) -> bool:
     """Write the reason and queue READY, if the MSR is on and the profile says that it is due."""
@@ -159,7 +161,7 @@ def _same_mmu(vcpu: VcpuThread, work: Work) -> bool:
     return vcpu.vm.switches.prefault == "same_mmu" and work.cr3 == vcpu.guest.cr3
 
 
-def _deliver(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ReadyKind) -> bool:
+def _deliver(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) -> bool:
     if vcpu.vm.switches.ready_by_interrupt:
         return injection.raise_ready(vcpu, at_ns, token, kind)
     return injection.write_reason(vcpu, at_ns, REASON_READY)

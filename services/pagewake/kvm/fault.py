@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm import injection
 from pagewake.kvm.abi import REASON_NOT_PRESENT
 from pagewake.kvm.async_pf import Work
@@ -83,7 +84,7 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
 
 
 def _spins_for_ever(
-    vcpu: VcpuThread, at_ns: int, context: FaultContext, token: int, joined: bool
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, token: Token, joined: bool
 ) -> None:
     """64 stale gfns (CR0.PG, before 2.6.39): the insertion finds no free slot and never ends."""
     _say(vcpu, at_ns, context, "untold", token, why="gfn_hash_full", joined=joined)
@@ -164,7 +165,7 @@ def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> ev.HaltRu
 
 
 def _started(
-    vcpu: VcpuThread, at_ns: int, gfn: int, outcome: ev.ApfOutcome, token: int | None
+    vcpu: VcpuThread, at_ns: int, gfn: Gfn, outcome: ev.ApfOutcome, token: Token | None
 ) -> None:
     vm = vcpu.vm
     vm.journal(ev.ApfStarted(at_ns, vm.name, vm.n, vcpu.id, gfn, outcome, token))
@@ -188,7 +189,7 @@ def _say(
     at_ns: int,
     context: FaultContext,
     delivery: ev.Delivery,
-    token: int | None = None,
+    token: Token | None = None,
     why: ev.NotPresentWhy | None = None,
     joined: bool = False,
     served: bool = False,

@@ -8,6 +8,7 @@ delete of a frame that is not in the table empties the slot where its look-up en
 from __future__ import annotations
 
 from pagewake.errors import PagewakeError
+from pagewake.events.ids import Gfn
 from pagewake.kvm.abi import U32
 
 OLD_MULTIPLIER = 0x9E370001
@@ -52,7 +53,7 @@ class GfnHash:
             self._slots = [EMPTY] * SLOTS
             self._used = 0
 
-    def add(self, gfn: int) -> None:
+    def add(self, gfn: Gfn) -> None:
         """Store in the first free slot of the chain; no look for a duplicate."""
         if self._used == SLOTS:
             message = f"gfn hash is full: add of gfn {gfn:#x} would never return"
@@ -64,7 +65,7 @@ class GfnHash:
         slots[key] = gfn
         self._used += 1
 
-    def find(self, gfn: int) -> bool:
+    def find(self, gfn: Gfn) -> bool:
         """Whether this vcpu has work outstanding for the frame."""
         if not self._used:
             return False
@@ -72,7 +73,7 @@ class GfnHash:
             return gfn in self._slots
         return self._slots[self._slot_of(gfn)] == gfn
 
-    def delete(self, gfn: int) -> None:
+    def delete(self, gfn: Gfn) -> None:
         """Empty the slot the look-up ends at, and close the gap behind it."""
         slots = self._slots
         hole = probe = self._slot_of(gfn)
@@ -86,7 +87,7 @@ class GfnHash:
             slots[hole] = slots[probe]
             hole = probe
 
-    def _slot_of(self, gfn: int) -> int:
+    def _slot_of(self, gfn: Gfn) -> int:
         """Where the look-up stops: the frame, an empty slot, or, after 64 steps, its home slot."""
         slots = self._slots
         home = key = ((gfn & U32) * self._multiplier & U32) >> _SHIFT

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Token
 from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, AreaPort, PendingException
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def write_reason(vcpu: VcpuThread, at_ns: int, reason: int) -> bool:
     return ok
 
 
-def queue_exception(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ApfKind) -> None:
+def queue_exception(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ApfKind) -> None:
     """Queue #PF with CR2 = token for the next entry."""
     guest = vcpu.guest
     level = 1
@@ -78,7 +79,7 @@ def drop_exception(vcpu: VcpuThread, at_ns: int, why: ev.DropWhy) -> None:
     vcpu.note(ev.ExceptionDropped, at_ns, token, kind, why)
 
 
-def raise_ready(vcpu: VcpuThread, at_ns: int, token: int, kind: ev.ReadyKind) -> bool:
+def raise_ready(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) -> bool:
     """5.8: write the token slot and raise the vector; False if the slot cannot be written.
 
     On a vector that the guest does not expect it is an interrupt like any other.

@@ -15,6 +15,7 @@ is kicked.  What a fault becomes is decided in `fault.py`, what a completion bec
 from __future__ import annotations
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm import completion, fault
 from pagewake.kvm.modes import BLACKOUT, GUEST, HOST
 from pagewake.kvm.ports import OP_CHECK, OP_ENTER, OP_LOOP, FaultContext, Op, Step
@@ -139,7 +140,7 @@ class Vcpu(VcpuThread):
 
     # ------------------------------------------------------------------ page-ins
 
-    def page_in_done(self, at_ns: int, gfn: int, token: int | None) -> None:
+    def page_in_done(self, at_ns: int, gfn: Gfn, token: Token | None) -> None:
         """The worker finished, or the thread's own synchronous read did."""
         if token is not None:
             completion.worker_done(self, at_ns, gfn, token)
@@ -150,7 +151,7 @@ class Vcpu(VcpuThread):
         else:
             self.vm.pages.release(gfn)
 
-    def sync_done(self, at_ns: int, gfn: int) -> Step:
+    def sync_done(self, at_ns: int, gfn: Gfn) -> Step:
         """The blacked-out thread runs again and maps the page it waited for."""
         self.blackout_gfn = -1
         self.become("run")
@@ -160,7 +161,7 @@ class Vcpu(VcpuThread):
         self.vm.pages.release(gfn)
         return self.after_exit(at_ns, self.vm.costs.fault_ns)
 
-    def joined(self, at_ns: int, arg: tuple[int, int | None, int]) -> None:
+    def joined(self, at_ns: int, arg: tuple[Gfn, Token | None, int]) -> None:
         """A page that others waited for too has come: one hop later than for the first of them."""
         gfn, token, epoch = arg
         self.vm.joining -= 1

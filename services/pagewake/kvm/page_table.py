@@ -16,6 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pagewake.events.ids import Gfn
+
 UNTOUCHED, ABSENT, IN_FLIGHT, PRESENT, MAPPED = range(5)
 
 
@@ -39,28 +41,28 @@ class PageTable:
         self.dirty[inside] = 1
         self.state[outside] = ABSENT
 
-    def map_page(self, gfn: int) -> None:
+    def map_page(self, gfn: Gfn) -> None:
         """Enter the page into the page table; its accessed bit starts clear."""
         self.state[gfn] = MAPPED
         self.mapped[gfn] = 1
         self.accessed[gfn] = 0
 
-    def map_first_touch(self, gfn: int) -> None:
+    def map_first_touch(self, gfn: Gfn) -> None:
         """A fresh frame: nothing in swap holds its content."""
         self.map_page(gfn)
         self.dirty[gfn] = 1
 
-    def arrive(self, gfn: int) -> None:
+    def arrive(self, gfn: Gfn) -> None:
         """A read is complete: the page is in host memory, clean, not mapped yet."""
         if self.state[gfn] == IN_FLIGHT:
             self.state[gfn] = PRESENT
             self.dirty[gfn] = 0
 
-    def hold(self, gfn: int) -> None:
+    def hold(self, gfn: Gfn) -> None:
         """A completion or a waiting vcpu thread keeps a reference to the page."""
         self.held[gfn] = self.held.get(gfn, 0) + 1
 
-    def release(self, gfn: int) -> None:
+    def release(self, gfn: Gfn) -> None:
         """Drop one such reference."""
         left = self.held[gfn] - 1
         if left:

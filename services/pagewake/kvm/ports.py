@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Concatenate, Final, NamedTuple, ParamSpec, Protocol
 
+from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import ApfKind, Control, Journal
 from pagewake.kvm.modes import Mode
 
@@ -50,7 +51,7 @@ IRQ_TIMER, IRQ_RESCHED, IRQ_DEVICE, IRQ_APF, IRQ_CALL = 1, 2, 4, 8, 16
 class PendingException(NamedTuple):
     """Exception 14 queued for the next entry: CR2 = token, for the guest at `level`."""
 
-    token: int
+    token: Token
     kind: ApfKind
     level: int
 
@@ -58,7 +59,7 @@ class PendingException(NamedTuple):
 class FaultContext(NamedTuple):
     """The touch that made the vcpu leave the guest: gfn in L1's memory, and in whose name."""
 
-    gfn: int
+    gfn: Gfn
     write: bool
     cpl: int
     level: int
@@ -69,7 +70,7 @@ class AreaPort(Protocol):
     """A shared area as the host sees it: it writes, and reads only whether the slot is free."""
 
     reason: int
-    token: int
+    token: Token
 
 
 class GuestCpuPort(Protocol):
@@ -102,7 +103,7 @@ class GuestCpuPort(Protocol):
     def resume(self, at_ns: int) -> Step:
         """The vcpu entered the guest with nothing injected."""
 
-    def take_exception(self, at_ns: int, token: int, kind: ApfKind, level: int) -> Step:
+    def take_exception(self, at_ns: int, token: Token, kind: ApfKind, level: int) -> Step:
         """Entered with exception 14 and CR2 = token, for the guest at `level`."""
 
     def take_interrupts(self, at_ns: int, irqs: int) -> Step:
@@ -209,7 +210,7 @@ class VcpuPort(Protocol):
 class GuestPort(Protocol):
     """The guest's kernel as the VM sees it."""
 
-    def mapped(self, gfn: int) -> None:
+    def mapped(self, gfn: Gfn) -> None:
         """L0 mapped this page."""
 
     def unmapped(self, gfns: Sequence[int]) -> None:
@@ -228,7 +229,7 @@ class NestedPort(Protocol):
     def masks_interrupts(self) -> bool:
         """L1 runs its guest with V_INTR_MASKING: L0 sees interrupts as not allowed (gap G0)."""
 
-    def queue_exception(self, token: int) -> bool:
+    def queue_exception(self, token: Token) -> bool:
         """check_exception for the APF #PF: True if it becomes a #VMEXIT to L1."""
 
     def drop_exception(self) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from pagewake.events import types as ev
 from pagewake.events.digest import BLOCK_EVENTS, RunningDigest
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.page_table import IN_FLIGHT, MAPPED, PRESENT, PageTable
 from pagewake.kvm.ports import GuestPort, Op
@@ -28,12 +29,12 @@ class InFlight:
 
     __slots__ = ("first", "fresh", "waiters")
 
-    def __init__(self, fresh: bool, first: tuple[int, int | None] | None) -> None:
+    def __init__(self, fresh: bool, first: tuple[int, Token | None] | None) -> None:
         self.fresh = fresh
         self.first = first
-        self.waiters: list[tuple[int, int | None]] = []
+        self.waiters: list[tuple[int, Token | None]] = []
 
-    def withdraw(self, waiter: tuple[int, int | None]) -> None:
+    def withdraw(self, waiter: tuple[int, Token | None]) -> None:
         """Its work was cancelled; if it was the first, whoever is left joined: one hop later."""
         if waiter in self.waiters:
             self.waiters.remove(waiter)
@@ -90,7 +91,7 @@ class Vm:
         self.host_alloc_failures = 0
         self.joining = 0
         self.touched: list[int] = []
-        self.in_flight: dict[int, InFlight] = {}
+        self.in_flight: dict[Gfn, InFlight] = {}
         self.heap: list[tuple[int, int, int, int, int, Op, Any]] = []
         self.digest = RunningDigest()
         self.to_host: list[ev.ToHost] = []
@@ -139,12 +140,12 @@ class Vm:
 
     # ------------------------------------------------------------------ pages, for the vcpu threads
 
-    def map_page(self, gfn: int) -> None:
+    def map_page(self, gfn: Gfn) -> None:
         """Enter a present page into the page table."""
         self.pages.map_page(gfn)
         self.guest.mapped(gfn)
 
-    def first_touch(self, at_ns: int, gfn: int) -> bool:
+    def first_touch(self, at_ns: int, gfn: Gfn) -> bool:
         """Serve a first touch from the stock; False if the stock is empty."""
         if not self.stock:
             return False
@@ -163,7 +164,7 @@ class Vm:
             batch, self.touched = self.touched, []
             self.tell(ev.PageTouched, at_ns, batch)
 
-    def wait_for(self, gfn: int, vcpu: int, token: int | None, fresh: bool) -> bool:
+    def wait_for(self, gfn: Gfn, vcpu: int, token: Token | None, fresh: bool) -> bool:
         """Queue behind a page; True if it was in flight already."""
         flight = self.in_flight.get(gfn)
         joined = flight is not None
@@ -173,7 +174,7 @@ class Vm:
         flight.waiters.append((vcpu, token))
         return joined
 
-    def is_present(self, gfn: int) -> bool:
+    def is_present(self, gfn: Gfn) -> bool:
         """In host memory: in the page table or not."""
         return int(self.pages.state[gfn]) in (PRESENT, MAPPED)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.guest_kernel import apf_handler
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.overlays import INNER_LATCH, InnerLatch
@@ -48,7 +49,7 @@ class VcpuNested:
         """G0, where the gap is there and L1 sets V_INTR_MASKING."""
         return self.masking
 
-    def queue_exception(self, token: int) -> bool:
+    def queue_exception(self, token: Token) -> bool:
         """check_exception for #PF, error code 0, CR2 = token."""
         return self.svm.queue_exception(PF_VECTOR, 0, token, nested_apf=True)
 
@@ -195,7 +196,7 @@ class InnerGuests:
         due = DueExit(Exit(code, write_bit, (gfn + memory.base) << PAGE_SHIFT))
         cpu.stop(at_ns)
         route_exit(cpu.thread, at_ns, nested.svm, 0, due)
-        context = FaultContext(gfn + memory.base, write, cpu.cpl, cpu.depth, inside.name)
+        context = FaultContext(Gfn(gfn + memory.base), write, cpu.cpl, cpu.depth, inside.name)
         return cpu.thread.exit_fault(at_ns, context)
 
     def _l1_fault(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, due: DueExit) -> Step:
@@ -231,7 +232,7 @@ class InnerGuests:
         vcpu = inner_vcpu(task)
         left = vcpu.pending.exit
         if vcpu.svm.latch(left.code, cpu.area.read_and_reset_reason) and vcpu.svm.apf_reason:
-            cpu.thread.note(ev.ReasonLatched, at_ns, 1, vcpu.svm.apf_reason, left.info2)
+            cpu.thread.note(ev.ReasonLatched, at_ns, 1, vcpu.svm.apf_reason, Token(left.info2))
         vcpu.left_ns += self.latch_stall_ns.pop(cpu.id, 0)
         return cpu.iret(at_ns)
 
@@ -246,10 +247,12 @@ class InnerGuests:
                 return None
         elif done.interception is not None and done.todo == "wait":
             self._trap_event(cpu, at_ns, due.exit, "wait")
-            return apf_handler.task_wait(cpu, at_ns, done.interception.address, PROCESS_CONTEXT)
+            return apf_handler.task_wait(
+                cpu, at_ns, Token(done.interception.address), PROCESS_CONTEXT
+            )
         elif done.interception is not None and done.todo == "wake":
             self._trap_event(cpu, at_ns, due.exit, "wake")
-            return apf_handler.task_wake(cpu, at_ns, done.interception.address, 0)
+            return apf_handler.task_wake(cpu, at_ns, Token(done.interception.address), 0)
         elif done.todo == "fault" and vcpu.fault_gfn >= 0:
             self.memory.allow(vcpu.fault_gfn)
         elif due.exit.code == HLT:
@@ -280,12 +283,12 @@ class InnerGuests:
         why = done.why or "intercept"
         cpu.thread.note(ev.NestedVmexit, at_ns, 2, left.code, why, left.info2)
         if why == "apf":
-            self._kill(cpu, at_ns, vcpu, left.info2)
+            self._kill(cpu, at_ns, vcpu, Token(left.info2))
 
     # ------------------------------------------------------------------ events while inside
 
     def exception(
-        self, cpu: GuestCpu, at_ns: int, token: int, kind: ev.ApfKind, level: int
+        self, cpu: GuestCpu, at_ns: int, token: Token, kind: ev.ApfKind, level: int
     ) -> Step:
         """Entry with an APF #PF in guest mode: owed to L1 as #VMEXIT, or delivered into L2 (G1)."""
         task = cpu.curr
@@ -308,7 +311,7 @@ class InnerGuests:
         self._vmexit_to_l1(cpu, at_ns, inner_vcpu(task), DueExit(Exit(code)), "intercept")
         return cpu.resume(at_ns)
 
-    def _kill(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, token: int) -> None:
+    def _kill(self, cpu: GuestCpu, at_ns: int, vcpu: InnerVcpu, token: Token) -> None:
         """An ordinary #PF at an address that the current inner task has not mapped."""
         inside = vcpu.current()
         if inside is None:
@@ -320,7 +323,7 @@ class InnerGuests:
 
     # ------------------------------------------------------------------ memory and control
 
-    def mapped(self, gfn: int) -> None:
+    def mapped(self, gfn: Gfn) -> None:
         """L0 mapped a gfn of L1."""
         self.memory.l0_mapped(gfn)
 

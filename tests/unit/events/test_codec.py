@@ -23,6 +23,7 @@ from pagewake.events.codec import (
     encode_commit,
     head_of,
 )
+from pagewake.events.ids import Gfn
 from pagewake.events.types import (
     JOURNAL,
     TO_HOST,
@@ -68,7 +69,7 @@ def test_every_event_survives_its_topic(
 
 
 def test_a_commit_is_one_line_of_json_that_says_where_it_comes_from() -> None:
-    (line,) = encoded(WindowOpened(7, 500), PageReady(5, "vm-0", 0, 1, 2, 0))
+    (line,) = encoded(WindowOpened(7, 500), PageReady(5, "vm-0", 0, 1, Gfn(2), 0))
     assert b"\n" not in line
     commit = json.loads(line)
     assert list(commit) == [
@@ -148,7 +149,7 @@ def test_what_is_no_commit_is_refused(record: bytes) -> None:
         (FAULTS, WindowOpened(0, 1)),
         (FAULTS, TaskFinished(0, "vm-0", 1, 0, "task-0")),
         (APF_GUEST, WindowClosed(0, 1)),
-        (JOURNAL_TOPIC, PageReady(5, "vm-0", 0, 1, 2, 0)),
+        (JOURNAL_TOPIC, PageReady(5, "vm-0", 0, 1, Gfn(2), 0)),
     ],
 )
 def test_an_event_in_the_wrong_topic_is_refused(topic: str, event: Record) -> None:

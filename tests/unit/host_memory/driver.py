@@ -11,6 +11,7 @@ from operator import attrgetter, itemgetter
 
 import numpy as np
 
+from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import (
     AgePages,
     Control,
@@ -83,7 +84,21 @@ def request(
 ) -> PageNotPresent:
     """A fault of vcpu 0 with the gfn for a token."""
     return PageNotPresent(
-        at, vm, 1, 0, gfn, "read", 3, 1, 1, "injected", gfn, None, joined, served, first_touch
+        at,
+        vm,
+        1,
+        0,
+        Gfn(gfn),
+        "read",
+        3,
+        1,
+        1,
+        "injected",
+        Token(gfn),
+        None,
+        joined,
+        served,
+        first_touch,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from pagewake.errors import ConfigError
+from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import (
     AgePages,
     ApfCleared,
@@ -45,7 +46,7 @@ def test_requests_are_answered_as_the_device_serves_them() -> None:
 def test_an_answer_carries_what_the_request_said() -> None:
     host = host_with(IN_SWAP)
     host.handle([replace(request(0, 5), vcpu=3, epoch=7, token=0x12)])
-    assert drain(host) == [PageReady(100 * US, "vm-0", 0, 3, 5, 7, 0x12, True)]
+    assert drain(host) == [PageReady(100 * US, "vm-0", 0, 3, Gfn(5), 7, Token(0x12), True)]
 
 
 def test_joined_requests_need_no_answer() -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm import machine
 from pagewake.kvm.config import HostCosts, VmConfig
 from pagewake.kvm.loop import Vcpu
@@ -35,7 +36,7 @@ class Area:
 
     def __init__(self) -> None:
         self.reason = 0
-        self.token = 0
+        self.token = Token(0)
 
 
 class ScriptedGuest:
@@ -183,7 +184,9 @@ class Machine:
         thread, guest = self.vm.vcpus[vcpu], self.guests[vcpu]
 
         def fault(now_ns: int) -> Step:
-            return thread.exit_fault(now_ns, FaultContext(gfn, write, guest.cpl, level, "task"))
+            return thread.exit_fault(
+                now_ns, FaultContext(Gfn(gfn), write, guest.cpl, level, "task")
+            )
 
         self.plan(at_ns, fault, vcpu)
 
@@ -207,9 +210,9 @@ class Machine:
         """Add to a guest's plan."""
         self.guests[vcpu].plan.append((at_ns, what))
 
-    def arrives(self, at_ns: int, gfn: int, vcpu: int = 0, token: int | None = None) -> None:
+    def arrives(self, at_ns: int, gfn: int, vcpu: int = 0, token: Token | None = None) -> None:
         """The host has the page."""
-        self.deliver(ev.PageReady(at_ns, "vm", 0, vcpu, gfn, self.vm.epoch, token))
+        self.deliver(ev.PageReady(at_ns, "vm", 0, vcpu, Gfn(gfn), self.vm.epoch, token))
 
     def stalls(self, at_ns: int, for_ns: int, vcpu: int = 0) -> None:
         """The host takes the CPU at this vcpu's next handle_exit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.async_pf import ASYNC_PF_PER_VCPU, AsyncPf, Work
 from pagewake.kvm.profile import resolve
 
@@ -15,7 +16,7 @@ def apf(profile: str = "2.6.39", vcpu: int = 0) -> AsyncPf:
 def started(book: AsyncPf, gfn: int) -> int:
     """Set up one item; its token."""
     token = book.next_token()
-    assert isinstance(book.setup(token, gfn, 1, lambda: True), Work)
+    assert isinstance(book.setup(token, Gfn(gfn), 1, lambda: True), Work)
     return token
 
 
@@ -57,7 +58,7 @@ class TestSetup:
         book = apf()
         for gfn in range(ASYNC_PF_PER_VCPU):
             started(book, gfn)
-        assert book.setup(book.next_token(), 99, 1, lambda: True) == "limit"
+        assert book.setup(book.next_token(), Gfn(99), 1, lambda: True) == "limit"
         assert book.queued == ASYNC_PF_PER_VCPU
 
     def test_the_limit_is_looked_at_before_memory_is_asked_for(self) -> None:
@@ -68,11 +69,11 @@ class TestSetup:
         def memory() -> bool:
             pytest.fail("asked for memory")
 
-        assert book.setup(book.next_token(), 99, 1, memory) == "limit"
+        assert book.setup(book.next_token(), Gfn(99), 1, memory) == "limit"
 
     def test_no_memory(self) -> None:
         book = apf()
-        assert book.setup(book.next_token(), 7, 1, lambda: False) == "no_memory"
+        assert book.setup(book.next_token(), Gfn(7), 1, lambda: False) == "no_memory"
         assert (book.queued, book.queue) == (0, {})
 
     def test_a_waiting_broadcast_takes_a_place(self) -> None:
@@ -80,7 +81,7 @@ class TestSetup:
         assert book.queue_broadcast()
         for gfn in range(ASYNC_PF_PER_VCPU - 1):
             started(book, gfn)
-        assert book.setup(book.next_token(), 99, 1, lambda: True) == "limit"
+        assert book.setup(book.next_token(), Gfn(99), 1, lambda: True) == "limit"
 
     def test_a_broadcast_is_queued_on_top_of_64(self) -> None:
         book = apf()
@@ -94,8 +95,8 @@ class TestDone:
     def test_is_first_in_first_out_by_completion(self) -> None:
         book = apf()
         first, second = started(book, 7), started(book, 8)
-        book.complete(second, True)
-        book.complete(first, True)
+        book.complete(Token(second), True)
+        book.complete(Token(first), True)
         taken = [book.take(), book.take()]
         assert [work.token for work in taken if work is not None] == [second, first]
         assert book.queued == 0
@@ -103,21 +104,21 @@ class TestDone:
     def test_an_item_stays_in_queue_until_it_is_taken(self) -> None:
         book = apf()
         token = started(book, 7)
-        book.complete(token, True)
+        book.complete(Token(token), True)
         assert token in book.queue
-        assert not book.awaits(token, 7)
+        assert not book.awaits(Token(token), Gfn(7))
 
     def test_awaits_the_right_page_only(self) -> None:
         book = apf()
         token = started(book, 7)
-        assert book.awaits(token, 7)
-        assert not book.awaits(token, 8)
-        assert not book.awaits(token + 1, 7)
+        assert book.awaits(Token(token), Gfn(7))
+        assert not book.awaits(Token(token), Gfn(8))
+        assert not book.awaits(Token(token + 1), Gfn(7))
 
     def test_no_broadcast_while_something_waits(self) -> None:
         book = apf()
         token = started(book, 7)
-        book.complete(token, True)
+        book.complete(Token(token), True)
         assert not book.queue_broadcast()
         book.take()
         assert book.queue_broadcast()
@@ -129,7 +130,7 @@ def test_clear_withdraws_everything_done_or_not() -> None:
     book = apf()
     first, second = started(book, 7), started(book, 8)
     assert book.queue_broadcast()
-    book.complete(second, True)
+    book.complete(Token(second), True)
     items = book.clear()
     assert [work.token if work else None for work in items] == [first, second, None]
     assert (book.queued, len(book.done), len(book.queue)) == (0, 0, 0)
@@ -151,7 +152,7 @@ class TestWhatBeginsAgain:
         apf = AsyncPf(0, resolve("4.13", {}))
         assert apf.write_enable(0x1001 | 4, 256)
         apf.next_token()
-        apf.gfn_hash.add(7)
+        apf.gfn_hash.add(Gfn(7))
         apf.request_halt("double_fault")
         return apf
 
@@ -186,7 +187,7 @@ class TestWhatBeginsAgain:
 class TestHaltRequest:
     def test_says_why_it_was_made(self) -> None:
         apf = AsyncPf(0, resolve("2.6.39", {}))
-        apf.setup(apf.next_token(), 7, 1, lambda: True)
+        apf.setup(apf.next_token(), Gfn(7), 1, lambda: True)
         apf.request_halt("kernel_mode")
         assert apf.halt() == "kernel_mode"
         assert (apf.halted, apf.halt_requested) == (True, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.config import NestedConfig
 from pagewake.kvm.modes import GUEST
 from pagewake.kvm.page_table import ABSENT, MAPPED, PRESENT
@@ -27,8 +28,8 @@ def two_done_while_interrupts_are_off(
     machine.touch(1_000, 7)
     machine.touch(50_000, 8)
     machine.sets(90_000, if_flag=False)
-    machine.arrives(200_000, 8, token=0x1000)
-    machine.arrives(210_000, 7, token=0x0)
+    machine.arrives(200_000, 8, token=Token(0x1000))
+    machine.arrives(210_000, 7, token=Token(0x0))
     if msr_off:
         machine.plan(250_000, lambda at_ns: _disabled(machine, at_ns))
     machine.exits(300_000)
@@ -47,7 +48,7 @@ class TestWorker:
     def test_joins_done_and_holds_the_page(self) -> None:
         machine = Machine()
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(200_000)
         (done,) = machine.of(ev.WorkerCompleted)
         assert (done.token, done.gfn, done.page, done.at_ns) == (0, 7, True, 100_000)
@@ -58,7 +59,7 @@ class TestWorker:
         machine = Machine()
         machine.deliver(ev.WorkerGupFails(500, "vm", 0, 1))
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.exits(200_000)
         machine.run(300_000)
         assert [e.page for e in machine.of(ev.WorkerCompleted)] == [False]
@@ -71,7 +72,7 @@ class TestWorker:
         machine = Machine()
         machine.touch(1_000, 7)
         machine.wrmsr(50_000, 0)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.exits(200_000)
         machine.run(300_000)
         assert machine.of(ev.WorkerCompleted) == []
@@ -84,7 +85,7 @@ class TestPresent:
     def test_prefault_hash_reason_exception(self) -> None:
         machine = Machine()
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.exits(200_000)
         machine.run(300_000)
         (presented,) = machine.of(ev.ApfPresented)
@@ -92,7 +93,7 @@ class TestPresent:
         assert presented.prefaulted
         assert machine.vm.pages.state[7] == MAPPED
         assert not machine.vm.pages.accessed[7]
-        assert not machine.vcpu.apf.gfn_hash.find(7)
+        assert not machine.vcpu.apf.gfn_hash.find(Gfn(7))
         assert [(e.reason, e.ok) for e in machine.of(ev.ReasonWritten)] == [(1, True), (2, True)]
         assert machine.entered()[-1][1:] == ("ready", 0)
         assert machine.vm.pages.held == {}
@@ -100,7 +101,7 @@ class TestPresent:
     def test_a_page_mapped_meanwhile_needs_no_prefault(self) -> None:
         machine = Machine(vcpus=2)
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.touch(150_000, 7, vcpu=1)
         machine.exits(200_000)
         machine.run(300_000)
@@ -120,7 +121,7 @@ class TestPresent:
     ) -> None:
         machine = Machine(profile, config={"nested": NestedConfig(npt=False)})
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.sets(200_000, cr3=cr3)
         machine.run(300_000)
         (presented,) = machine.of(ev.ApfPresented)
@@ -129,7 +130,7 @@ class TestPresent:
     def test_under_nested_paging_cr3_is_not_looked_at(self) -> None:
         machine = Machine()
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.sets(200_000, cr3="other")
         machine.run(300_000)
         assert machine.of(ev.ApfPresented)[0].prefaulted
@@ -163,7 +164,7 @@ class TestPresent:
         machine = Machine()
         machine.touch(1_000, 7)
         machine.deliver(ev.AreaWriteFails(50_000, "vm", 0, 0, 1))
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.exits(200_000)
         machine.exits(300_000)
         machine.run(400_000)
@@ -171,7 +172,7 @@ class TestPresent:
         assert (presented.delivery, presented.why) == ("silent", "write_failed")
         assert presented.prefaulted
         assert (machine.vcpu.apf.queued, len(machine.vcpu.apf.done)) == (0, 0)
-        assert not machine.vcpu.apf.gfn_hash.find(7)
+        assert not machine.vcpu.apf.gfn_hash.find(Gfn(7))
         assert machine.vcpu.exc is None
 
     def test_a_failed_write_does_not_stop_the_pass(self) -> None:
@@ -188,7 +189,7 @@ class TestPresent:
         machine = Machine(ready_needs_not_present=needs)
         machine.guest.cpl = 0
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(300_000)
         (presented,) = machine.of(ev.ApfPresented)
         said = ("silent", "not_due") if needs else ("token", None)
@@ -199,7 +200,7 @@ class TestPresent:
     def test_ready_for_what_it_was_told_is_always_due(self) -> None:
         machine = Machine(ready_needs_not_present=True)
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.exits(200_000)
         machine.run(300_000)
         assert [e.delivery for e in machine.of(ev.ApfPresented)] == ["token"]
@@ -266,7 +267,7 @@ class TestEnableMsr:
     def test_no_broadcast_while_a_completion_waits(self) -> None:
         machine = Machine()
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.wrmsr(200_000, ENABLE)
         machine.run(400_000)
         assert machine.of(ev.BroadcastQueued) == []
@@ -291,7 +292,7 @@ class TestDisable:
         machine = Machine()
         for number, gfn in enumerate((7, 8, 9)):
             machine.touch(1_000 + 20_000 * number, gfn)
-        machine.arrives(90_000, 8, token=0x1000)
+        machine.arrives(90_000, 8, token=Token(0x1000))
         machine.sets(80_000, if_flag=False)
         machine.wrmsr(100_000, 0)
         return machine
@@ -305,8 +306,8 @@ class TestDisable:
 
     def test_nothing_is_presented_and_the_pages_come_in(self) -> None:
         machine = self.disabled_with_three()
-        machine.arrives(300_000, 7, token=0x0)
-        machine.arrives(300_000, 9, token=0x2000)
+        machine.arrives(300_000, 7, token=Token(0x0))
+        machine.arrives(300_000, 9, token=Token(0x2000))
         machine.exits(400_000)
         machine.run(500_000)
         assert machine.of(ev.ApfPresented) == []
@@ -316,7 +317,7 @@ class TestDisable:
     def test_empties_the_hash(self) -> None:
         machine = self.disabled_with_three()
         machine.run(200_000)
-        assert not any(machine.vcpu.apf.gfn_hash.find(gfn) for gfn in (7, 8, 9))
+        assert not any(machine.vcpu.apf.gfn_hash.find(Gfn(gfn)) for gfn in (7, 8, 9))
 
     def test_the_counter_goes_on(self) -> None:
         machine = self.disabled_with_three()
@@ -341,7 +342,7 @@ class TestReset:
         assert [e.why for e in machine.of(ev.ApfCleared)] == ["reset"]
         assert [e.why for e in machine.of(ev.VcpuResumed)] == ["reset"]
         assert (apf.msr_val, apf.halted, apf.queued, apf.id) == (0, False, 0, 1)
-        assert not apf.gfn_hash.find(7)
+        assert not apf.gfn_hash.find(Gfn(7))
         assert not apf.send_user_only
 
     def test_drops_what_was_pending(self) -> None:
@@ -403,7 +404,7 @@ class TestMigration:
 
     def test_a_completion_of_the_old_epoch_tells_nobody(self) -> None:
         machine = self.migrated()
-        machine.deliver(ev.PageReady(200_000, "vm", 0, 0, 7, 0, 0x0))
+        machine.deliver(ev.PageReady(200_000, "vm", 0, 0, Gfn(7), 0, Token(0x0)))
         machine.run(400_000)
         assert machine.of(ev.WorkerCompleted) == []
         assert machine.vm.pages.state[7] == PRESENT
@@ -411,7 +412,7 @@ class TestMigration:
     def test_asking_for_the_same_page_again_joins_what_is_under_way(self) -> None:
         machine = self.migrated()
         machine.touch(200_000, 7)
-        machine.deliver(ev.PageReady(300_000, "vm", 0, 0, 7, 0, 0x0))
+        machine.deliver(ev.PageReady(300_000, "vm", 0, 0, Gfn(7), 0, Token(0x0)))
         machine.run(400_000)
         fault = machine.of(ev.PageNotPresent)[-1]
         assert (fault.token, fault.epoch, fault.joined) == (0x0, 1, True)
@@ -436,8 +437,8 @@ class TestReadyByInterrupt:
         machine.vcpu.apf.id = 1
         machine.touch(1_000, 7)
         machine.touch(50_000, 8)
-        machine.arrives(200_000, 7, token=0x1000)
-        machine.arrives(210_000, 8, token=0x2000)
+        machine.arrives(200_000, 7, token=Token(0x1000))
+        machine.arrives(210_000, 8, token=Token(0x2000))
         return machine
 
     def test_one_token_until_it_is_acknowledged(self) -> None:
@@ -450,7 +451,7 @@ class TestReadyByInterrupt:
     def test_the_acknowledgement_lets_the_next_one_through(self) -> None:
         machine = self.machine()
         machine.run(400_000)
-        machine.guest.area.token = 0
+        machine.guest.area.token = Token(0)
         machine.wrmsr(410_000, 1, msr=MSR_ACK)
         machine.vcpu.kick(405_000)
         machine.run(600_000)
@@ -491,7 +492,7 @@ def test_reads_go_on_after_a_withdrawal_until_nobody_needs_them() -> None:
     machine.touch(1_000, 7)
     machine.wrmsr(50_000, 0)
     machine.run(90_000)
-    assert machine.vm.in_flight[7].waiters == []
+    assert machine.vm.in_flight[Gfn(7)].waiters == []
     assert machine.vm.pages.state[7] != ABSENT
     assert machine.of(ev.MsrWritten)[-1].msr == MSR_EN
     assert machine.entered()[-1][0] == 50_000 + PASS_NS

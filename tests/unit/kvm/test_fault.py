@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.gfn_hash import SLOTS
 from pagewake.kvm.modes import BLACKOUT
 from pagewake.kvm.page_table import MAPPED, PRESENT, UNTOUCHED
@@ -120,8 +121,8 @@ class TestCannotDoAsyncPf:
     def test_an_exception_is_pending(self) -> None:
         machine = Machine()
         machine.run(500)
-        machine.vcpu.exc = PendingException(0x5000, "ready", 1)
-        step = machine.vcpu.exit_fault(1_000, FaultContext(7, False, 3, 1, "task"))
+        machine.vcpu.exc = PendingException(Token(0x5000), "ready", 1)
+        step = machine.vcpu.exit_fault(1_000, FaultContext(Gfn(7), False, 3, 1, "task"))
         assert step is None
         (fault,) = machine.of(ev.PageNotPresent)
         assert (fault.delivery, fault.why) == ("synchronous", "reinjection")
@@ -133,7 +134,7 @@ class TestCannotDoAsyncPf:
         machine = Machine()
         machine.run(500)
         machine.vcpu.nmi = False
-        machine.vcpu.exit_fault(1_000, FaultContext(7, False, 3, 1, "task"))
+        machine.vcpu.exit_fault(1_000, FaultContext(Gfn(7), False, 3, 1, "task"))
         assert machine.of(ev.PageNotPresent)[0].delivery == "injected"
 
 
@@ -200,7 +201,7 @@ class TestInjectOrHalt:
     def test_the_gfn_is_in_the_hash_whatever_the_guest_was_told(self) -> None:
         for machine in (Machine(), Machine(msr=None)):
             one_fault(machine)
-            assert machine.vcpu.apf.gfn_hash.find(7)
+            assert machine.vcpu.apf.gfn_hash.find(Gfn(7))
 
     def test_reason_is_written_before_the_exception_is_queued(self) -> None:
         machine = Machine()
@@ -245,7 +246,7 @@ class TestDoubleFault:
         machine = Machine(vcpus=2)
         machine.touch(1_000, 7)
         machine.touch(2_000, 7, vcpu=1)
-        machine.arrives(300_000, 7, token=0)
+        machine.arrives(300_000, 7, token=Token(0))
         machine.run(500_000)
         done = [(e.vcpu, e.token, e.at_ns) for e in machine.of(ev.WorkerCompleted)]
         assert done == [(0, 0x0, 300_000), (1, 0x1, 300_000 + HOP_NS)]
@@ -255,7 +256,7 @@ class TestDoubleFault:
         machine.guests[1].if_flag = False
         machine.touch(1_000, 7)
         machine.touch(2_000, 7, vcpu=1)
-        machine.arrives(300_000, 7, token=0)
+        machine.arrives(300_000, 7, token=Token(0))
         machine.run(500_000)
         fault = machine.of(ev.PageNotPresent)[1]
         assert (fault.joined, fault.why) == (True, "interrupts_off")
@@ -272,7 +273,7 @@ class TestFailedSetup:
         (started,) = machine.of(ev.ApfStarted)
         assert (started.outcome, started.token) == ("no_memory", 0)
         assert machine.vcpu.apf.id == 1
-        assert not machine.vcpu.apf.gfn_hash.find(7)
+        assert not machine.vcpu.apf.gfn_hash.find(Gfn(7))
 
     def test_the_next_one_has_the_next_token(self) -> None:
         machine = Machine()
@@ -303,7 +304,7 @@ class TestStaleGfns:
         machine.touch(1_000, 7)
         machine.touch(400_000, 7)
         machine.deliver(ev.Cr0PgToggled(50_000, "vm", 0, 0))
-        machine.arrives(300_000, 7, token=0)
+        machine.arrives(300_000, 7, token=Token(0))
         machine.run(310_000)
         machine.vm.pages.unmap([7])
         return machine
@@ -324,7 +325,7 @@ class TestStaleGfns:
     def test_64_of_them_make_add_spin_for_ever(self) -> None:
         machine = Machine(pg_resets_hash=False)
         for gfn in range(SLOTS):
-            machine.vcpu.apf.gfn_hash.add(100 + gfn)
+            machine.vcpu.apf.gfn_hash.add(Gfn(100 + gfn))
         machine.touch(1_000, 7)
         machine.run(500_000)
         assert [e.what for e in machine.of(ev.ProtocolFault)] == ["gfn_hash_full"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pagewake.events.ids import Gfn
 from pagewake.kvm.gfn_hash import (
     EMPTY,
     NEW_MULTIPLIER,
@@ -56,7 +57,7 @@ def test_bucket_of_a_token(token: int, old: int, new: int) -> None:
 def test_a_gfn_goes_to_its_home_slot(gfn: int, old: int, new: int) -> None:
     for multiplier, slot in ((OLD_MULTIPLIER, old), (NEW_MULTIPLIER, new)):
         table = GfnHash(multiplier)
-        table.add(gfn)
+        table.add(Gfn(gfn))
         assert table.slots().index(gfn) == slot
 
 
@@ -69,47 +70,47 @@ def test_the_old_multiplier_uses_16_buckets_for_the_tokens_of_a_vcpu() -> None:
 def test_colliding_gfns_take_the_slots_that_follow() -> None:
     table = GfnHash()
     for gfn in SLOT_0:
-        table.add(gfn)
+        table.add(Gfn(gfn))
     assert table.slots()[: len(SLOT_0)] == SLOT_0
-    assert all(table.find(gfn) for gfn in SLOT_0)
+    assert all(table.find(Gfn(gfn)) for gfn in SLOT_0)
 
 
 def test_probing_wraps_around_the_end() -> None:
     table = GfnHash()
     for gfn in SLOT_63:
-        table.add(gfn)
+        table.add(Gfn(gfn))
     assert table.slots()[63] == SLOT_63[0]
     assert table.slots()[: len(SLOT_63) - 1] == SLOT_63[1:]
-    table.delete(SLOT_63[0])
+    table.delete(Gfn(SLOT_63[0]))
     assert table.slots()[63] == SLOT_63[1]
-    assert [table.find(gfn) for gfn in SLOT_63] == [False, True, True, True, True]
+    assert [table.find(Gfn(gfn)) for gfn in SLOT_63] == [False, True, True, True, True]
 
 
 def test_deletion_leaves_an_entry_that_is_at_home() -> None:
     table = GfnHash()
-    table.add(SLOT_63[0])
-    table.add(SLOT_0[0])
-    table.add(SLOT_63[1])
-    table.delete(SLOT_63[0])
+    table.add(Gfn(SLOT_63[0]))
+    table.add(Gfn(SLOT_0[0]))
+    table.add(Gfn(SLOT_63[1]))
+    table.delete(Gfn(SLOT_63[0]))
     assert table.slots()[0] == SLOT_0[0]
     assert table.slots()[63] == SLOT_63[1]
 
 
 def test_the_same_gfn_can_be_in_twice() -> None:
     table = GfnHash()
-    table.add(7)
-    table.add(7)
-    table.delete(7)
-    assert table.find(7)
+    table.add(Gfn(7))
+    table.add(Gfn(7))
+    table.delete(Gfn(7))
+    assert table.find(Gfn(7))
     assert len(table) == 1
 
 
 def test_deleting_an_absent_gfn_changes_nothing_while_there_is_room() -> None:
     table = GfnHash()
     for gfn in SLOT_0[:3]:
-        table.add(gfn)
+        table.add(Gfn(gfn))
     before = table.slots()
-    table.delete(SLOT_0[3])
+    table.delete(Gfn(SLOT_0[3]))
     assert table.slots() == before
     assert len(table) == 3
 
@@ -117,7 +118,7 @@ def test_deleting_an_absent_gfn_changes_nothing_while_there_is_room() -> None:
 def full_table(probe_fixed: bool = True) -> GfnHash:
     table = GfnHash(OLD_MULTIPLIER, probe_fixed)
     for gfn in range(1000, 1000 + SLOTS):
-        table.add(gfn)
+        table.add(Gfn(gfn))
     return table
 
 
@@ -127,16 +128,16 @@ def test_deleting_an_absent_gfn_from_a_full_table_erases_who_is_in_its_home_slot
 ) -> None:
     table = full_table(probe_fixed)
     victim = table.slots()[hash_32(5, 6)]
-    table.delete(5)
-    assert not table.find(victim)
+    table.delete(Gfn(5))
+    assert not table.find(Gfn(victim))
     assert len(table) == SLOTS - 1
 
 
 def test_as_posted_an_absent_gfn_is_enough_to_erase_another() -> None:
     table = GfnHash(probe_fixed=False)
-    table.add(SLOT_0[0])
-    table.delete(SLOT_0[1])
-    assert not table.find(SLOT_0[0])
+    table.add(Gfn(SLOT_0[0]))
+    table.delete(Gfn(SLOT_0[1]))
+    assert not table.find(Gfn(SLOT_0[0]))
     assert table.slots() == [EMPTY] * SLOTS
     assert len(table) == 0
 
@@ -145,21 +146,21 @@ def test_as_posted_the_look_up_goes_past_empty_slots() -> None:
     fixed, posted = GfnHash(), GfnHash(probe_fixed=False)
     for table in (fixed, posted):
         for gfn in SLOT_0:
-            table.add(gfn)
+            table.add(Gfn(gfn))
         for gfn in SLOT_0[:3]:
-            table.delete(gfn)
-        assert [table.find(gfn) for gfn in SLOT_0] == [False] * 3 + [True] * 3
+            table.delete(Gfn(gfn))
+        assert [table.find(Gfn(gfn)) for gfn in SLOT_0] == [False] * 3 + [True] * 3
 
 
 def test_adding_to_a_full_table_is_an_error_not_a_hang() -> None:
     with pytest.raises(GfnHashFullError, match="0x5"):
-        full_table().add(5)
+        full_table().add(Gfn(5))
 
 
 def test_reset_empties_the_table() -> None:
     table = full_table()
     table.reset()
     assert len(table) == 0
-    assert not table.find(1000)
-    table.add(1000)
-    assert table.find(1000)
+    assert not table.find(Gfn(1000))
+    table.add(Gfn(1000))
+    assert table.find(Gfn(1000))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Token
 from pagewake.kvm import completion
 from pagewake.kvm.modes import BLOCKED, GUEST
 from pagewake.kvm.ports import IRQ_DEVICE
@@ -36,7 +37,7 @@ class TestOnePass:
     def test_completion_check_is_behind_handle_exit_and_before_entry(self) -> None:
         machine = Machine()
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.exits(200_000)
         machine.run(300_000)
         (presented,) = machine.of(ev.ApfPresented)
@@ -57,7 +58,7 @@ class TestWhoNoticesACompletion:
     def test_a_running_vcpu_is_not_kicked(self) -> None:
         machine = Machine()
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(900_000)
         assert len(machine.of(ev.WorkerCompleted)) == 1
         assert machine.of(ev.ApfPresented) == []
@@ -66,7 +67,7 @@ class TestWhoNoticesACompletion:
     def test_from_5_8_it_is(self) -> None:
         machine = Machine(completion_kicks=True)
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(900_000)
         (presented,) = machine.of(ev.ApfPresented)
         assert presented.at_ns == 100_000 + EXIT_NS + ENTRY_NS // 2
@@ -75,7 +76,7 @@ class TestWhoNoticesACompletion:
         machine = Machine()
         machine.touch(1_000, 7)
         machine.hlt(20_000)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(900_000)
         (presented,) = machine.of(ev.ApfPresented)
         assert presented.at_ns == 100_000 + WAKE_NS
@@ -86,7 +87,7 @@ class TestWhoNoticesACompletion:
         machine.touch(1_000, 7)
         machine.sets(20_000, if_flag=False)
         machine.hlt(30_000)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(900_000)
         assert [e.why for e in machine.of(ev.VcpuResumed)] == ["completion"]
         assert machine.of(ev.ApfPresented) == []
@@ -103,7 +104,7 @@ class TestSyntheticHalt:
 
     def test_ends_by_completion(self) -> None:
         machine = halted_on_a_page()
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(900_000)
         assert [e.why for e in machine.of(ev.VcpuResumed)] == ["completion"]
         assert machine.vcpu.mode is GUEST
@@ -131,7 +132,7 @@ class TestSyntheticHalt:
     def test_completion_before_it_is_honoured_leaves_a_stale_halt(self) -> None:
         machine = halted_on_a_page()
         machine.stalls(500, 200_000)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(900_000)
         (presented,), (halt,) = machine.of(ev.ApfPresented), machine.of(ev.VcpuHalted)
         assert presented.n < halt.n
@@ -143,7 +144,7 @@ class TestSyntheticHalt:
         """The posted series forgot to lift the halt in present() (e6d53e3b0db)."""
         machine = halted_on_a_page("posted-v7", present_unhalts=unhalts)
         honoured_ns = 1_000 + EXIT_NS + FAULT_NS + ENTRY_NS // 2
-        machine.arrives(honoured_ns + 1, 7, token=0)
+        machine.arrives(honoured_ns + 1, 7, token=Token(0))
         machine.run(900_000)
         assert machine.of(ev.VcpuHalted)[0].at_ns == honoured_ns
         assert len(machine.of(ev.ApfPresented)) == 1
@@ -166,7 +167,7 @@ class TestHalt:
         """Until 2012 (a4fa16353108) mp_state stays HALTED with the exception pending."""
         machine = Machine(present_makes_runnable=runnable)
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.hlt(200_000)
         machine.run(900_000)
         ready = [seen for seen in machine.entered() if seen[1] == "ready"]
@@ -178,7 +179,7 @@ class TestHalt:
     def test_the_pending_exception_comes_first_when_something_wakes_it(self) -> None:
         machine = Machine()
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.hlt(200_000)
         machine.deliver(ev.IrqArrived(500_000, "vm", 0, 0))
         machine.run(900_000)
@@ -251,7 +252,7 @@ class TestExitsOfTheHost:
     def test_they_notice_completions(self) -> None:
         machine = Machine(config={"background_exit_ns": 100_000})
         machine.touch(1_000, 7)
-        machine.arrives(150_000, 7, token=0)
+        machine.arrives(150_000, 7, token=Token(0))
         machine.run(300_000)
         (presented,) = machine.of(ev.ApfPresented)
         assert 150_000 < presented.at_ns < 250_000

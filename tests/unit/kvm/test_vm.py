@@ -7,6 +7,7 @@ import pytest
 from pagewake.errors import InternalError
 from pagewake.events import types as ev
 from pagewake.events.digest import RunningDigest
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.page_table import ABSENT, MAPPED, PRESENT, UNTOUCHED
 from tests.unit.kvm.scripted import Machine
 
@@ -50,7 +51,7 @@ class TestOrder:
         machine = Machine(vcpus=2)
         machine.touch(1_000, 7)
         machine.touch(1_000, 7, vcpu=1)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.exits(200_000)
         machine.run(400_000)
         events = numbered(machine)
@@ -59,7 +60,7 @@ class TestOrder:
     def test_the_digest_is_over_all_of_them_in_that_order(self) -> None:
         machine = Machine(vcpus=2)
         machine.touch(1_000, 7)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(400_000)
         digest = RunningDigest()
         for event in numbered(machine):
@@ -73,7 +74,7 @@ class TestOrder:
             machine.touch(1_000, 7)
             machine.touch(1_000, 7, vcpu=1)
             machine.hlt(1_500, vcpu=1)
-            machine.arrives(100_000, 7, token=0)
+            machine.arrives(100_000, 7, token=Token(0))
             machine.exits(100_000)
             for until_ns in (*edges, 400_000):
                 machine.run(until_ns)
@@ -85,7 +86,7 @@ class TestOrder:
 class TestPageReady:
     def test_for_a_page_nobody_asked_for_is_an_internal_error(self) -> None:
         machine = Machine()
-        machine.arrives(10_000, 7, token=0)
+        machine.arrives(10_000, 7, token=Token(0))
         with pytest.raises(InternalError, match="gfn 7"):
             machine.run(50_000)
 
@@ -93,7 +94,7 @@ class TestPageReady:
         machine = Machine(vcpus=3)
         for vcpu in range(3):
             machine.touch(1_000 + vcpu, 7, vcpu)
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(101_000)
         assert machine.vm.pages.held == {7: 3}
         machine.deliver(ev.PageUnmapped(105_000, "vm", 0, [7]))
@@ -116,7 +117,7 @@ class TestEviction:
         machine = Machine()
         pages = machine.vm.pages
         for gfn in (7, 8):
-            pages.map_page(gfn)
+            pages.map_page(Gfn(gfn))
         pages.dirty[8] = 1
         machine.deliver(ev.PageUnmapped(10_000, "vm", 0, [7, 8, 9]))
         machine.run(20_000)
@@ -126,7 +127,7 @@ class TestEviction:
 
     def test_a_touch_in_between_saves_the_page(self) -> None:
         machine = Machine()
-        machine.vm.pages.map_page(7)
+        machine.vm.pages.map_page(Gfn(7))
         machine.vm.pages.dirty[7] = 1
         machine.deliver(ev.PageUnmapped(10_000, "vm", 0, [7]))
         machine.touch(20_000, 7)
@@ -189,7 +190,7 @@ class TestFrozen:
     def test_still_answers_the_host_but_unnumbered_and_undigested(self) -> None:
         machine = self.frozen()
         before, n = machine.vm.digest.hexdigest(), machine.vm.n
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.deliver(ev.PageUnmapped(110_000, "vm", 0, [7]))
         machine.deliver(ev.AgePages(120_000, "vm", 0, [7]))
         machine.vm.to_host.clear()
@@ -206,7 +207,7 @@ class TestFrozen:
         machine = self.frozen()
         said = len(machine.vm.journal_out)
         machine.deliver(ev.IrqArrived(60_000, "vm", 0, 0))
-        machine.arrives(100_000, 7, token=0)
+        machine.arrives(100_000, 7, token=Token(0))
         machine.run(200_000)
         assert len(machine.vm.journal_out) == said
         assert machine.of(ev.IrqArrived) == []

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Token
 from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.tasks import Task
 from pagewake.kvm import injection
@@ -31,7 +32,7 @@ def test_a_dropped_exception_leaves_no_exit_owed() -> None:
     thread.nested = VcpuNested(thread, thread.guest, svm, l1_npt=False, masking=False)
     guest.guest_mode, guest.depth = True, 2
 
-    injection.queue_exception(thread, 1_000, 0x1000, "not_present")
+    injection.queue_exception(thread, 1_000, Token(0x1000), "not_present")
     assert (thread.exc, svm.owed) == ((0x1000, "not_present", 1), Exit(EXCP_PF, 0, 0x1000))
 
     machine.deliver(ev.RegistersSet(2_000, "vm", 0, 0))

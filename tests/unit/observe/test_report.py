@@ -15,6 +15,7 @@ import pytest
 
 from pagewake.cli import report as command
 from pagewake.events import types as ev
+from pagewake.events.ids import Token
 from pagewake.observe.report.durations import EDGES_NS, Durations
 from pagewake.observe.report.figures import NOTHING
 from pagewake.observe.report.page import Point, page_of_grid, page_of_log
@@ -476,7 +477,7 @@ def test_durations_fall_into_bins_of_a_tenth_of_a_decade() -> None:
 def _slept_at(*instants_ns: int) -> list[PlacedEvent]:
     return [
         PlacedEvent(
-            ev.TaskSlept(at_ns=at_ns, vm="v", n=n + 1, vcpu=0, task=f"t-{n}", token=n), "", 0
+            ev.TaskSlept(at_ns=at_ns, vm="v", n=n + 1, vcpu=0, task=f"t-{n}", token=Token(n)), "", 0
         )
         for n, at_ns in enumerate(instants_ns)
     ]

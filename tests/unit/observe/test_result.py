@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import (
     DoubleFault,
     DummyConsumed,
@@ -74,8 +75,8 @@ def test_a_first_touch_is_no_device_request() -> None:
 
 
 def test_page_ins_are_device_reads_wherever_they_were_made() -> None:
-    read = PageReady(1, "a", 1, 0, 7, 0)
-    no_read = PageReady(1, "a", 2, 0, 8, 0, read=False)
+    read = PageReady(1, "a", 1, 0, Gfn(7), 0)
+    no_read = PageReady(1, "a", 2, 0, Gfn(8), 0, read=False)
     result = _of([read, no_read, _fault("synchronous", served=True)])
     assert result.page_ins == 2
 
@@ -86,9 +87,9 @@ def test_evictions_are_frames_taken_back() -> None:
 
 
 def test_waits_count_by_outcome() -> None:
-    slept = TaskSlept(1, "a", 1, 0, "t", 0)
-    halted = TaskSlept(1, "a", 2, 0, "t", 1, halted=True)
-    early = DummyConsumed(1, "a", 3, 0, "t", 2)
+    slept = TaskSlept(1, "a", 1, 0, "t", Token(0))
+    halted = TaskSlept(1, "a", 2, 0, "t", Token(1), halted=True)
+    early = DummyConsumed(1, "a", 3, 0, "t", Token(2))
     result = _of([slept, slept, halted, early])
     assert msgspec.to_builtins(result.waits) == {"slept": 2, "early_ready": 1, "halted": 1}
 
@@ -99,9 +100,9 @@ def test_wakes_count_by_cause() -> None:
 
 
 def test_dummies_are_accounted_for() -> None:
-    inserted = [DummyInserted(1, "a", n, 0, n) for n in range(5)]
-    consumed = DummyConsumed(1, "a", 6, 0, "t", 0)
-    leaked = DummyUnlinked(1, "a", 7, 0, 1, "broadcast")
+    inserted = [DummyInserted(1, "a", n, 0, Token(n)) for n in range(5)]
+    consumed = DummyConsumed(1, "a", 6, 0, "t", Token(0))
+    leaked = DummyUnlinked(1, "a", 7, 0, Token(1), "broadcast")
     dummies = _of([*inserted, consumed, leaked]).dummies
     assert (dummies.inserted, dummies.consumed, dummies.leaked, dummies.left) == (5, 1, 1, 3)
     assert dummies.inserted == dummies.consumed + dummies.leaked + dummies.left
@@ -110,7 +111,9 @@ def test_dummies_are_accounted_for() -> None:
 def test_halts_double_faults_and_exits_count() -> None:
     reasons: list[HaltWhy] = ["hlt", "double_fault", "hlt"]
     halts = [VcpuHalted(1, "a", n, 0, why) for n, why in enumerate(reasons)]
-    result = _of([*halts, DoubleFault(1, "a", 4, 0, 7), ExitRouted(1, "a", 5, 0, 0, 0x400, "done")])
+    result = _of(
+        [*halts, DoubleFault(1, "a", 4, 0, Gfn(7)), ExitRouted(1, "a", 5, 0, 0, 0x400, "done")]
+    )
     assert result.halts == {"double_fault": 1, "hlt": 2}
     assert result.double_faults == 1
     assert result.exits == {"host": 0, "continue": 0, "done": 1}
@@ -133,7 +136,7 @@ def test_wait_times_are_nearest_ranks(
 
 
 def test_how_the_events_were_cut_into_feeds_does_not_matter() -> None:
-    events = [_fault(), _woken(5), _fault("halted"), _woken(9), DoubleFault(1, "a", 4, 0, 7)]
+    events = [_fault(), _woken(5), _fault("halted"), _woken(9), DoubleFault(1, "a", 4, 0, Gfn(7))]
     by_one = ResultCounter()
     for event in events:
         by_one.feed([event])

@@ -7,6 +7,7 @@ import pickle
 import pytest
 
 from pagewake.errors import InternalError
+from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import (
     MediumChanged,
     PageNotPresent,
@@ -24,7 +25,7 @@ LOOKAHEAD_NS = 100
 
 
 def miss(at_ns: int, vm: str = "a", n: int = 1) -> PageNotPresent:
-    return PageNotPresent(at_ns, vm, n, 0, 5, "write", 3, 1, 0, "injected", 1)
+    return PageNotPresent(at_ns, vm, n, 0, Gfn(5), "write", 3, 1, 0, "injected", Token(1))
 
 
 def host_of(*vms: str) -> FakeHost:
@@ -148,9 +149,9 @@ def test_the_host_hears_all_shards_in_order_once_all_have_closed() -> None:
 
 def test_deliveries_go_to_the_shard_of_their_vm_and_those_of_the_host_to_the_first() -> None:
     host = host_of("a", "b")
-    host.put(PageReady(20, "b", 0, 0, 7, 0))
+    host.put(PageReady(20, "b", 0, 0, Gfn(7), 0))
     host.put(MediumChanged(30, "", 0, "nvme"))
-    host.put(PageReady(40, "a", 0, 0, 8, 0))
+    host.put(PageReady(40, "a", 0, 0, Gfn(8), 0))
     handed = sequencer_of(host, {"a": "guest-0", "b": "guest-1"}).open()
     assert [type(event).__name__ for event in handed["guest-0"]] == [
         "WindowOpened",
@@ -179,7 +180,7 @@ def test_a_window_can_be_cut_short_but_not_drawn_out() -> None:
 def test_an_answer_sooner_than_the_lookahead_is_found_out() -> None:
     class Hasty(FakeHost):
         def handle(self, events: object) -> None:
-            self.put(PageReady(60, "a", 0, 0, 7, 0))
+            self.put(PageReady(60, "a", 0, 0, Gfn(7), 0))
 
     sequencer = sequencer_of(Hasty(1, LOOKAHEAD_NS, ["a"]))
     sequencer.open()
@@ -244,7 +245,7 @@ class Scripted(FakeShard):
 def test_a_shard_gets_its_deliveries_and_closes_with_its_events() -> None:
     shard = Scripted(miss(50), next_ns=700)
     reported, output = Follower("guest-0", shard).apply(
-        [WindowOpened(0, 100), ready := PageReady(20, "a", 0, 0, 7, 0)]
+        [WindowOpened(0, 100), ready := PageReady(20, "a", 0, 0, Gfn(7), 0)]
     )
     assert shard.seen == [ready]
     assert reported == [miss(50), WindowClosed(0, 700)]
@@ -300,13 +301,13 @@ def test_a_shard_that_leaves_its_window_is_found_out() -> None:
         Follower("guest-0", Scripted(miss(100))).apply([WindowOpened(0, 100)])
     with pytest.raises(InternalError, match="a delivery at 120"):
         Follower("guest-0", Scripted()).apply(
-            [WindowOpened(0, 100), PageReady(120, "a", 0, 0, 7, 0)]
+            [WindowOpened(0, 100), PageReady(120, "a", 0, 0, Gfn(7), 0)]
         )
 
 
 def test_a_commit_without_an_opened_window_is_refused() -> None:
     with pytest.raises(InternalError, match="a window begins with"):
-        Follower("guest-0", Scripted()).apply([PageReady(20, "a", 0, 0, 7, 0)])
+        Follower("guest-0", Scripted()).apply([PageReady(20, "a", 0, 0, Gfn(7), 0)])
 
 
 def test_both_ends_survive_pickling_in_the_middle_of_a_run() -> None:
