@@ -1,6 +1,8 @@
 """One row of a vector file through the classes that simulations run; what differed comes back.
 
 Guest side: `Sleepers`, `ApfArea`, `dispatch`.  Host side: `NestedSvm` with the rules of 2.6.38.
+A row has no time and no scheduler: the order of the steps inside a handler (`Interception.actions`,
+`wait_entered`, `wait_scheduled`) is a table that rows alone check; a run has those steps at once.
 Running a row gives a string that says what differed first, or None.  A row that asks for what the
 format rules out (a cpu that is not there, a task that waits twice) raises `RowError`.
 """
