@@ -74,6 +74,9 @@ def _globals(tree: ast.AST) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Global):
             yield node.lineno, "has state in the module"
+    for node in getattr(tree, "body", ()):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield node.lineno, f"calls {ast.unparse(node.value.func)} at import"
 
 
 def _set_iteration(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -167,6 +170,7 @@ def test_the_domain(rule: Rule) -> None:
         (_chance, "x = np.random.default_rng()"),
         (_chance, "x = hash('a')"),
         (_globals, "def f():\n    global x"),
+        (_globals, "x = []\nx.append(1)"),
         (_set_iteration, "for x in {1, 2}: pass"),
         (_set_iteration, "s: set[int] = make()\nfor x in s: pass"),
         (_set_iteration, "self.s = set()\ny = [x for x in self.s]"),

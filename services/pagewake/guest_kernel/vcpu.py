@@ -272,6 +272,18 @@ class GuestCpu:
             return self.inner.run(self, at_ns, task)
         return self._run_stream(at_ns, task)
 
+    def enter_guest(self, depth: int, cpl: int) -> None:
+        """VMRUN: what runs from now on is a guest of this one; L0 sees its flags."""
+        self.guest_mode = True
+        self.depth = depth
+        self.cpl = cpl
+        self.if_flag = True
+
+    def leave_guest(self) -> None:
+        """#VMEXIT: this guest's kernel goes on."""
+        self.guest_mode = False
+        self.depth = 1
+
     def limit_ns(self, at_ns: int) -> int:
         """How far ahead it is worth planning: the next tick, if there is one."""
         timer_ns = self.thread.timer_at

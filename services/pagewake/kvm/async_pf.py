@@ -134,6 +134,23 @@ class AsyncPf:
             self.as_vmexit = decoded.as_vmexit
         return self.area_ok
 
+    def write_vector(self, value: int) -> bool:
+        """5.8: the vector of the page-ready interrupt; False if there is no such vector."""
+        if value > 0xFF:
+            return False
+        self.int_vector = value
+        return True
+
+    # ------------------------------------------------------------------ the token slot (5.8)
+
+    def fill_slot(self) -> None:
+        """A token was written: the next one waits until the guest has acknowledged."""
+        self.slot_busy = True
+
+    def free_slot(self, held: Token) -> None:
+        """The host reads the slot again; it is free if the guest has zeroed it."""
+        self.slot_busy = held != 0
+
     # ------------------------------------------------------------------ halting
 
     def request_halt(self, why: HaltWhy) -> None:
@@ -146,6 +163,10 @@ class AsyncPf:
         self.halt_requested = False
         self.halted = True
         return self.halt_why or "stale" if self.queued else "stale"
+
+    def unhalt(self) -> None:
+        """The thread goes on; whoever calls says why, if it was halted."""
+        self.halted = False
 
     # ------------------------------------------------------------------ tokens and work
 

@@ -88,7 +88,7 @@ def _present(vcpu: VcpuThread, at_ns: int, work: Work | None) -> int:
     switches = vcpu.vm.switches
     was_halted = vcpu.apf.halted
     if switches.present_unhalts:
-        vcpu.apf.halted = False
+        vcpu.apf.unhalt()
     if switches.present_makes_runnable and vcpu.mp_halted:
         vcpu.mp_halted = False
         was_halted = True
@@ -175,12 +175,11 @@ def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -
     if msr == MSR_KVM_ASYNC_PF_EN:
         ok, stored = _write_enable(vcpu, at_ns, value)
     elif msr == MSR_KVM_ASYNC_PF_INT and vcpu.vm.switches.ready_by_interrupt:
-        ok = stored = value < 256
-        vcpu.apf.int_vector = value if ok else vcpu.apf.int_vector
+        ok = stored = vcpu.apf.write_vector(value)
     elif msr == MSR_KVM_ASYNC_PF_ACK and vcpu.vm.switches.ready_by_interrupt:
         ok, stored = True, False
-        if value & 1:  # the host reads the slot: it is free when the guest has zeroed it
-            vcpu.apf.slot_busy = vcpu.guest.area_at(vcpu.apf.gpa).token != 0
+        if value & 1:
+            vcpu.apf.free_slot(vcpu.guest.area_at(vcpu.apf.gpa).token)
         return True
     else:
         ok = stored = False

@@ -87,7 +87,7 @@ def raise_ready(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) 
     if not _area_writable(vcpu):
         return False
     _area(vcpu).token = token
-    vcpu.apf.slot_busy = True
+    vcpu.apf.fill_slot()
     vcpu.irqs |= IRQ_APF if vcpu.apf.int_vector == vcpu.guest.apf_vector else IRQ_DEVICE
     vcpu.note(ev.InterruptQueued, at_ns, token, kind)
     return True

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from pagewake.events import types as ev
+from pagewake.events.ids import Token
 from pagewake.kvm.async_pf import AsyncPf
 from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HOST, OFFLINE, TRANSITIONS, Change
 from pagewake.kvm.ports import (
@@ -187,7 +188,7 @@ class VcpuThread:
         """Clear whatever halted this vcpu, and say why."""
         halted = self.mp_halted or self.apf.halted
         self.mp_halted = False
-        self.apf.halted = False
+        self.apf.unhalt()
         if halted:
             self.note(ev.VcpuResumed, at_ns, why)
 
@@ -286,7 +287,7 @@ class VcpuThread:
 
     def token_slot_freed(self) -> None:
         """5.8: the guest zeroed the token slot of its area, and the host sees that it is free."""
-        self.apf.slot_busy = False
+        self.apf.free_slot(Token(0))
 
     def sync(self, at_ns: int) -> None:
         """Bring accessed and dirty bits up to date."""

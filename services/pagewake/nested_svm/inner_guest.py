@@ -136,10 +136,10 @@ class InnerGuests:
         return inside.group if inside is not None else ""
 
     def _enter_guest_mode(self, cpu: GuestCpu, vcpu: InnerVcpu, inside: Task | None) -> None:
-        cpu.guest_mode = True
-        cpu.depth = inside.level if inside is not None else 2
-        cpu.cpl = inside.cpl if inside is not None else 0
-        cpu.if_flag = True
+        if inside is not None:
+            cpu.enter_guest(inside.level, inside.cpl)
+        else:
+            cpu.enter_guest(2, 0)
         self.nested[cpu.id].svm.guest_mode = True
         vcpu.svm.guest_mode = cpu.depth == 3
 
@@ -216,11 +216,8 @@ class InnerGuests:
         left = due.exit
         cpu.thread.note(ev.NestedVmexit, at_ns, 1, left.code, why, left.info2)
         self.nested[cpu.id].svm.guest_mode = False
-        cpu.guest_mode = False
-        cpu.depth = 1
-        vcpu.pending = due
-        vcpu.phase = "l1"
-        vcpu.left_ns = vm.costs.fault_ns
+        cpu.leave_guest()
+        vcpu.exit_to_l1(due, vm.costs.fault_ns)
         cpu.overlay(at_ns, self.kernel.costs.irq_ns, INNER_LATCH)
 
     # ------------------------------------------------------------------ L1's KVM

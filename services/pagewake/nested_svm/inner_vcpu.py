@@ -137,6 +137,12 @@ class InnerVcpu:
         self.rq.curr = None
         self.curr = None
 
+    def exit_to_l1(self, due: DueExit, handler_ns: int) -> None:
+        """A #VMEXIT: L1's handler has it next, and needs this long."""
+        self.pending = due
+        self.phase = "l1"
+        self.left_ns = handler_ns
+
     def ran(self, ran_ns: int) -> None:
         """L1's thread consumed CPU: in L1's handler, or in the guest."""
         if self.phase == "l1":
