@@ -76,8 +76,8 @@ class Brokers:
         self.kafka = f"127.0.0.1:{self._kafka_port}"
         self.mqtt = f"mqtt://127.0.0.1:{self._mqtt_port}"
         libraries = directory / "kafka/libs"
+        libraries.parent.mkdir(parents=True, exist_ok=True)
         if (LIBRARIES / ".complete").exists() and not libraries.exists():
-            libraries.parent.mkdir(parents=True)
             libraries.symlink_to(LIBRARIES.resolve())
 
     def up(self) -> None:
