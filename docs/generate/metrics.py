@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from docs.generate.markdown import code, head, table
-from pagewake.cluster.health import Health
+from pagewake.cluster.clock import SystemClock
 from pagewake.cluster.metrics import PREFIX, RunMetrics
+from pagewake.cluster.process_metrics import ProcessMetrics
 from pagewake.cluster.shard_metrics import COUNTS, LEVELS, SPREADS
 from pagewake.events.types import Event
 
@@ -49,7 +50,7 @@ def page() -> str:
     ]
     return "\n".join(
         [
-            head("Metrics", "`cluster/{shard_metrics,metrics,health}.py`", ABOUT),
+            head("Metrics", "`cluster/{shard_metrics,metrics,process_metrics}.py`", ABOUT),
             "## Of runs\n",
             _table(runs),
             "## Of the process\n",
@@ -83,7 +84,7 @@ def _table(listed: Sequence[Series]) -> str:
 
 def series() -> list[Series]:
     """All of them, by name."""
-    return sorted(_registered(Health(list).registry))
+    return sorted(_registered(ProcessMetrics(list, float, SystemClock()).registry))
 
 
 def _registered(registry: CollectorRegistry) -> Iterator[Series]:

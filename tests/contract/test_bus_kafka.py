@@ -16,10 +16,10 @@ from pagewake.bus.kafka import (
     KafkaBus,
     KafkaError,
     KafkaSettings,
-    StoredRecord,
     TopicSpec,
     group_consumer,
 )
+from pagewake.bus.partitions import StoredRecord
 from pagewake.errors import BrokerError, ConfigError, DataError
 from tests.support.buses import InKafka, in_kafka
 from tests.support.processes import needs_kafka

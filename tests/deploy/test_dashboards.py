@@ -15,7 +15,7 @@ from grafana.limits import AT
 from grafana.page import TITLES, uid
 from prometheus_client.metrics_core import Metric
 
-from pagewake.cluster.health import Health
+from pagewake.cluster.process_metrics import ProcessMetrics
 from tests.deploy.dashboards import (
     DASHBOARDS,
     PROMETHEUS,
@@ -25,6 +25,7 @@ from tests.deploy.dashboards import (
     queries,
     rules,
 )
+from tests.support.clock import FakeClock
 
 GRAFANA = ROOT / "grafana"
 OF_PROMETHEUS = {"up", "ALERTS"}
@@ -39,7 +40,7 @@ WIDTH = 24
 
 def collected() -> list[Metric]:
     """Every family that a service exports."""
-    return list(Health(list).registry.collect())
+    return list(ProcessMetrics(list, float, FakeClock()).registry.collect())
 
 
 @cache

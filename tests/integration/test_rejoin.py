@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pagewake.bus.kafka import KafkaBus, KafkaSettings
 from pagewake.cluster import client
+from pagewake.cluster.clock import SystemClock
 from pagewake.cluster.service import Service
 from pagewake.cluster.settings import ServiceKind, Settings
 from pagewake.engine.run import run_scenario
@@ -41,29 +41,30 @@ async def until(true: Callable[[], bool]) -> None:
 def has_come(service: Service, run: str, window: int) -> bool:
     """Whether the service owns a part of the run, and that has come so far."""
     return any(
-        owner.plan.run == run and owner.participant.window >= window
-        for owner in service.owners.values()
+        owner.plan.run == run and owner.participant.window >= window for owner in service.owners()
     )
 
 
 async def test_a_member_that_broke_for_good_is_replaced() -> None:
     scenario = load("overcommit", ["scenario.duration=250ms"])
-    plan = RunPlan.of(new_run(), scenario, 1)
+    plan, clock = RunPlan.of(new_run(), scenario, 1), SystemClock()
     services = {
-        kind: Service(kind, Settings(kafka=KAFKA, instance=f"{plan.run}-{kind}", snapshot_s=0.3))
+        kind: Service(
+            kind, Settings(kafka=KAFKA, instance=f"{plan.run}-{kind}", snapshot_s=0.3), clock
+        )
         for kind in KINDS
     }
     running = [asyncio.create_task(service.run()) for service in services.values()]
     try:
         async with asyncio.timeout(END_S), KafkaBus(KafkaSettings(bootstrap=KAFKA)) as bus:
-            await client.announce(bus, plan, time.time())
+            await client.announce(bus, plan, clock.wall_s())
             for number, service in enumerate(services.values()):
                 await until(lambda: has_come(service, plan.run, 20 + 100 * number))  # noqa: B023
-                broken = service._consumer
+                broken = service.membership.consumer
                 assert broken is not None
                 break_for_good(broken)
-                await until(lambda: service._consumer not in (None, broken))  # noqa: B023
-            entry = await client.wait_until_ended(bus, plan.run)
+                await until(lambda: service.membership.consumer not in (None, broken))  # noqa: B023
+            entry = await client.wait_until_ended(bus, plan.run, clock)
             result = await client.read_result(bus, entry, 0.0)
     finally:
         for service in services.values():

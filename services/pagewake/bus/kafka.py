@@ -29,6 +29,7 @@ from pagewake.bus.kafka_settings import (
     fetch_options,
     producer_options,
 )
+from pagewake.bus.partitions import StoredRecord
 from pagewake.errors import BrokerError, ConfigError, DataError
 
 KEEP_FOR_EVER = "-1"
@@ -67,14 +68,6 @@ class TopicSpec(NamedTuple):
         )
 
 
-class StoredRecord(NamedTuple):
-    """A record as it stands in a partition; None is a deleted key's value."""
-
-    offset: int
-    key: bytes | None
-    value: bytes | None
-
-
 class KafkaBus:
     """One process's connections for writing, creating topics and reading from given offsets."""
 
@@ -83,6 +76,11 @@ class KafkaBus:
         self._producer: AIOKafkaProducer | None = None
         self._admin: AIOKafkaAdminClient | None = None
         self._written = set[str]()
+
+    @property
+    def address(self) -> str:
+        """Of the brokers that it begins with."""
+        return self.settings.bootstrap
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -274,7 +272,6 @@ __all__ = [
     "KafkaBus",
     "KafkaError",
     "KafkaSettings",
-    "StoredRecord",
     "TopicPartition",
     "TopicSpec",
     "dismiss_predecessor",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class MemoryBus:
-    """A `Bus` inside this process: a partition is a list."""
+    """Partitions inside this process: each is a list."""
 
     __slots__ = ("_first", "_records")
 

@@ -1,4 +1,4 @@
-"""The port every bus fits, and the two ends that make an at-least-once log effectively-once.
+"""The two ends that make an at-least-once log effectively-once.
 
 A bus carries records: bytes, appended to a partition of a topic and read back in the order in
 which they stand there.  It knows no events.  Above it, an `Outbox` numbers and encodes the commits
@@ -12,7 +12,7 @@ Both ends are plain data: they are part of what a snapshot holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from pagewake.errors import DataError
 from pagewake.events.codec import (
@@ -29,18 +29,6 @@ from pagewake.events.codec import (
 REMEMBERED = 256
 """Content hashes kept per source, to compare a duplicate with its first. A repeated send or a
 restarted owner repeats the latest commits; chosen: many of them, and small in a snapshot."""
-
-
-class Bus(Protocol):
-    """Partitions of records, appended at the end and read from an offset."""
-
-    def append(self, topic: str, partition: int, record: bytes) -> int:
-        """Append a record and return its offset."""
-        ...
-
-    def read(self, topic: str, partition: int, offset: int) -> list[bytes]:
-        """The records that stand at `offset` and behind it."""
-        ...
 
 
 class BrokenLogError(DataError):
@@ -167,4 +155,4 @@ class Inbox:
         return BrokenLogError(f"{self.topic}-{self.partition}: {what}")
 
 
-__all__ = ["AppliedCommit", "BrokenLogError", "Bus", "Inbox", "Outbox", "SourceProgress"]
+__all__ = ["AppliedCommit", "BrokenLogError", "Inbox", "Outbox", "SourceProgress"]

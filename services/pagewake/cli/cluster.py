@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
@@ -17,6 +16,7 @@ from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOp
 from pagewake.cli.output import print_json, print_line, print_text
 from pagewake.cli.tables import run_table
 from pagewake.cluster import client
+from pagewake.cluster.clock import Clock, SystemClock
 from pagewake.cluster.listening import take_back_statuses
 from pagewake.cluster.logs import log_to_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
@@ -61,14 +61,14 @@ def settings_of(**flags: str | None) -> Settings:
         raise ConfigError(f"PAGEWAKE_{name}: {first['msg']} (got {first['input']!r})") from None
 
 
-def on_bus(settings: Settings, work: Callable[[KafkaBus], Awaitable[Value]]) -> Value:
+def on_bus(settings: Settings, clock: Clock, work: Callable[[KafkaBus], Awaitable[Value]]) -> Value:
     """Run `work` with a connected bus, and return what it returns."""
 
     async def connected() -> Value:
         async with KafkaBus(settings.kafka_settings(COMMAND_WAIT_S)) as bus:
             return await work(bus)
 
-    log_to_person()
+    log_to_person(clock)
     return asyncio.run(connected())
 
 
@@ -86,18 +86,19 @@ def submit(
 ) -> None:
     """Run a scenario on a cluster."""
     loaded = load(scenario, sets or (), seed)
-    plan = RunPlan.of(name or client.name_for(loaded.name), loaded, shards)
+    clock = SystemClock()
+    plan = RunPlan.of(name or client.name_for(loaded.name, clock.wall_s()), loaded, shards)
 
     async def work(bus: KafkaBus) -> tuple[RunResult, ClusterCost] | None:
-        started_s = time.monotonic()
-        await client.announce(bus, plan, time.time())
+        started_s = clock.monotonic_s()
+        await client.announce(bus, plan, clock.wall_s())
         if not wait:
             return None
-        entry = await client.wait_until_ended(bus, plan.run)
-        result = await client.read_result(bus, entry, time.monotonic() - started_s)
+        entry = await client.wait_until_ended(bus, plan.run, clock)
+        result = await client.read_result(bus, entry, clock.monotonic_s() - started_s)
         return result, cost_of(result, entry.spent)
 
-    came = on_bus(settings_of(kafka=kafka), work)
+    came = on_bus(settings_of(kafka=kafka), clock, work)
     if came is None:
         print_json({"run": plan.run}) if as_json else print_line(plan.run)
         return
@@ -134,7 +135,8 @@ def export(
     kafka: KafkaOption = None,
 ) -> None:
     """Copy a run's log from Kafka into a log directory, as `run --log` writes it."""
-    print_line(on_bus(settings_of(kafka=kafka), lambda bus: client.export(bus, run, out)))
+    settings = settings_of(kafka=kafka)
+    print_line(on_bus(settings, SystemClock(), lambda bus: client.export(bus, run, out)))
 
 
 runs = typer.Typer(help="Runs of a cluster.", no_args_is_help=True)
@@ -144,7 +146,7 @@ RunArgument: TypeAlias = Annotated[str, typer.Argument(metavar="RUN", help="Name
 @runs.command("list")
 def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
     """All runs and how they stand."""
-    known = on_bus(settings_of(kafka=kafka), client.known_runs)
+    known = on_bus(settings_of(kafka=kafka), SystemClock(), client.known_runs)
     rows = [
         RunListing(
             name,
@@ -168,24 +170,27 @@ def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
 def watch_run(run: RunArgument, kafka: KafkaOption = None) -> None:
     """Wait until a run has ended; exit 1 if it was stopped."""
 
+    clock = SystemClock()
+
     async def work(bus: KafkaBus) -> None:
         await client.entry_of(bus, run)
-        await client.wait_until_ended(bus, run)
+        await client.wait_until_ended(bus, run, clock)
 
-    on_bus(settings_of(kafka=kafka), work)
+    on_bus(settings_of(kafka=kafka), clock, work)
     print_line(f"{run}  finished")
 
 
 @runs.command("stop")
 def stop_run(run: RunArgument, kafka: KafkaOption = None) -> None:
     """End a run where it is; it has a result and a log like any other."""
-    on_bus(settings_of(kafka=kafka), lambda bus: client.stop(bus, run))
+    on_bus(settings_of(kafka=kafka), SystemClock(), lambda bus: client.stop(bus, run))
 
 
 @runs.command("delete")
 def delete_run(run: RunArgument, kafka: KafkaOption = None, mqtt: MqttOption = None) -> None:
     """Delete a run with its topics, and what the MQTT broker retains of it."""
     settings = settings_of(kafka=kafka, mqtt=mqtt)
-    on_bus(settings, lambda bus: client.delete(bus, run))
+    clock = SystemClock()
+    on_bus(settings, clock, lambda bus: client.delete(bus, run, clock))
     if settings.mqtt:
-        asyncio.run(take_back_statuses(settings.mqtt, run))
+        asyncio.run(take_back_statuses(settings.mqtt, run, clock))

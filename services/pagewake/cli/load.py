@@ -31,6 +31,7 @@ from pagewake.cli.output import folded, print_json, print_text, replacing, resol
 from pagewake.cli.parallel import cores
 from pagewake.cli.tables import figures_table
 from pagewake.cluster import client
+from pagewake.cluster.clock import SystemClock
 from pagewake.cluster.listening import MQTT_DEFAULT
 from pagewake.cluster.logs import log_to_person, tell_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
@@ -179,7 +180,8 @@ def _embedded(asked: _Asked, progress: _Bar) -> _Found:
 
 
 async def _on_cluster(asked: _Asked, settings: Settings, progress: _Bar) -> _Found:
-    log_to_person()
+    clock = SystemClock()
+    log_to_person(clock)
     found: list[Measurement] = []
     with _cancelled_once():
         try:
@@ -187,13 +189,13 @@ async def _on_cluster(asked: _Asked, settings: Settings, progress: _Bar) -> _Fou
             async with KafkaBus(kafka) as bus:
                 await _complain_of_others(bus)
             url = settings.mqtt or MQTT_DEFAULT
-            mqtt = url if await cluster.reachable(url) else None
+            mqtt = url if await cluster.reachable(url, clock) else None
             for vcpus in asked.sizes:
                 tell = progress.of(vcpus)
                 async with KafkaBus(kafka) as bus:  # one that knows no topic that is deleted
                     found.append(
                         await cluster.measure(
-                            bus, mqtt, vcpus, asked.warm_s, asked.duration_s, tell
+                            bus, mqtt, vcpus, asked.warm_s, asked.duration_s, tell, clock
                         )
                     )
         except asyncio.CancelledError:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pagewake.cli.cluster import InstanceOption, KafkaOption, MqttOption, settings_of
+from pagewake.cluster.clock import Clock, SystemClock
 from pagewake.cluster.logs import log_as_json
 from pagewake.cluster.service import Service
 from pagewake.cluster.settings import ServiceKind, Settings
@@ -35,13 +36,14 @@ def serve(
     if kind is None:
         raise ConfigError(f"there is no service {service!r}: host, guest or nested")
     settings = settings_of(kafka=kafka, mqtt=mqtt, http=http, instance=instance)
-    log_as_json()
+    clock = SystemClock()
+    log_as_json(clock)
     gc.set_threshold(NEW_OBJECTS, 20, 20)
-    asyncio.run(_serve(kind, settings))
+    asyncio.run(_serve(kind, settings, clock))
 
 
-async def _serve(kind: ServiceKind, settings: Settings) -> None:
-    service = Service(kind, settings)
+async def _serve(kind: ServiceKind, settings: Settings, clock: Clock) -> None:
+    service = Service(kind, settings, clock)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stopping.set)

@@ -10,7 +10,6 @@ import asyncio
 import os
 import sys
 import termios
-import time
 import tty
 import uuid
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from pagewake.cli.cluster import MqttOption, settings_of
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, print_text
 from pagewake.cli.top_view import KeyCommand, RunRow, Viewer, row_of, run_parts, shown
+from pagewake.cluster.clock import Clock, SystemClock
 from pagewake.cluster.listening import Heard, MqttListener
 from pagewake.cluster.live import TOPICS, Live
 from pagewake.cluster.messages import COMMAND_TOPIC
@@ -52,23 +52,24 @@ def top(
 ) -> None:
     """Watch the runs of a cluster; keys pause, resume and stop them."""
     url = settings_of(mqtt=mqtt).mqtt
+    clock = SystemClock()
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        _snapshot(asyncio.run(_heard(url, run)), run, as_json)
+        _snapshot(asyncio.run(_heard(url, run, clock)), run, as_json)
         return
     console = Console(highlight=False)
     with _keys_at_once(sys.stdin.fileno()):
-        asyncio.run(_watch(url, run, console))
+        asyncio.run(_watch(url, run, console, clock))
 
 
 # ---------------------------------------------------------------------------------- snapshot
 
 
-async def _heard(mqtt: str, run: str | None) -> list[RunRow]:
+async def _heard(mqtt: str, run: str | None, clock: Clock) -> list[RunRow]:
     live = Live()
-    heard = _feeder(live)
-    async with MqttListener(mqtt, TOPICS, heard):
-        await asyncio.sleep(LISTEN_S)
-    return [row_of(each, time.monotonic()) for each in Viewer(live, run).runs()]
+    heard = _feeder(live, clock)
+    async with MqttListener(mqtt, TOPICS, heard, clock):
+        await clock.sleep(LISTEN_S)
+    return [row_of(each, clock.monotonic_s()) for each in Viewer(live, run).runs()]
 
 
 def _snapshot(rows: list[RunRow], run: str | None, as_json: bool) -> None:
@@ -88,25 +89,26 @@ def _snapshot(rows: list[RunRow], run: str | None, as_json: bool) -> None:
 # ---------------------------------------------------------------------------------- terminal
 
 
-async def _watch(mqtt: str, run: str | None, console: Console) -> None:
+async def _watch(mqtt: str, run: str | None, console: Console, clock: Clock) -> None:
     """Draw and obey keys until `q`."""
     live = Live()
     viewer = Viewer(live, run)
     keys: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    async with MqttListener(mqtt, TOPICS, _feeder(live)) as listener:
+    async with MqttListener(mqtt, TOPICS, _feeder(live, clock), clock) as listener:
         loop.add_reader(sys.stdin.fileno(), _read_keys, keys)
         asking: set[asyncio.Task[None]] = set()
         try:
             with Drawn(console=console, screen=True, auto_refresh=False) as drawn:
                 while True:
-                    picture = viewer.screen(time.monotonic(), _broker(listener), console.height)
+                    now_s = clock.monotonic_s()
+                    picture = viewer.screen(now_s, _broker(listener, now_s), console.height)
                     drawn.update(picture, refresh=True)
                     order = await _next_order(viewer, keys)
                     if order is not None and order.do == "quit":
                         return
                     if order is not None:
-                        task = asyncio.create_task(_ask(listener, viewer, order))
+                        task = asyncio.create_task(_ask(listener, viewer, order, clock))
                         asking.add(task)
                         task.add_done_callback(asking.discard)
         finally:
@@ -122,7 +124,7 @@ async def _next_order(viewer: Viewer, keys: asyncio.Queue[str]) -> KeyCommand | 
         return None
 
 
-async def _ask(listener: MqttListener, viewer: Viewer, order: KeyCommand) -> None:
+async def _ask(listener: MqttListener, viewer: Viewer, order: KeyCommand, clock: Clock) -> None:
     """Send a command and note what comes of it."""
     name = shown(order.run)
     order_id = f"top-{uuid.uuid4().hex[:12]}"
@@ -131,8 +133,8 @@ async def _ask(listener: MqttListener, viewer: Viewer, order: KeyCommand) -> Non
     if not await listener.publish(COMMAND_TOPIC.format(run=order.run), command):
         viewer.note = f"{order.do} {name}: not sent, the broker does not answer"
         return
-    deadline_s = time.monotonic() + ANSWER_S
-    while time.monotonic() < deadline_s:
+    deadline_s = clock.monotonic_s() + ANSWER_S
+    while clock.monotonic_s() < deadline_s:
         run = viewer.live.runs.get(order.run)
         answer = run.answers.get(order_id) if run is not None else None
         if answer is not None:
@@ -140,18 +142,18 @@ async def _ask(listener: MqttListener, viewer: Viewer, order: KeyCommand) -> Non
             what = f"done{at}" if answer.ok else shown(answer.error or "refused")
             viewer.note = f"{order.do} {name}: {what}"
             return
-        await asyncio.sleep(DRAW_S / 2)
+        await clock.sleep(DRAW_S / 2)
     viewer.note = f"{order.do} {name}: no answer within {ANSWER_S:g} s; is its host service there?"
 
 
-def _feeder(live: Live) -> Heard:
-    return lambda topic, payload: live.feed(topic, payload, time.monotonic())
+def _feeder(live: Live, clock: Clock) -> Heard:
+    return lambda topic, payload: live.feed(topic, payload, clock.monotonic_s())
 
 
-def _broker(listener: MqttListener) -> str:
+def _broker(listener: MqttListener, now_s: float) -> str:
     if listener.connected:
         return f"mqtt {listener.place}"
-    gone_s = time.monotonic() - listener.lost_s
+    gone_s = now_s - listener.lost_s
     return f"mqtt {listener.place} is not answering for {gone_s:.0f} s, connecting again"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from pagewake.bus.kafka import KafkaBus
 from pagewake.bus.log_dir import LogWriter
+from pagewake.cluster.clock import Clock
 from pagewake.cluster.logs import tell_person
 from pagewake.cluster.partition_log import PartitionLog
 from pagewake.cluster.result import LogCopy, ResultReader, partition_logs
@@ -23,6 +23,9 @@ from pagewake.observe.result import RunResult
 from pagewake.participants.commands import encode_command
 from pagewake.participants.plan import RUNS_TOPIC, RunPlan, topic_name
 from pagewake.scenario.writing import effective_toml
+
+# Services hear of it and let go of the run's topics before these are gone.
+LET_GO_S = 0.5
 
 
 async def announce(bus: KafkaBus, plan: RunPlan, created_s: float) -> None:
@@ -62,13 +65,15 @@ async def entry_of(bus: KafkaBus, run: str) -> RunEntry:
     return entries[run]
 
 
-async def wait_until_ended(bus: KafkaBus, run: str, told: Told = tell_person) -> RunEntry:
+async def wait_until_ended(
+    bus: KafkaBus, run: str, clock: Clock, told: Told = tell_person
+) -> RunEntry:
     """Follow `pagewake.runs`; CheckFailedError if the run was stopped or deleted.
 
     Says whom a run waits for that stands still.
     """
     plan = (await entry_of(bus, run)).plan
-    watcher = asyncio.create_task(tell_if_stalled(bus, plan, told))
+    watcher = asyncio.create_task(tell_if_stalled(bus, plan, told, clock))
     try:
         return await _ended(bus, run)
     finally:
@@ -127,11 +132,11 @@ async def stop(bus: KafkaBus, run: str) -> None:
         await (await bus.send(topic_name(run, FAULTS), host.index, record))
 
 
-async def delete(bus: KafkaBus, run: str) -> None:
+async def delete(bus: KafkaBus, run: str, clock: Clock) -> None:
     """Topics and all."""
     entry = await entry_of(bus, run)
     await say(bus, f"{run}/state", StateChanged("deleted"))
-    await asyncio.sleep(0.5)  # services let go of its topics
+    await clock.sleep(LET_GO_S)
     await bus.delete_topics(list(entry.plan.topics()))
     for host in entry.plan.topology.hosts:
         await say(bus, f"{run}/host-{host.index}", None)
@@ -141,7 +146,7 @@ async def delete(bus: KafkaBus, run: str) -> None:
     await say(bus, run, None)
 
 
-def name_for(scenario: str) -> str:
+def name_for(scenario: str, now_s: float) -> str:
     """A name for a run: its scenario and the moment."""
     stem = "".join(c if c.isalnum() or c == "-" else "-" for c in scenario)[:40].strip("-")
-    return f"{stem}-{time.time_ns() // 1_000_000}"
+    return f"{stem}-{int(now_s * 1000)}"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import structlog
 from aiokafka.errors import KafkaError
 
-from pagewake.bus.kafka import KafkaBus
-from pagewake.cluster.owner import Owner
+from pagewake.bus.partitions import Bus
+from pagewake.cluster.owner import Answered, Owner
 from pagewake.events.codec import FAULTS
 from pagewake.participants.commands import (
     Answer,
@@ -25,9 +25,8 @@ from pagewake.participants.commands import (
 )
 from pagewake.participants.plan import topic_name
 
+# A command is a few words and numbers; a record of the log may hold a thousand times as much.
 COMMAND_BYTES_MAX = 64 * 1024
-
-Reply = Callable[[str, Answer], None]
 
 log = structlog.get_logger()
 
@@ -35,7 +34,7 @@ log = structlog.get_logger()
 class Commander:
     """`owners` are what this service owns now."""
 
-    def __init__(self, bus: KafkaBus, owners: Callable[[], Sequence[Owner]], reply: Reply) -> None:
+    def __init__(self, bus: Bus, owners: Callable[[], Sequence[Owner]], reply: Answered) -> None:
         self._bus = bus
         self._owners = owners
         self._reply = reply

@@ -17,7 +17,7 @@ import aiomqtt
 import msgspec
 import structlog
 
-from pagewake.cluster.health import waiting_for
+from pagewake.cluster.clock import Clock
 from pagewake.cluster.messages import (
     COMMAND_TOPIC,
     LOST,
@@ -35,9 +35,9 @@ from pagewake.cluster.settings import ServiceKind
 from pagewake.cluster.standing import standing
 from pagewake.participants.commands import Answer
 
-RETRY_S = 2.0
-LEAVE_S = 2.0
-QUEUED_MAX = 256
+RETRY_S = 2.0  # between two words of a service anyway; the log says each try
+LEAVE_S = 2.0  # for a last word; a service that ends is killed ten seconds later by most
+QUEUED_MAX = 256  # minutes of progress, as MQTT is no place to catch up with what is old
 
 Commanded = Callable[[str, bytes], Awaitable[None]]
 
@@ -60,6 +60,7 @@ class RunLink:
         instance: str,
         run: str,
         commanded: Commanded,
+        clock: Clock,
     ) -> None:
         self.address = address
         self.run = run
@@ -69,6 +70,7 @@ class RunLink:
         self._status_topic = STATUS_TOPIC.format(run=run, service=kind, instance=instance)
         self._status: Status = "joined"
         self._commanded = commanded
+        self._clock = clock
         self._queue: asyncio.Queue[_Message] = asyncio.Queue(QUEUED_MAX)
         self._connected = False
         self._task = asyncio.create_task(self._keep_up())
@@ -90,7 +92,7 @@ class RunLink:
         """Say a last word and disconnect in order, so that the Last Will is not sent."""
         self.status(word)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._queue.join(), LEAVE_S)
+            await self._clock.wait_for(self._queue.join(), LEAVE_S)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -103,7 +105,7 @@ class RunLink:
                 log.warning(
                     "mqtt is not answering, the run goes on", run=self.run, error=str(error)
                 )
-                await asyncio.sleep(RETRY_S)
+                await self._clock.sleep(RETRY_S)
             finally:
                 self._connected = False
 
@@ -142,13 +144,16 @@ class RunLink:
 class ControlPlane:
     """All of a service's links; does nothing without `PAGEWAKE_MQTT`."""
 
-    def __init__(self, kind: ServiceKind, mqtt: str, instance: str, commanded: Commanded) -> None:
+    def __init__(
+        self, kind: ServiceKind, mqtt: str, instance: str, commanded: Commanded, clock: Clock
+    ) -> None:
         self.kind = kind
         self.instance = instance
         self._address = MqttAddress.of(mqtt) if mqtt else None
         self._commanded = commanded
         self._links: dict[str, RunLink] = {}
-        self._speed = Speed()
+        self._clock = clock
+        self._speed = Speed(clock)
 
     async def tell(
         self, owners: Iterable[Owner], finished: Container[str] = (), *, waiting: bool = False
@@ -168,8 +173,9 @@ class ControlPlane:
         for run, mine in by_run.items():
             link = self._links.get(run)
             if link is None:
-                link = RunLink(self._address, self.kind, self.instance, run, self._commanded)
-                self._links[run] = link
+                link = self._links[run] = RunLink(
+                    self._address, self.kind, self.instance, run, self._commanded, self._clock
+                )
             state = "waiting" if waiting else state_of(mine)
             link.status(state)
             progress = self._progress(mine, state)
@@ -200,7 +206,7 @@ class ControlPlane:
             paused=any(owner.participant.paused for owner in mine),
             events=sum(owner.tally.events for owner in mine),
             sources=[owner.participant.source for owner in mine],
-            waits_for=[source for owner in mine for source, _ in waiting_for(owner)],
+            waits_for=[source for owner in mine for source, _ in owner.waiting_for()],
             lag=sum(owner.lag for owner in mine),
             speed=self._speed.of(mine[0].plan.run, at_ns),
             cpu_s=cpu_s(),
@@ -218,6 +224,6 @@ def state_of(mine: list[Owner]) -> Status:
         return "ended"
     if not all(owner.caught_up for owner in mine):
         return "replaying"
-    if any(waiting_for(owner) for owner in mine):
+    if any(owner.waiting_for() for owner in mine):
         return "waiting"
     return "paused" if any(owner.participant.paused for owner in mine) else "running"

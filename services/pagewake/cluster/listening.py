@@ -7,7 +7,6 @@ with each.  Patience exists only at the start: later the listener says since whe
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -15,20 +14,21 @@ from typing import Self, TypeAlias
 
 import aiomqtt
 
+from pagewake.cluster.clock import Clock
 from pagewake.cluster.messages import OVER, STATUS_TOPIC, encode_status
 from pagewake.cluster.mqtt_address import MqttAddress
 from pagewake.errors import BrokerError
 
 MQTT_DEFAULT = "mqtt://127.0.0.1:1883"
 """Where a person's command looks if nothing was said: as for Kafka, on this machine."""
-CONNECT_WAIT_S = 5.0
-CONNECT_TIMEOUT_S = 4.0
-AGAIN_S = 1.0
+CONNECT_WAIT_S = 5.0  # at the start a person waits; a broker that is there answers in much less
+CONNECT_TIMEOUT_S = 4.0  # within that wait, so that the reason can still be told
+AGAIN_S = 1.0  # a broker comes back in seconds, and nobody is harmed by a try
 KEEPALIVE_S = 5
 """A broker that is gone without a word is missed after one and a half of it."""
-QUEUED_MAX = 4096
-RETAINED_S = 0.5
-LET_GO_S = 5.0
+QUEUED_MAX = 4096  # a message a second and service, for runs of any size
+RETAINED_S = 0.5  # what is retained comes right after the subscription
+LET_GO_S = 5.0  # services say a last word within two turns of their loops
 LAST_WORDS = {b"", *(encode_status(word) for word in OVER)}
 
 Heard: TypeAlias = Callable[[str, bytes], None]
@@ -38,10 +38,11 @@ Heard: TypeAlias = Callable[[str, bytes], None]
 class MqttListener:
     """See the module; `connected` and `lost_s` (monotonic) say how it stands."""
 
-    def __init__(self, mqtt: str, topics: Sequence[str], heard: Heard) -> None:
+    def __init__(self, mqtt: str, topics: Sequence[str], heard: Heard, clock: Clock) -> None:
         self.mqtt = mqtt or MQTT_DEFAULT
         self.connected = False
-        self.lost_s = time.monotonic()
+        self.lost_s = clock.monotonic_s()
+        self._clock = clock
         self.error = ""
         self._address = MqttAddress.of(self.mqtt)
         self._topics = topics
@@ -54,7 +55,7 @@ class MqttListener:
         """Connected, or BrokerError after `CONNECT_WAIT_S`."""
         self._task = asyncio.create_task(self._keep_up())
         try:
-            await asyncio.wait_for(self._first.wait(), CONNECT_WAIT_S)
+            await self._clock.wait_for(self._first.wait(), CONNECT_WAIT_S)
         except TimeoutError:
             await self._close()
             raise BrokerError(
@@ -106,9 +107,9 @@ class MqttListener:
                 self.error = str(error)
             finally:
                 if self.connected:
-                    self.lost_s = time.monotonic()
+                    self.lost_s = self._clock.monotonic_s()
                 self.connected = False
-            await asyncio.sleep(AGAIN_S)
+            await self._clock.sleep(AGAIN_S)
 
     def _connection(self) -> aiomqtt.Client:
         return self._address.client(
@@ -123,7 +124,7 @@ class MqttListener:
         return f"{self._address.host}:{self._address.port}"
 
 
-async def take_back_statuses(mqtt: str, run: str) -> None:
+async def take_back_statuses(mqtt: str, run: str, clock: Clock) -> None:
     """Delete what a broker retains of a deleted run, once its services have let go of it."""
     words: dict[str, bytes] = {}
     let_go = asyncio.Event()
@@ -137,9 +138,9 @@ async def take_back_statuses(mqtt: str, run: str) -> None:
             let_go.clear()
 
     topics = [STATUS_TOPIC.format(run=run, service="+", instance="+")]
-    async with MqttListener(mqtt, topics, heard) as listener:
-        await asyncio.sleep(RETAINED_S)
+    async with MqttListener(mqtt, topics, heard, clock) as listener:
+        await clock.sleep(RETAINED_S)
         with suppress(TimeoutError):
-            await asyncio.wait_for(let_go.wait(), LET_GO_S)
+            await clock.wait_for(let_go.wait(), LET_GO_S)
         for topic in [topic for topic, word in words.items() if word]:
             await listener.publish(topic, b"", retain=True)

@@ -8,30 +8,32 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Callable
 
 import structlog
 
-QUIET_S = 10.0
+from pagewake.cluster.clock import Clock
+
+QUIET_S = 10.0  # a lost broker is missed for minutes: once in a while says enough
 SENDER = "aiokafka.producer.sender"
 """Warns of what a broker refuses and is asked again; other warnings are of no consequence."""
-KINDS_MAX = 256
+KINDS_MAX = 256  # the libraries have fewer templates; a bound all the same
 
 
 class Sparse(logging.Handler):
     """Passes a message of a kind (logger and template) on at most every `QUIET_S` seconds."""
 
-    def __init__(self, write: Callable[[logging.LogRecord, int], None]) -> None:
+    def __init__(self, write: Callable[[logging.LogRecord, int], None], clock: Clock) -> None:
         super().__init__(logging.WARNING)
         self._write = write
+        self._clock = clock
         self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass on, or count."""
         kind = (record.name, str(record.msg))
-        passed_s, held = self._kinds.get(kind, (-QUIET_S, 0))
-        now_s = time.monotonic()
+        now_s = self._clock.monotonic_s()
+        passed_s, held = self._kinds.get(kind, (now_s - QUIET_S, 0))
         if now_s - passed_s < QUIET_S:
             self._kinds[kind] = (passed_s, held + 1)
             return
@@ -41,7 +43,7 @@ class Sparse(logging.Handler):
         self._write(record, held)
 
 
-def log_as_json() -> None:
+def log_as_json(clock: Clock) -> None:
     """For a service: everything is a JSON line on stderr."""
     structlog.configure(
         processors=[
@@ -56,7 +58,7 @@ def log_as_json() -> None:
     def write(record: logging.LogRecord, held: int) -> None:
         log.log(record.levelno, record.getMessage(), library=record.name, again=held)
 
-    logging.basicConfig(handlers=[Sparse(write)], level=logging.ERROR, force=True)
+    logging.basicConfig(handlers=[Sparse(write, clock)], level=logging.ERROR, force=True)
     logging.getLogger(SENDER).setLevel(logging.WARNING)
 
 
@@ -66,10 +68,10 @@ def tell_person(text: str) -> None:
     sys.stderr.flush()
 
 
-def log_to_person() -> None:
+def log_to_person(clock: Clock) -> None:
     """For a command: the same as plain lines."""
 
     def write(record: logging.LogRecord, _: int) -> None:
         tell_person(f"waiting: {' '.join(record.getMessage().split())}")
 
-    logging.basicConfig(handlers=[Sparse(write)], level=logging.ERROR, force=True)
+    logging.basicConfig(handlers=[Sparse(write, clock)], level=logging.ERROR, force=True)

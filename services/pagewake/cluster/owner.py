@@ -11,14 +11,16 @@ A person may pause a run or set its pace: then a host's opened windows are held 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+from aiokafka.errors import KafkaError
 
-from pagewake.bus.kafka import KafkaBus, KafkaError
+from pagewake.bus.partitions import Bus
+from pagewake.cluster.clock import Clock
+from pagewake.cluster.pace import Pace
 from pagewake.cluster.spent import Spent, Stopwatch
 from pagewake.cluster.tally import BYTES_SENT, RECORDS_SENT, Tally
 from pagewake.errors import DataError
@@ -34,11 +36,15 @@ from pagewake.participants.participant import (
 )
 from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_name
 
+# Records under way: a window is a handful, so only who executes a log again comes so far.
 UNACKNOWLEDGED_MAX = 512
+# A snapshot of so many bytes has to save a second of replay.
 SNAPSHOT_BYTES_PER_S = 4 << 20
-"""A snapshot of so many bytes has to save a second of replay."""
+# A window takes milliseconds, a takeover some seconds; who owes an answer for longer is not there.
+STALLED_S = 10.0
 
-Answered = Callable[[RunPlan, Answer], Awaitable[None]]
+Answered = Callable[[str, Answer], None]
+"""Told of each command that took effect, or cannot: the run, and what is answered."""
 Sent = Callable[[str, int], None]
 """Told of each record sent: topic without the run's prefix, bytes."""
 
@@ -59,42 +65,44 @@ class Owner:
 
     def __init__(
         self,
-        bus: KafkaBus,
+        bus: Bus,
         plan: RunPlan,
         topic: str,
         partition: int,
-        every_s: float,
+        *,
+        clock: Clock,
+        snapshot_s: float,
+        instance: str,
         sent: Sent,
-        instance: str = "",
+        answered: Answered,
     ) -> None:
-        self.bus = bus
         self.plan = plan
-        self.instance = instance
-        self._place = (topic, partition)
-        self.over = False  # the run has ended: all that comes out is in the log
-        self._watch = Stopwatch()
-        self._from_s = time.time()
-        self._accounted = False
         self.participant = build_participant(plan, topic, partition)
         self.tally = Tally()
         self.offset = 0
         self.log_end = 0
-        self.highwater = 0
-        self.rejected: Counter[str] = Counter()
-        self.every_s = every_s
-        self.snapshots = 0
-        self.recovered_from = 0
-        self.refused: list[str] = []
-        self.lost = False
-        self.fed_s = time.monotonic()
-        self.windows_s: list[float] = []  # wall time of windows since somebody took them out
-        self.from_ns = self.participant.at_ns
         self.replayed_ns = 0
-        self._opened_s = 0.0
+        self.refused: list[str] = []
+        self._bus = bus
+        self._clock = clock
+        self._instance = instance
+        self._snapshot_s = snapshot_s
         self._on_sent = sent
+        self._on_answer = answered
+        self._place = (topic, partition)
+        self._over = False  # the run has ended: all that comes out is in the log
+        self._lost = False
+        self._watch = Stopwatch(clock)
+        self._from_s = clock.wall_s()
+        self._accounted = False
+        self._highwater = 0
+        self._fed_s = clock.monotonic_s()
+        self._windows_s: list[float] = []
+        self._from_ns = self.participant.at_ns
+        self._opened_s: float | None = None
         self._held: deque[Out] = deque()
         self._lock = asyncio.Lock()
-        self._pace = Pace()
+        self._pace = Pace(clock)
         self._number = 0
         self._replay_s = 0.0
         self._snapshot_bytes = 0
@@ -115,15 +123,43 @@ class Owner:
     @property
     def lag(self) -> int:
         """Records of the partition that are not read yet, as far as is known."""
-        return max(0, self.log_end - self.offset, self.highwater - self.offset)
+        return max(0, self.log_end - self.offset, self._highwater - self.offset)
+
+    def waiting_for(self) -> list[tuple[str, float]]:
+        """Shards that have had a window open for suspiciously long, and how long."""
+        participant = self.participant
+        waited_s = self._clock.monotonic_s() - self._fed_s
+        if waited_s < STALLED_S or participant.ended or participant.paused or self.wait_s():
+            return []
+        return [(source, waited_s) for source in participant.awaited]
+
+    # ------------------------------------------------------------------ what others learn
+
+    def note_end(self, highwater: int) -> None:
+        """Where the partition ends by the broker's last word."""
+        self._highwater = highwater
+
+    def lose(self) -> None:
+        """Something that was sent cannot be in the log; so it is never settled again."""
+        self._lost = True
+
+    def take_windows_s(self) -> list[float]:
+        """Wall time of each window since the last call."""
+        taken, self._windows_s = self._windows_s, []
+        return taken
 
     # ------------------------------------------------------------------ recovery
 
-    async def recover(self) -> None:
-        """Newest complete snapshot, or the start; a snapshot that cannot be read is named."""
+    async def recover(self, log_end: int, *, over: bool) -> None:
+        """Newest complete snapshot, or the start; `refused` names those that cannot be read.
+
+        `log_end` is where the partition ends now; nothing is sent if the run is `over`, because
+        its log has it all.
+        """
+        self.log_end, self._over = log_end, over
         reader = snapshots.SnapshotReader(self.plan.run, self.participant.source, self.plan.code)
         topic, partition = self._snapshot_topic, self._snapshot_partition
-        async for stored in self.bus.read(topic, partition):
+        async for stored in self._bus.read(topic, partition):
             reader.feed(stored.key, stored.value)
         self.refused = reader.refused
         begun = not any(self._restore(found) for found in reader.complete)
@@ -145,18 +181,18 @@ class Owner:
             self.participant = build_participant(self.plan, *self._place)
             self.tally = Tally()
             return False
-        self.offset = self.recovered_from = found.manifest.offset
-        self.from_ns = self.participant.at_ns
+        self.offset = found.manifest.offset
+        self._from_ns = self.participant.at_ns
         self._number = found.manifest.number + 1
         self._snapshot_bytes = found.manifest.size
         return True
 
     # ------------------------------------------------------------------ records
 
-    async def feed(self, offset: int, record: bytes | None, answered: Answered) -> Rejected | None:
+    async def feed(self, offset: int, record: bytes | None) -> Rejected | None:
         """The next record of the partition; BrokenLogError stops the run."""
         async with self._lock:
-            started_s = time.perf_counter()
+            started_s = self._clock.monotonic_s()
             replaying = not self.caught_up
             self._watch.start()
             step = self.participant.accept(record)
@@ -165,30 +201,28 @@ class Owner:
                 self._watch.lap("simulation")
             self.offset = offset + 1
             if replaying:
-                self.replayed_ns = self.participant.at_ns - self.from_ns
-            self.fed_s = time.monotonic()
-            self._replay_s += time.perf_counter() - started_s
+                self.replayed_ns = self.participant.at_ns - self._from_ns
+            self._fed_s = self._clock.monotonic_s()
+            self._replay_s += self._fed_s - started_s
             self._hold(step.outs)
             await self._release()
-        if step.rejected is not None:
-            self.rejected[step.rejected.why] += 1
         if step.answer is not None:
-            await answered(self.plan, step.answer)
+            self._on_answer(self.plan.run, step.answer)
         return step.rejected
 
     def _window_done(self, step: Step) -> None:
         """A shard has simulated one; or all shards have, and a host opens the next."""
         if not self.participant.opens_windows:
             self.tally.feed(step.events)
-        elif self._opened_s:
-            self.windows_s.append(time.monotonic() - self._opened_s)
-            self._opened_s = 0.0
+        elif self._opened_s is not None:
+            self._windows_s.append(self._clock.monotonic_s() - self._opened_s)
+            self._opened_s = None
 
     def _hold(self, outs: Iterable[Out]) -> None:
         for out in outs:
             self.tally.add(RECORDS_SENT)
             self.tally.add(BYTES_SENT, count=len(out.record))
-            if not self.over:
+            if not self._over:
                 self._held.append(out)
 
     async def release(self) -> None:
@@ -211,11 +245,11 @@ class Owner:
                 await self._account()
                 await self._acknowledged()  # a run that has ended has all of its journal
             name = topic_name(self.plan.run, out.topic)
-            self._sent.append((name, await self.bus.send(name, out.partition, out.record)))
+            self._sent.append((name, await self._bus.send(name, out.partition, out.record)))
             self._on_sent(out.topic, len(out.record))
             self._held.popleft()
             if out.topic != FAULTS and self.caught_up:
-                self._opened_s = time.monotonic()
+                self._opened_s = self._clock.monotonic_s()
         if len(self._sent) > UNACKNOWLEDGED_MAX:
             await self._acknowledged()
 
@@ -229,16 +263,16 @@ class Owner:
     async def _account(self) -> None:
         """Say once what the participant took; not who only found it ended."""
         seconds = self._watch.seconds
-        if self.over or self._accounted or not seconds["simulation"]:
+        if self._over or self._accounted or not seconds["simulation"]:
             return
         self._accounted = True
         records, size = (self.tally.counts.get((key, ()), 0) for key in (RECORDS_SENT, BYTES_SENT))
         spent = Spent(
-            self.instance, self._from_s, time.time(), seconds["codec"], seconds["simulation"],
-            records, size,
+            self._instance, self._from_s, self._clock.wall_s(),
+            seconds["codec"], seconds["simulation"], records, size,
         )  # fmt: skip
         key = f"{self.plan.run}/spent-{self.participant.source}"
-        sending = await self.bus.send(RUNS_TOPIC, 0, msgspec.json.encode(spent), key.encode())
+        sending = await self._bus.send(RUNS_TOPIC, 0, msgspec.json.encode(spent), key.encode())
         self._sent.append((RUNS_TOPIC, sending))
 
     async def _acknowledged(self) -> None:
@@ -253,7 +287,7 @@ class Owner:
     def settled(self) -> bool:
         """All that was sent is in the log."""
         done = all(future.done() for _, future in self._sent)
-        return done and not self.lost and self.failed() is None
+        return done and not self._lost and self.failed() is None
 
     def forget(self) -> None:
         """Nobody asks any more what became of what was sent."""
@@ -268,17 +302,19 @@ class Owner:
 
     # ------------------------------------------------------------------ snapshots
 
-    async def snapshot_if_due(self) -> None:
-        """When replaying would take longer than a snapshot is worth, and rarely if it is large."""
-        worth_s = self._snapshot_bytes / SNAPSHOT_BYTES_PER_S
-        if self._replay_s >= max(self.every_s, worth_s):
-            await self.snapshot()
+    async def snapshot_if_due(self) -> bool:
+        """When replaying would take longer than a snapshot is worth, and rarely if it is large.
 
-    async def snapshot(self) -> None:
-        """Write one behind acknowledged output; not while something is held back."""
+        Whether one was written.
+        """
+        worth_s = self._snapshot_bytes / SNAPSHOT_BYTES_PER_S
+        return self._replay_s >= max(self._snapshot_s, worth_s) and await self.snapshot()
+
+    async def snapshot(self) -> bool:
+        """Write one behind acknowledged output; False while something is held, or for no news."""
         async with self._lock:
             if self._held or self._replay_s == 0:
-                return
+                return False
             await self._acknowledged()
             taken = snapshots.take(
                 self.participant, self._number, self.offset, tally=self.tally.state()
@@ -287,13 +323,13 @@ class Owner:
             await asyncio.gather(*[await self._store(key, value) for key, value in parts])
             await (await self._store(*manifest))
             self._number += 1
-            self.snapshots += 1
             self._replay_s = 0.0
             self._snapshot_bytes = taken.manifest.size
+            return True
 
     async def _store(self, key: bytes, value: bytes) -> asyncio.Future[Any]:
         self._on_sent(SNAPSHOTS, len(value))
-        return await self.bus.send(self._snapshot_topic, self._snapshot_partition, value, key)
+        return await self._bus.send(self._snapshot_topic, self._snapshot_partition, value, key)
 
 
 def _in_log(future: asyncio.Future[Any]) -> bool:
@@ -309,25 +345,3 @@ def _lost(sent: Iterable[tuple[str, asyncio.Future[Any]]]) -> LostError | None:
         if error is not None:
             lost = lost or LostError(f"{topic}: {error!r}")
     return lost
-
-
-class Pace:
-    """When a window may open if a run has a pace: where the wall clock reaches its beginning."""
-
-    def __init__(self) -> None:
-        self._speed = 0.0
-        self._from_s = 0.0
-        self._from_ns = 0
-
-    def wait_s(self, participant: Participant, caught_up: bool) -> float:
-        """How long yet; 0 without a pace, and for what is only replayed."""
-        speed = participant.speed
-        if not speed or not caught_up:
-            self._speed = 0.0
-            return 0.0
-        if speed != self._speed:
-            self._speed = speed
-            self._from_s = time.monotonic()
-            self._from_ns = participant.at_ns
-        due_s = self._from_s + (participant.at_ns - self._from_ns) / 1e9 / speed
-        return max(0.0, due_s - time.monotonic())

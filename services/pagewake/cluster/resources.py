@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+from pagewake.cluster.clock import Clock
+
 STATM = Path("/proc/self/statm")
 
 
@@ -26,12 +28,13 @@ def memory_bytes() -> int | None:
 class Speed:
     """Simulated by wall time of each run, since it was last asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._at: dict[str, tuple[float, int]] = {}
 
     def of(self, run: str, at_ns: int) -> float | None:
         """None the first time, and where a takeover set the run back."""
-        now_s = time.monotonic()
+        now_s = self._clock.monotonic_s()
         from_s, from_ns = self._at.get(run, (now_s, at_ns))
         self._at[run] = (now_s, at_ns)
         if now_s <= from_s or at_ns < from_ns:

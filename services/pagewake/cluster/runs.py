@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from pagewake import __version__
-from pagewake.bus.kafka import StoredRecord
+from pagewake.bus.partitions import StoredRecord
 from pagewake.cluster.result import Ending
 from pagewake.cluster.spent import Spent
 from pagewake.errors import DataError

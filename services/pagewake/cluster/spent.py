@@ -8,11 +8,11 @@ of Kafka included.  What was written is counted as it is made: once, whoever had
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from pagewake.cluster.clock import Clock
 from pagewake.observe.result import RunResult
 from pagewake.participants.participant import LapKind
 
@@ -20,19 +20,20 @@ from pagewake.participants.participant import LapKind
 class Stopwatch:
     """Wall time by what it went to."""
 
-    __slots__ = ("seconds", "_at_s")
+    __slots__ = ("seconds", "_at_s", "_now_s")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.seconds: dict[LapKind, float] = {"codec": 0.0, "simulation": 0.0}
+        self._now_s = clock.monotonic_s
         self._at_s = 0.0
 
     def start(self) -> None:
         """From now on."""
-        self._at_s = time.perf_counter()
+        self._at_s = self._now_s()
 
     def lap(self, part: LapKind) -> None:
         """What went by since the start, or the last lap, was this."""
-        now_s = time.perf_counter()
+        now_s = self._now_s()
         self.seconds[part] += now_s - self._at_s
         self._at_s = now_s
 

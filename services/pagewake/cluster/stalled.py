@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 
-from pagewake.bus.kafka import KafkaBus, KafkaError
+from aiokafka.errors import KafkaError
+
+from pagewake.bus.partitions import Bus
+from pagewake.cluster.clock import Clock
 from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS, decode_commit
 from pagewake.participants.plan import RunPlan, topic_name
 from pagewake.participants.topology import HostPlace
 
-LOOK_S = 5.0
-AGAIN_S = 30.0
-TAIL_RECORDS = 64
-NAMED_MAX = 8
+LOOK_S = 5.0  # between two looks at the log's ends; who waits for it wants to know soon
+AGAIN_S = 30.0  # until the same words are said again, so that a screen is not filled with them
+TAIL_RECORDS = 64  # the last window's records and some that came twice, or are no commits
+NAMED_MAX = 8  # fits a line
 
 Told = Callable[[str], None]
 
 
-async def tell_if_stalled(bus: KafkaBus, plan: RunPlan, told: Told) -> None:
+async def tell_if_stalled(bus: Bus, plan: RunPlan, told: Told, clock: Clock) -> None:
     """Say who is waited for whenever a run stands still, until cancelled."""
-    moved_s, told_s, before = time.monotonic(), -AGAIN_S, -1
+    moved_s, told_s, before = clock.monotonic_s(), 0.0, -1
     said = ""
     while True:
         try:
             ends = await bus.end_offsets(topic_name(plan.run, FAULTS), len(plan.topology.hosts))
-            now_s = time.monotonic()
+            now_s = clock.monotonic_s()
             if sum(ends) != before:
                 if said:
                     told(f"run {plan.run} goes on")
@@ -38,11 +39,11 @@ async def tell_if_stalled(bus: KafkaBus, plan: RunPlan, told: Told) -> None:
                     told(f"run {plan.run} has stood still for {now_s - moved_s:.0f} s: {words}")
                     said, told_s = words, now_s
         except KafkaError as error:
-            told(f"kafka at {bus.settings.bootstrap} is not answering, waiting: {error!r}")
-        await asyncio.sleep(LOOK_S)
+            told(f"kafka at {bus.address} is not answering, waiting: {error!r}")
+        await clock.sleep(LOOK_S)
 
 
-async def awaited(bus: KafkaBus, plan: RunPlan) -> str:
+async def awaited(bus: Bus, plan: RunPlan) -> str:
     """Participants that owe the next record, by kind of service."""
     owing: dict[str, list[str]] = {}
     for host in plan.topology.hosts:
@@ -54,7 +55,7 @@ async def awaited(bus: KafkaBus, plan: RunPlan) -> str:
     return f"{', '.join(named[:NAMED_MAX])}{more}: is {asked} running, or the run paused?"
 
 
-async def _behind(bus: KafkaBus, run: str, host: HostPlace) -> list[str]:
+async def _behind(bus: Bus, run: str, host: HostPlace) -> list[str]:
     """The shards that have a window open; the host itself if none has."""
     shards = [shard.source for shard in host.shards]
     tail = 4 * len(shards) + TAIL_RECORDS
@@ -68,7 +69,7 @@ async def _behind(bus: KafkaBus, run: str, host: HostPlace) -> list[str]:
     return shards if opened.get(host.source, -1) > last else [host.source]
 
 
-async def _windows(bus: KafkaBus, topic: str, partition: int, tail: int) -> dict[str, int]:
+async def _windows(bus: Bus, topic: str, partition: int, tail: int) -> dict[str, int]:
     """The last window that each source wrote of, among the last records of a partition."""
     end = await bus.end_offset(topic, partition)
     found: dict[str, int] = {}

@@ -7,7 +7,6 @@ the run has been stopped.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from statistics import fmean
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 from pagewake.bus.kafka import KafkaBus, KafkaError
 from pagewake.cluster import client
+from pagewake.cluster.clock import Clock
 from pagewake.cluster.listening import MqttListener, take_back_statuses
 from pagewake.cluster.logs import tell_person
 from pagewake.cluster.stalled import awaited
@@ -50,49 +50,55 @@ class _Marks(NamedTuple):
 
 
 async def measure(
-    bus: KafkaBus, mqtt: str | None, vcpus: int, warm_s: float, duration_s: float, tell: Tell
+    bus: KafkaBus,
+    mqtt: str | None,
+    vcpus: int,
+    warm_s: float,
+    duration_s: float,
+    tell: Tell,
+    clock: Clock,
 ) -> Measurement:
     """Announce a run, wait until all of its hosts go, warm up, measure.
 
     `mqtt` None: nobody says what the services use.  Whatever happens, the run is deleted.
     """
     scenario = scenario_for(vcpus)
-    plan = RunPlan.of(client.name_for(scenario.name), scenario, 1)
+    plan = RunPlan.of(client.name_for(scenario.name, clock.wall_s()), scenario, 1)
     usage, latencies = Usage(plan.run), Latencies()
-    async with _heard(mqtt, usage):
+    async with _heard(mqtt, usage, clock):
         try:
             tell("starting", 0.0)
-            await client.announce(bus, plan, time.time())
+            await client.announce(bus, plan, clock.wall_s())
             async with RunLog(bus.settings, plan) as log:
-                await _under_way(bus, plan, log, tell)
-                marks = await _measured(log, warm_s, duration_s, tell)
-                await _stop(bus, plan.run)
+                await _under_way(bus, plan, log, tell, clock)
+                marks = await _measured(log, warm_s, duration_s, tell, clock)
+                await _stop(bus, plan.run, clock)
                 tell("counting", 1.0)
                 stretches = await log.read(marks.since, marks.until, latencies)
         finally:
-            await _to_the_end(_clean_up(bus, plan))
+            await _to_the_end(_clean_up(bus, plan, clock))
     return _summed(plan, marks, stretches, latencies, usage)
 
 
 @asynccontextmanager
-async def _heard(mqtt: str | None, usage: Usage) -> AsyncIterator[None]:
+async def _heard(mqtt: str | None, usage: Usage, clock: Clock) -> AsyncIterator[None]:
     """Listen to a run while the block lasts; afterwards nothing is retained of it."""
     if mqtt is None:
         yield
         return
-    async with MqttListener(mqtt, usage.topics, usage.hear):
+    async with MqttListener(mqtt, usage.topics, usage.hear, clock):
         try:
             yield
         finally:
-            await _to_the_end(take_back_statuses(mqtt, usage.run))
+            await _to_the_end(take_back_statuses(mqtt, usage.run, clock))
 
 
-async def _under_way(bus: KafkaBus, plan: RunPlan, log: RunLog, tell: Tell) -> None:
+async def _under_way(bus: KafkaBus, plan: RunPlan, log: RunLog, tell: Tell, clock: Clock) -> None:
     """Wait until every simulated host has closed windows; says now and then for whom."""
-    started_s = time.monotonic()
+    started_s = clock.monotonic_s()
     patient_s = PATIENT_S
     while await log.closes() < WINDOWS_MIN:
-        waited_s = time.monotonic() - started_s
+        waited_s = clock.monotonic_s() - started_s
         if waited_s > TAKEN_UP_S:
             raise ConfigError(
                 f"run {plan.run}: not all simulated hosts were under way within"
@@ -102,44 +108,46 @@ async def _under_way(bus: KafkaBus, plan: RunPlan, log: RunLog, tell: Tell) -> N
             patient_s += PATIENT_S
             tell_person(f"run {plan.run}: waiting for {await awaited(bus, plan)}")
         tell("waiting for the first windows", 0.0)
-        await asyncio.sleep(LOOK_S)
+        await clock.sleep(LOOK_S)
 
 
-async def _measured(log: RunLog, warm_s: float, duration_s: float, tell: Tell) -> _Marks:
+async def _measured(
+    log: RunLog, warm_s: float, duration_s: float, tell: Tell, clock: Clock
+) -> _Marks:
     """Warm up, and let the time pass; longer if windows take long."""
-    await _pass(warm_s, 0.0, warm_s + duration_s, tell)
-    started_s = time.monotonic()
-    while await log.closes() < WARM_WINDOWS and time.monotonic() < started_s + WARM_LIMIT_S:
+    await _pass(warm_s, 0.0, warm_s + duration_s, tell, clock)
+    started_s = clock.monotonic_s()
+    while await log.closes() < WARM_WINDOWS and clock.monotonic_s() < started_s + WARM_LIMIT_S:
         tell("warming up", warm_s / (warm_s + duration_s))
-        await asyncio.sleep(LOOK_S)
-    since, since_s = await log.ends(), time.monotonic()
-    await _pass(duration_s, warm_s, warm_s + duration_s, tell)
+        await clock.sleep(LOOK_S)
+    since, since_s = await log.ends(), clock.monotonic_s()
+    await _pass(duration_s, warm_s, warm_s + duration_s, tell, clock)
     while await log.closes(since) < WINDOWS_MIN:
-        if time.monotonic() - since_s > duration_s + LONGER_S:
+        if clock.monotonic_s() - since_s > duration_s + LONGER_S:
             raise CheckFailedError(
                 f"fewer than {WINDOWS_MIN} windows within {duration_s + LONGER_S:g} s:"
                 " is a service lost (pagewake top)?"
             )
-        await asyncio.sleep(LOOK_S)
-    return _Marks(since, await log.ends(), since_s, time.monotonic())
+        await clock.sleep(LOOK_S)
+    return _Marks(since, await log.ends(), since_s, clock.monotonic_s())
 
 
-async def _pass(for_s: float, done_s: float, all_s: float, tell: Tell) -> None:
-    until_s = time.monotonic() + for_s
-    while (left_s := until_s - time.monotonic()) > 0:
+async def _pass(for_s: float, done_s: float, all_s: float, tell: Tell, clock: Clock) -> None:
+    until_s = clock.monotonic_s() + for_s
+    while (left_s := until_s - clock.monotonic_s()) > 0:
         tell("measuring" if done_s else "warming up", (done_s + for_s - left_s) / all_s)
-        await asyncio.sleep(min(LOOK_S, left_s))
+        await clock.sleep(min(LOOK_S, left_s))
 
 
-async def _stop(bus: KafkaBus, run: str) -> None:
+async def _stop(bus: KafkaBus, run: str, clock: Clock) -> None:
     """End the run by a command; its services are idle when the counting begins."""
     await client.stop(bus, run)
-    deadline_s = time.monotonic() + ENDED_S
+    deadline_s = clock.monotonic_s() + ENDED_S
     while (await client.entry_of(bus, run)).active:
-        if time.monotonic() > deadline_s:
+        if clock.monotonic_s() > deadline_s:
             tell_person(f"run {run} has not ended within {ENDED_S:g} s; it is deleted as it is")
             return
-        await asyncio.sleep(LOOK_S)
+        await clock.sleep(LOOK_S)
 
 
 async def _to_the_end(work: Coroutine[None, None, None]) -> None:
@@ -152,7 +160,7 @@ async def _to_the_end(work: Coroutine[None, None, None]) -> None:
         raise
 
 
-async def _clean_up(bus: KafkaBus, plan: RunPlan) -> None:
+async def _clean_up(bus: KafkaBus, plan: RunPlan, clock: Clock) -> None:
     """Delete a run, in whatever state it is; its topics alone if it was not announced yet."""
     run = plan.run
     try:
@@ -162,7 +170,7 @@ async def _clean_up(bus: KafkaBus, plan: RunPlan) -> None:
             return
         if entry.active:
             await client.stop(bus, run)
-        await client.delete(bus, run)
+        await client.delete(bus, run, clock)
     except (KafkaError, PagewakeError, OSError, TimeoutError) as error:
         tell_person(f"run {run} could not be deleted ({error!r}): pagewake runs delete {run}")
 
@@ -211,10 +219,10 @@ def _complete(costs: list[Cost]) -> list[Cost]:
     return costs if {"host", "guest"} <= kinds else []
 
 
-async def reachable(mqtt: str) -> bool:
+async def reachable(mqtt: str, clock: Clock) -> bool:
     """Whether the MQTT broker answers: without it nobody says what the services use."""
     try:
-        async with MqttListener(mqtt, (), lambda _topic, _payload: None):
+        async with MqttListener(mqtt, (), lambda _topic, _payload: None, clock):
             return True
     except BrokerError as error:
         tell_person(f"{error}; CPU and memory of the services are not measured")

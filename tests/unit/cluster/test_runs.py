@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pagewake.bus.kafka import StoredRecord
+from pagewake.bus.partitions import StoredRecord
 from pagewake.cluster.runs import SERIES_KEPT_S, Announced, HostEnded, Runs, StateChanged
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load

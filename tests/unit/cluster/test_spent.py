@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 
-from pagewake.bus.kafka import StoredRecord
+from pagewake.bus.partitions import StoredRecord
 from pagewake.cluster.runs import Announced, Runs
 from pagewake.cluster.spent import Spent, Stopwatch, cost_of
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
+from pagewake.participants.participant import LapKind
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
+from tests.support.clock import FakeClock
 
 HOST = Spent("a", 10.0, 20.0, 0.5, 1.5, records=30, size=3_000)
 FIRST = Spent("b", 12.0, 19.0, 1.0, 3.0, records=50, size=5_000)
@@ -58,12 +59,13 @@ def test_participants_are_hosts_and_shards() -> None:
     assert PLAN.sources() == ["host-0", "host-1", "guest-0", "guest-1"]
 
 
-def test_laps_add_up_to_the_time_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([5.0, 7.0, 8.0, 12.0])
-    monkeypatch.setattr("pagewake.cluster.spent.time.perf_counter", lambda: next(times))
-    watch = Stopwatch()
+def test_laps_add_up_to_the_time_between() -> None:
+    clock = FakeClock()
+    watch = Stopwatch(clock)
+    clock.advance(5.0)
     watch.start()
-    watch.lap("codec")
-    watch.lap("simulation")
-    watch.lap("codec")
+    laps: list[tuple[LapKind, float]] = [("codec", 2.0), ("simulation", 1.0), ("codec", 4.0)]
+    for part, took_s in laps:
+        clock.advance(took_s)
+        watch.lap(part)
     assert watch.seconds == {"codec": 6.0, "simulation": 1.0}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from pagewake.cluster.health import Health
+from pagewake.cluster.process_metrics import ProcessMetrics
 from pagewake.cluster.resources import Speed, cpu_s, memory_bytes
 from pagewake.cluster.standing import VMS_TOLD_MAX, standing
 from pagewake.participants.build import host_participant, shard_participant
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
+from tests.support.clock import FakeClock
 
 
 def test_sleepers_are_counted_and_the_worst_named() -> None:
@@ -31,9 +32,11 @@ def test_sleepers_are_counted_and_the_worst_named() -> None:
 
 
 def test_speed_is_none_at_first_and_where_a_takeover_sets_a_run_back() -> None:
-    speed = Speed()
+    clock = FakeClock()
+    speed = Speed(clock)
     assert speed.of("r", 1_000_000_000) is None
-    assert (speed.of("r", 2_000_000_000) or 0) > 0
+    clock.advance(4.0)
+    assert speed.of("r", 2_000_000_000) == 0.25
     assert speed.of("r", 500_000_000) is None
     speed.forget("r")
     assert speed.of("r", 9_000_000_000) is None
@@ -46,6 +49,6 @@ def test_a_process_knows_what_it_uses() -> None:
 
 
 def test_the_process_is_among_the_metrics() -> None:
-    text = generate_latest(Health(list).registry).decode()
+    text = generate_latest(ProcessMetrics(list, float, FakeClock()).registry).decode()
     assert "process_cpu_seconds_total" in text
     assert "process_resident_memory_bytes" in text

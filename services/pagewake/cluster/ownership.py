@@ -1,0 +1,239 @@
+"""The partitions that one process owns: taken over, fed, looked after, handed over.
+
+Position, state and numbering of output come from the newest snapshot and the log behind it, so a
+process that joins, dies, or was thought dead changes nothing in what a run says (design,
+"Recovery").  A partition is taken over again when something that was sent did not reach the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import structlog
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from pagewake.cluster.clock import Clock
+from pagewake.cluster.membership import Membership
+from pagewake.cluster.owner import Owner
+from pagewake.cluster.process_metrics import ProcessMetrics
+from pagewake.cluster.rejections import Rejections
+from pagewake.cluster.runs_topic import RunsTopic
+from pagewake.cluster.takeover import Claims, next_takeovers
+from pagewake.errors import PagewakeError
+from pagewake.participants.participant import Rejected
+from pagewake.participants.plan import SNAPSHOTS, RunPlan, split_topic, topic_name
+
+# While output was lost and its senders start over, those whose output is all there have the broker
+# to themselves.
+START_OVER_S = 3.0
+# Of a rebalance that the group waits for: what is not written then, the next owner executes again.
+LAST_SNAPSHOT_S = 5.0
+
+NewOwner = Callable[[RunPlan, str, int], Owner]
+"""Of a run's plan, a topic without the run's prefix, and a partition."""
+
+log = structlog.get_logger()
+
+
+def described(error: Exception) -> str:
+    """A defect, and the place it came up."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{error!r} ({last.filename}:{last.lineno}): a defect of pagewake"
+
+
+class Ownership:
+    """`loss` says what was sent and is not in the log; empty for nothing."""
+
+    def __init__(
+        self,
+        new_owner: NewOwner,
+        runs: RunsTopic,
+        metrics: ProcessMetrics,
+        rejections: Rejections,
+        stopping: asyncio.Event,
+        clock: Clock,
+    ) -> None:
+        self.loss = ""
+        self._owners: dict[TopicPartition, Owner] = {}
+        self._new_owner = new_owner
+        self._runs = runs
+        self._metrics = metrics
+        self._rejections = rejections
+        self._stopping = stopping
+        self._clock = clock
+        self._given_up: set[TopicPartition] = set()
+        self._not_before_s: dict[TopicPartition, float] = {}
+
+    def owners(self) -> list[Owner]:
+        """All of them."""
+        return list(self._owners.values())
+
+    # ------------------------------------------------------------------ as the group decides
+
+    def keep(self, places: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Own no others; the next offsets of those among them that are owned."""
+        for place in self._owners.keys() - places:
+            self._drop(place)
+        return {place: owner.offset for place, owner in self._owners.items()}
+
+    async def hand_over(self, places: Iterable[TopicPartition] | None = None) -> None:
+        """Leave a fresh snapshot to who may own these next; None: all that there is."""
+        for place in self._owners.copy() if places is None else places:
+            owner = self._owners.get(place)
+            if owner is not None:
+                await self._last_snapshot(owner)
+
+    async def _last_snapshot(self, owner: Owner) -> None:
+        if owner.participant.ended or not self._runs.active(owner.plan.run):
+            return
+        try:
+            await self._clock.wait_for(owner.snapshot(), LAST_SNAPSHOT_S)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("no last snapshot", owner=owner.label, error=repr(error))
+
+    def _drop(self, place: TopicPartition) -> None:
+        self._owners.pop(place).forget()
+
+    # ------------------------------------------------------------------ taking over
+
+    async def take_over(self, member: Membership) -> None:
+        """What was assigned and is not owned yet, as far as it is its turn."""
+        assigned = member.assigned
+        if not assigned - self._owners.keys():
+            return
+        claims = Claims(
+            assigned=assigned,
+            owned={place: owner.caught_up for place, owner in self._owners.items()},
+            given_up=self._given_up,
+            not_before_s=self._not_before_s,
+            active={place for place in assigned if self._runs.active(split_topic(place.topic)[0])},
+        )
+        put_off, take = next_takeovers(claims, self._clock.monotonic_s())
+        for place in put_off:
+            self._drop(TopicPartition(*place))
+            member.hold_back(place)
+        for place in take:
+            if place in member.assigned and not self._stopping.is_set():  # else another's, or soon
+                await self._take(TopicPartition(*place), member)
+
+    async def _take(self, place: TopicPartition, member: Membership) -> None:
+        """Newest snapshot, to go on with the log behind it."""
+        run, topic = split_topic(place.topic)
+        entry = self._runs.entries.get(run)
+        if entry is None or not entry.owned(self._clock.wall_s()):
+            return
+        try:
+            owner = self._new_owner(entry.plan, topic, place.partition)
+            await owner.recover(await member.end_offset(place), over=entry.finished)
+        except KafkaError:
+            raise
+        except PagewakeError as error:
+            await self._give_up(place, run, f"{place.topic}-{place.partition}: {error}")
+            return
+        self._pass_over(owner, entry.plan.snapshot_partition(topic, place.partition))
+        self._metrics.recovered()
+        log.info(
+            "owned", run=run, source=owner.participant.source, offset=owner.offset,
+            replay=owner.log_end - owner.offset, window=owner.participant.window,
+            at_ns=owner.participant.at_ns,
+        )  # fmt: skip
+        if member.go_on(place, owner.offset):
+            self._owners[place] = owner
+            self._not_before_s.pop(place, None)
+            if owner.participant.ended:
+                await self._end(owner)
+
+    def _pass_over(self, owner: Owner, partition: int) -> None:
+        """Snapshots and parts of them that could not be used."""
+        place = TopicPartition(topic_name(owner.plan.run, SNAPSHOTS), partition)
+        for refused in owner.refused:
+            rejected = Rejected("malformed", f"{owner.label}: {refused}")
+            self._rejections.note(place, None, rejected)
+
+    async def _give_up(self, place: TopicPartition, run: str, why: str) -> None:
+        self._given_up.add(place)
+        await self._runs.stop(run, why)
+
+    # ------------------------------------------------------------------ work
+
+    async def feed(
+        self, place: TopicPartition, records: Sequence[ConsumerRecord], member: Membership
+    ) -> None:
+        """Records of a partition, in order; those of one that is not owned are left out."""
+        owner = self._owners.get(place)
+        if owner is None:
+            return
+        was_ended = owner.participant.ended
+        for record in records:
+            if self._owners.get(place) is not owner or not await self._feed(owner, place, record):
+                return
+        owner.note_end(member.highwater(place))
+        size = sum(len(record.value or b"") for record in records)
+        self._metrics.received(owner.participant.topic, len(records), size)
+        if owner.participant.ended and not was_ended:
+            await self._end(owner)
+
+    async def _feed(self, owner: Owner, place: TopicPartition, record: ConsumerRecord) -> bool:
+        """Whether the owner can go on."""
+        try:
+            rejected = await owner.feed(record.offset, record.value)
+        except KafkaError as error:
+            self._lose(owner, error)
+            return False
+        except Exception as error:  # noqa: BLE001 - a poisoned record must not take others along
+            where = f"{place.topic}-{place.partition} at offset {record.offset}"
+            why = str(error) if isinstance(error, PagewakeError) else described(error)
+            self._owners.pop(place, None)
+            await self._give_up(place, owner.plan.run, f"{where}: {why}")
+            return False
+        if rejected is not None:
+            self._rejections.note(place, record.offset, rejected)
+        return True
+
+    async def _end(self, owner: Owner) -> None:
+        try:
+            await self._runs.say_ended(owner)
+        except KafkaError as error:
+            self._lose(owner, error)
+
+    async def look_after(self) -> None:
+        """Send what is due, write snapshots, and see whether all that was sent arrived."""
+        for owner in self.owners():
+            error = owner.failed()
+            if error is not None:
+                self._lose(owner, error)
+                return
+            try:
+                await owner.release()
+                if await owner.snapshot_if_due():
+                    self._metrics.snapshot_taken()
+            except KafkaError as lost:
+                self._lose(owner, lost)
+                return
+
+    def wait_s(self) -> float | None:
+        """Until the next window that a pace holds back may open; None if there is none."""
+        waits = [wait_s for owner in self.owners() if (wait_s := owner.wait_s()) is not None]
+        return min(waits, default=None)
+
+    @property
+    def caught_up(self) -> bool:
+        """All of them have."""
+        return all(owner.caught_up for owner in self._owners.values())
+
+    # ------------------------------------------------------------------ what got lost
+
+    def _lose(self, owner: Owner, error: Exception) -> None:
+        owner.lose()
+        self.loss = f"{owner.label}: {error!r}"
+
+    def start_over(self, member: Membership) -> None:
+        """Let go of those whose output is not all there, for a while."""
+        self.loss = ""
+        for place in [place for place, owner in self._owners.items() if not owner.settled]:
+            self._drop(place)
+            self._not_before_s[place] = self._clock.monotonic_s() + START_OVER_S
+            member.hold_back(place)
