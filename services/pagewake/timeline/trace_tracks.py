@@ -9,14 +9,12 @@ named by (VM, token, occurrence), because tokens come again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from pagewake.events import types as ev
-from pagewake.verify.invariants.base import BROADCAST_TOKEN, token_name
+from pagewake.verify.invariants.base import BROADCAST_TOKEN, Handler, token_name
 from pagewake.verify.log_run import PlacedEvent
 
-Handler: TypeAlias = Callable[[Any], None]
 TableEvent: TypeAlias = ev.DummyInserted | ev.DummyConsumed | ev.DummyUnlinked | ev.SleeperFreed
 ArrowPart: TypeAlias = Literal["start", "step", "finish"]
 
