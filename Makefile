@@ -17,7 +17,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test coverage other-tests lint format generated schemas reference dashboards docs \
+.PHONY: run test coverage lint format generated schemas reference dashboards docs \
         bench soak clean brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
@@ -27,14 +27,9 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(TESTS)
 
 # Tests that start nothing: pure code, drawn examples, recorded vectors.
-QUICK := tests/unit tests/property tests/conformance
-
-coverage: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term --durations=20
-
-# All that `coverage` does not run.
-other-tests: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest $(QUICK:%=--ignore=%) --durations=20
+coverage:
+	@$(MAKE) --no-print-directory test \
+	  TESTS="tests/unit tests/property tests/conformance --cov --cov-report=term --durations=20"
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
