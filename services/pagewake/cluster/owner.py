@@ -232,9 +232,11 @@ class Owner:
 
     def wait_s(self) -> float | None:
         """How long what is held back has to wait yet; None: nothing is, or until `resume`."""
-        if not self._held or self.participant.paused:
+        participant = self.participant
+        if not self._held or participant.paused:
             return None
-        return self._pace.wait_s(self.participant, self.caught_up)
+        at_ns = participant.at_ns
+        return self._pace.wait_s(participant.speed, at_ns, caught_up=self.caught_up)
 
     async def _release(self) -> None:
         if self.wait_s() != 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pagewake.cluster.clock import Clock
-from pagewake.participants.participant import Participant
 
 
 class Pace:
@@ -15,9 +14,8 @@ class Pace:
         self._from_s = 0.0
         self._from_ns = 0
 
-    def wait_s(self, participant: Participant, caught_up: bool) -> float:
-        """How long yet; 0 without a pace, and for what is only replayed."""
-        speed = participant.speed
+    def wait_s(self, speed: float, at_ns: int, *, caught_up: bool) -> float:
+        """How long a window at `at_ns` has to wait yet; 0 without a pace, and in a replay."""
         if not speed or not caught_up:
             self._speed = 0.0
             return 0.0
@@ -25,6 +23,6 @@ class Pace:
         if speed != self._speed:
             self._speed = speed
             self._from_s = now_s
-            self._from_ns = participant.at_ns
-        due_s = self._from_s + (participant.at_ns - self._from_ns) / 1e9 / speed
+            self._from_ns = at_ns
+        due_s = self._from_s + (at_ns - self._from_ns) / 1e9 / speed
         return max(0.0, due_s - now_s)
