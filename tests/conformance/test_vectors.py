@@ -1,4 +1,4 @@
-"""Every recorded vector passes, through the code that simulations run; what is wrong is named."""
+"""Every recorded vector passes, by the rules that simulations run by; what is wrong is named."""
 
 from __future__ import annotations
 
@@ -80,6 +80,26 @@ def test_a_falsified_expectation_fails_and_is_named(name: str, tmp_path: Path) -
                 assert failure.line == 2
                 assert f"{key}: expected" in failure.detail
     assert len(seen) >= 4
+
+
+@pytest.mark.parametrize("key", ["order", "token", "apf_reason_after", "ret"])
+def test_every_blocking_wait_can_fail(key: str, tmp_path: Path) -> None:
+    header, *original = rows("pf-interception.jsonl")
+    waits = [row for row in original if row["kind"] == "blocking-wait"]
+    for row in waits:
+        falsified(row["expect"], key)
+    report = run(write(tmp_path / "v.jsonl", header, *waits))
+    assert [failure.row for failure in report.failures] == [row["id"] for row in waits]
+    assert len(waits) == 3
+
+
+@pytest.mark.parametrize("extra", [1, -1])
+def test_a_wait_blocks_as_often_as_its_task_is_scheduled(extra: int, tmp_path: Path) -> None:
+    header, *original = rows("pf-interception.jsonl")
+    row = next(row for row in original if row.get("spurious_wakeups"))
+    row["spurious_wakeups"] += extra
+    [failure] = run(write(tmp_path / "v.jsonl", header, row)).failures
+    assert "order: expected" in failure.detail
 
 
 def test_a_falsified_hash_names_its_token(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`pagewake conformance`: recorded vectors against the code that simulations run."""
+"""`pagewake conformance`: recorded vectors against the rules that simulations run by."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def conformance(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Vector files.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Run vector files; exit 1 if a row fails, naming the first ones."""
+    """Run vector files; exit 1 if a row fails, naming the first ones.
+
+    What a row expects is decided by the code that simulations run.  Two things of pf-interception
+    are not: where interrupts go off and on between its actions, and what the handler returns.
+    """
     reports = run_files(files)
     if as_json:
         print_json(reports)

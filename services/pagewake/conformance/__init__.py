@@ -1,1 +1,1 @@
-"""Recorded vectors, run against the code that simulations run."""
+"""Recorded vectors, run against the rules that simulations run by."""

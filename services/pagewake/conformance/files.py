@@ -1,6 +1,6 @@
-"""Recorded vectors against the code that simulations run: one report per file.
+"""Recorded vectors against the rules that simulations run by: one report per file.
 
-Format: `vectors.py`; how a row is run: `vector_runs.py`.  There is no second implementation here.
+Format: `vectors.py`; how a row is run, and what of it no simulation does: `vector_runs.py`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""One row of a vector file through the classes that simulations run; what differed comes back.
+"""One row of a vector file through the code that simulations run; what differed comes back.
 
-Guest side: `Sleepers`, `ApfArea`, `dispatch`.  Host side: `NestedSvm` with the rules of 2.6.38.
-A row has no time and no scheduler: the order of the steps inside a handler (`Interception.actions`,
-`wait_entered`, `wait_scheduled`) is a table that rows alone check; a run has those steps at once.
-Running a row gives a string that says what differed first, or None.  A row that asks for what the
-format rules out (a cpu that is not there, a task that waits twice) raises `RowError`.
+`hash32`, `sleepers`, `traps`, `latch`, `nested-routing`: every value is what that code decided; the
+runner calls it in the order of the row.  `pf-interception`: so are the branch, the addresses, the
+latch, and whether a task sleeps; the order of actions around them is in `action_order.py`.
+A row that asks for what the format rules out (a cpu that is not there, a task that waits twice)
+raises `RowError`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 
 from pagewake.conformance import vectors as v
+from pagewake.conformance.action_order import order_of, returned, scheduled_again
+from pagewake.conformance.blocking_wait import WaitingGuest
 from pagewake.events.ids import Token
 from pagewake.guest_kernel.apf_area import ApfArea
 from pagewake.guest_kernel.sleepers import Sleepers
@@ -25,7 +27,6 @@ from pagewake.kvm.gfn_hash import hash_32
 from pagewake.kvm.profile import resolve
 from pagewake.nested_svm.exit_codes import EXCP_PF
 from pagewake.nested_svm.hypervisor import Disposition, Exit, NestedSvm
-from pagewake.nested_svm.interception import wait_entered, wait_scheduled
 from pagewake.nested_svm.routing import Intercepts, PermissionMap
 
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z")
@@ -196,38 +197,40 @@ def run_interception(row: v.InterceptRow | v.BlockingWaitRow) -> str | None:
     info1, info2 = int(row.exit_info_1, 16), int(row.exit_info_2, 16)
     done = svm.handle_exit(row.exit_code, info1, info2, 0, bool(row.pending)).interception
     assert done is not None, "the page fault handler answers every page fault"
-    actual: dict[str, Any] = {"branch": done.branch, "order": done.actions}
+    actual: dict[str, Any] = {"branch": done.branch, "order": order_of(done)}
     actual["unprotect"] = done.unprotect
     if done.branch == "fault":
         actual |= {"fault_address": done.address, "error_code": done.error_code}
     else:
         actual["token"] = done.address
     actual["apf_reason_after"] = svm.apf_reason
-    actual["ret"] = row.mmu_ret if done.returns is None else done.returns
+    actual["ret"] = returned(done, row.mmu_ret)
     return difference(row.expect, actual, ("fault_address",))
 
 
 def _run_blocking_wait(row: v.BlockingWaitRow) -> str | None:
-    """The handler's wait against a real table; the wake arrives while it is scheduled out."""
+    """The handler's wait in a guest; the wake arrives while its task is scheduled out."""
     svm = NestedSvm(_SWITCHES)
     svm.apf_reason = row.apf_reason
     done = svm.handle_exit(EXCP_PF, 0, int(row.exit_info_2, 16)).interception
     assert done is not None, "the page fault handler answers every page fault"
-    sleepers: Sleepers[int] = Sleepers()
+    token = Token(done.address)
+    guest = WaitingGuest()
     if row.early_wake:
-        sleepers.try_wake(0, Token(done.address), lambda: True)
-    slept = sleepers.task_wait(1, 0, Token(done.address)).slept
-    order: list[str] = list(wait_entered(slept))
-    if slept:
+        guest.wake(token)
+    guest.wait(token)
+    order = order_of(done)
+    if guest.asleep:
+        order.append("schedule")
         for _ in range(row.spurious_wakeups):
-            order += wait_scheduled(sleepers.find(Token(done.address)) is not None)
-        sleepers.try_wake(0, Token(done.address), lambda: True)
-        order += ["woken", *wait_scheduled(sleepers.find(Token(done.address)) is not None)]
+            order += scheduled_again(guest.asleep)
+        guest.wake(token)
+        order += ["woken", *scheduled_again(guest.asleep)]
     actual = {
         "order": order,
-        "token": done.address,
+        "token": token,
         "apf_reason_after": svm.apf_reason,
-        "ret": done.returns,
+        "ret": returned(done, 0),
     }
     return difference(row.expect, actual)
 

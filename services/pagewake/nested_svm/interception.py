@@ -7,40 +7,23 @@ fault for the MMU and leaves the latch alone.  With gap G5 closed the token is n
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 from pagewake.kvm.abi import REASON_NOT_PRESENT, REASON_READY, U32
 
-Action: TypeAlias = Literal[
-    "irq_disable", "irq_enable", "wait", "wake", "schedule", "unprotect", "mmu_page_fault"
-]
-Actions: TypeAlias = tuple[Action, ...]
-
-
-_WAIT: Final[Actions] = ("irq_disable", "wait", "irq_enable")
-_WAKE: Final[Actions] = ("irq_disable", "wake", "irq_enable")
-_FAULT: Final[Actions] = ("mmu_page_fault",)
-_UNPROTECT_AND_FAULT: Final[Actions] = ("unprotect", "mmu_page_fault")
-
 
 class Interception(NamedTuple):
-    """What the handler wants done, in order, and the latch afterwards.
+    """What the handler wants done, and the latch afterwards.
 
-    `address` is the token of a wait or wake, else the fault address.  `returns` is the handler's
-    value; None: what the MMU's fault handler returns.
+    `address` is the token of a wait or wake, else the fault address; `unprotect`: its page is to be
+    unprotected before the MMU sees the fault.
     """
 
     branch: Literal["fault", "wait", "wake"]
     address: int
     error_code: int
-    actions: Actions
+    unprotect: bool
     apf_reason: int
-    returns: int | None
-
-    @property
-    def unprotect(self) -> bool:
-        """Whether the page of the fault address is to be unprotected first."""
-        return "unprotect" in self.actions
 
 
 def pf_interception(
@@ -54,18 +37,6 @@ def pf_interception(
     """Decide by the latched reason; `needs_reinjection`: an event waits to be injected again."""
     if apf_reason in (REASON_NOT_PRESENT, REASON_READY):
         token = info2 & U32 if gap_g5 else info2
-        if apf_reason == REASON_NOT_PRESENT:
-            return Interception("wait", token, 0, _WAIT, 0, 1)
-        return Interception("wake", token, 0, _WAKE, 0, 1)
-    actions = _UNPROTECT_AND_FAULT if needs_reinjection and not npt else _FAULT
-    return Interception("fault", info2, info1 & U32, actions, apf_reason, None)
-
-
-def wait_entered(slept: bool) -> Actions:
-    """The wait of the handler up to where it blocks, or to its end if it returned at once."""
-    return ("irq_disable", "wait", "irq_enable", "schedule") if slept else _WAIT
-
-
-def wait_scheduled(linked: bool) -> Actions:
-    """The sleeper has the cpu again: back to sleep while its entry is linked, else to the end."""
-    return ("irq_disable", "irq_enable", "schedule") if linked else ("irq_disable", "irq_enable")
+        branch: Literal["wait", "wake"] = "wait" if apf_reason == REASON_NOT_PRESENT else "wake"
+        return Interception(branch, token, 0, False, 0)
+    return Interception("fault", info2, info1 & U32, needs_reinjection and not npt, apf_reason)

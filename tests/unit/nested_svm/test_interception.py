@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from pagewake.nested_svm.interception import pf_interception, wait_entered, wait_scheduled
+from pagewake.nested_svm.interception import pf_interception
 
 ADDRESS = 0x1_FEE0_0000
 
 
 @pytest.mark.parametrize(("reason", "branch"), [(1, "wait"), (2, "wake")])
 @pytest.mark.parametrize("npt", [False, True])
-def test_a_latched_apf_is_consumed_with_interrupts_off(reason: int, branch: str, npt: bool) -> None:
+def test_a_latched_apf_is_consumed(reason: int, branch: str, npt: bool) -> None:
     done = pf_interception(reason, npt, True, 0x6, ADDRESS)
     assert (done.branch, done.address) == (branch, 0xFEE0_0000)
-    assert done.actions == ("irq_disable", branch, "irq_enable")
-    assert (done.apf_reason, done.returns, done.unprotect) == (0, 1, False)
+    assert (done.apf_reason, done.unprotect) == (0, False)
 
 
 @pytest.mark.parametrize("reason", [0, 3, 0xFFFFFFFF])
 def test_everything_else_is_a_fault_and_stays_latched(reason: int) -> None:
     done = pf_interception(reason, True, False, 0x1_0000_0006, ADDRESS)
     assert (done.branch, done.address, done.error_code) == ("fault", ADDRESS, 6)
-    assert done.actions == ("mmu_page_fault",)
-    assert (done.apf_reason, done.returns) == (reason, None)
+    assert (done.apf_reason, done.unprotect) == (reason, False)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +36,3 @@ def test_a_shadowed_page_is_unprotected_while_an_event_waits_for_reinjection(
 
 def test_with_g5_closed_the_address_is_not_cut() -> None:
     assert pf_interception(1, True, False, 0, ADDRESS, gap_g5=False).address == ADDRESS
-
-
-def test_a_sleeper_schedules_with_interrupts_on_until_it_is_unlinked() -> None:
-    assert wait_entered(False) == ("irq_disable", "wait", "irq_enable")
-    assert wait_entered(True)[-2:] == ("irq_enable", "schedule")
-    assert wait_scheduled(True) == ("irq_disable", "irq_enable", "schedule")
-    assert wait_scheduled(False) == ("irq_disable", "irq_enable")
