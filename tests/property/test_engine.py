@@ -37,6 +37,11 @@ SWITCHES = {
     "host_kernel_rule": ('"halt"',),
     "hash_multiplier": ('"new"',),
     "probe_fixed": ("false",),
+    "nested_fix": ('"none"', '"2017"', '"2020"'),
+    "apf_in_guest_mode": ("false", "true"),
+    "gap_g0": ("false",),
+    "gap_g3": ("false",),
+    "gap_g5": ("false",),
 }
 PROFILES = ("posted-v7", "2.6.38", "2.6.39", "3.x", "4.13", "5.8", "6.x")
 MEDIA = (
@@ -49,7 +54,7 @@ MOMENTS = st.integers(0, 12_000)
 
 
 @st.composite
-def tasks(draw: st.DrawFn) -> str:
+def tasks(draw: st.DrawFn, inner: bool = False) -> str:
     lines = [
         "[[vm.task]]",
         f'name = "t{draw(st.integers(0, 10**6))}"',
@@ -60,12 +65,12 @@ def tasks(draw: st.DrawFn) -> str:
         f"populated = {draw(st.sampled_from(('true', 'true', 'false')))}",
         f'touch = "{draw(st.sampled_from((100, 3_000, 20_000)))}ns"',
     ]
-    if draw(st.booleans()):
+    if not inner and draw(st.booleans()):
         lines.append('kernel_every = "20us"\nkernel_for = "10us"')
         lines.append(f"no_preempt = {draw(st.sampled_from(('true', 'false')))}")
     if draw(st.booleans()):
         lines.append(f"touches = {draw(st.integers(1, 2_000))}")
-    if draw(st.booleans()):
+    if not inner and draw(st.booleans()):
         lines.append(f'start = "{draw(MOMENTS)}us"')
     return "\n".join(lines)
 
@@ -101,6 +106,43 @@ def scripts(draw: st.DrawFn, vcpus: int) -> str:
 
 
 @st.composite
+def guests_inside(draw: st.DrawFn, levels: int, vcpus: int) -> str:
+    """The L2 of every VM, perhaps an L3 in it, and what runs there; keys of a VM come first."""
+    if not levels:
+        return ""
+    memory = {2: "8MiB", 3: "4MiB"}
+    lines = [f"nested = {levels}"]
+    lines += [
+        f'[vm.l{level}]\nvcpus = {draw(st.integers(1, vcpus))}\nmemory = "{memory[level]}"'
+        for level in range(2, levels + 2)
+    ]
+    for level in range(2, levels + 2):
+        for number in range(draw(st.integers(0, 2))):
+            task = draw(tasks(inner=True))
+            lines.append(
+                f"{task}\nlevel = {level}".replace('name = "t', f'name = "l{level}-{number}-', 1)
+            )
+    return "\n".join(lines)
+
+
+@st.composite
+def hypervisors(draw: st.DrawFn) -> str:
+    """How the hypervisors run their guests, and why those leave."""
+    flags = ("npt", "l1_npt", "l1_vintr_masking", "l2_npt", "l2_vintr_masking")
+    reasons = ("hlt", "msr", "io", "cpuid", "intr")
+    yes = st.sampled_from(("true", "false"))
+    rate = st.sampled_from((0, 500, 5_000))
+    return "\n".join(
+        [
+            "[nested]",
+            *(f"{flag} = {draw(yes)}" for flag in flags),
+            "[nested.exits]",
+            *(f"{reason} = {draw(rate)}" for reason in reasons),
+        ]
+    )
+
+
+@st.composite
 def events(draw: st.DrawFn, vcpus: int) -> str:
     what = draw(
         st.sampled_from(
@@ -108,6 +150,7 @@ def events(draw: st.DrawFn, vcpus: int) -> str:
                 'do = "vcpu-offline"', 'do = "vcpu-online"', 'do = "vcpu-reset"', 'do = "irq"',
                 'do = "registers-set"', 'do = "cr0-pg"\nfor = "100us"', 'do = "nmi"\nfaults = true',
                 'do = "vcpu-stall"\nfor = "150us"', 'do = "msr-write"\nmsr = "apf-en"',
+                'do = "vcpu-stall"\nfor = "150us"\nwhere = "latch"',
                 'do = "msr-write"\nmsr = "apf-en"\nvalue = 0',
                 'do = "msr-write"\nmsr = "apf-en"\nvalue = 0x7f00000001',
                 'do = "area-write-fails"\ncount = 2',
@@ -133,6 +176,7 @@ def events(draw: st.DrawFn, vcpus: int) -> str:
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     vcpus = draw(st.integers(1, 3))
+    levels = draw(st.sampled_from((0, 0, 1, 2)))
     profile = draw(st.sampled_from(PROFILES))
     switched = draw(st.lists(st.sampled_from(sorted(SWITCHES)), max_size=3, unique=True))
     overrides = [f"{name} = {draw(st.sampled_from(SWITCHES[name]))}" for name in switched]
@@ -146,11 +190,13 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f"hz = {draw(st.sampled_from((0, 250, 1000)))}",
             "[kernel.overrides]",
             *overrides,
+            draw(hypervisors()) if levels else "",
             f"[host]\nmedium = {draw(st.sampled_from(MEDIA))}",
             f"exits_per_s = {draw(st.sampled_from((0, 3_000)))}",
             f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
             f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "16MiB"',
             f'limit = "{draw(st.sampled_from((512, 1024, 4096)))}KiB"',
+            draw(guests_inside(levels, vcpus)),
             *draw(st.lists(tasks(), min_size=1, max_size=2, unique_by=lambda t: t.split('"')[1])),
             *draw(st.lists(scripts(vcpus), max_size=3, unique_by=lambda t: t.split('"')[1])),
             '[[vm.task]]\nname = "w"\ncount = 2\npattern = "work"' if draw(st.booleans()) else "",
