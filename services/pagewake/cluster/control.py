@@ -35,8 +35,8 @@ from pagewake.cluster.settings import ServiceKind
 from pagewake.cluster.standing import standing
 from pagewake.participants.commands import Answer
 
-RETRY_S = 2.0  # between two words of a service anyway; the log says each try
-LEAVE_S = 2.0  # for a last word; a service that ends is killed ten seconds later by most
+RETRY_S = 2.0  # one or two progress messages are missed by a broker that was started anew
+LEAVE_S = 2.0  # for a last word, of the ten seconds that Docker gives a service to end
 QUEUED_MAX = 256  # minutes of progress, as MQTT is no place to catch up with what is old
 
 Commanded = Callable[[str, bytes], Awaitable[None]]
@@ -105,9 +105,9 @@ class RunLink:
                 log.warning(
                     "mqtt is not answering, the run goes on", run=self.run, error=str(error)
                 )
-                await self._clock.sleep(RETRY_S)
             finally:
                 self._connected = False
+            await self._clock.sleep(RETRY_S)
 
     def _client(self) -> aiomqtt.Client:
         return self.address.client(

@@ -10,64 +10,20 @@ from pagewake.cluster.owner import STALLED_S, LostError, Owner
 from pagewake.cluster.spent import Spent
 from pagewake.engine.run import run_scenario
 from pagewake.events.codec import APF_GUEST, FAULTS, JOURNAL_TOPIC
-from pagewake.participants.commands import Answer, encode_command
 from pagewake.participants.participant import LapKind
-from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_name
+from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan
 from pagewake.scenario.loading import load
-from tests.support.clock import FakeClock
-from tests.support.fake_bus import FakeBus
+from tests.support.owners import SNAPSHOT_S, Owners
 
 PLAN = RunPlan.of("r", load("natapov-2010", ["scenario.duration=20ms"]), 1)
-SNAPSHOT_S = 5.0
-
-
-def name(topic: str) -> str:
-    return topic_name(PLAN.run, topic)
-
-
-class Cluster:
-    """A host and a shard, each with its owner, on one bus."""
-
-    def __init__(self) -> None:
-        self.bus = FakeBus()
-        self.clock = FakeClock()
-        self.answers: list[Answer] = []
-        self.sent: list[str] = []
-
-    def owner(self, topic: str) -> Owner:
-        return Owner(
-            self.bus,
-            PLAN,
-            topic,
-            0,
-            clock=self.clock,
-            snapshot_s=SNAPSHOT_S,
-            instance="here",
-            sent=lambda topic, _: self.sent.append(topic),
-            answered=lambda _, answer: self.answers.append(answer),
-        )
-
-    async def recovered(self, topic: str, *, over: bool = False) -> Owner:
-        owner = self.owner(topic)
-        await owner.recover(await self.bus.end_offset(name(topic), 0), over=over)
-        return owner
-
-    async def read(self, owner: Owner, until: int | None = None) -> None:
-        """All that stands in its partition by now, or up to an offset."""
-        values = self.bus.values(name(owner.participant.topic))
-        for offset in range(owner.offset, len(values) if until is None else until):
-            await owner.feed(offset, values[offset])
-
-    async def command(self, do: str, **more: object) -> None:
-        self.bus.append(name(FAULTS), 0, encode_command("r", do, {"do": do, **more}))
 
 
 @pytest.fixture
-def cluster() -> Cluster:
-    return Cluster()
+def cluster() -> Owners:
+    return Owners(PLAN)
 
 
-async def finished(cluster: Cluster) -> tuple[Owner, Owner]:
+async def finished(cluster: Owners) -> tuple[Owner, Owner]:
     """Both owners at the end of the run."""
     host, shard = [await cluster.recovered(topic) for topic in (FAULTS, APF_GUEST)]
     while not (host.participant.ended and shard.participant.ended):
@@ -76,20 +32,20 @@ async def finished(cluster: Cluster) -> tuple[Owner, Owner]:
     return host, shard
 
 
-async def test_a_run_is_executed_to_its_end(cluster: Cluster) -> None:
+async def test_a_run_is_executed_to_its_end(cluster: Owners) -> None:
     host, shard = await finished(cluster)
     assert shard.tally.events == run_scenario(PLAN.scenario).events
     assert {FAULTS, APF_GUEST, JOURNAL_TOPIC} <= set(cluster.sent)
     assert host.lag == shard.lag == 0
 
 
-async def test_who_spent_nothing_on_it_gives_no_account(cluster: Cluster) -> None:
+async def test_who_spent_nothing_on_it_gives_no_account(cluster: Owners) -> None:
     _, shard = await finished(cluster)
     await shard.acknowledged()
     assert cluster.bus.logs[RUNS_TOPIC, 0] == []
 
 
-async def test_the_account_says_once_who_owned_it_for_how_long(cluster: Cluster) -> None:
+async def test_the_account_says_once_who_owned_it_for_how_long(cluster: Owners) -> None:
     shard = await cluster.recovered(APF_GUEST)
     host = await cluster.recovered(FAULTS)
     lap = shard.participant.lap
@@ -110,21 +66,23 @@ async def test_the_account_says_once_who_owned_it_for_how_long(cluster: Cluster)
     assert spent.instance == "here"
     assert spent.codec_s + spent.simulation_s == pytest.approx(spent.until_s - spent.from_s)
     assert spent.simulation_s > 0
-    sent = cluster.bus.values(name(JOURNAL_TOPIC)) + cluster.bus.values(name(FAULTS))
+    sent = cluster.bus.values(cluster.name(JOURNAL_TOPIC)) + cluster.bus.values(
+        cluster.name(FAULTS)
+    )
     assert (spent.records, spent.size) == (len(sent), sum(map(len, sent)))
 
 
 class TestSnapshots:
-    async def test_one_is_due_when_so_much_time_went_into_records(self, cluster: Cluster) -> None:
+    async def test_one_is_due_when_so_much_time_went_into_records(self, cluster: Owners) -> None:
         host = await cluster.recovered(FAULTS)
         host.participant.lap = lambda _: cluster.clock.advance(SNAPSHOT_S)
         assert not await host.snapshot_if_due()
         await host.feed(0, b"{}")
         assert await host.snapshot_if_due()
         assert not await host.snapshot_if_due()
-        assert len(cluster.bus.values(name(SNAPSHOTS))) > 1
+        assert len(cluster.bus.values(cluster.name(SNAPSHOTS))) > 1
 
-    async def test_who_takes_over_goes_on_behind_it(self, cluster: Cluster) -> None:
+    async def test_who_takes_over_goes_on_behind_it(self, cluster: Owners) -> None:
         host, shard = [await cluster.recovered(topic) for topic in (FAULTS, APF_GUEST)]
         shard.participant.lap = lambda _: cluster.clock.advance(1.0)
         for _ in range(5):
@@ -136,25 +94,25 @@ class TestSnapshots:
         assert later.tally.state() == shard.tally.state()
 
     async def test_one_that_cannot_be_read_is_named_and_the_start_taken(
-        self, cluster: Cluster
+        self, cluster: Owners
     ) -> None:
-        cluster.bus.append(name(SNAPSHOTS), 0, b"nonsense", b"a/manifest")
+        cluster.bus.append(cluster.name(SNAPSHOTS), 0, b"nonsense", b"a/manifest")
         host = await cluster.recovered(FAULTS)
         assert len(host.refused) == 1
         assert host.offset == 0
-        assert cluster.bus.values(name(APF_GUEST)) != []
+        assert cluster.bus.values(cluster.name(APF_GUEST)) != []
 
-    async def test_none_is_taken_while_output_is_held_back(self, cluster: Cluster) -> None:
+    async def test_none_is_taken_while_output_is_held_back(self, cluster: Owners) -> None:
         host, shard = [await cluster.recovered(topic) for topic in (FAULTS, APF_GUEST)]
         host.participant.lap = lambda _: cluster.clock.advance(SNAPSHOT_S)
-        await cluster.command("pause")
+        cluster.command(FAULTS, "pause")
         await cluster.read(shard)
         await cluster.read(host)
         assert not await host.snapshot_if_due()
 
 
 class TestReplay:
-    async def test_records_that_stood_there_are_executed_again(self, cluster: Cluster) -> None:
+    async def test_records_that_stood_there_are_executed_again(self, cluster: Owners) -> None:
         await finished(cluster)
         again = await cluster.recovered(APF_GUEST)
         assert again.lag == again.log_end > 0
@@ -165,7 +123,7 @@ class TestReplay:
         assert caught_up == [False, True]
         assert again.replayed_ns == PLAN.scenario.duration_ns
 
-    async def test_nothing_is_sent_for_a_run_that_is_over(self, cluster: Cluster) -> None:
+    async def test_nothing_is_sent_for_a_run_that_is_over(self, cluster: Owners) -> None:
         await finished(cluster)
         cluster.sent.clear()
         again = await cluster.recovered(APF_GUEST, over=True)
@@ -173,14 +131,14 @@ class TestReplay:
         assert again.participant.ended
         assert cluster.sent == []
 
-    async def test_lag_is_what_the_broker_said_last(self, cluster: Cluster) -> None:
+    async def test_lag_is_what_the_broker_said_last(self, cluster: Owners) -> None:
         host = await cluster.recovered(FAULTS)
         host.note_end(7)
         assert host.lag == 7
 
 
 class TestLoss:
-    async def test_what_was_not_acknowledged_is_not_settled(self, cluster: Cluster) -> None:
+    async def test_what_was_not_acknowledged_is_not_settled(self, cluster: Owners) -> None:
         cluster.bus.holding = True
         host = await cluster.recovered(FAULTS)
         assert not host.settled
@@ -188,21 +146,21 @@ class TestLoss:
         cluster.bus.acknowledge()
         assert host.settled
 
-    async def test_what_was_lost_is_named(self, cluster: Cluster) -> None:
+    async def test_what_was_lost_is_named(self, cluster: Owners) -> None:
         cluster.bus.losing = True
         host = await cluster.recovered(FAULTS)
         assert not host.settled
-        assert name(APF_GUEST) in str(host.failed())
+        assert cluster.name(APF_GUEST) in str(host.failed())
         with pytest.raises(LostError, match="lost"):
             await host.acknowledged()
 
-    async def test_who_was_told_of_a_loss_is_never_settled_again(self, cluster: Cluster) -> None:
+    async def test_who_was_told_of_a_loss_is_never_settled_again(self, cluster: Owners) -> None:
         host = await cluster.recovered(FAULTS)
         assert host.settled
         host.lose()
         assert not host.settled
 
-    async def test_a_loss_that_is_forgotten_is_not_complained_of(self, cluster: Cluster) -> None:
+    async def test_a_loss_that_is_forgotten_is_not_complained_of(self, cluster: Owners) -> None:
         cluster.bus.holding = True
         host = await cluster.recovered(FAULTS)
         host.forget()
@@ -211,23 +169,23 @@ class TestLoss:
 
 
 class TestPause:
-    async def test_windows_are_held_back_until_it_ends(self, cluster: Cluster) -> None:
+    async def test_windows_are_held_back_until_it_ends(self, cluster: Owners) -> None:
         host, shard = [await cluster.recovered(topic) for topic in (FAULTS, APF_GUEST)]
-        await cluster.command("pause")
+        cluster.command(FAULTS, "pause")
         await cluster.read(shard)
-        before = len(cluster.bus.values(name(APF_GUEST)))
+        before = len(cluster.bus.values(cluster.name(APF_GUEST)))
         await cluster.read(host)
         await host.release()
         assert host.wait_s() is None
-        assert len(cluster.bus.values(name(APF_GUEST))) == before
-        await cluster.command("resume")
+        assert len(cluster.bus.values(cluster.name(APF_GUEST))) == before
+        cluster.command(FAULTS, "resume")
         await cluster.read(host)
-        assert len(cluster.bus.values(name(APF_GUEST))) > before
+        assert len(cluster.bus.values(cluster.name(APF_GUEST))) > before
         assert [answer.ok for answer in cluster.answers] == [True, True]
 
-    async def test_a_pace_is_kept(self, cluster: Cluster) -> None:
+    async def test_a_pace_is_kept(self, cluster: Owners) -> None:
         host, shard = [await cluster.recovered(topic) for topic in (FAULTS, APF_GUEST)]
-        await cluster.command("pace", speed=0.001)
+        cluster.command(FAULTS, "pace", speed=0.001)
         await cluster.read(host)
         waits = []
         for _ in range(3):
@@ -243,7 +201,7 @@ class TestPause:
 
 class TestWaiting:
     async def test_a_shard_that_does_not_answer_is_named_after_a_while(
-        self, cluster: Cluster
+        self, cluster: Owners
     ) -> None:
         host = await cluster.recovered(FAULTS)
         cluster.clock.advance(STALLED_S - 0.1)
@@ -251,26 +209,24 @@ class TestWaiting:
         cluster.clock.advance(0.1)
         assert host.waiting_for() == [("guest-0", STALLED_S)]
 
-    async def test_a_shard_waits_for_nobody(self, cluster: Cluster) -> None:
+    async def test_a_shard_waits_for_nobody(self, cluster: Owners) -> None:
         shard = await cluster.recovered(APF_GUEST)
         cluster.clock.advance(10 * STALLED_S)
         assert shard.waiting_for() == []
 
-    async def test_nobody_is_waited_for_in_a_pause(self, cluster: Cluster) -> None:
+    async def test_nobody_is_waited_for_in_a_pause(self, cluster: Owners) -> None:
         host = await cluster.recovered(FAULTS)
-        await cluster.command("pause")
+        cluster.command(FAULTS, "pause")
         await cluster.read(host)
         cluster.clock.advance(10 * STALLED_S)
         assert host.waiting_for() == []
 
-    async def test_nobody_is_waited_for_at_the_end(self, cluster: Cluster) -> None:
+    async def test_nobody_is_waited_for_at_the_end(self, cluster: Owners) -> None:
         host, _ = await finished(cluster)
         cluster.clock.advance(10 * STALLED_S)
         assert host.waiting_for() == []
 
-    async def test_a_window_lasts_from_its_opening_to_its_last_close(
-        self, cluster: Cluster
-    ) -> None:
+    async def test_a_window_lasts_from_its_opening_to_its_last_close(self, cluster: Owners) -> None:
         host, shard = [await cluster.recovered(topic) for topic in (FAULTS, APF_GUEST)]
         cluster.clock.advance(0.5)
         await cluster.read(shard)
@@ -279,7 +235,7 @@ class TestWaiting:
         assert host.take_windows_s() == []
 
 
-async def test_a_record_of_nobody_is_rejected_and_passed_over(cluster: Cluster) -> None:
+async def test_a_record_of_nobody_is_rejected_and_passed_over(cluster: Owners) -> None:
     host = await cluster.recovered(FAULTS)
     rejected = await host.feed(0, b"{}")
     assert rejected is not None
