@@ -64,7 +64,7 @@ async def measure(
     """
     scenario = scenario_for(vcpus)
     plan = RunPlan.of(client.name_for(scenario.name, clock.wall_s()), scenario, 1)
-    usage, latencies = Usage(plan.run), Latencies()
+    usage, latencies = Usage(plan.run, clock), Latencies()
     async with _heard(mqtt, usage, clock):
         try:
             tell("starting", 0.0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import msgspec
 
+from pagewake.cluster.clock import Clock
 from pagewake.cluster.messages import PROGRESS_TOPIC, Progress
 
 SAMPLES_MAX = 8192
@@ -32,10 +32,11 @@ class ServiceUsage(NamedTuple):
 class Usage:
     """Hears what the services of one run say of themselves; `topics` are where."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, clock: Clock) -> None:
         self.run = run
         self.topics = (PROGRESS_TOPIC.format(run=run),)
         self.samples: dict[str, list[Sample]] = {}
+        self._clock = clock
 
     def hear(self, _: str, payload: bytes) -> None:
         """Take a message; what is no progress of a service is passed over."""
@@ -46,7 +47,7 @@ class Usage:
         if progress.cpu_s is None:
             return
         samples = self.samples.setdefault(f"{progress.service} {progress.instance}", [])
-        samples.append(Sample(time.monotonic(), progress.cpu_s, progress.memory_bytes))
+        samples.append(Sample(self._clock.monotonic_s(), progress.cpu_s, progress.memory_bytes))
         del samples[:-SAMPLES_MAX]
 
     def between(self, since_s: float, until_s: float) -> list[ServiceUsage]:

@@ -1,0 +1,244 @@
+"""What a process does with the partitions that were assigned to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+
+from pagewake.bus.port import Outbox
+from pagewake.cluster.owner import Owner
+from pagewake.cluster.ownership import START_OVER_S, Ownership
+from pagewake.cluster.process_metrics import ProcessMetrics
+from pagewake.cluster.rejections import Rejections
+from pagewake.cluster.runs import Announced, StateChanged
+from pagewake.cluster.runs_topic import RunsTopic
+from pagewake.events.codec import APF_GUEST, FAULTS
+from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_name
+from pagewake.scenario.loading import load
+from tests.support.fake_mqtt import turns
+from tests.support.owners import Owners
+
+PLAN = RunPlan.of("r", load("natapov-2010", ["scenario.duration=5ms"]), 1)
+HOST = TopicPartition(topic_name("r", FAULTS), 0)
+SHARD = TopicPartition(topic_name("r", APF_GUEST), 0)
+
+
+class Record(NamedTuple):
+    """As the consumer hands it out."""
+
+    offset: int
+    value: bytes | None
+
+
+class FakeMember:
+    """A membership whose assignment is what the test says."""
+
+    def __init__(self, owners: Owners) -> None:
+        self.assigned: set[TopicPartition] = set()
+        self.reading: dict[TopicPartition, int] = {}
+        self._bus = owners.bus
+
+    async def end_offset(self, place: TopicPartition) -> int:
+        return await self._bus.end_offset(place.topic, place.partition)
+
+    def go_on(self, place: TopicPartition, offset: int) -> bool:
+        if place in self.assigned:
+            self.reading[place] = offset
+        return place in self.assigned
+
+    def hold_back(self, place: TopicPartition) -> None:
+        self.reading.pop(place, None)
+
+    def highwater(self, place: TopicPartition) -> int:
+        return len(self._bus.values(place.topic, place.partition))
+
+
+class Process:
+    """An ownership and what it deals with, after a run was announced."""
+
+    def __init__(self) -> None:
+        self.made = Owners(PLAN)
+        self.bus, self.clock = self.made.bus, self.made.clock
+        self.member: Any = FakeMember(self.made)
+        self.stopping = asyncio.Event()
+        self.metrics = ProcessMetrics(self._owners, float, self.clock)
+        rejections = Rejections(self.metrics.rejected)
+        self.runs = RunsTopic(self.bus, rejections, lambda _: None, self.clock)
+        self.ownership = Ownership(
+            self.made.new, self.runs, self.metrics, rejections, self.stopping, self.clock
+        )
+        self.say("r", Announced.of(PLAN, self.clock.wall_s()))
+
+    def _owners(self) -> list[Owner]:
+        return self.ownership.owners()
+
+    def say(self, key: str, what: msgspec.Struct) -> None:
+        self.bus.append(RUNS_TOPIC, 0, msgspec.json.encode(what), key.encode())
+
+    async def hear(self) -> None:
+        """What stands in the topic of runs by now."""
+        following = asyncio.create_task(self.runs.follow())
+        await turns()
+        following.cancel()
+
+    async def take_over(self, *places: TopicPartition) -> None:
+        self.member.assigned = set(places)
+        await self.ownership.take_over(self.member)
+
+    async def feed(self, place: TopicPartition, *values: bytes | None) -> None:
+        records: list[Any] = [Record(offset, value) for offset, value in enumerate(values)]
+        await self.ownership.feed(place, records, self.member)
+
+    def series(self, name: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name)
+
+    def state(self) -> StateChanged | None:
+        """Whether a run was said to be stopped."""
+        found = [each for each in self.bus.logs[RUNS_TOPIC, 0] if each.key == b"r/state"]
+        return msgspec.json.decode(found[-1].value or b"", type=StateChanged) if found else None
+
+
+@pytest.fixture
+async def process() -> Process:
+    process = Process()
+    await process.hear()
+    return process
+
+
+async def test_what_is_assigned_is_taken_over_and_read(process: Process) -> None:
+    await process.take_over(HOST, SHARD)
+    assert [owner.label for owner in process.ownership.owners()] == ["r/guest-0", "r/host-0"]
+    assert process.member.reading == {HOST: 0, SHARD: 0}
+    assert process.series("pagewake_recoveries_total") == 2
+
+
+async def test_a_run_that_nobody_announced_is_left_alone(process: Process) -> None:
+    await process.take_over(TopicPartition("pagewake.other.faults", 0))
+    assert process.ownership.owners() == []
+
+
+async def test_nothing_is_taken_over_by_who_is_to_stop(process: Process) -> None:
+    process.stopping.set()
+    await process.take_over(HOST)
+    assert process.ownership.owners() == []
+
+
+async def test_what_is_another_s_by_now_is_not_kept(process: Process) -> None:
+    await process.take_over(HOST, SHARD)
+    assert process.ownership.keep({SHARD, TopicPartition("x", 0)}) == {SHARD: 0}
+    assert [owner.label for owner in process.ownership.owners()] == ["r/guest-0"]
+
+
+async def test_what_is_handed_over_is_left_with_a_snapshot(process: Process) -> None:
+    await process.take_over(HOST, SHARD)
+    first = process.bus.values(SHARD.topic)[0]
+    (shard, _) = process.ownership.owners()
+    shard.participant.lap = lambda _: process.clock.advance(1.0)
+    await process.feed(SHARD, first)
+    await process.ownership.hand_over([HOST, SHARD])
+    keys = [stored.key for stored in process.bus.logs[topic_name("r", SNAPSHOTS), 1]]
+    assert keys[-1] == b"a/manifest"
+    assert process.bus.values(topic_name("r", SNAPSHOTS), 0) == []  # nothing of it is new
+
+
+async def test_a_record_of_nobody_is_counted_and_passed_over(process: Process) -> None:
+    await process.take_over(HOST)
+    await process.feed(HOST, b"nonsense", None)
+    assert process.metrics.registry.get_sample_value(
+        "pagewake_bus_rejected_records_total", {"why": "malformed"}
+    ) == 2  # fmt: skip
+    assert [owner.offset for owner in process.ownership.owners()] == [2]
+
+
+async def test_a_log_that_contradicts_itself_stops_the_run_and_is_given_up(
+    process: Process,
+) -> None:
+    await process.take_over(HOST, SHARD)
+    outbox = Outbox("r", "host-0", APF_GUEST, 0, PLAN.code)
+    outbox.seq = 5
+    await process.feed(SHARD, outbox.encode(0, [])[0].record)
+    assert [owner.label for owner in process.ownership.owners()] == ["r/host-0"]
+    state = process.state()
+    assert state is not None
+    assert state.state == "stopped"
+    assert "pagewake.r.apf.guest-0 at offset 0" in state.why
+    await process.take_over(HOST, SHARD)
+    assert len(process.ownership.owners()) == 1
+
+
+async def test_a_defect_stops_the_run_and_names_its_place(process: Process) -> None:
+    await process.take_over(SHARD, HOST)
+    (shard, _) = process.ownership.owners()
+    shard.participant.inbox = None  # type: ignore[assignment]
+    await process.feed(SHARD, process.bus.values(SHARD.topic)[0])
+    state = process.state()
+    assert state is not None
+    assert "a defect of pagewake" in state.why
+    assert "participant.py" in state.why
+
+
+async def test_what_was_lost_starts_over_after_a_while(process: Process) -> None:
+    process.bus.losing = True
+    await process.take_over(HOST, SHARD)
+    await process.ownership.look_after()
+    assert process.ownership.loss.startswith("r/host-0: ")
+    process.ownership.start_over(process.member)
+    assert process.ownership.loss == ""
+    assert [owner.label for owner in process.ownership.owners()] == ["r/guest-0"]
+    assert process.member.reading == {SHARD: 0}
+    process.bus.losing = False
+    process.clock.advance(START_OVER_S - 0.1)
+    await process.take_over(HOST, SHARD)
+    assert len(process.ownership.owners()) == 1
+    process.clock.advance(0.1)
+    await process.take_over(HOST, SHARD)
+    assert len(process.ownership.owners()) == 2
+
+
+async def executed(process: Process) -> None:
+    """Both partitions to their ends."""
+    while not all(owner.participant.ended for owner in process.ownership.owners()):
+        for owner in process.ownership.owners():
+            place = TopicPartition(
+                topic_name("r", owner.participant.topic), owner.participant.partition
+            )
+            values = process.bus.values(place.topic)
+            records: list[Any] = [
+                Record(offset, values[offset]) for offset in range(owner.offset, len(values))
+            ]
+            await process.ownership.feed(place, records, process.member)
+
+
+async def test_the_end_of_a_simulated_host_is_said_once(process: Process) -> None:
+    await process.take_over(HOST, SHARD)
+    await executed(process)
+    await process.hear()
+    assert process.runs.finished("r")
+    said = [stored.key for stored in process.bus.logs[RUNS_TOPIC, 0]]
+    assert said.count(b"r/host-0") == 1
+    again = Process()
+    again.bus.logs.update(process.bus.logs)
+    await again.hear()
+    await again.take_over(HOST)
+    await executed(again)
+    assert [stored.key for stored in again.bus.logs[RUNS_TOPIC, 0]].count(b"r/host-0") == 1
+
+
+async def test_how_long_to_wait_is_the_least_of_all(process: Process) -> None:
+    assert process.ownership.wait_s() is None
+    assert process.ownership.caught_up
+    await process.take_over(HOST, SHARD)
+    process.made.command(FAULTS, "pace", speed=0.001)
+    await executed_until_held(process)
+    assert (process.ownership.wait_s() or 0) > 0
+
+
+async def executed_until_held(process: Process) -> None:
+    """Some windows, so that one is held back by the pace."""
+    for _ in range(3):
+        for owner in process.ownership.owners():
+            await process.made.read(owner)
