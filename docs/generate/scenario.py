@@ -10,6 +10,7 @@ import msgspec
 from docs.generate.markdown import code, head, prose, table, toml
 from pagewake.host_memory.media import MEDIA
 from pagewake.kvm.profile import PROFILES, SWITCHES
+from pagewake.kvm.switches import Switch
 from pagewake.scenario import keys
 from pagewake.scenario.checks import KEYS_OF_PATTERNS
 from pagewake.scenario.interventions import COMMAND_ONLY, EVENT_KINDS, EventsReader
@@ -175,12 +176,20 @@ def _switches() -> str:
             code(_shown(switch.default)),
             switch.description,
             switch.introduced,
-            ", ".join(switch.relaxes),
+            _relaxed(switch),
         )
         for name, switch in SWITCHES.items()
     ]
     heads = ["switch", "values", "default", "is", "from", "relaxes invariants"]
     return table(heads, rows)
+
+
+def _relaxed(switch: Switch) -> str:
+    """The invariants it relaxes, and at which of its values."""
+    if not switch.relaxes:
+        return ""
+    values = " or ".join(code(_shown(value)) for value in switch.relaxing)
+    return f"{', '.join(switch.relaxes)} at {values}"
 
 
 def _profiles() -> str:

@@ -32,6 +32,7 @@ from pagewake.participants.snapshots import Manifest
 from pagewake.scenario.interventions import COMMAND_ONLY, EVENT_KINDS
 from pagewake.scenario.keys import Choice
 from pagewake.scenario.loading import load
+from tests.support.logs import commits_of
 from tests.support.samples import any_record
 from tests.support.schemas import JSON, TEXTS, accepts, payload_accepts
 
@@ -148,7 +149,7 @@ def test_every_line_of_a_log_is_what_its_channel_says(message: str, topic: str) 
         for file in reader.files:
             if file.topic != topic:
                 continue
-            for commit in reader.commits(file):
+            for commit in commits_of(reader, file):
                 (one,) = encode_commit(
                     head_of("run", commit.source), "0", commit.seq, commit.window, commit.events
                 )

@@ -5,11 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from pagewake.bus.log_dir import LogWriter
+from pagewake.bus.log_lines import LoggedCommit
+from pagewake.bus.log_reader import LogFile, LogProblem, LogReader
 from pagewake.engine.embedded import EmbeddedOutcome
 from pagewake.events.codec import APF_GUEST, APF_NESTED
 from tests.support.domains import FakeHost, FakePart, FakeShard, FakeVm, run_domains
 
 RUN_TOML = '[scenario]\nname = "small"\nseed = 1\n'
+
+
+def commits_of(reader: LogReader, file: LogFile) -> list[LoggedCommit]:
+    """The commits of a file in which nothing is wrong."""
+    problems: list[LogProblem] = []
+    commits = list(reader.scan(file, problems))
+    assert not problems
+    return commits
 
 
 def participants(hosts: int = 2, misses: int = 3) -> list[FakePart]:

@@ -10,6 +10,7 @@ from pagewake.engine.run import run_scenario
 from pagewake.events.types import Event
 from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import load
+from tests.support.logs import commits_of
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
 
@@ -40,7 +41,7 @@ def read_events(log: Path) -> list[Event]:
     events = [
         event
         for file in reader.files
-        for commit in reader.commits(file)
+        for commit in commits_of(reader, file)
         for event in commit.events
         if isinstance(event, Event) and event.n
     ]

@@ -140,19 +140,6 @@ class LogReader:
                 pass
         return problems
 
-    def commits(self, file: LogFile) -> Iterator[LoggedCommit]:
-        """The complete commits of a file, in order; DataError at the first problem."""
-        problems = list(self.faults)
-        scan = self.scan(file, problems)
-        while not problems:
-            commit = next(scan, None)
-            if commit is None or problems:
-                break
-            yield commit
-        if problems:
-            problem = problems[0]
-            raise DataError(f"{self.directory / problem.file}{str(problem)[len(problem.file) :]}")
-
     def scan(self, file: LogFile, problems: list[LogProblem]) -> Iterator[LoggedCommit]:
         """The commits that can be read; what is wrong is appended to `problems`.
 

@@ -6,6 +6,7 @@ and grow old.  Everything here is bounded: anybody may publish.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple, get_args
 
 import msgspec
@@ -112,25 +113,22 @@ class Run:
 
 
 class Live:
-    """All runs that were heard of; `ignored` counts messages that made no sense."""
+    """All runs that were heard of."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
-        self.ignored = 0
 
     def feed(self, topic: str, payload: bytes, now_s: float) -> None:
-        """A message of one of `TOPICS`."""
+        """A message of one of `TOPICS`; one that makes no sense changes nothing."""
         words = topic.split("/")
         run, rest = words[2], words[3:]
-        try:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, ValueError):
             if rest == ["progress"]:
                 self._progress(run, msgspec.json.decode(payload, type=Progress), now_s)
             elif rest == ["command", "reply"]:
                 self._answer(run, msgspec.json.decode(payload, type=Answer), now_s)
             elif len(rest) == 3 and rest[2] == "status":
                 self._status(run, rest[0], rest[1], payload, now_s)
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
-            self.ignored += 1
 
     def in_order(self) -> list[Run]:
         """Those under way first, each kind the newest first; none changes places while it goes."""

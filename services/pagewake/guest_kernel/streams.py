@@ -63,19 +63,13 @@ class Touching(NamedTuple):
 
 
 class WorkStream(AccessStream):
-    """Computation: a counter that goes up once per `increment_ns`, no touch that can miss."""
+    """Computation: no touch that can miss."""
 
-    __slots__ = ("finish_after_ns", "increment_ns")
+    __slots__ = ("finish_after_ns",)
 
-    def __init__(self, increment_ns: int, finish_after_ns: int | None = None) -> None:
+    def __init__(self, finish_after_ns: int | None = None) -> None:
         super().__init__()
-        self.increment_ns = increment_ns
         self.finish_after_ns = finish_after_ns
-
-    @property
-    def increments(self) -> int:
-        """Complete increments so far."""
-        return self.cpu_ns // self.increment_ns
 
     def cpu_until_miss(self, limit_ns: int) -> int:
         if self.finish_after_ns is None:

@@ -24,35 +24,19 @@ class PageIns(NamedTuple):
 
 
 class MemorySummary(NamedTuple):
-    """What a host accounts for; named as in `run --json` (design, "Command line").
-
-    It depends on what was handled, not on what was handed out: `page_ins` has those under way too.
-    `resident` and `stock` are in pages, `waiting` counts requests without a frame; all by VM.
-    """
+    """What a host accounts for: `evictions` so far, and pages in memory by VM."""
 
     medium: str
-    page_ins: int
-    joined: int
-    first_touches_waited: int
     evictions: int
-    second_chances: int
-    refusals: int
-    forced: int
-    write_backs: int
-    pages_written: int
     resident: dict[str, int]
-    stock: dict[str, int]
-    waiting: dict[str, int]
 
 
 class Counts:
-    """Counts the page requests of all VMs of one host."""
+    """Counts the page-ins of all VMs of one host."""
 
-    __slots__ = ("joined", "first_touches", "page_in_ns_total", "page_in_ns_log2")
+    __slots__ = ("page_in_ns_total", "page_in_ns_log2")
 
     def __init__(self) -> None:
-        self.joined = 0
-        self.first_touches = 0
         self.page_in_ns_total = 0
         self.page_in_ns_log2 = [0] * BUCKETS
 

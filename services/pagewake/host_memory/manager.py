@@ -115,23 +115,12 @@ class HostMemory:
 
     def summary(self) -> MemorySummary:
         """Accounting that is not events."""
-        device, reclaim = self._device, self._reclaim
         return MemorySummary(
-            medium=device.medium.name,
-            page_ins=self._counts.page_ins().reads,
-            joined=self._counts.joined,
-            first_touches_waited=self._counts.first_touches,
-            evictions=reclaim.evictions,
-            second_chances=reclaim.second_chances,
-            refusals=reclaim.refusals,
-            forced=reclaim.forced,
-            write_backs=device.writes,
-            pages_written=device.pages_written,
+            medium=self._device.medium.name,
+            evictions=self._reclaim.evictions,
             resident={
                 vm.name: vm.pages.count + self._frames.leaving[vm.index] for vm in self._accounts
             },
-            stock={vm.name: vm.stock for vm in self._accounts},
-            waiting={vm.name: len(vm.waiting) for vm in self._accounts if vm.waiting},
         )
 
     def page_ins(self) -> PageIns:
@@ -146,7 +135,6 @@ class HostMemory:
 
     def _not_present(self, vm: VmAccount, event: PageNotPresent) -> None:
         if event.joined:
-            self._counts.joined += 1
             return
         if event.served:
             self._serve_from_stock(vm, event.gfn)
@@ -188,9 +176,7 @@ class HostMemory:
         vm.pages.admit(gfn)
         ready_ns = now_ns + self._lag_ns
         read_ns = None
-        if request.first_touch:
-            self._counts.first_touches += 1
-        else:
+        if not request.first_touch:
             ready_ns = self._read(now_ns)
             read_ns = ready_ns - request.at_ns
             self._counts.note_page_in(read_ns)
@@ -207,7 +193,6 @@ class HostMemory:
     def _answer_known(self, vm: VmAccount, request: PageNotPresent, now_ns: int) -> None:
         """The page has a frame: it is being read, or is in memory after all. No second read."""
         ready_ns = vm.in_flight.get(request.gfn, 0)
-        self._counts.joined += 1
         if ready_ns > now_ns:
             self._answer(request, now_ns, max(ready_ns, now_ns + self.lookahead_ns))
         else:

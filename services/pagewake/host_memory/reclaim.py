@@ -42,9 +42,6 @@ class Reclaim:
 
     __slots__ = (
         "evictions",
-        "second_chances",
-        "refusals",
-        "forced",
         "short_of",
         "_frames",
         "_accounts",
@@ -66,9 +63,6 @@ class Reclaim:
         host_limited: bool,
     ) -> None:
         self.evictions = 0
-        self.second_chances = 0
-        self.refusals = 0
-        self.forced = 0
         self.short_of = 0
         self._frames = frames
         self._accounts = accounts
@@ -103,7 +97,6 @@ class Reclaim:
             vm.fruitless += len(batch)
         if used:
             self._restore(vm, used)
-            self.second_chances += len(used)
 
     def evicted(self, vm: VmAccount, event: PagesEvicted) -> None:
         """Step 2 or 3 is answered: free, put back, or write."""
@@ -116,7 +109,6 @@ class Reclaim:
                 self.evictions += len(gone)
         if event.refused:
             self._restore(vm, event.refused)
-            self.refusals += len(event.refused)
         if event.dirty:
             self._write_back(vm, event.at_ns, event.dirty)
 
@@ -146,7 +138,6 @@ class Reclaim:
         if vm.in_flight:
             gfns, at_ns = self._pass_over_reads(vm, now_ns, gfns)
         if force:
-            self.forced += len(gfns)
             self._outbox.put(now_ns, PageUnmapped(at_ns, vm.name, 0, gfns))
         else:
             insort(vm.aging, (at_ns, gfns), key=itemgetter(0))

@@ -32,8 +32,6 @@ class Device:
     __slots__ = (
         "medium",
         "requests",
-        "writes",
-        "pages_written",
         "_draws",
         "_channels",
         "_workers",
@@ -43,8 +41,6 @@ class Device:
     def __init__(self, medium: Medium, seed: int, host: str, workers: int) -> None:
         self.medium = medium
         self.requests = 0
-        self.writes = 0
-        self.pages_written = 0
         self._draws = Draws(seed, f"{host}/device")
         self._channels = [0] * medium.parallelism
         self._workers = [0] * workers
@@ -64,8 +60,6 @@ class Device:
 
     def write(self, now_ns: int, pages: int) -> int:
         """Submit the write-back of `pages` neighbours as one request; when it is complete."""
-        self.writes += 1
-        self.pages_written += pages
         if self.medium.synchronous:
             return now_ns + pages * self.medium.cost_ns
         return self._submit(now_ns, now_ns, self.medium.write, pages)

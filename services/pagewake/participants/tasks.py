@@ -92,7 +92,7 @@ def _stream(
     if spec.pattern == "script":
         return None
     if spec.pattern == "work":
-        return WorkStream(scenario.kernel.increment_ns, spec.finish_after_ns)
+        return WorkStream(spec.finish_after_ns)
     if spec.pattern == "trace":
         return _trace(spec, entity, where, pages)
     touching = Touching(spec.access, spec.write_share, spec.touch_ns, spec.touches)  # type: ignore[arg-type]

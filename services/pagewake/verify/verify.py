@@ -19,7 +19,7 @@ from pagewake.events.digest import RunningDigest, combine_hosts, combine_vms
 from pagewake.participants.build import host_config
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
-from pagewake.verify.invariants import Reporter, Rules, Violation, VmChecks, rules_of
+from pagewake.verify.invariants import Reporter, Rules, VmChecks, rules_of
 from pagewake.verify.log_run import LogRun, PlacedEvent
 from pagewake.verify.vm_order import HostOrder, tasks_by_vm
 
@@ -35,7 +35,6 @@ class VerifyReport:
     digest: str = ""
     events: int = 0
     problems: list[str] = field(default_factory=list)
-    violations: list[Violation] = field(default_factory=list)
     ledger: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -54,7 +53,6 @@ def verify_log(path: Path) -> VerifyReport:
     integrity = [str(problem) for problem in run.integrity()]
     if integrity:
         report.problems = integrity
-        report.violations = []
     if reader.sums is not None and (integrity or scenario is None):
         report.digest = reader.sums.digest
     return report
@@ -83,7 +81,6 @@ def _judge(run: LogRun, scenario: Scenario, report: VerifyReport) -> None:
         for host in range(scenario.host.count)
     ]
     report.digest = combine_hosts(digests)
-    report.violations = reporter.found
     report.problems += run.complaints
     report.problems += [str(violation) for violation in reporter.found]
     if reporter.suppressed:

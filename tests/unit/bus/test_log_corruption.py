@@ -11,10 +11,9 @@ import zstandard
 
 from pagewake.bus.log_dir import LogWriter
 from pagewake.bus.log_reader import LogProblem, LogReader
-from pagewake.errors import DataError
 from pagewake.events.codec import APF_GUEST, encode_commit, head_of
 from pagewake.events.types import AgePages, Event, TaskFinished, WindowOpened
-from tests.support.logs import RUN_TOML, write_log
+from tests.support.logs import RUN_TOML, commits_of, write_log
 
 KINDS = ["faults-0.jsonl", "apf.guest-1.jsonl", "apf.nested-0.jsonl", "journal-2.jsonl"]
 
@@ -226,16 +225,6 @@ def test_a_compressed_file_that_is_none(log: Path, how: str) -> None:
     assert str(problem).startswith(f"{KINDS[0]}{how}:1: torn: the compressed stream breaks off")
 
 
-def test_a_reader_that_only_wants_the_commits_stops_at_the_first_problem(log: Path) -> None:
-    edit(log / KINDS[1], lambda lines: lines.pop(2))
-    reader = LogReader(log)
-    (file,) = [file for file in reader.files if file.name == KINDS[1]]
-    commits = reader.commits(file)
-    assert [next(commits).seq, next(commits).seq] == [0, 1]
-    with pytest.raises(DataError, match=r"log/apf\.guest-1\.jsonl:3: dropped: commit 2 of host-0"):
-        next(commits)
-
-
 def log_of(directory: Path, *records: tuple[int, int, list[Event]]) -> LogReader:
     """A log of hand-made commits (seq, window, deliveries) in `apf.guest-0`."""
     with LogWriter(directory, RUN_TOML) as log:
@@ -254,7 +243,7 @@ LARGE: list[Event] = [AgePages(at_ns, "vm-0", 0, list(range(20_000))) for at_ns 
 def test_parts_are_joined(tmp_path: Path) -> None:
     reader = log_of(tmp_path / "log", (0, 0, LARGE), (1, 1, []))
     assert reader.problems() == []
-    assert [len(commit.events) for commit in reader.commits(reader.files[0])] == [10, 1]
+    assert [len(commit.events) for commit in commits_of(reader, reader.files[0])] == [10, 1]
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])

@@ -14,7 +14,7 @@ from pagewake.bus.log_reader import LogReader
 from pagewake.errors import ConfigError, DataError
 from pagewake.events.codec import FAULTS, Encoded
 from pagewake.events.types import PagesAged, WindowClosed
-from tests.support.logs import RUN_TOML, write_log
+from tests.support.logs import RUN_TOML, commits_of, write_log
 
 FILES = [
     *("faults-0.jsonl", "faults-1.jsonl"),
@@ -62,7 +62,7 @@ def test_a_log_reads_back(tmp_path: Path) -> None:
         outcome.host_digests,
     )
     assert [file.name for file in reader.files] == FILES
-    commits = list(reader.commits(reader.files[0]))
+    commits = commits_of(reader, reader.files[0])
     assert [commit.source for commit in commits[:3]] == ["guest-0", "guest-1", "nested-0"]
     assert all(isinstance(commit.events[-1], WindowClosed) for commit in commits)
     assert any(isinstance(event, PagesAged) for commit in commits for event in commit.events)
@@ -72,12 +72,12 @@ def test_a_log_reads_back(tmp_path: Path) -> None:
 def test_compressed_files_read_the_same(tmp_path: Path, how: str) -> None:
     write_log(tmp_path / "log")
     plain = LogReader(tmp_path / "log")
-    expected = list(plain.commits(plain.files[0]))
+    expected = commits_of(plain, plain.files[0])
     for name in FILES[::2]:
         compress(tmp_path / "log" / name, how)
     reader = LogReader(tmp_path / "log")
     assert reader.problems() == []
-    assert list(reader.commits(reader.files[0])) == expected
+    assert commits_of(reader, reader.files[0]) == expected
 
 
 def test_equal_runs_make_equal_logs(tmp_path: Path) -> None:

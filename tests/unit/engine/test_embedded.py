@@ -14,7 +14,7 @@ from pagewake.engine.embedded import EmbeddedOutcome, InterruptedRun, Observer
 from pagewake.events.codec import APF_GUEST
 from pagewake.events.types import Event, PageReady, TaskFinished, WindowOpened
 from tests.support.domains import FakeHost, FakePart, FakeShard, FakeVm, run_domains
-from tests.support.logs import participants, write_log
+from tests.support.logs import commits_of, participants, write_log
 
 NAMES = ["vm-0", "vm-1", "vm-2"]
 
@@ -93,7 +93,7 @@ def test_the_log_ends_with_the_last_window(tmp_path: Path) -> None:
     outcome = write_log(tmp_path / "log", hosts=1)
     reader = LogReader(tmp_path / "log")
     (file,) = [file for file in reader.files if file.name == "apf.guest-0.jsonl"]
-    commits = list(reader.commits(file))
+    commits = commits_of(reader, file)
     opened = [commit.events[0] for commit in commits]
     assert all(isinstance(event, WindowOpened) for event in opened)
     assert [event.last for event in opened if isinstance(event, WindowOpened)] == [

@@ -49,16 +49,16 @@ def gfns(stream: AccessStream, count: int) -> list[int]:
 # ------------------------------------------------------------------------------------ patterns
 
 
-def test_work_counts_whole_increments_and_never_misses() -> None:
-    stream = WorkStream(increment_ns=30)
+def test_work_never_misses() -> None:
+    stream = WorkStream()
     assert stream.cpu_until_miss(10**15) == 10**15
     stream.advance(89)
     stream.unmapped([1, 2, 3])
-    assert (stream.increments, stream.touches, stream.remaining_ns()) == (2, 0, None)
+    assert (stream.cpu_ns, stream.touches, stream.remaining_ns()) == (89, 0, None)
 
 
 def test_work_ends_when_told_to() -> None:
-    stream = WorkStream(increment_ns=30, finish_after_ns=100)
+    stream = WorkStream(finish_after_ns=100)
     stream.advance(60)
     assert stream.cpu_until_miss(1_000) == 40
     assert stream.remaining_ns() == 40

@@ -30,7 +30,6 @@ def test_a_write_takes_one_access_and_a_transfer_per_page_in_the_same_queue() ->
     disk = device(fixed(1, 100, transfer=10))
     assert disk.write(0, 32) == 90 + 32 * 10
     assert disk.read(1) == 410 + 100
-    assert (disk.writes, disk.pages_written) == (1, 32)
 
 
 def test_workers_bound_how_many_reads_are_under_way() -> None:
@@ -81,7 +80,7 @@ def test_a_synchronous_medium_has_no_queue() -> None:
     zram = device(MEDIA["zram"])
     assert [zram.read(0), zram.read(0)] == [2_000, 2_000]
     assert zram.write(0, 8) == 16_000
-    assert (zram.pages_written, zram.queue(0)) == (8, 0)
+    assert zram.queue(0) == 0
 
 
 def test_writes_may_have_times_of_their_own() -> None:
