@@ -102,6 +102,7 @@ def required_of(record: type[Record]) -> dict[str, Any]:
 
 
 def _least(kind: Any, values: dict[object, Any]) -> Any:
+    kind = getattr(kind, "__supertype__", kind)  # a NewType is what it is made of
     if kind in values:
         return values[kind]
     schema = msgspec.json.schema(kind)
