@@ -17,10 +17,10 @@ from pagewake.cli.output import print_json, print_line, print_text
 from pagewake.cli.tables import run_table
 from pagewake.cluster import client
 from pagewake.cluster.clock import Clock, SystemClock
-from pagewake.cluster.listening import take_back_statuses
+from pagewake.cluster.cost import ClusterCost, cost_of
+from pagewake.cluster.listener import take_back_statuses
 from pagewake.cluster.logs import log_to_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
-from pagewake.cluster.spent import ClusterCost, cost_of
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
 from pagewake.participants.plan import RunPlan

@@ -32,7 +32,7 @@ from pagewake.cli.parallel import cores
 from pagewake.cli.tables import figures_table
 from pagewake.cluster import client
 from pagewake.cluster.clock import SystemClock
-from pagewake.cluster.listening import MQTT_DEFAULT
+from pagewake.cluster.listener import MQTT_DEFAULT
 from pagewake.cluster.logs import log_to_person, tell_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.errors import BrokerError, CheckFailedError, ConfigError

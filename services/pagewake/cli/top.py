@@ -26,7 +26,7 @@ from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, print_text
 from pagewake.cli.top_view import KeyCommand, RunRow, Viewer, row_of, run_parts, shown
 from pagewake.cluster.clock import Clock, SystemClock
-from pagewake.cluster.listening import Heard, MqttListener
+from pagewake.cluster.listener import Heard, MqttListener
 from pagewake.cluster.live import TOPICS, Live
 from pagewake.cluster.messages import COMMAND_TOPIC
 from pagewake.errors import ConfigError

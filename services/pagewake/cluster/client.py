@@ -16,7 +16,7 @@ from pagewake.cluster.logs import tell_person
 from pagewake.cluster.partition_log import PartitionLog
 from pagewake.cluster.result import LogCopy, ResultReader, partition_logs
 from pagewake.cluster.runs import Announced, RunEntry, Runs, StateChanged
-from pagewake.cluster.stalled import Told, tell_if_stalled
+from pagewake.cluster.stalls import Told, tell_if_stalled
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.events.codec import FAULTS
 from pagewake.observe.result import RunResult

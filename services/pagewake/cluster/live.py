@@ -16,9 +16,11 @@ from pagewake.cluster.settings import ServiceKind
 from pagewake.participants.commands import Answer
 
 TOPICS = (f"{PREFIX}/+/+/+/status", f"{PREFIX}/+/progress", f"{PREFIX}/+/command/reply")
+# More than a screen shows; bounds because anybody may publish.
 RUNS_MAX = 512
 SERVICES_MAX = 128
 ANSWERS_MAX = 16
+# Figures come once a second: who has missed so many has hardly just been slow.
 SILENT_S = 5.0
 ORDER: tuple[ServiceKind, ...] = ("host", "guest", "nested")
 

@@ -20,8 +20,8 @@ from aiokafka.errors import KafkaError
 
 from pagewake.bus.partitions import Bus
 from pagewake.cluster.clock import Clock
+from pagewake.cluster.cost import Spent, Stopwatch
 from pagewake.cluster.pace import Pace
-from pagewake.cluster.spent import Spent, Stopwatch
 from pagewake.cluster.tally import BYTES_SENT, RECORDS_SENT, Tally
 from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS

@@ -14,13 +14,14 @@ import msgspec
 
 from pagewake import __version__
 from pagewake.bus.partitions import StoredRecord
+from pagewake.cluster.cost import Spent
 from pagewake.cluster.result import Ending
-from pagewake.cluster.spent import Spent
 from pagewake.errors import DataError
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
 from pagewake.scenario.writing import effective_toml
 
+# After its end, so that several scrapes see the last values.
 SERIES_KEPT_S = 300.0
 SPENT = "spent-"
 

@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 
 from pagewake.cluster.asyncapi import document
+from pagewake.cluster.cost import Spent
 from pagewake.cluster.messages import Progress, Status
 from pagewake.cluster.runs import Announced, HostEnded, StateChanged
-from pagewake.cluster.spent import Spent
 from pagewake.errors import ConfigError
 from pagewake.events.schema import DIALECT, event_schemas, schema_of
 from pagewake.participants.commands import RUN_COMMANDS, Answer, CommandRecord, OrderId

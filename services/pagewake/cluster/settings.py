@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pagewake.bus.kafka import KafkaSettings
 
 ServiceKind = Literal["host", "guest", "nested"]
+# A person waits for a command; a service may be started along with its broker.
 COMMAND_WAIT_S = 10.0
 SERVICE_WAIT_S = 30.0
 

@@ -14,6 +14,7 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.kvm.modes import BLACKOUT
 from pagewake.participants.participant import Participant
 
+# About what a screen has room for; a progress message stays small with a thousand VMs.
 VMS_TOLD_MAX = 16
 
 

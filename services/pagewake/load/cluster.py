@@ -15,9 +15,9 @@ from typing import NamedTuple
 from pagewake.bus.kafka import KafkaBus, KafkaError
 from pagewake.cluster import client
 from pagewake.cluster.clock import Clock
-from pagewake.cluster.listening import MqttListener, take_back_statuses
+from pagewake.cluster.listener import MqttListener, take_back_statuses
 from pagewake.cluster.logs import tell_person
-from pagewake.cluster.stalled import awaited
+from pagewake.cluster.stalls import awaited
 from pagewake.errors import BrokerError, CheckFailedError, ConfigError, PagewakeError
 from pagewake.load.embedded import Tell
 from pagewake.load.log import HostStretch, Offsets, RunLog, events_per_s, faults_per_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pagewake.cli.cluster import _cost_figures
-from pagewake.cluster.spent import ClusterCost, ProcessCost
+from pagewake.cluster.cost import ClusterCost, ProcessCost
 
 PROCESSES = {"guest-a": ProcessCost(10.0, 7.5, 0.5, 2.0, 3)}
 

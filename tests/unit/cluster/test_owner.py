@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from aiokafka.errors import KafkaError
 
+from pagewake.cluster.cost import Spent
 from pagewake.cluster.owner import STALLED_S, LostError, Owner
-from pagewake.cluster.spent import Spent
 from pagewake.engine.run import run_scenario
 from pagewake.events.codec import APF_GUEST, FAULTS, JOURNAL_TOPIC
 from pagewake.participants.participant import LapKind

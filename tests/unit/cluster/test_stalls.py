@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pagewake.cluster.stalled import AGAIN_S, LOOK_S, awaited, tell_if_stalled
+from pagewake.cluster.stalls import AGAIN_S, LOOK_S, awaited, tell_if_stalled
 from pagewake.events.codec import APF_GUEST, FAULTS
 from pagewake.participants.plan import RunPlan, topic_name
 from pagewake.scenario.loading import load

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pagewake.cluster.listening import (
+from pagewake.cluster.listener import (
     AGAIN_S,
     CONNECT_WAIT_S,
     LET_GO_S,

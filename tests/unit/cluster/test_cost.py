@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from pagewake.bus.partitions import StoredRecord
+from pagewake.cluster.cost import Spent, Stopwatch, cost_of
 from pagewake.cluster.runs import Announced, Runs
-from pagewake.cluster.spent import Spent, Stopwatch, cost_of
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
 from pagewake.participants.participant import LapKind
