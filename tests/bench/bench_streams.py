@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pagewake.guest_kernel.streams import (
     AccessKind,
     AccessStream,
-    PageView,
     RandomStream,
     Region,
     SequentialStream,
@@ -28,6 +27,7 @@ from pagewake.guest_kernel.streams import (
     ZipfTable,
 )
 from pagewake.guest_kernel.trace_stream import TraceStream
+from tests.support.pages import PageView
 
 TICK_NS = 1_000_000
 MISSES = 20_000

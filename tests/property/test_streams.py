@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from pagewake.guest_kernel.streams import (
     AccessKind,
     AccessStream,
-    PageView,
     RandomStream,
     Region,
     SequentialStream,
@@ -27,6 +26,7 @@ from pagewake.guest_kernel.streams import (
     ZipfTable,
 )
 from pagewake.guest_kernel.trace_stream import TraceLength, TraceStream
+from tests.support.pages import PageView
 
 SPACE = 80
 REGION = Region(11, 40)

@@ -22,17 +22,46 @@ _MODULE_RUN = re.compile(r"-m (pagewake[\w.]*)")
 def dead_names(package: Path, users: Iterable[Path] = ()) -> list[str]:
     """`module:name` of every definition in a package that neither it nor its users use."""
     scan = Vulture()
-    scan.scavenge([str(package), *map(str, users)])
+    folders = [package, *users]
+    scan.scavenge(list(map(str, folders)))
     for template in package.rglob("*.html"):
         for code in _TEMPLATE_CODE.findall(template.read_text()):
             scan.used_names.update(re.findall(r"\w+", code))
-    return sorted(
-        {
-            f"{_module(item.filename, package)}:{item.name}"
-            for item in scan.get_unused_code()
-            if item.filename.resolve().is_relative_to(package.resolve())
-        }
-    )
+    unused = {
+        f"{_module(item.filename, package)}:{item.name}"
+        for item in scan.get_unused_code()
+        if item.filename.resolve().is_relative_to(package.resolve())
+    }
+    return sorted(unused | _only_exported(package, folders))
+
+
+def _only_exported(package: Path, folders: Iterable[Path]) -> set[str]:
+    """What stands in an `__all__`, which `vulture` takes for a use, and is used nowhere."""
+    trees = {
+        path: ast.parse(path.read_text()) for folder in folders for path in folder.rglob("*.py")
+    }
+    used = {name for tree in trees.values() for name in _used(tree)}
+    return {
+        f"{_module(path, package)}:{name}"
+        for path, tree in trees.items()
+        if path.is_relative_to(package)
+        for name in _exported(tree) - used
+    }
+
+
+def _used(tree: ast.Module) -> Iterable[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+def _exported(tree: ast.Module) -> set[str]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
 
 
 def _module(file: Path, package: Path) -> str:

@@ -11,7 +11,8 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
-from pagewake.verify.invariants import check_events, rules_of
+from pagewake.verify.invariants import rules_of
+from tests.support.invariants import check_events
 from tests.support.runs import AnyEvent
 
 PAGE_IN_NS = 300_000

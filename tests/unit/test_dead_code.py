@@ -88,6 +88,8 @@ def package(folder: Path, text: str) -> Path:
         ("class A:\n    field: int = 0\nA()\n", ["one:field"]),
         ("class A:\n    def __init__(self):\n        self.x = 1\nA()\n", ["one:x"]),
         ("class A:\n    def __init__(self):\n        self.x = 1\nprint(A().x)\n", []),
+        ("def f(): pass\n__all__ = ['f']\n", ["one:f"]),
+        ("def f(): pass\nf()\n__all__ = ['f']\n", []),
         ("class A:\n    @property\n    def p(self): return 1\nA()\n", ["one:p"]),
     ],
 )

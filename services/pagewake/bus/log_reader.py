@@ -35,7 +35,6 @@ from pagewake.events.codec import TOPICS
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-SUFFIXES = ("", ".zst", ".gz")
 _CHUNK_BYTES = 1 << 17  # chosen: small beside a process, large beside a line
 _FILE = re.compile(rf"({'|'.join(map(re.escape, TOPICS))})-(\d+)\.jsonl")
 _BROKEN_STREAM = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
@@ -240,4 +239,4 @@ def _open(path: Path) -> BinaryIO:
             return path.open("rb")
 
 
-__all__ = ["SUFFIXES", "LogFile", "LogProblem", "LogReader", "LoggedCommit"]
+__all__ = ["LogFile", "LogProblem", "LogReader", "LoggedCommit"]

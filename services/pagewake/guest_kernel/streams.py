@@ -24,7 +24,6 @@ from pagewake.guest_kernel.touch_buffer import (
     AccessStream,
     BufferedStream,
     Pages,
-    PageView,
     Region,
     Rows,
 )
@@ -33,7 +32,6 @@ from pagewake.simtime.randomness import Draws, mix_u64
 __all__ = [
     "AccessKind",
     "AccessStream",
-    "PageView",
     "Pages",
     "RandomStream",
     "Region",

@@ -44,19 +44,6 @@ class Pages(Protocol):
     dirty: NDArray[np.uint8]
 
 
-class PageView:
-    """`Pages` over arrays that belong to someone else: 1 = mapped, accessed, dirty."""
-
-    __slots__ = ("accessed", "dirty", "mapped")
-
-    def __init__(
-        self, mapped: NDArray[np.uint8], accessed: NDArray[np.uint8], dirty: NDArray[np.uint8]
-    ) -> None:
-        self.mapped = mapped
-        self.accessed = accessed
-        self.dirty = dirty
-
-
 class AccessStream(ABC):
     """What one task does with its CPU time, as far as memory is concerned."""
 

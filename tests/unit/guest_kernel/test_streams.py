@@ -16,7 +16,6 @@ from pagewake.guest_kernel import touch_buffer, trace_stream
 from pagewake.guest_kernel.streams import (
     AccessKind,
     AccessStream,
-    PageView,
     RandomStream,
     Region,
     SequentialStream,
@@ -28,6 +27,7 @@ from pagewake.guest_kernel.streams import (
 )
 from pagewake.guest_kernel.trace_stream import FrameMap, TraceLength, TraceStream
 from pagewake.simtime.randomness import Draws
+from tests.support.pages import PageView
 
 
 def view_of(pages: int, mapped: int = 1) -> PageView:

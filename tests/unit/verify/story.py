@@ -18,8 +18,9 @@ from pagewake.bus.port import Outbox
 from pagewake.events import types as ev
 from pagewake.events.codec import APF_GUEST, FAULTS, JOURNAL_TOPIC, Record
 from pagewake.events.digest import RunningDigest, combine_hosts, combine_vms
-from pagewake.verify.invariants import Rules, Violation, check_events
+from pagewake.verify.invariants import Rules, Violation
 from tests.support.abi import BROADCAST, MSR_EN
+from tests.support.invariants import check_events
 
 VM = "vm-0"
 LOOKAHEAD_NS = 200_000

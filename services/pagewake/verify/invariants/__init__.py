@@ -1,8 +1,7 @@
 """The invariants of the protocol, each its own checker, over the events of one VM.
 
-`check_events` runs all of them over events in memory; `VmChecks` takes them one at a time, as a
-log is read. The checkers see only events, so whatever produced these is checked alike: a run, a
-log, a hand-written case in a test.
+`VmChecks` takes the events one at a time, as a log is read. The checkers see only events, so
+whatever produced these is checked alike: a run, a log, a hand-written case in a test.
 
 | name       | what holds                                               | rule                     |
 |------------|----------------------------------------------------------|--------------------------|
@@ -22,7 +21,6 @@ log, a hand-written case in a test.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
 
 from pagewake.events.types import Event
 from pagewake.verify.invariants.base import Checker, Handler, Reporter, Violation
@@ -94,23 +92,11 @@ class VmChecks:
             self._reporter.add("order", event, f"time goes back from {last.at_ns} ns")
 
 
-def check_events(vms: Mapping[str, Iterable[Event]], rules: Rules) -> list[Violation]:
-    """Every violation in the events of these VMs, each VM's numbered and in order of `n`."""
-    reporter = Reporter()
-    for vm, events in vms.items():
-        checks = VmChecks(vm, rules, reporter)
-        for event in events:
-            checks.feed(event)
-        checks.finish()
-    return reporter.found
-
-
 __all__ = [
     "CHECKERS",
     "Reporter",
     "Rules",
     "Violation",
     "VmChecks",
-    "check_events",
     "rules_of",
 ]
