@@ -5,6 +5,8 @@ A partition with a single reader can be emptied by `take`, so a long run stays s
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 
 class MemoryBus:
     """Partitions inside this process: each is a list."""
@@ -12,16 +14,13 @@ class MemoryBus:
     __slots__ = ("_first", "_records")
 
     def __init__(self) -> None:
-        self._first: dict[tuple[str, int], int] = {}
-        self._records: dict[tuple[str, int], list[bytes]] = {}
+        self._first: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self._records: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
 
     def append(self, topic: str, partition: int, record: bytes) -> int:
         """Append a record; returns its offset."""
         at = (topic, partition)
-        records = self._records.get(at)
-        if records is None:
-            records = self._records[at] = []
-            self._first[at] = 0
+        records = self._records[at]
         records.append(record)
         return self._first[at] + len(records) - 1
 

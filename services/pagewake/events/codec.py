@@ -104,7 +104,10 @@ def encode_commit(
 ) -> list[Encoded]:
     """The records of one commit: one, or its parts.  `head` is from `head_of`."""
     body = _encode(events)
-    bodies = [body] if len(body) <= PART_BYTES else split_events(events)
+    if len(body) <= PART_BYTES:
+        front = b'%b%d,"window":%d,"part":0,"parts":1' % (head, seq, window)
+        return [_record(front, code, body)]
+    bodies = split_events(events)
     parts = len(bodies)
     return [
         _record(

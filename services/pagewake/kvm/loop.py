@@ -92,7 +92,14 @@ class Vcpu(VcpuThread):
         self.arm_host_exits(at_ns)
         guest = self.guest
         if self.exc is not None:
-            return self._enter_with_exception(at_ns)
+            (token, kind, level), self.exc = self.exc, None
+            vm = self.vm
+            vm.journal(ev.ExceptionInjected(at_ns, vm.name, vm.n, self.id, token, kind, level))
+            self.account(at_ns, "interrupt")
+            step = guest.take_exception(at_ns, token, kind, level)
+            if self.nmi is not None and self.mode is GUEST:
+                return self.exit_plain(at_ns)  # NMI window
+            return step
         if self.nmi is not None:
             faults, self.nmi = self.nmi, None
             self.account(at_ns, "interrupt")
@@ -102,17 +109,6 @@ class Vcpu(VcpuThread):
             self.account(at_ns, "interrupt")
             return guest.take_interrupts(at_ns, irqs)
         return guest.resume(at_ns)
-
-    def _enter_with_exception(self, at_ns: int) -> Step:
-        assert self.exc is not None
-        (token, kind, level), self.exc = self.exc, None
-        vm = self.vm
-        vm.journal(ev.ExceptionInjected(at_ns, vm.name, vm.n, self.id, token, kind, level))
-        self.account(at_ns, "interrupt")
-        step = self.guest.take_exception(at_ns, token, kind, level)
-        if self.nmi is not None and self.mode is GUEST:
-            return self.exit_plain(at_ns)  # NMI window
-        return step
 
     def _block(self, at_ns: int) -> Step:
         if self.runnable():

@@ -149,7 +149,8 @@ class VcpuThread:
         """HLT: mp_state HALTED; the completion check of the same exit comes first."""
         self.leave(at_ns)
         self.mp_halted = True
-        self.note(ev.VcpuHalted, at_ns, "hlt")
+        vm = self.vm
+        vm.journal(ev.VcpuHalted(at_ns, vm.name, vm.n, self.id, "hlt"))
         return self.after_exit(at_ns, self.vm.costs.exit_ns)
 
     def power_on(self) -> None:
@@ -190,7 +191,8 @@ class VcpuThread:
         self.mp_halted = False
         self.apf.unhalt()
         if halted:
-            self.note(ev.VcpuResumed, at_ns, why)
+            vm = self.vm
+            vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.n, self.id, why))
 
     def poke(self, at_ns: int) -> None:
         """Something this thread waits for may have happened: completion, interrupt, NMI."""

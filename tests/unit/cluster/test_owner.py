@@ -49,6 +49,7 @@ async def test_the_account_says_once_who_owned_it_for_how_long(cluster: Owners) 
     shard = await cluster.recovered(APF_GUEST)
     host = await cluster.recovered(FAULTS)
     lap = shard.participant.lap
+    assert lap is not None
 
     def slow(part: LapKind) -> None:
         cluster.clock.advance(0.25)
