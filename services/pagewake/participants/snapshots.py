@@ -61,13 +61,21 @@ OTHERS = frozenset(
 )
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`offset` is the next input record; `number` counts the snapshots of a participant."""
+class Stamp(msgspec.Struct, frozen=True):
+    """Whose snapshot it is: what manifests of all versions begin with, whatever else they say.
+
+    `number` counts the snapshots of a participant.
+    """
 
     run: str
     source: str
     code: str
     number: int
+
+
+class Manifest(Stamp, frozen=True, forbid_unknown_fields=True):
+    """Of this version; `offset` is the next input record."""
+
     offset: int
     window: int
     at_ns: int
@@ -179,17 +187,21 @@ class SnapshotReader:
             self.refused.append(f"a record with the key {key!r} is none of a snapshot")
 
     def _finish(self, value: bytes, slot: str, parts: dict[int, bytes]) -> None:
+        """Take the snapshot that a manifest completes, or note why it is refused."""
         try:
+            stamp = msgspec.json.decode(value, type=Stamp)
+            said = f"snapshot {stamp.number} of {stamp.source}"
+            if (stamp.run, stamp.source) != (self.run, self.source):
+                self.refused.append(f"{said} of run {stamp.run!r} stands in the wrong place")
+                return
+            if stamp.code != self.code:
+                self.refused.append(f"{said} is of version {stamp.code}, this is {self.code}")
+                return
             manifest = msgspec.json.decode(value, type=Manifest)
         except msgspec.DecodeError as error:
             self.refused.append(f"not a manifest: {error}")
             return
-        said = f"snapshot {manifest.number} of {manifest.source}"
-        if (manifest.run, manifest.source) != (self.run, self.source):
-            self.refused.append(f"{said} of run {manifest.run!r} stands in the wrong place")
-        elif manifest.code != self.code:
-            self.refused.append(f"{said} is of version {manifest.code}, this is {self.code}")
-        elif (content := _assembled(manifest, parts)) is None:
+        if (content := _assembled(manifest, parts)) is None:
             self.refused.append(f"{said} is not complete, or not what its manifest says")
         else:
             self._found[slot] = Snapshot(manifest, content)

@@ -108,6 +108,21 @@ def test_a_snapshot_of_another_version_or_participant_is_refused_and_named() -> 
     assert "wrong place" in other.refused[0]
 
 
+def test_another_version_is_named_whatever_else_its_manifest_says() -> None:
+    manifest = msgspec.to_builtins(taken(7, 3).manifest) | {"code": "9.0", "crew": 5}
+    del manifest["checksum"]
+    reader = SnapshotReader(PLAN.run, "host-0", PLAN.code)
+    reader.feed(b"b/manifest", msgspec.json.encode(manifest))
+    assert reader.refused == [f"snapshot 7 of host-0 is of version 9.0, this is {PLAN.code}"]
+
+
+def test_a_manifest_of_this_version_has_no_other_fields() -> None:
+    manifest = msgspec.to_builtins(taken(0, 3).manifest) | {"crew": 5}
+    reader = SnapshotReader(PLAN.run, "host-0", PLAN.code)
+    reader.feed(b"a/manifest", msgspec.json.encode(manifest))
+    assert reader.refused[0].startswith("not a manifest: ")
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, ...]:
         return os.system, ("false",)
