@@ -35,6 +35,9 @@ SECTION = re.compile(rf"\bsections?{_GAP}{_NUMBER}", re.IGNORECASE)
 NAME = re.compile(r"(?<![\w.-])[IG]\d(?![\w.-])")
 COMMIT = re.compile(r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{11,12}\b")
 
+TAGGED = re.compile(rf"({COMMIT.pattern}),\s\*\*([A-Z])\*\*")
+"""A commit with the tag that says how it is known, as text beside a rule writes it."""
+
 
 def sections(text: str) -> set[str]:
     """The numbers that headings begin with: `## 3. ...`, `### 3.4 ...`."""
@@ -163,6 +166,27 @@ def test_a_commit_stands_in_the_table_once() -> None:
     ids = [row[1].removesuffix(" +") for row in commits(SEMANTICS)]
     assert len(ids) > 50
     assert sorted(set(ids)) == sorted(ids)
+
+
+def test_a_commit_has_one_tag_everywhere() -> None:
+    tags = {row[1].removesuffix(" +"): row[3].strip("*") for row in commits(SEMANTICS)}
+    beside = TAGGED.findall(SEMANTICS)
+    assert len(beside) > 10
+    assert [(commit, tag) for commit, tag in beside if tags[commit] != tag] == []
+
+
+def test_the_history_leaves_tags_to_the_table_of_commits() -> None:
+    """But that of a release that was not confirmed."""
+    history = SEMANTICS[SEMANTICS.index("\n## 6. ") : SEMANTICS.index("\n## 7. ")]
+    rows = re.findall(r"^\| (.+) \|$", history, re.MULTILINE)
+    assert len(rows) > 30
+    assert [row for row in rows if "**" in row.partition(" | ")[2]] == []
+
+
+def test_every_switch_is_beside_a_commit() -> None:
+    """But `preempt`, a choice of a build."""
+    named = {name for row in commits(SEMANTICS) for name in re.findall(r"`(\w+)`", row[5])}
+    assert SWITCHES.keys() - named == {"preempt"}
 
 
 def test_sections_that_the_semantics_names_are_its_own() -> None:

@@ -18,7 +18,12 @@ from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import HaltWhy
 from pagewake.kvm.abi import U32
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER, GfnHash
-from pagewake.kvm.msr import area_gpa, decode_enable
+from pagewake.kvm.msr import (
+    ASYNC_PF_DELIVERY_AS_INT,
+    ASYNC_PF_ENABLED,
+    area_gpa,
+    decode_enable,
+)
 from pagewake.kvm.profile import Switches
 
 PAGE_SHIFT = 12
@@ -62,6 +67,7 @@ class AsyncPf:
         "area_ok",
         "as_vmexit",
         "done",
+        "enabling_bits",
         "gfn_hash",
         "halt_requested",
         "halt_why",
@@ -90,7 +96,9 @@ class AsyncPf:
         self.slot_busy = False
         self.area_ok = True
         self.as_vmexit = False
-        self.skip_zero = switches.ready_by_interrupt
+        by_interrupt = switches.ready_by_interrupt
+        self.skip_zero = by_interrupt
+        self.enabling_bits = ASYNC_PF_ENABLED | by_interrupt * ASYNC_PF_DELIVERY_AS_INT
         self.queued = 0
         self.queue: dict[Token, Work] = {}
         self.done: deque[Work | None] = deque()
@@ -99,8 +107,7 @@ class AsyncPf:
     @property
     def enabled(self) -> bool:
         """MSR bit 0; from 5.8 together with bit 3."""
-        need = 9 if self.skip_zero else 1
-        return self.msr_val & need == need
+        return self.msr_val & self.enabling_bits == self.enabling_bits
 
     @property
     def gpa(self) -> int:
@@ -173,7 +180,8 @@ class AsyncPf:
     def next_token(self) -> Token:
         """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3).
 
-        Where a token of 0 means a free slot (5.8), ids that would make one are skipped.
+        With page-ready by interrupt (5.8) an id whose 20 low bits are 0 is skipped on every vcpu,
+        as 5.17 does it: on vcpu 0 it would make a token of 0, which means a free slot.
         """
         if self.skip_zero and (self.id << 12) & U32 == 0:
             self.id = 1

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def worker_done(vcpu: VcpuThread, at_ns: int, gfn: Gfn, token: Token) -> None:
-    """The work item joins `done`; a blocked vcpu wakes, a running one is not kicked."""
+    """The work item joins `done`; a blocked vcpu wakes.
+
+    A running one is kicked from 5.8 on (`completion_kicks`), unless its token slot is taken: then
+    the guest's acknowledgement looks for completions.  Whether `done` was empty is not asked.
+    """
     vm = vcpu.vm
     if not vcpu.apf.awaits(token, gfn):
         vm.pages.release(gfn)

@@ -143,7 +143,7 @@ def _not_present(
         _say(vcpu, at_ns, context, "injected", work.token, joined=joined)
         injection.queue_exception(vcpu, at_ns, work.token, "not_present")
     else:
-        if vcpu.vm.switches.ready_by_interrupt:  # 1dfdb45ec510, 5.2: what is not told is halted
+        if vcpu.vm.switches.ready_by_interrupt:  # 1dfdb45ec510, 5.3: what is not told is halted
             apf.request_halt("write_failed")
         _say(vcpu, at_ns, context, "untold", work.token, joined=joined)
 

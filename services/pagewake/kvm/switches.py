@@ -126,8 +126,9 @@ _TABLE: tuple[Switch, ...] = (
         "hash_multiplier",
         ("old", "new"),
         "old",
-        "the hash_32 of 4.7",
-        "multiplier of hash_32; the old one puts the tokens of a vcpu in 16 of 256 buckets",
+        "ef703f49a6c5 (4.7)",
+        "multiplier of hash_32; with the old one the first 4096 tokens of a vcpu share 16 or 32 of "
+        "256 buckets; decides the order in which wake_all wakes, and costs no time",
     ),
     Switch(
         "guest_wait",
@@ -180,7 +181,7 @@ _TABLE: tuple[Switch, ...] = (
         "ready_by_interrupt",
         _BOTH,
         False,
-        "page-ready by interrupt (5.8): MSR_KVM_ASYNC_PF_INT, MSR_KVM_ASYNC_PF_ACK",
+        "2635b5c4a0e4 (5.8): MSR_KVM_ASYNC_PF_INT, MSR_KVM_ASYNC_PF_ACK",
         "READY is a token slot and an interrupt, acknowledged by an MSR write, not an exception",
         relaxes=("I3", "I4"),
         relaxing=(True,),
@@ -189,8 +190,9 @@ _TABLE: tuple[Switch, ...] = (
         "completion_kicks",
         _BOTH,
         False,
-        "APF_READY request of 5.8",
-        "a worker that finishes makes a running vcpu exit",
+        "557a961abbe0 (5.8)",
+        "completion is a request: a worker that finishes makes a running vcpu exit, unless the "
+        "token slot is taken",
     ),
     Switch(
         "apf_in_guest_mode",
@@ -204,14 +206,15 @@ _TABLE: tuple[Switch, ...] = (
         _BOTH,
         False,
         "57cb3bb0dc89 (5.19)",
-        "nothing is delivered while the guest's paging is off",
+        "no NOT_PRESENT while the guest's paging is off: the vcpu is halted instead; READY is not "
+        "held back",
     ),
     Switch(
         "msr_reserved",
         (0x3E, 0x3C, 0x38, 0x30),
         0x3C,
-        "344d9588a9df (0x3e); patch 11 (0x3c); DELIVERY_AS_PF_VMEXIT of 4.13 (0x38); "
-        "DELIVERY_AS_INT of 5.8 (0x30)",
+        "344d9588a9df (0x3e); patch 11, 6adba5274206 (0x3c); 52a5c155cf79, 4.13 (0x38); "
+        "2635b5c4a0e4, 5.8 (0x30)",
         "bits of the enable MSR that raise #GP",
     ),
     Switch(
@@ -226,21 +229,22 @@ _TABLE: tuple[Switch, ...] = (
         "nested_fix",
         ("none", "2017", "2020"),
         "none",
-        "exception.nested_apf of 4.13 (2017); nSVM filter of 20 May 2020, 5.8 (2020)",
-        "later nested routing: 2017 closes G1, 2020 closes G1 and G2, whatever their switches say",
+        "adfe20fb4853 and 52a5c155cf79, 4.13 (2017); a3535be731c2, 5.8 (2020)",
+        "later nested routing: 2017 closes G1, 2020 closes G1 and G2, whatever their switches say; "
+        "the kernels 5.8 to 6.0 have G1 open again, no value does",
     ),
     Switch(
         "gap_g0",
         _BOTH,
         True,
-        "the interrupt window of a nested guest, reworked in 5.8",
+        "631bc4878220; ended by b518ba9fa691 (5.7)",
         "no asynchronous fault, and no READY, while L2 runs under V_INTR_MASKING",
     ),
     Switch(
         "gap_g1",
         _BOTH,
         True,
-        "631bc4878220; replaced by exception.nested_apf (4.13)",
+        "631bc4878220; replaced by adfe20fb4853 (4.13)",
         "an APF for L1 is forced out of L2 by the hypervisor's own latch, so its token lands in L2",
         relaxes=("I6",),
         relaxing=(True,),
@@ -249,7 +253,7 @@ _TABLE: tuple[Switch, ...] = (
         "gap_g2",
         _BOTH,
         True,
-        "631bc4878220; reversed by the nSVM fix of 20 May 2020 (5.8)",
+        "631bc4878220; reversed by a3535be731c2 (5.8)",
         "a hypervisor hands its own APF to its guest hypervisor",
         relaxes=("I6",),
         relaxing=(True,),
@@ -258,7 +262,7 @@ _TABLE: tuple[Switch, ...] = (
         "gap_g3",
         _BOTH,
         True,
-        "631bc4878220; gone with the separate handler for nested page faults",
+        "631bc4878220; ended by d0006530576f (4.14), a handler of its own for NPF",
         "an exit passed on leaves the latch set: the next nested page fault waits on an address",
         relaxes=("I6",),
         relaxing=(True,),
@@ -282,7 +286,9 @@ _TABLE: tuple[Switch, ...] = (
         _BOTH,
         True,
         "631bc4878220",
-        "wake_all reaches only what waited on this cpu, also where the hypervisor moved the thread",
+        "wake_all reaches only what waited on this cpu, also where the hypervisor moved the "
+        "thread; false is no kernel's rule: every wake_all, also in a guest without nesting and "
+        "as a CPU goes offline, wakes what waits on any cpu",
     ),
 )
 

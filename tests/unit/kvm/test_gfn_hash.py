@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from pagewake.events.ids import Gfn
@@ -14,6 +16,7 @@ from pagewake.kvm.gfn_hash import (
     GfnHashFullError,
     hash_32,
 )
+from pagewake.scenario.interventions import MAX_VCPUS
 
 SLOT_0 = [0, 34, 89, 178, 233, 267]
 SLOT_63 = [55, 144, 199, 288, 377]
@@ -37,6 +40,36 @@ SLOT_63 = [55, 144, 199, 288, 377]
 def test_bucket_of_a_token(token: int, old: int, new: int) -> None:
     assert hash_32(token, 8, OLD_MULTIPLIER) == old
     assert hash_32(token, 8, NEW_MULTIPLIER) == new
+
+
+class TestBucketsOfAVcpusTokens:
+    """How many of the 256 buckets the tokens of each vcpu fall into (semantics 1.4)."""
+
+    @staticmethod
+    def buckets(vcpu: int, ids: int, multiplier: int) -> list[int]:
+        return [hash_32(number << 12 | vcpu, 8, multiplier) for number in range(ids)]
+
+    @pytest.mark.parametrize("vcpu", range(MAX_VCPUS))
+    def test_with_the_old_multiplier_few(self, vcpu: int) -> None:
+        assert len(set(self.buckets(vcpu, 4096, OLD_MULTIPLIER))) == (32 if vcpu else 16)
+        first = len(set(self.buckets(vcpu, 256, OLD_MULTIPLIER)))
+        assert first == (32 if vcpu in (23, 37, 51) else 16)
+
+    @pytest.mark.parametrize("vcpu", range(MAX_VCPUS))
+    def test_with_the_new_one_many(self, vcpu: int) -> None:
+        assert len(set(self.buckets(vcpu, 4096, NEW_MULTIPLIER))) == 256
+        first = Counter(self.buckets(vcpu, 256, NEW_MULTIPLIER))
+        assert 139 <= len(first) <= 141
+        assert max(first.values()) == 3
+
+    def test_buckets_of_vcpu_0_in_closed_form(self) -> None:
+        expected = [7 * number % 16 * 16 for number in range(4096)]
+        assert self.buckets(0, 4096, OLD_MULTIPLIER) == expected
+
+    def test_the_seventeenth_bucket_of_vcpu_1(self) -> None:
+        buckets = self.buckets(1, 3217, OLD_MULTIPLIER)
+        assert len(set(buckets[:3216])) == 16
+        assert len(set(buckets)) == 17
 
 
 @pytest.mark.parametrize(
