@@ -24,7 +24,8 @@ from pagewake.cluster.standing import stands_still
 from pagewake.cluster.tally import BUCKETS, BYTES_SENT, RECORDS_SENT, Tally
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.host_memory.counts import MemorySummary, PageIns
-from pagewake.participants.participant import HostParticipant, Participant, ShardParticipant
+from pagewake.host_memory.manager import HostMemory
+from pagewake.participants.participant import Participant
 from pagewake.scenario.model import group_of
 
 PREFIX = "pagewake_"
@@ -47,7 +48,8 @@ class Owned(NamedTuple):
 class HostView(NamedTuple):
     """A simulated host, and its sums, which are made once a scrape."""
 
-    host: HostParticipant
+    host: Participant
+    memory: HostMemory
     summary: MemorySummary
     page_ins: PageIns
 
@@ -138,7 +140,7 @@ OF_MEDIA: tuple[Read[HostView], ...] = (
     ),
     Read(
         "gauge", "host_swap_queue", "Requests that the device has not completed",
-        lambda view: view.host.sequencer.host.swap_queue(view.host.at_ns),
+        lambda view: view.memory.swap_queue(view.host.at_ns),
     ),
 )  # fmt: skip
 """Of hosts too, by what they swap to."""
@@ -158,7 +160,7 @@ class RunMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every family, at this instant."""
         owned = list(self._owned())
-        shards = [each for each in owned if isinstance(each.participant, ShardParticipant)]
+        shards = [each for each in owned if not each.participant.opens_windows]
         yield from _tallied(shards)
         yield from _read(OF_PARTS, [(each.labels, each) for each in owned])
         yield from _of_groups(shards)
@@ -238,9 +240,9 @@ def _of_groups(shards: Sequence[Owned]) -> Iterator[Metric]:
 def _of_hosts(owned: Sequence[Owned]) -> Iterator[Metric]:
     """Of simulated hosts: how their run stands, and their memory."""
     hosts = [
-        (each.labels, _viewed(each.participant))
+        (each.labels, HostView(each.participant, memory, memory.summary(), memory.page_ins()))
         for each in owned
-        if isinstance(each.participant, HostParticipant)
+        if (memory := each.participant.memory) is not None
     ]
     resident = Counter[Labels]()
     for labels, view in hosts:
@@ -251,11 +253,6 @@ def _of_hosts(owned: Sequence[Owned]) -> Iterator[Metric]:
     yield from _read(OF_RESIDENT, list(resident.items()), "group")
     yield from _read(OF_MEDIA, media, "medium")
     yield _page_in_times(media)
-
-
-def _viewed(host: HostParticipant) -> HostView:
-    memory = host.sequencer.host
-    return HostView(host, memory.summary(), memory.page_ins())
 
 
 def _page_in_times(media: Sequence[tuple[Labels, HostView]]) -> Metric:

@@ -80,7 +80,7 @@ class Participant(Protocol):
     """One simulated host, or one shard.
 
     What only one of them has is neutral in the other: a shard waits for nobody and is never paused,
-    a host has no kernels.
+    a host has no kernels, a shard no memory manager.
     """
 
     opens_windows: ClassVar[bool]  # a host's windows are opened by it and closed by shards
@@ -115,6 +115,9 @@ class Participant(Protocol):
 
     @property
     def kernels(self) -> Sequence[GuestKernel]: ...
+
+    @property
+    def memory(self) -> HostMemory | None: ...
 
     def start(self) -> list[Out]: ...
 
@@ -221,6 +224,11 @@ class HostParticipant:
     def awaited(self) -> list[str]:
         """The shards that have the window open, by source."""
         return sorted(self.sequencer.awaited)
+
+    @property
+    def memory(self) -> HostMemory:
+        """Its memory manager."""
+        return self.sequencer.host
 
     def start(self) -> list[Out]:
         """Open the first window."""
@@ -348,6 +356,7 @@ class ShardParticipant:
     awaited: tuple[str, ...] = ()
     paused = False
     speed = 0.0
+    memory = None
 
     def __init__(self, plan: RunPlan, number: int, shard: Shard, *, journal: bool = True) -> None:
         """`journal`: whether anybody keeps it; encoding it costs as much as simulating."""
