@@ -35,7 +35,7 @@ class DataError(PagewakeError):
 
 
 class BrokerError(PagewakeError):
-    """A broker cannot be reached."""
+    """A broker cannot be reached, or does not do what it is asked."""
 
     exit_code = 69
 

@@ -17,6 +17,7 @@ from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -153,10 +154,14 @@ class KafkaBus:
         await self._known(specs)
 
     async def _known(self, specs: Mapping[str, TopicSpec]) -> None:
-        async with asyncio.timeout(TOPICS_KNOWN_S):
-            while missing := specs.keys() - (counts := await self.partitions(specs)).keys():
-                assert missing
-                await asyncio.sleep(0.02)
+        deadline = asyncio.get_running_loop().time() + TOPICS_KNOWN_S
+        while missing := specs.keys() - (counts := await self.partitions(specs)).keys():
+            if asyncio.get_running_loop().time() >= deadline:
+                raise BrokerError(
+                    f"Kafka at {self.address} created {', '.join(sorted(missing))} and does not"
+                    f" know it after {TOPICS_KNOWN_S:g} s: its log says why"
+                )
+            await asyncio.sleep(0.02)
         for name, count in counts.items():
             if count != specs[name].partitions:
                 raise ConfigError(
@@ -165,9 +170,15 @@ class KafkaBus:
                 )
 
     async def partitions(self, names: Iterable[str]) -> dict[str, int]:
-        """How many partitions each of the topics has, of those that exist and have leaders."""
+        """How many partitions each of the topics has, of those that exist and have leaders.
+
+        TopicAuthorizationFailedError if one may not be looked at: waiting would not help.
+        """
         assert self._admin is not None
         described = await self._admin.describe_topics(list(names))
+        for topic in described:
+            if topic["error_code"] == TopicAuthorizationFailedError.errno:
+                raise TopicAuthorizationFailedError(topic["topic"])
         return {
             topic["topic"]: len(topic["partitions"])
             for topic in described
@@ -203,6 +214,8 @@ class KafkaBus:
             )
         except MessageSizeTooLargeError as error:
             raise DataError(f"{topic}-{partition}: {error}") from None
+        except UnknownTopicOrPartitionError:  # the client does not say which
+            raise UnknownTopicOrPartitionError(f"there is no {topic}-{partition}") from None
         return future
 
     def forget_topics(self, prefix: str) -> None:

@@ -18,6 +18,7 @@ from pagewake.cli.tables import run_table
 from pagewake.cluster import client
 from pagewake.cluster.clock import Clock, SystemClock
 from pagewake.cluster.cost import ClusterCost, cost_of
+from pagewake.cluster.kafka_errors import told_to_a_person
 from pagewake.cluster.listener import take_back_statuses
 from pagewake.cluster.logs import log_to_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
@@ -69,7 +70,8 @@ def on_bus(settings: Settings, clock: Clock, work: Callable[[KafkaBus], Awaitabl
             return await work(bus)
 
     log_to_person(clock)
-    return asyncio.run(connected())
+    with told_to_a_person(settings.kafka):
+        return asyncio.run(connected())
 
 
 def submit(

@@ -23,7 +23,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 
 from pagewake import __version__
-from pagewake.bus.kafka import KafkaBus, KafkaError
+from pagewake.bus.kafka import KafkaBus
 from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
 from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.options import JsonOption
@@ -32,10 +32,11 @@ from pagewake.cli.parallel import cores
 from pagewake.cli.tables import figures_table
 from pagewake.cluster import client
 from pagewake.cluster.clock import SystemClock
+from pagewake.cluster.kafka_errors import told_to_a_person
 from pagewake.cluster.listener import MQTT_DEFAULT
 from pagewake.cluster.logs import log_to_person, tell_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
-from pagewake.errors import BrokerError, CheckFailedError, ConfigError
+from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.load import cluster, embedded
 from pagewake.load.embedded import Tell
 from pagewake.load.measured import LoadMode, LoadResult, Measurement, knee_of
@@ -183,7 +184,7 @@ async def _on_cluster(asked: _Asked, settings: Settings, progress: _Bar) -> _Fou
     clock = SystemClock()
     log_to_person(clock)
     found: list[Measurement] = []
-    with _cancelled_once():
+    with _cancelled_once(), told_to_a_person(settings.kafka):
         try:
             kafka = settings.kafka_settings(COMMAND_WAIT_S)
             async with KafkaBus(kafka) as bus:
@@ -200,8 +201,6 @@ async def _on_cluster(asked: _Asked, settings: Settings, progress: _Bar) -> _Fou
                     )
         except asyncio.CancelledError:
             return _Found(found, interrupted=True)
-        except KafkaError as error:
-            raise BrokerError(f"Kafka at {settings.kafka} was lost: {error!r}") from None
     return _Found(found, interrupted=False)
 
 

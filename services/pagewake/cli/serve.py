@@ -11,6 +11,7 @@ import typer
 
 from pagewake.cli.cluster import InstanceOption, KafkaOption, MqttOption, settings_of
 from pagewake.cluster.clock import Clock, SystemClock
+from pagewake.cluster.kafka_errors import told_to_a_person
 from pagewake.cluster.logs import log_as_json
 from pagewake.cluster.service import Service
 from pagewake.cluster.settings import ServiceKind, Settings
@@ -39,7 +40,8 @@ def serve(
     clock = SystemClock()
     log_as_json(clock)
     gc.set_threshold(NEW_OBJECTS, 20, 20)
-    asyncio.run(_serve(kind, settings, clock))
+    with told_to_a_person(settings.kafka):
+        asyncio.run(_serve(kind, settings, clock))
 
 
 async def _serve(kind: ServiceKind, settings: Settings, clock: Clock) -> None:

@@ -74,7 +74,7 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 class Manifest(Stamp, frozen=True, forbid_unknown_fields=True):
-    """Of this version; `offset` is the next input record."""
+    """A snapshot of this version; `offset` is the next input record."""
 
     offset: int
     window: int

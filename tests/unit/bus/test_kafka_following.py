@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 import pytest
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from pagewake.bus.kafka import KafkaBus, KafkaSettings
 
@@ -41,3 +41,32 @@ def test_without_patience_a_missing_topic_is_an_error_that_names_it() -> None:
 def test_patience_ends_and_the_error_says_how_much_there_was() -> None:
     with pytest.raises(UnknownTopicOrPartitionError, match=r"waited 0.05 s for it"):
         asyncio.run(Late()._place(TOPIC, 0, within_s=0.05))
+
+
+class Closed:
+    """An admin client whose broker shows none of its topics."""
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, object]]:
+        code = TopicAuthorizationFailedError.errno
+        return [{"topic": name, "error_code": code, "partitions": []} for name in names]
+
+
+def test_a_topic_that_may_not_be_looked_at_is_not_waited_for() -> None:
+    bus = KafkaBus(KafkaSettings())
+    bus._admin = Closed()
+    with pytest.raises(TopicAuthorizationFailedError, match=TOPIC):
+        asyncio.run(bus._place(TOPIC, 0, within_s=30.0))
+
+
+class Forgetful:
+    """A producer whose broker has no such topic, and which does not say which."""
+
+    async def send(self, *_: object, **__: object) -> None:
+        raise UnknownTopicOrPartitionError
+
+
+def test_a_record_for_a_topic_that_is_gone_is_an_error_that_names_it() -> None:
+    bus = KafkaBus(KafkaSettings())
+    bus._producer = Forgetful()
+    with pytest.raises(UnknownTopicOrPartitionError, match=rf"there is no {TOPIC}-2$"):
+        asyncio.run(bus.send(TOPIC, 2, b""))

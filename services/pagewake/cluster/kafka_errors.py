@@ -1,0 +1,56 @@
+"""What Kafka refuses a command or a service that has reached it, in words that a person can act on.
+
+A missing topic or right is no defect of pagewake: each becomes a BrokerError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+from pagewake.errors import BrokerError
+from pagewake.participants.plan import PREFIX, RUNS_TOPIC
+
+RIGHTS = 'see "Kafka: rights and retention" in docs/how-to/operate-the-cluster.md'
+REFUSALS: tuple[tuple[type[KafkaError], str], ...] = (
+    (TopicAuthorizationFailedError, "topic"),
+    (GroupAuthorizationFailedError, "consumer group"),
+    (ClusterAuthorizationFailedError, "cluster"),
+)
+"""By the right that is missing: what it is a right to."""
+_TOPIC = re.compile(rf"{PREFIX}\.(?P<run>[A-Za-z0-9-]+)\.[a-z.]*[a-z]|{RUNS_TOPIC}\b")
+
+
+@contextmanager
+def told_to_a_person(kafka: str) -> Iterator[None]:
+    """Errors of the client become a BrokerError; `kafka` is the address that was asked."""
+    try:
+        yield
+    except KafkaError as error:
+        raise BrokerError(_told(error, kafka)) from error
+
+
+def _told(error: KafkaError, kafka: str) -> str:
+    topic = _TOPIC.search(str(error))
+    name = f" {topic[0]}" if topic else ""
+    for kind, what in REFUSALS:
+        if isinstance(error, kind):
+            return f"Kafka at {kafka} refuses access to the {what}{name} ({error!r}): {RIGHTS}"
+    if not isinstance(error, UnknownTopicOrPartitionError) or not topic:
+        return f"Kafka at {kafka} does not do what it is asked ({error!r}): its log says why"
+    run = topic["run"]
+    if not run:
+        return f"topic{name} is not there: submit a run, or start a service; both create it"
+    return (
+        f"topic{name} of run {run} is gone, deleted by hand: nothing can be read of the run any"
+        f" more; take away what is left of it with: pagewake runs delete {run}"
+    )
