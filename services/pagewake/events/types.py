@@ -60,7 +60,7 @@ HaltRule: TypeAlias = Literal["apf_off", "nested", "no_paging", "kernel_mode"]
 
 - `apf_off`: asynchronous page faults are off on this vcpu;
 - `nested`: from 5.8, a nested guest runs and L1 did not opt in;
-- `no_paging`: from 5.19, the guest has CR0.PG off;
+- `no_paging`: from 5.18, the guest has CR0.PG off;
 - `kernel_mode`: the guest is in kernel mode, and asked not to be told there.
 """
 

@@ -205,7 +205,7 @@ _TABLE: tuple[Switch, ...] = (
         "paging_required",
         _BOTH,
         False,
-        "57cb3bb0dc89 (5.19)",
+        "57cb3bb0dc89 (5.18)",
         "no NOT_PRESENT while the guest's paging is off: the vcpu is halted instead; READY is not "
         "held back",
     ),
