@@ -20,7 +20,7 @@ from pagewake.cluster.clock import Clock, SystemClock
 from pagewake.cluster.cost import ClusterCost, cost_of
 from pagewake.cluster.kafka_errors import told_to_a_person
 from pagewake.cluster.listener import take_back_statuses
-from pagewake.cluster.logs import log_to_person
+from pagewake.cluster.logs import log_to_person, tell_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
@@ -170,7 +170,7 @@ def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
 
 @runs.command("watch")
 def watch_run(run: RunArgument, kafka: KafkaOption = None) -> None:
-    """Wait until a run has ended; exit 1 if it was stopped."""
+    """Wait until a run has ended; exit 1 if it broke off or was deleted."""
 
     clock = SystemClock()
 
@@ -186,6 +186,7 @@ def watch_run(run: RunArgument, kafka: KafkaOption = None) -> None:
 def stop_run(run: RunArgument, kafka: KafkaOption = None) -> None:
     """End a run where it is; it has a result and a log like any other."""
     on_bus(settings_of(kafka=kafka), SystemClock(), lambda bus: client.stop(bus, run))
+    tell_person(f"run {run} is asked to end; wait for it with: pagewake runs watch {run}")
 
 
 @runs.command("delete")
@@ -196,3 +197,4 @@ def delete_run(run: RunArgument, kafka: KafkaOption = None, mqtt: MqttOption = N
     on_bus(settings, clock, lambda bus: client.delete(bus, run, clock))
     if settings.mqtt:
         asyncio.run(take_back_statuses(settings.mqtt, run, clock))
+    tell_person(f"run {run} is deleted, with its topics")

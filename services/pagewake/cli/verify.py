@@ -30,9 +30,16 @@ def verify(log: LogArgument, as_json: JsonOption = False) -> None:
         print_json(Verdict(report.ok, report.digest, report.events, report.problems))
     else:
         found = "no violation" if report.ok else counted(len(report.problems), "problem")
-        print_line(f"{report.digest} {counted(report.events, 'event')}, {found}")
+        print_line(f"{_digest(report)} {counted(report.events, 'event')}, {found}")
     if not report.ok:
         raise CheckFailedError(_told(report))
+
+
+def _digest(report: VerifyReport) -> str:
+    """Alone if it was computed from the events; else with a word on what it is."""
+    if not report.digest:
+        return "no digest:"
+    return report.digest if report.confirmed else f"recorded {report.digest}, not confirmed:"
 
 
 def _told(report: VerifyReport) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,8 @@ from pagewake.scenario.writing import effective_toml
 
 # Services hear of it and let go of the run's topics before these are gone.
 LET_GO_S = 0.5
+NEAREST_MAX = 5
+"""A cluster has hundreds of runs; a mistyped name is like few of them."""
 
 
 async def announce(bus: KafkaBus, plan: RunPlan, created_s: float) -> None:
@@ -57,11 +60,12 @@ async def known_runs(bus: KafkaBus) -> Runs:
 
 
 async def entry_of(bus: KafkaBus, run: str) -> RunEntry:
-    """One run; ConfigError with those that there are."""
+    """One run; ConfigError with those whose names are near."""
     entries = (await known_runs(bus)).entries
     if run not in entries:
-        known = ", ".join(sorted(entries)) or "none"
-        raise ConfigError(f"there is no run {run!r}; there are: {known}")
+        close = difflib.get_close_matches(run, entries, n=NEAREST_MAX, cutoff=0.4)
+        near = f"nearest: {', '.join(close)}; " if close else ""
+        raise ConfigError(f"there is no run {run!r}; {near}all of them: pagewake runs list")
     return entries[run]
 
 
@@ -106,11 +110,21 @@ async def export(bus: KafkaBus, run: str, directory: Path) -> str:
     """Copy a finished run's log to a directory; its digest."""
     entry = await entry_of(bus, run)
     if not entry.finished:
-        raise CheckFailedError(f"run {run} is {entry.status}: only a finished run has a whole log")
+        raise CheckFailedError(f"run {run} {_unfinished(run, entry)}")
     with LogWriter(directory, effective_toml(entry.plan.scenario, entry.announced.code)) as writer:
         copy = LogCopy(entry.plan, writer)
         await _read(bus, entry.plan, partition_logs(entry.plan), copy)
         return copy.finish()
+
+
+def _unfinished(run: str, entry: RunEntry) -> str:
+    """Why there is nothing to export, and what to do."""
+    if entry.state is None:
+        return f"is running, and has no whole log yet; end it first: pagewake runs stop {run}"
+    return (
+        f"is {entry.status}, and has no whole log ({entry.state.why or 'no reason given'});"
+        f" what there is of it stays in Kafka until: pagewake runs delete {run}"
+    )
 
 
 async def _read(

@@ -7,7 +7,8 @@ since the profile before it (semantics 5.2 for the series, semantics 6 for what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ __all__ = [
     "Switch",
     "SwitchValue",
     "Switches",
+    "nearest_profile",
     "resolve",
 ]
 
@@ -107,12 +109,31 @@ def resolve(profile: str, overrides: Mapping[str, object]) -> Switches:
     """The switches of a profile, some of them overridden; `ProfileError` names the nearest name."""
     chosen = PROFILES.get(profile)
     if chosen is None:
-        message = f'unknown kernel profile "{profile}": {nearest(profile, PROFILES)}'
-        raise ProfileError(message)
+        raise ProfileError(f'unknown kernel profile "{profile}": {nearest_profile(profile)}')
     values = dict(chosen.values)
     for name, value in overrides.items():
         values[name] = _checked(name, value)
     return Switches(**cast("dict[str, Any]", values))
+
+
+def nearest_profile(wanted: str, names: Iterable[str] = PROFILES) -> str:
+    """A hint for a name that is none of `names`: for a version, the profile whose rules it has."""
+    versions = {name: _version(name.removesuffix(".x")) for name in names}
+    version = _version(wanted)
+    since = {of: name for name, of in versions.items() if of}
+    if not version:
+        return nearest(wanted, versions)
+    if version < min(since):
+        return f'the first version with a profile is "{since[min(since)]}"'
+    newest = since[max(of for of in since if of <= version)]
+    return f'{wanted} has the rules of "{newest}", the newest profile not after it'
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """As numbers; empty for what is no version of Linux."""
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})*", text) is None:
+        return ()
+    return tuple(int(part) for part in text.split("."))
 
 
 def _checked(name: str, value: object) -> SwitchValue:

@@ -234,9 +234,15 @@ class Choice:
 
     textual = True
 
-    def __init__(self, what: str, options: Sequence[str] | Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self,
+        what: str,
+        options: Sequence[str] | Callable[[], Iterable[str]],
+        hint: Callable[[str, Iterable[str]], str] = nearest,
+    ) -> None:
         self.what = what
         self.options = options
+        self.hint = hint
 
     def names(self) -> list[str]:
         """The valid names, in the order in which they are listed."""
@@ -246,7 +252,7 @@ class Choice:
         names = self.names()
         value = _text(raw, f"a {self.what}", names[0])
         if value not in names:
-            raise BadValueError(f"{show(raw)} is no {self.what}: {nearest(value, names)}")
+            raise BadValueError(f"{show(raw)} is no {self.what}: {self.hint(value, names)}")
         return value
 
     def write(self, value: str) -> object:

@@ -16,7 +16,7 @@ from pagewake.guest_kernel.costs import KernelCosts
 from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.tasks import ScriptStep
 from pagewake.kvm.config import HostCosts, NestedConfig
-from pagewake.kvm.profile import Switches, resolve
+from pagewake.kvm.profile import Switches, nearest_profile, resolve
 from pagewake.scenario.interventions import MAX_VCPUS, EventsReader, ScheduledEvent
 from pagewake.scenario.keys import (
     Choice,
@@ -37,7 +37,7 @@ from pagewake.scenario.presets import profile_names
 from pagewake.scenario.script import Steps
 
 _NAME = Text(r"[A-Za-z][A-Za-z0-9_.-]*", 'a name: letters, digits, "-", "_" and "."')
-_PROFILE = Choice("kernel profile", profile_names)
+_PROFILE = Choice("kernel profile", profile_names, nearest_profile)
 _L2 = (
     "the L2 guests'; if given, they enable APF at their start, by the MSR writes of this "
     "generation (ready_by_interrupt; no other rule of L2's kernel is ever asked)"

@@ -12,12 +12,18 @@ from typing import Any, TypeAlias
 import msgspec
 
 from pagewake.errors import ConfigError, nearest
-from pagewake.scenario.keys import Key, show
+from pagewake.scenario.keys import Key, Tables, show
 from pagewake.scenario.locate import Path, dotted
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.reading import Field, fields_of
 
 Holder: TypeAlias = dict[str, Any] | list[Any]
+
+
+FORMS = {
+    "--set": "key=value, for example host.medium=nvme",
+    "--axis": "key=a,b with the values to compare, for example host.medium=nvme,hdd-2010",
+}
 
 
 def split_assignment(option: str, text: str) -> tuple[Path, str]:
@@ -28,7 +34,7 @@ def split_assignment(option: str, text: str) -> tuple[Path, str]:
         raise ConfigError(f'{option} "{first}...": write key=value in one line, without a break')
     parts = [part.strip() for part in name.split(".")]
     if not equals or not all(parts):
-        raise ConfigError(f'{option} "{text}": write key=value, for example host.medium=nvme')
+        raise ConfigError(f'{option} "{text}": write {FORMS[option]}')
     return tuple(
         int(part) if part.isdecimal() and part.isascii() else part for part in parts
     ), value.strip()
@@ -92,12 +98,24 @@ def field_at(path: Path, origin: str) -> Field | None:
         fields = {item.mark.name: item for item in fields_of(struct)}
         if part not in fields:
             where = dotted(path[: depth + 1])
-            raise ConfigError(f'{origin}: unknown key "{where}": {nearest(part, fields)}')
+            hint = (_where_it_is(part) if depth == 0 else "") or nearest(part, fields)
+            raise ConfigError(f'{origin}: unknown key "{where}": {hint}')
         field = fields[part]
         if field.struct is None or not fields_of(field.struct):
             return field if depth == len(path) - 1 else None
         struct = field.struct
     return field
+
+
+def _where_it_is(name: str) -> str:
+    """A hint for a key that was given without its table; empty if no table has it."""
+    places = [
+        f'"{table.mark.name}{".0" if isinstance(table.mark, Tables) else ""}.{name}"'
+        for table in fields_of(Scenario)
+        if table.struct is not None
+        and any(field.mark.name == name for field in fields_of(table.struct))
+    ]
+    return f"did you mean {' or '.join(places)}?" if places else ""
 
 
 def parse_value(path: Path, text: str, origin: str) -> object:

@@ -28,11 +28,13 @@ from pagewake.verify.vm_order import HostOrder, tasks_by_vm
 class VerifyReport:
     """The findings. `digest` is recomputed; where that cannot be, it is what the log claims.
 
+    `confirmed` says which: False for a digest that is only what the log claims.
     `problems` is everything wrong, integrity first, one line each. `ledger` counts what became of
     injected not-present events and of dummies, over all VMs (invariant I6).
     """
 
     digest: str = ""
+    confirmed: bool = True
     events: int = 0
     problems: list[str] = field(default_factory=list)
     ledger: Counter[str] = field(default_factory=Counter)
@@ -54,7 +56,7 @@ def verify_log(path: Path) -> VerifyReport:
     if integrity:
         report.problems = integrity
     if reader.sums is not None and (integrity or scenario is None):
-        report.digest = reader.sums.digest
+        report.digest, report.confirmed = reader.sums.digest, False
     return report
 
 

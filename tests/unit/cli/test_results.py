@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,9 @@ def test_an_edited_log_fails_and_names_the_line(
     outcome = invoke(capsys, "verify", str(log))
     assert outcome.code == 1
     assert "journal-0.jsonl:2" in outcome.err
+    digest = re.match("recorded ([0-9a-f]{64}), not confirmed: [0-9,]+ events?, ", outcome.out)
+    assert digest is not None
+    assert digest[1] in (log / "digest.txt").read_text("utf-8")
 
 
 def test_a_trace_is_json_and_leaves_no_temporary_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 
 import pytest
@@ -120,3 +121,20 @@ def test_an_unknown_name_or_value_is_an_error_that_helps(
     assert says in str(caught.value)
     assert isinstance(caught.value, ConfigError)
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("version", "hint"),
+    [
+        ("5.4", '5.4 has the rules of "4.13", the newest profile not after it'),
+        ("5.10", '5.10 has the rules of "5.8", the newest profile not after it'),
+        ("4.4.302", '4.4.302 has the rules of "3.x", the newest profile not after it'),
+        ("2.6.40", '2.6.40 has the rules of "2.6.39", the newest profile not after it'),
+        ("6.12", '6.12 has the rules of "6.x", the newest profile not after it'),
+        ("2.6.32", 'the first version with a profile is "2.6.38"'),
+        ("posted-v6", 'did you mean "posted-v7"?'),
+    ],
+)
+def test_a_version_without_a_profile_is_told_whose_rules_it_has(version: str, hint: str) -> None:
+    with pytest.raises(ProfileError, match=re.escape(hint)):
+        resolve(version, {})

@@ -30,8 +30,10 @@ def test_an_axis_is_a_key_and_its_values(text: str, key: str, values: list[str])
 @pytest.mark.parametrize(
     ("text", "needles"),
     [
-        ("kernel.apf", ["key=value"]),
+        ("kernel.apf", ["write key=a,b"]),
         ("kernel.apff=off,pv", ['"kernel.apff"', '"apf"']),
+        ("duration=1s,2s", ['did you mean "scenario.duration"?']),
+        ("limit=1MiB,2MiB", ['"vm.0.limit"']),
         ("kernl.apf=off,pv", ['"kernl"', '"kernel"']),
         ("vm.0.task.1.tuch=1us,2us", ['"vm.0.task.1.tuch"', '"touch"']),
         ("kernel.apf=off,,pv", ["empty"]),
