@@ -31,6 +31,11 @@ its second task.
   4 KiB page.
 - A *rate* is a number of events per simulated second, or a string such as `"100/s"`.
 """
+COMMANDS = """
+A running cluster takes the same as commands over MQTT, on `pagewake/v1/RUN/command`: a JSON object
+with `do`, its keys, and an `id` of one's own instead of `at`. The answer, on `command/reply` below
+the same topic, has that `id`. What only a command can do:
+"""
 OVERRIDES = """
 Single rules on top of the profiles: `overrides = { preempt = true }` for all levels,
 `overrides = { l1 = { nested_fix = "2020" } }` for one. Cited is the patch or commit a switch stands
@@ -45,7 +50,7 @@ def page() -> str:
     parts += list(_sections(Scenario, ""))
     parts += ["## `[[event]]`\n", "Interventions at an instant: `at` (a duration) and `do`.\n"]
     parts += [_events()]
-    parts += ["Only as commands to a running cluster:\n", _commands()]
+    parts += [COMMANDS.lstrip(), _commands()]
     parts += ["## `[kernel.overrides]`: switches\n", OVERRIDES.lstrip(), _switches()]
     parts += ["## Kernel profiles\n", _profiles(), _differences()]
     return "\n".join(parts)
@@ -165,7 +170,11 @@ def _events() -> str:
 
 
 def _commands() -> str:
-    return table(["do", "does"], [(code(do), doc) for do, doc in COMMAND_ONLY.items()])
+    rows = [
+        (code(do), ", ".join(f"{code(name)} ({doc})" for name, doc in kind.keys.items()), kind.doc)
+        for do, kind in COMMAND_ONLY.items()
+    ]
+    return table(["do", "keys", "does"], rows)
 
 
 def _switches() -> str:

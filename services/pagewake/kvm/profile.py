@@ -117,7 +117,7 @@ def resolve(profile: str, overrides: Mapping[str, object]) -> Switches:
 
 
 def nearest_profile(wanted: str, names: Iterable[str] = PROFILES) -> str:
-    """A hint for a name that is none of `names`: for a version, the profile whose rules it has."""
+    """A hint for a name that is none of `names`: for a version, the newest profile before it."""
     versions = {name: _version(name.removesuffix(".x")) for name in names}
     version = _version(wanted)
     since = {of: name for name, of in versions.items() if of}
@@ -126,7 +126,7 @@ def nearest_profile(wanted: str, names: Iterable[str] = PROFILES) -> str:
     if version < min(since):
         return f'the first version with a profile is "{since[min(since)]}"'
     newest = since[max(of for of in since if of <= version)]
-    return f'{wanted} has the rules of "{newest}", the newest profile not after it'
+    return f'the newest profile not after {wanted} is "{newest}"'
 
 
 def _version(text: str) -> tuple[int, ...]:

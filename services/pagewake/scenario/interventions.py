@@ -153,11 +153,22 @@ EVENT_KINDS: Mapping[str, EventKind] = {
     ),
 }  # fmt: skip
 
-COMMAND_ONLY: Mapping[str, str] = {
-    "pause": "stop opening windows",
-    "resume": "go on after pause",
-    "pace": "simulated seconds per wall second",
-    "stop": "end the run here",
+
+class CommandKind(NamedTuple):
+    """What a command that is no event does, and what its keys beside `id` and `do` mean."""
+
+    doc: str
+    keys: Mapping[str, str] = {}
+
+
+COMMAND_ONLY: Mapping[str, CommandKind] = {
+    "pause": CommandKind("open no more windows"),
+    "resume": CommandKind("go on after pause"),
+    "pace": CommandKind(
+        "hold the run to a pace of wall time",
+        {"speed": "simulated seconds per wall second; 0: as fast as can be"},
+    ),
+    "stop": CommandKind("end the run here"),
 }
 
 _DEFAULTS: Mapping[str, object] = {"count": -1, "where": "handle-exit"}
@@ -222,8 +233,9 @@ def describe_events() -> list[dict[str, object]]:
         }
         for do, kind in EVENT_KINDS.items()
     ]
-    for do, doc in COMMAND_ONLY.items():
-        listed.append({"name": do, "description": doc, "in": "command", "keys": {}})
+    for do, command in COMMAND_ONLY.items():
+        keys = dict(command.keys)
+        listed.append({"name": do, "description": command.doc, "in": "command", "keys": keys})
     return listed
 
 

@@ -126,15 +126,15 @@ def test_an_unknown_name_or_value_is_an_error_that_helps(
 @pytest.mark.parametrize(
     ("version", "hint"),
     [
-        ("5.4", '5.4 has the rules of "4.13", the newest profile not after it'),
-        ("5.10", '5.10 has the rules of "5.8", the newest profile not after it'),
-        ("4.4.302", '4.4.302 has the rules of "3.x", the newest profile not after it'),
-        ("2.6.40", '2.6.40 has the rules of "2.6.39", the newest profile not after it'),
-        ("6.12", '6.12 has the rules of "6.x", the newest profile not after it'),
+        ("5.4", 'the newest profile not after 5.4 is "4.13"'),
+        ("5.10", 'the newest profile not after 5.10 is "5.8"'),
+        ("4.4.302", 'the newest profile not after 4.4.302 is "3.x"'),
+        ("2.6.40", 'the newest profile not after 2.6.40 is "2.6.39"'),
+        ("6.12", 'the newest profile not after 6.12 is "6.x"'),
         ("2.6.32", 'the first version with a profile is "2.6.38"'),
         ("posted-v6", 'did you mean "posted-v7"?'),
     ],
 )
-def test_a_version_without_a_profile_is_told_whose_rules_it_has(version: str, hint: str) -> None:
+def test_a_version_without_a_profile_is_told_the_one_before_it(version: str, hint: str) -> None:
     with pytest.raises(ProfileError, match=re.escape(hint)):
         resolve(version, {})

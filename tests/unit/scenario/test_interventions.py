@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pagewake.events import types as ev
+from pagewake.participants.commands import RUN_COMMANDS
 from pagewake.scenario.interventions import (
     COMMAND_ONLY,
     EVENT_KINDS,
@@ -84,3 +85,12 @@ def test_the_listing_names_everything_that_can_be_done() -> None:
     listed = describe_events()
     assert [item["name"] for item in listed] == [*EVENT_KINDS, *COMMAND_ONLY]
     assert all(item["description"] for item in listed)
+
+
+def test_the_keys_of_commands_are_those_that_a_service_reads() -> None:
+    read = {kind.__name__.lower(): [*kind.__struct_fields__] for kind in RUN_COMMANDS}
+    assert read == {do: [*kind.keys] for do, kind in COMMAND_ONLY.items()}
+    listed = {item["name"]: item["keys"] for item in describe_events()}
+    assert {do: listed[do] for do in COMMAND_ONLY} == {
+        do: kind.keys for do, kind in COMMAND_ONLY.items()
+    }
