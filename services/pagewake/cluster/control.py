@@ -66,6 +66,8 @@ class RunLink:
         self.run = run
         self.is_host = kind == "host"
         self.dropped = 0
+        self._kind = kind
+        self._instance = instance
         self._identifier = f"pagewake-{kind}-{instance}-{run}"
         self._status_topic = STATUS_TOPIC.format(run=run, service=kind, instance=instance)
         self._status: Status = "joined"
@@ -103,11 +105,18 @@ class RunLink:
                     await self._talk(client)
             except aiomqtt.MqttError as error:
                 log.warning(
-                    "mqtt is not answering, the run goes on", run=self.run, error=str(error)
-                )
+                    "mqtt is not answering, the run goes on", run=self.run, error=str(error),
+                    **self._hint(),
+                )  # fmt: skip
             finally:
                 self._connected = False
             await self._clock.sleep(RETRY_S)
+
+    def _hint(self) -> dict[str, str]:
+        """A connection that was up is taken away by who comes with the same identifier, too."""
+        if not self._connected:
+            return {}
+        return {"hint": f"is another {self._kind} instance called {self._instance} running?"}
 
     def _client(self) -> aiomqtt.Client:
         return self.address.client(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from pagewake.cluster.control import QUEUED_MAX, RETRY_S, ControlPlane, RunLink, state_of
 from pagewake.cluster.messages import Progress
@@ -105,6 +106,18 @@ class TestLink:
         assert mqtt.words("status") == ["joined", "running"]
         assert clock.monotonic_s() - since_s == 1.5 * RETRY_S
         await link.close("left")
+
+    async def test_a_connection_that_was_up_may_have_been_taken_by_a_namesake(
+        self, mqtt: FakeMqtt, heard: Heard, clock: FakeClock
+    ) -> None:
+        with capture_logs() as told:
+            link = self.link(heard, clock)
+            await turns()
+            mqtt.stop()
+            await clock.sleep(1.5 * RETRY_S)
+            await link.close("left")
+        hints = [line.get("hint") for line in told]
+        assert hints == ["is another host instance called here running?", None]
 
     async def test_what_waits_is_bounded(
         self, mqtt: FakeMqtt, heard: Heard, clock: FakeClock
