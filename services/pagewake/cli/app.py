@@ -46,7 +46,7 @@ app = typer.Typer(
     cls=_Group,
     help="KVM's asynchronous page fault protocol as a deterministic simulation.",
     epilog="Exit codes: 0 ok, 1 a check failed, 2 usage or configuration, 65 bad input data,"
-    " 69 broker unreachable, 70 internal error, 130 interrupted.",
+    " 69 broker unreachable or refusing, 70 internal error, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,7 +1,7 @@
 """Errors of a command become a line on stderr and an exit code, never a traceback.
 
 Exit codes (design, "Command line"): 0 ok, 1 a check failed, 2 usage or configuration, 65 bad input
-data, 69 broker unreachable, 70 internal error, 130 interrupted.
+data, 69 broker unreachable or refusing, 70 internal error, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
+    RequestTimedOutError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
@@ -27,6 +30,7 @@ REFUSALS: tuple[tuple[type[KafkaError], str], ...] = (
     (ClusterAuthorizationFailedError, "cluster"),
 )
 """By the right that is missing: what it is a right to."""
+SILENCE = (KafkaConnectionError, KafkaTimeoutError, RequestTimedOutError)
 _TOPIC = re.compile(rf"{PREFIX}\.(?P<run>[A-Za-z0-9-]+)\.[a-z.]*[a-z]|{RUNS_TOPIC}\b")
 
 
@@ -45,6 +49,8 @@ def _told(error: KafkaError, kafka: str) -> str:
     for kind, what in REFUSALS:
         if isinstance(error, kind):
             return f"Kafka at {kafka} refuses access to the {what}{name} ({error!r}): {RIGHTS}"
+    if isinstance(error, SILENCE):
+        return f"Kafka at {kafka} does not answer any more ({error!r}): bring it back, try again"
     if not isinstance(error, UnknownTopicOrPartitionError) or not topic:
         return f"Kafka at {kafka} does not do what it is asked ({error!r}): its log says why"
     run = topic["run"]

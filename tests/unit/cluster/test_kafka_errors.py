@@ -9,6 +9,7 @@ from typing import Self
 import pytest
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    InvalidReplicationFactorError,
     KafkaError,
     RequestTimedOutError,
     TopicAuthorizationFailedError,
@@ -28,7 +29,8 @@ TOLD = [
      "refuses access to the topic pagewake.runs ("),
     (TopicAuthorizationFailedError({"pagewake.a-1.faults"}), RIGHTS),
     (GroupAuthorizationFailedError("pagewake-host"), "to the consumer group (GroupAuthorization"),
-    (RequestTimedOutError(), "does not do what it is asked (RequestTimedOutError()): its log"),
+    (RequestTimedOutError(), "does not answer any more (RequestTimedOutError()): bring it back"),
+    (InvalidReplicationFactorError(), "does not do what it is asked (InvalidReplicationFactor"),
 ]  # fmt: skip
 
 
