@@ -14,6 +14,7 @@ import pytest
 from pagewake.bus.port import BrokenLogError, Outbox
 from pagewake.engine.recorded import recorded_of
 from pagewake.engine.run import run_scenario
+from pagewake.events.codec import Encoded
 from pagewake.events.types import WindowOpened
 from pagewake.participants.participant import Out
 from pagewake.participants.plan import RunPlan
@@ -164,7 +165,7 @@ def test_malformed_and_foreign_records_are_counted_and_change_nothing() -> None:
     for (topic, partition), junk in itertools.product(
         [("faults", 0), ("apf.nested", 0)], [b"", b"{}", b"\xff\x00", b"[" * 100_000, foreign]
     ):
-        cluster.append(Out(topic, partition, junk, ""))
+        cluster.append(Out(topic, partition, Encoded(junk, "")))
     assert cluster.run() == embedded("nested")
     assert cluster.rejected == {"malformed": 8, "foreign": 2}
 

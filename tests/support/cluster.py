@@ -15,7 +15,7 @@ from random import Random
 from pagewake.bus.log_dir import LogWriter
 from pagewake.cluster.partition_log import PartitionLog
 from pagewake.cluster.result import Ending, LogCopy, ResultReader, partition_logs
-from pagewake.events.codec import FAULTS
+from pagewake.events.codec import FAULTS, Encoded
 from pagewake.observe.result import RunResult
 from pagewake.participants import snapshots
 from pagewake.participants.build import host_participant, shard_participant
@@ -139,7 +139,7 @@ class FakeCluster:
     def _give(self) -> None:
         records = self.log.setdefault((FAULTS, 0), [])
         while self.commands and len(records) >= self.commands[0][0]:
-            self.append(Out(FAULTS, 0, self.commands.pop(0)[1], ""))
+            self.append(Out(FAULTS, 0, Encoded(self.commands.pop(0)[1], "")))
 
     def store(self, member: Member) -> None:
         """A snapshot, only behind what was sent."""

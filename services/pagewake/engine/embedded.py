@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from pagewake.bus.log_dir import LogWriter
 from pagewake.bus.memory import MemoryBus
-from pagewake.events.codec import JOURNAL_TOPIC, Encoded
+from pagewake.events.codec import JOURNAL_TOPIC
 from pagewake.events.digest import combine_hosts, combine_vms
 from pagewake.events.types import Event, ShardSummary
 from pagewake.participants.build import HostPart
@@ -185,10 +185,11 @@ class _Host:
 
     def _send(self, outs: Sequence[Out]) -> None:
         for out in outs:
+            topic, partition, encoded = out
             if self._log is not None:
-                self._log.append(out.topic, out.partition, Encoded(out.record, out.hash))
-            if out.topic != JOURNAL_TOPIC:  # nobody in the process reads it
-                self._bus.append(out.topic, out.partition, out.record)
+                self._log.append(topic, partition, encoded)
+            if topic != JOURNAL_TOPIC:  # nobody in the process reads it
+                self._bus.append(topic, partition, encoded.record)
 
     def end_ns(self) -> int:
         """The instant at which the simulated host ended."""

@@ -45,10 +45,11 @@ class RunningDigest:
             self.fold()
 
     def fold(self) -> None:
-        """Hash the pending block into the chain; it must be full."""
-        assert len(self.pending) == BLOCK_EVENTS
-        self.state = _chain(self.state, self.pending)
-        self.pending.clear()
+        """Hash every full block of what is pending into the chain."""
+        pending = self.pending
+        while len(pending) >= BLOCK_EVENTS:
+            self.state = _chain(self.state, pending[:BLOCK_EVENTS])
+            del pending[:BLOCK_EVENTS]
 
     def __getstate__(self) -> tuple[bytes, bytes]:
         return self.state, _encode_lines(self.pending)
@@ -58,7 +59,8 @@ class RunningDigest:
         self.pending = _decode_lines(pending)
 
     def hexdigest(self) -> str:
-        """The digest of everything added so far; the chain itself does not move."""
+        """The digest of everything added so far; more may be added."""
+        self.fold()
         return (_chain(self.state, self.pending) if self.pending else self.state).hex()
 
 

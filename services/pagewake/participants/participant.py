@@ -20,7 +20,7 @@ import msgspec
 
 from pagewake.bus.port import AppliedCommit, BrokenLogError, Inbox, Outbox
 from pagewake.errors import DataError
-from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Record, decode_commit, name_of
+from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Encoded, Record, decode_commit, name_of
 from pagewake.events.types import Event
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.shard import Shard
@@ -46,12 +46,16 @@ Chosen: nobody sends so many commands between a command and its repetition."""
 
 
 class Out(NamedTuple):
-    """A record to be appended, and its content hash; `topic` without the run's prefix."""
+    """A record to be appended; `topic` without the run's prefix."""
 
     topic: str
     partition: int
-    record: bytes
-    hash: str
+    encoded: Encoded
+
+    @property
+    def record(self) -> bytes:
+        """What is appended."""
+        return self.encoded.record
 
 
 class Rejected(NamedTuple):
@@ -152,7 +156,7 @@ def _read(
 
 def _outs(outbox: Outbox, window: int, events: Sequence[Record]) -> list[Out]:
     topic, partition = outbox.topic, outbox.partition
-    return [Out(topic, partition, record, hash_) for record, hash_ in outbox.encode(window, events)]
+    return [Out(topic, partition, encoded) for encoded in outbox.encode(window, events)]
 
 
 def _seqs(outboxes: Iterable[Outbox]) -> dict[str, int]:
