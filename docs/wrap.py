@@ -15,7 +15,7 @@ COLUMNS = 100
 FENCE = "```"
 _UNBROKEN = re.compile(r"(?:`[^`]*`|\]\([^)]*\)|[^\s`])+")
 _ITEM = re.compile(r"(\s*(?:[-*]|\d+\.) )(.*)")
-_MEANS_SOMETHING = re.compile(r"[-+*#>|]|\d+\.|<!--")
+_MEANS_SOMETHING = re.compile(r"(?:[-+*]|#+|\d+[.)])$|[>|]|<!--")
 """What begins a list, a heading, a quotation, a table if it comes to stand first in a line."""
 
 
