@@ -1,4 +1,4 @@
-"""Hand-made runs for the tests of `observe`: a VM's story, and a log that tells it.
+"""Hand-made runs for the tests of `verify`: a VM's story, and a log that tells it.
 
 `Story` numbers the events as a VM would. `page_fault_story` is one asynchronous page fault from the
 fault to the wake, after the MSR was enabled and its broadcast was taken. `write_log` makes a log

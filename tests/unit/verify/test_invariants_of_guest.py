@@ -377,3 +377,15 @@ def test_a_halted_vcpu_executes_nothing() -> None:
     story.tell(0, 0x20, "synchronous", None)
 
     assert named(story, "I7") == [story.events[-1].n]
+
+
+def test_an_exit_to_a_kernel_that_latches_no_reason_loses_its_token_and_no_other_does() -> None:
+    story = page_fault_story()
+    story.fault(0, 0x1000, 0x11)
+    story.add(ev.ExceptionInjected, vcpu=0, token=0x1000, kind="not_present", level=1)
+    story.add(ev.NestedVmexit, vcpu=0, level=1, exit_code=78, reason="apf", info2=0x1000)
+    story.fault(0, 0x2000, 0x12)
+    story.add(ev.ExceptionInjected, vcpu=0, token=0x2000, kind="not_present", level=1)
+
+    assert named(story, "I6", guest_reads_reason=False) == []
+    assert named(story, "I6") == [story.events[-1].n]

@@ -7,9 +7,9 @@
 Every injected token is followed from the exception slot to its end. *Misrouted*: it landed in L2,
 where nobody knows tokens, or was routed to a nested hypervisor. *Returned early*: its wait found a
 dummy, or a sleeper that it took for one. *Lost*: its sleeper was freed by a second wait, its
-reason was stolen by another trap, written elsewhere or over, or its vcpu was reset under it. A wait
-that no injected token explains needs an orphaned or stolen reason, or a stale latch (gap G3),
-before it.
+reason was stolen by another trap, written elsewhere or over, or its vcpu was reset under it; or it
+made L2 exit to a kernel without PV support, which latches no reason. A wait that no injected token
+explains needs an orphaned or stolen reason, or a stale latch (gap G3), before it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pagewake.events.types import (
     ExceptionInjected,
     ExceptionQueued,
     ExitRouted,
+    NestedVmexit,
     PageNotPresent,
     ReasonLatched,
     SleeperFreed,
@@ -51,6 +52,7 @@ class NotPresentLedger(Checker):
     def __init__(self, rules: Rules, reporter: Reporter) -> None:
         super().__init__(rules, reporter)
         self.counts: Counter[str] = Counter()
+        self._reads_reason = rules.guest_reads_reason
         self._announced: Counter[int] = Counter()
         self._queued: Counter[int] = Counter()
         self._delivered: dict[int, int] = {}
@@ -66,6 +68,7 @@ class NotPresentLedger(Checker):
             ExceptionDropped: self._drop,
             ExceptionInjected: self._inject,
             TrapTaken: self._trap,
+            NestedVmexit: self._exit,
             ReasonLatched: self._latch,
             ExitRouted: self._route,
             TaskKilled: self._kill,
@@ -119,6 +122,11 @@ class NotPresentLedger(Checker):
             else:
                 self._unexplained_waits += 1
         elif delivered == token and event.level == 1:
+            del self._delivered[event.vcpu]
+            self.counts["lost"] += 1
+
+    def _exit(self, event: NestedVmexit) -> None:
+        if not self._reads_reason and self._delivered.get(event.vcpu) == event.info2:
             del self._delivered[event.vcpu]
             self.counts["lost"] += 1
 
