@@ -17,7 +17,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test coverage lint format generated schemas reference dashboards docs \
+.PHONY: run test coverage lint format generated generated-known schemas reference dashboards docs \
         bench soak clean brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
@@ -52,6 +52,11 @@ dashboards: $(VENV)/.installed-dev
 	@$(BIN)/python -m grafana.build
 
 generated: schemas reference dashboards
+
+# For the hook before a commit, which sees no difference in a file that git does not know.
+generated-known: generated
+	@new="$$(git ls-files --others --exclude-standard schemas docs/reference docs/explanation grafana/dashboards)"; \
+	  [ -z "$$new" ] || { printf 'new, and not added:\n%s\ngit add them\n' "$$new" >&2; exit 1; }
 
 docs: $(VENV)/.installed-dev
 	@$(BIN)/python -m docs.build

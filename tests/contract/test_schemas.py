@@ -63,11 +63,22 @@ def files_below(directory: Path) -> dict[str, str]:
 def test_what_is_checked_in_is_what_is_generated(tmp_path: Path) -> None:
     write_schemas(tmp_path)
     generated, checked_in = files_below(tmp_path), files_below(SCHEMAS)
-    assert checked_in.keys() == generated.keys(), (
-        "run `make schemas`, remove what it does not write"
-    )
+    assert checked_in.keys() == generated.keys(), "run `make schemas`"
     for name, text in generated.items():
         assert checked_in[name] == text, f"{name}: run `make schemas`"
+
+
+def test_the_writer_removes_schemas_of_what_is_gone_and_nothing_else(tmp_path: Path) -> None:
+    write_schemas(tmp_path)
+    of_an_event = (tmp_path / "PageReady.json").read_text("utf-8")
+    for name, text in (
+        ("Gone.json", of_an_event),
+        ("mqtt/Gone.json", of_an_event),
+        ("mine.json", "{}"),
+    ):
+        (tmp_path / name).write_text(text, "utf-8")
+    write_schemas(tmp_path)
+    assert files_below(tmp_path).keys() - TEXTS.keys() == {"mine.json"}
 
 
 def test_the_writer_refuses_a_directory_that_is_not_there(

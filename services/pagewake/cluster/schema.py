@@ -146,10 +146,15 @@ def _scalar(value: object) -> str:
 
 
 def write_schemas(directory: Path) -> int:
-    """Write everything below an existing directory; returns how many files."""
+    """Write all below an existing directory, less what is gone; returns how many files."""
     if not directory.is_dir():
         raise ConfigError(f"{directory} is not a directory: name the one the schemas go to")
     texts = schema_texts()
+    folders = {(directory / name).parent for name in texts}
+    for path in (path for folder in folders for path in folder.glob("*.json")):
+        left_over = path.relative_to(directory).as_posix() not in texts
+        if left_over and DIALECT in path.read_text("utf-8"):
+            path.unlink()
     for name, text in texts.items():
         path = directory / name
         path.parent.mkdir(exist_ok=True)
