@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Iterable, Sequence
 
-MADE = "<!-- made by `make docs` from {source}; change it there -->"
+MADE = "<!-- made by `make generated` from {source}; change it there -->"
 
 
 def head(title: str, source: str, about: str) -> str:

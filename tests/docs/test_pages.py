@@ -34,7 +34,7 @@ def prose(text: str) -> str:
 @pytest.mark.parametrize("name", sorted(GENERATED))
 def test_a_generated_page_is_what_the_code_says_now(name: str) -> None:
     now = (DIRECTORY / name).read_text("utf-8")
-    assert now == GENERATED[name], f"docs/{name} is out of date: make docs"
+    assert now == GENERATED[name], f"docs/{name} is out of date: make generated"
 
 
 def test_the_reference_leaves_nothing_out() -> None:
