@@ -1,5 +1,6 @@
 """Everything that an event can say is said by some run: each kind, and each value of a closed set.
 
+And what these runs add up to is what their events are.
 The built-in scenarios, shortened, and the small ones below.  What no run can say stands in
 `UNREACHED` with the reason; an entry that is reached, or does not exist, is as wrong as one that is
 missing.
@@ -7,13 +8,14 @@ missing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 import pytest
 
-from pagewake.cluster.shard_metrics import COUNTS
+from pagewake.cluster.shard_metrics import COUNTS, LEVELS
 from pagewake.cluster.tally import Tally
 from pagewake.engine.embedded import run_embedded
 from pagewake.events import types as ev
@@ -35,6 +37,30 @@ UNCOUNTED = {
     ("page_synchronous", ("reinjection",)): "as PageNotPresent",
 }
 """Series of `cluster/shard_metrics.py` that no run moves."""
+MOVED_BY: dict[str, dict[type[ev.Event], int]] = {
+    "guest_task_waits": {ev.TaskSlept: 1, ev.DummyConsumed: 1},
+    "guest_task_wakes": {ev.TaskWoken: 1},
+    "guest_traps": {ev.TrapTaken: 1},
+    "kvm_halts": {ev.VcpuHalted: 1},
+    "kvm_double_faults": {ev.DoubleFault: 1},
+    "kvm_injections": {ev.ExceptionInjected: 1, ev.InterruptQueued: 1},
+    "nested_exits": {ev.ExitRouted: 1},
+    "nested_vmexits": {ev.NestedVmexit: 1},
+    "interventions": dict.fromkeys(ev.CONTROL, 1),
+    "guest_sleepers": {ev.TaskSlept: 1, ev.TaskWoken: -1, ev.SleeperFreed: -1},
+    "guest_dummies": {ev.DummyInserted: 1, ev.DummyConsumed: -1, ev.DummyUnlinked: -1},
+}
+"""What each counter and level is a count of; written apart from the table that is tested."""
+MOVED_BY_SOME: dict[str, Callable[[ev.Event], bool]] = {
+    "page_not_present": lambda one: isinstance(one, ev.PageNotPresent) and not one.first_touch,
+    "page_synchronous": lambda one: (
+        isinstance(one, ev.PageNotPresent) and not one.first_touch and one.delivery == "synchronous"
+    ),
+    "page_ready": lambda one: (
+        isinstance(one, ev.ApfPresented) or (isinstance(one, ev.PageReady) and one.token is None)
+    ),
+}
+"""The same for counters that pass over events of a kind."""
 SHORT = {
     "natapov-2010": "500ms",
     "nested": "100ms",
@@ -321,11 +347,33 @@ def test_every_kind_of_event_and_every_value_of_a_closed_set_is_reached(
     assert sorted(POSSIBLE - reached) == sorted(UNREACHED)
 
 
-def test_every_series_that_is_shown_at_zero_moves_and_no_other(runs: list[list[ev.Event]]) -> None:
+@pytest.fixture(scope="module")
+def tally(runs: list[list[ev.Event]]) -> Tally:
+    """What all runs add up to."""
     tally = Tally()
     for events in runs:
         tally.feed(events)
+    return tally
+
+
+def test_every_series_that_is_shown_at_zero_moves_and_no_other(tally: Tally) -> None:
     closed = {metric.name for metric in COUNTS if all(metric.labels.values())}
     shown = {(metric.name, labels) for metric in COUNTS for labels in metric.known()}
     counted = {key for key in tally.counts if key[0] in closed}
     assert sorted(shown ^ counted) == sorted(UNCOUNTED)
+
+
+def test_a_counter_counts_the_events_that_it_should_and_no_other(
+    runs: list[list[ev.Event]], tally: Tally
+) -> None:
+    happened = Counter(type(one) for events in runs for one in events)
+    expected = {
+        name: sum(weight * happened[kind] for kind, weight in kinds.items())
+        for name, kinds in MOVED_BY.items()
+    }
+    for name, counts in MOVED_BY_SOME.items():
+        expected[name] = sum(counts(one) for events in runs for one in events)
+    counted = dict.fromkeys((metric.name for metric in (*COUNTS, *LEVELS)), 0)
+    for (name, _), count in tally.counts.items():
+        counted[name] += count
+    assert counted == expected

@@ -1,4 +1,7 @@
-"""Every rule switch does something: its values are not all the same run."""
+"""Every rule switch does something, and nothing that its invariants do not allow.
+
+Its values are not all the same run, and the events of each are checked by the rules in force.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
-from pagewake.engine.run import run_scenario
+from pagewake.engine.embedded import run_embedded
+from pagewake.events.types import Event
 from pagewake.kvm.profile import SWITCHES
+from pagewake.participants.build import build
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load, loads
+from tests.support.invariants import check_run
 
 TWO_SLEEPERS = """
 [scenario]
@@ -88,11 +95,16 @@ IN_NO_RUN = {
 }
 
 
-def digest(case: Case, *settings: str) -> str:
+def legal_run(case: Case, *settings: str) -> str:
+    """The digest of a run whose every event is legal."""
     given = [*case.given, *settings]
     chosen = case.scenario
     scenario = loads(TWO_SLEEPERS, sets=given) if chosen is None else load(chosen, given)
-    return run_scenario(scenario).digest
+    plan = RunPlan.of("any", scenario, shards=1)
+    events: list[Event] = []
+    digest = run_embedded(plan, build(plan), observer=events.extend).digest
+    assert check_run(scenario, events) == [], settings
+    return digest
 
 
 def test_every_switch_has_a_case_or_a_reason() -> None:
@@ -100,7 +112,7 @@ def test_every_switch_has_a_case_or_a_reason() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_its_values_are_not_all_the_same_run(name: str) -> None:
+def test_its_values_are_not_all_the_same_run_and_each_is_legal(name: str) -> None:
     values = [str(value).lower() for value in SWITCHES[name].values]
-    digests = {digest(CASES[name], f"kernel.overrides.{name}={value}") for value in values}
+    digests = {legal_run(CASES[name], f"kernel.overrides.{name}={value}") for value in values}
     assert len(digests) > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import pytest
@@ -31,43 +32,45 @@ def test_every_profile_has_an_allowed_value_for_every_switch() -> None:
             assert value in SWITCHES[name].values, (profile.name, name)
 
 
-COLUMNS = tuple(PROFILES)
+VALUES: Mapping[str, Sequence[object]] = {
+    "gup": ["posted_noio", "v2638_sync"] + ["v2639_nowait"] * 5,
+    "present_all": [False] + [True] * 6,
+    "present_unhalts": [False] + [True] * 6,
+    "present_makes_runnable": [False] * 3 + [True] * 4,
+    "probe_fixed": [False] + [True] * 6,
+    "pg_resets_hash": [False] * 2 + [True] * 5,
+    "hash_multiplier": ["old"] * 4 + ["new"] * 3,
+    "guest_wait": ["halt_unsafe"] * 5 + ["user_only"] * 2,
+    "send_always": ["auto"] * 5 + ["never"] * 2,
+    "host_kernel_rule": ["send_user_only"] * 7,
+    "preempt": [False] * 7,
+    "prefault": ["direct_only"] + ["same_mmu"] * 6,
+    "ready_needs_not_present": [False] * 5 + [True] * 2,
+    "ready_by_interrupt": [False] * 5 + [True] * 2,
+    "completion_kicks": [False] * 5 + [True] * 2,
+    "apf_in_guest_mode": [True] * 4 + [False] * 3,
+    "paging_required": [False] * 6 + [True],
+    "msr_reserved": [0x3C] * 4 + [0x38, 0x30, 0x30],
+    "alloc_before_lock": [False] * 6 + [True],
+    "nested_fix": ["none"] * 4 + ["2017", "2020", "2020"],
+    "gap_g0": [True] * 5 + [False] * 2,
+    "gap_g1": [True] * 7,
+    "gap_g2": [True] * 7,
+    "gap_g3": [True] * 5 + [False] * 2,
+    "gap_g5": [True] * 7,
+    "gap_g6": [True] * 7,
+    "gap_g7": [True] * 7,
+}
+"""What each switch is in the profiles, oldest first."""
 
 
-@pytest.mark.parametrize(
-    ("switch", "values"),
-    [
-        ("gup", ["posted_noio", "v2638_sync"] + ["v2639_nowait"] * 5),
-        ("present_all", [False] + [True] * 6),
-        ("present_unhalts", [False] + [True] * 6),
-        ("present_makes_runnable", [False] * 3 + [True] * 4),
-        ("probe_fixed", [False] + [True] * 6),
-        ("pg_resets_hash", [False] * 2 + [True] * 5),
-        ("hash_multiplier", ["old"] * 4 + ["new"] * 3),
-        ("guest_wait", ["halt_unsafe"] * 5 + ["user_only"] * 2),
-        ("send_always", ["auto"] * 5 + ["never"] * 2),
-        ("host_kernel_rule", ["send_user_only"] * 7),
-        ("preempt", [False] * 7),
-        ("prefault", ["direct_only"] + ["same_mmu"] * 6),
-        ("ready_needs_not_present", [False] * 5 + [True] * 2),
-        ("ready_by_interrupt", [False] * 5 + [True] * 2),
-        ("completion_kicks", [False] * 5 + [True] * 2),
-        ("apf_in_guest_mode", [True] * 4 + [False] * 3),
-        ("paging_required", [False] * 6 + [True]),
-        ("msr_reserved", [0x3C] * 4 + [0x38, 0x30, 0x30]),
-        ("alloc_before_lock", [False] * 6 + [True]),
-        ("nested_fix", ["none"] * 4 + ["2017", "2020", "2020"]),
-        ("gap_g0", [True] * 5 + [False] * 2),
-        ("gap_g1", [True] * 7),
-        ("gap_g2", [True] * 7),
-        ("gap_g3", [True] * 5 + [False] * 2),
-        ("gap_g5", [True] * 7),
-        ("gap_g6", [True] * 7),
-        ("gap_g7", [True] * 7),
-    ],
-)
-def test_a_switch_over_the_generations(switch: str, values: list[object]) -> None:
-    assert [getattr(resolve(name, {}), switch) for name in COLUMNS] == values
+def test_the_values_of_every_switch_are_known() -> None:
+    assert list(VALUES) == list(SWITCHES)
+
+
+@pytest.mark.parametrize(("switch", "values"), VALUES.items(), ids=VALUES)
+def test_a_switch_over_the_generations(switch: str, values: Sequence[object]) -> None:
+    assert [getattr(resolve(name, {}), switch) for name in PROFILES] == values
 
 
 @pytest.mark.parametrize("name", SWITCHES)
