@@ -74,29 +74,22 @@ def run_embedded(
     simulated time and windows.  A log is finished, not closed.  `ends_ns` are the hosts' own
     durations, where they are shorter.  Raises InterruptedRun, a KeyboardInterrupt.
     """
+    limit_ns = plan.scenario.duration_ns
+    hosts = [
+        _Host(
+            HostParticipant(plan, index, part.host, duration_ns=min(end_ns, limit_ns), cut=cut),
+            _shards(plan, index, part, journal=log is not None),
+            log,
+            observer,
+        )
+        for index, (part, end_ns) in enumerate(
+            zip(parts, ends_ns or [limit_ns] * len(parts), strict=True)
+        )
+    ]
     if log is not None:
         for topic, count in plan.topology.partitions().items():
             for partition in range(count):
                 log.declare(topic, partition)
-    limit_ns = plan.scenario.duration_ns
-    ends_ns = [limit_ns] * len(parts) if ends_ns is None else ends_ns
-    hosts = [
-        _Host(
-            HostParticipant(plan, place.index, memory, duration_ns=min(end_ns, limit_ns), cut=cut),
-            [
-                ShardParticipant(
-                    plan,
-                    plan.shard_number(shard.topic, shard.partition),
-                    domain,
-                    journal=log is not None,
-                )
-                for shard, domain in zip(place.shards, shards, strict=True)
-            ],
-            log,
-            observer,
-        )
-        for place, (memory, shards), end_ns in zip(plan.topology.hosts, parts, ends_ns, strict=True)
-    ]
     windows = _run_all(hosts, on_progress, should_stop)
     digests = [host.digest() for host in hosts]
     outcome = EmbeddedOutcome(
@@ -109,6 +102,16 @@ def run_embedded(
     if log is not None:
         log.finish(outcome.digest, digests, [plan.code])
     return outcome
+
+
+def _shards(plan: RunPlan, host: int, part: HostPart, *, journal: bool) -> list[ShardParticipant]:
+    places = plan.topology.hosts[host].shards
+    return [
+        ShardParticipant(
+            plan, plan.shard_number(place.topic, place.partition), shard, journal=journal
+        )
+        for place, shard in zip(places, part.shards, strict=True)
+    ]
 
 
 def _run_all(

@@ -13,7 +13,7 @@ from pagewake.bus.log_dir import LogWriter
 from pagewake.engine.embedded import OnProgress, run_embedded
 from pagewake.engine.recorded import Recording
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
-from pagewake.participants.build import build
+from pagewake.participants.build import HostPart, build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
@@ -38,9 +38,7 @@ def run_scenario(
     plan = RunPlan.of("embedded", scenario, shards)
     parts = build(plan)
     if recorded is not None:
-        for part, controls in zip(parts, recorded.controls, strict=True):
-            for control in controls:
-                part.host.intervene(control)
+        _intervene(parts, recorded)
     log = None if log_dir is None else LogWriter(log_dir, effective_toml(scenario, __version__))
     try:
         with without_collector():
@@ -69,6 +67,12 @@ def run_scenario(
         version=__version__,
     )
     return counter.finish(facts, outcome.summaries)
+
+
+def _intervene(parts: list[HostPart], recorded: Recording) -> None:
+    for part, controls in zip(parts, recorded.controls, strict=True):
+        for control in controls:
+            part.host.intervene(control)
 
 
 @contextmanager
