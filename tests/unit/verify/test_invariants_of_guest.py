@@ -388,4 +388,6 @@ def test_an_exit_to_a_kernel_that_latches_no_reason_loses_its_token_and_no_other
     story.add(ev.ExceptionInjected, vcpu=0, token=0x2000, kind="not_present", level=1)
 
     assert named(story, "I6", guest_reads_reason=False) == []
+    assert named(story, "I3", guest_reads_reason=False) == []
     assert named(story, "I6") == [story.events[-1].n]
+    assert story.last(ev.ReasonWritten).n in named(story, "I3")

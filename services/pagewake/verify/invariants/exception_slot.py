@@ -131,6 +131,7 @@ class ReasonWord(Checker):
             InterruptQueued: self._slot_written,
             ExceptionDropped: self._orphan,
             ExceptionInjected: self._injected,
+            NestedVmexit: self._exited,
             VcpuReset: self._orphan,
             VcpuHalted: self._halted,
             VcpuOffline: self._told_to_leave,
@@ -230,6 +231,12 @@ class ReasonWord(Checker):
 
     def _injected(self, event: ExceptionInjected) -> None:
         if event.level > 1:
+            area = self._area(event.vcpu)
+            area.orphaned = area.word != 0
+
+    def _exited(self, event: NestedVmexit) -> None:
+        """L2 left for a kernel that latches no reason: the word stays as it is."""
+        if event.reason == "apf" and not self.rules.guest_reads_reason:
             area = self._area(event.vcpu)
             area.orphaned = area.word != 0
 
