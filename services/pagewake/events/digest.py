@@ -45,11 +45,10 @@ class RunningDigest:
             self.fold()
 
     def fold(self) -> None:
-        """Hash every full block of what is pending into the chain."""
-        pending = self.pending
-        while len(pending) >= BLOCK_EVENTS:
-            self.state = _chain(self.state, pending[:BLOCK_EVENTS])
-            del pending[:BLOCK_EVENTS]
+        """Hash the pending block into the chain; it must be full."""
+        assert len(self.pending) == BLOCK_EVENTS
+        self.state = _chain(self.state, self.pending)
+        self.pending.clear()
 
     def __getstate__(self) -> tuple[bytes, bytes]:
         return self.state, _encode_lines(self.pending)
@@ -59,8 +58,7 @@ class RunningDigest:
         self.pending = _decode_lines(pending)
 
     def hexdigest(self) -> str:
-        """The digest of everything added so far; more may be added."""
-        self.fold()
+        """The digest of everything added so far; the chain itself does not move."""
         return (_chain(self.state, self.pending) if self.pending else self.state).hex()
 
 

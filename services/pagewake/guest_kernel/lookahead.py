@@ -42,8 +42,8 @@ def next_ns(kernel: GuestKernel) -> int | None:
     if not _may_miss(kernel):
         return None
     bound = None
-    for thread, cpu in zip(kernel.vm.vcpus, kernel.cpus, strict=True):
-        instant = _cpu_bound(thread, cpu)
+    for cpu in kernel.cpus:
+        instant = _cpu_bound(vm.vcpus[cpu.id], cpu)
         if instant is not None:
             bound = _least(bound, instant)
     return bound
@@ -59,7 +59,9 @@ def _may_miss(kernel: GuestKernel) -> bool:
 
 def _quiet(kernel: GuestKernel) -> bool:
     """No handler under way, no completion waiting, nobody about to wake by a timer."""
-    for thread, cpu in zip(kernel.vm.vcpus, kernel.cpus, strict=True):
+    threads = kernel.vm.vcpus
+    for cpu in kernel.cpus:
+        thread = threads[cpu.id]
         mode = thread.mode
         if cpu.suspended is not None or cpu.stopping:
             return False

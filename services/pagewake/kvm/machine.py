@@ -71,7 +71,6 @@ class Machine(Vm):
                     heappush(heap, (at_ns, RANK_OWN, index, self.seq, vcpu.gen, op, None))
                     break
                 step = handlers[op](vcpu, at_ns, None)
-        self.digest.fold()
 
     def forget_steps(self, until_ns: int) -> None:
         """A frozen VM answers the host, and does nothing more of its own accord."""
@@ -84,7 +83,7 @@ class Machine(Vm):
             numbered = msgspec.structs.replace(event, n=self.n)
             self.n += 1
             self.consumed.append(numbered)
-            self.digest.pending.append(numbered)
+            self.digest.add(numbered)
         elif isinstance(event, ev.Control):
             return
         CONSUMERS.get(type(event), interventions.apply)(self, event)

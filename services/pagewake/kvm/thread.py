@@ -113,7 +113,10 @@ class VcpuThread:
         """From now on this vcpu's time counts as `kind`."""
         spent = at_ns - self.acct_since
         if spent:
-            self.cpu[self.acct_kind] = self.cpu.get(self.acct_kind, 0) + spent
+            try:
+                self.cpu[self.acct_kind] += spent
+            except KeyError:
+                self.cpu[self.acct_kind] = spent
             self.acct_since = at_ns
         self.acct_kind = kind
 

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec
 import msgspec
 
 from pagewake.events import types as ev
-from pagewake.events.digest import RunningDigest
+from pagewake.events.digest import BLOCK_EVENTS, RunningDigest
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.page_table import IN_FLIGHT, MAPPED, PRESENT, PageTable
@@ -107,7 +107,7 @@ class Vm:
         if self.frozen_ns is None:
             assert event.n == self.n, f"{self.name}: {event} is not number {self.n}"
             self.n += 1
-            self.digest.pending.append(event)
+            self.digest.add(event)
         else:
             event = msgspec.structs.replace(event, n=0)
         self.to_host.append(event)
@@ -128,7 +128,10 @@ class Vm:
             assert event.n == self.n, f"{self.name}: {event} is not number {self.n}"
             self.n += 1
             self.journal_out.append(event)
-            self.digest.pending.append(event)
+            digest = self.digest
+            digest.pending.append(event)
+            if len(digest.pending) >= BLOCK_EVENTS:
+                digest.fold()
 
     def push(self, at_ns: int, vcpu: int, gen: int, op: Op, arg: object = None) -> None:
         """An own step of the VM at `at_ns`."""
