@@ -12,7 +12,8 @@ Both ends are plain data: they are part of what a snapshot holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from pagewake.errors import DataError
 from pagewake.events.codec import (
@@ -35,7 +36,7 @@ class BrokenLogError(DataError):
     """A partition that contradicts itself: a gap, or two contents for one commit."""
 
 
-class AppliedCommit(NamedTuple):
+class AppliedCommit(msgspec.Struct, frozen=True):
     """A complete commit: all its parts' events, in order."""
 
     source: str

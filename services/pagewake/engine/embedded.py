@@ -188,11 +188,10 @@ class _Host:
 
     def _send(self, outs: Sequence[Out]) -> None:
         for out in outs:
-            topic, partition, encoded = out
             if self._log is not None:
-                self._log.append(topic, partition, encoded)
-            if topic != JOURNAL_TOPIC:  # nobody in the process reads it
-                self._bus.append(topic, partition, encoded.record)
+                self._log.append(out.topic, out.partition, out.encoded)
+            if out.topic != JOURNAL_TOPIC:  # nobody in the process reads it
+                self._bus.append(out.topic, out.partition, out.record)
 
     def end_ns(self) -> int:
         """The instant at which the simulated host ended."""

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from functools import reduce
 from hashlib import blake2b
 from operator import or_
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     events: msgspec.Raw
 
 
-class Encoded(NamedTuple):
+class Encoded(msgspec.Struct, frozen=True, gc=False):
     """A record ready to be appended, and its content hash."""
 
     record: bytes

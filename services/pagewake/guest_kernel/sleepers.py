@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
+import msgspec
+
 from pagewake.events.ids import Token
 from pagewake.kvm.abi import BROADCAST_TOKEN
 from pagewake.kvm.gfn_hash import OLD_MULTIPLIER, hash_32
@@ -52,7 +54,7 @@ class WaitResult(NamedTuple):
     victim: int | str | None = None
 
 
-class WakeResult(NamedTuple):
+class WakeResult(msgspec.Struct, frozen=True, gc=False):
     """Of one attempt of task_wake; `task`, `cpu` and `halted` are those of the woken entry."""
 
     kind: Literal["woke", "inserted-dummy", "unlinked-dummy"]

@@ -125,13 +125,14 @@ class Vm:
     def journal(self, event: ev.Journal) -> None:
         """Write down what happened; the number it carries is taken by this alone."""
         if self.frozen_ns is None:
-            assert event.n == self.n, f"{self.name}: {event} is not number {self.n}"
-            self.n += 1
+            n = self.n
+            assert event.n == n, f"{self.name}: {event} is not number {n}"
+            self.n = n + 1
             self.journal_out.append(event)
-            digest = self.digest
-            digest.pending.append(event)
-            if len(digest.pending) >= BLOCK_EVENTS:
-                digest.fold()
+            pending = self.digest.pending
+            pending.append(event)
+            if len(pending) >= BLOCK_EVENTS:
+                self.digest.fold()
 
     def push(self, at_ns: int, vcpu: int, gen: int, op: Op, arg: object = None) -> None:
         """An own step of the VM at `at_ns`."""

@@ -45,7 +45,7 @@ ORDERS_REMEMBERED = 4096
 Chosen: nobody sends so many commands between a command and its repetition."""
 
 
-class Out(NamedTuple):
+class Out(msgspec.Struct, frozen=True, gc=False):
     """A record to be appended; `topic` without the run's prefix."""
 
     topic: str
@@ -65,7 +65,7 @@ class Rejected(NamedTuple):
     what: str
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True):
     """What a participant made of one record: records to append, events to observe, an answer."""
 
     outs: list[Out]
