@@ -163,10 +163,24 @@ def _seqs(outboxes: Iterable[Outbox]) -> dict[str, int]:
     return {f"{outbox.topic}-{outbox.partition}": outbox.seq for outbox in outboxes}
 
 
-class HostParticipant:
+class _Saved:
+    """What a snapshot holds of a participant: everything that changes, as one object graph."""
+
+    saved: ClassVar[tuple[str, ...]]  # names of attributes
+
+    def state(self) -> SavedState:
+        return {name: getattr(self, name) for name in self.saved}
+
+    def restore(self, state: SavedState) -> None:
+        for name in self.saved:
+            setattr(self, name, state[name])
+
+
+class HostParticipant(_Saved):
     """One simulated host of a run, at time 0."""
 
     opens_windows: ClassVar[bool] = True
+    saved = ("inbox", "sequencer", "_outboxes", "_orders", "_seen", "paused", "speed")
     kernels: tuple[GuestKernel, ...] = ()
 
     def __init__(
@@ -330,32 +344,12 @@ class HostParticipant:
         """How many commits were made so far, by partition."""
         return _seqs(self._outboxes.values())
 
-    def state(self) -> SavedState:
-        """Everything that changes, as one object graph."""
-        return {
-            "inbox": self.inbox,
-            "sequencer": self.sequencer,
-            "outboxes": self._outboxes,
-            "orders": self._orders,
-            "seen": self._seen,
-            "paused": self.paused,
-            "speed": self.speed,
-        }
 
-    def restore(self, state: SavedState) -> None:
-        self.inbox = state["inbox"]
-        self.sequencer = state["sequencer"]
-        self._outboxes = state["outboxes"]
-        self._orders = state["orders"]
-        self._seen = state["seen"]
-        self.paused = state["paused"]
-        self.speed = state["speed"]
-
-
-class ShardParticipant:
+class ShardParticipant(_Saved):
     """Some VMs of one simulated host of a run, at time 0; `number` counts as journals do."""
 
     opens_windows: ClassVar[bool] = False
+    saved = ("inbox", "follower", "_faults", "_journal", "_consumed")
     end_ns = None
     awaited: tuple[str, ...] = ()
     paused = False
@@ -432,23 +426,6 @@ class ShardParticipant:
     def seqs(self) -> dict[str, int]:
         """How many commits were made so far, by partition."""
         return _seqs([self._journal, self._faults])
-
-    def state(self) -> SavedState:
-        """Everything that changes, as one object graph."""
-        return {
-            "inbox": self.inbox,
-            "follower": self.follower,
-            "faults": self._faults,
-            "journal": self._journal,
-            "consumed": self._consumed,
-        }
-
-    def restore(self, state: SavedState) -> None:
-        self.inbox = state["inbox"]
-        self.follower = state["follower"]
-        self._faults = state["faults"]
-        self._journal = state["journal"]
-        self._consumed = state["consumed"]
 
 
 def domain_events(output: ShardOutput) -> list[Event]:
