@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import typer
 from pydantic.fields import FieldInfo
 
 from docs.generate.markdown import code, head, prose, table
 from pagewake import errors
-from pagewake.cli.app import app
+from pagewake.cli.app import COMMANDS, command_of
 from pagewake.cli.guard import INTERRUPTED
 from pagewake.cluster.settings import Settings
 from pagewake.errors import PagewakeError
@@ -28,9 +27,8 @@ DEBUG = ("`PAGEWAKE_DEBUG`", "", "`1` shows the traceback of an internal error")
 
 def page() -> str:
     """The whole page."""
-    group: Any = typer.main.get_command(app)
     parts = [head("Command line", "the commands themselves", ABOUT)]
-    parts += [part for name, each in group.commands.items() for part in _command(name, each)]
+    parts += [part for name in COMMANDS for part in _command(name, command_of(name))]
     parts += ["## Settings\n", SETTINGS_ABOUT.lstrip(), _settings()]
     parts += ["## Exit codes\n", _exit_codes()]
     return "\n".join(parts)

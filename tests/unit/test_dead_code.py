@@ -8,6 +8,7 @@ from pathlib import Path
 import grimp
 import pytest
 
+from pagewake.cli.app import COMMANDS
 from tests.support.dead_code import (
     dead_modules,
     dead_names,
@@ -56,7 +57,8 @@ ALLOWED = {
 
 
 def test_every_name_is_used() -> None:
-    wrong = unexplained(dead_names(PACKAGE, GENERATORS), ALLOWED)
+    commands = {f"cli.{module}:{name}" for name, (module, _) in COMMANDS.items()}
+    wrong = unexplained(set(dead_names(PACKAGE, GENERATORS)) - commands, ALLOWED)
     assert not wrong, "\n".join(wrong)
 
 
@@ -64,6 +66,7 @@ def test_every_module_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     entries = started_modules((ROOT / "Makefile").read_text(), project["scripts"].values())
     entries |= imported_modules(GENERATORS) | {"pagewake.__main__"}
+    entries |= {f"pagewake.cli.{module}" for module, _ in COMMANDS.values()}
     assert dead_modules(grimp.build_graph("pagewake"), entries) == []
 
 

@@ -1,8 +1,13 @@
-"""The command table: one file per command."""
+"""The command table: one file per command, imported when its command is the one that was given.
+
+Libraries are most of what a start takes (numpy, aiokafka, pydantic-settings, prometheus_client),
+and no command needs all of them; `--help` and `--version` need none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -10,21 +15,48 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from pagewake import __version__
-from pagewake.cli.benchmark import benchmark
-from pagewake.cli.cluster import export, runs, submit
-from pagewake.cli.compare import compare
-from pagewake.cli.conformance import conformance
-from pagewake.cli.load import load
 from pagewake.cli.output import deliver, print_line
-from pagewake.cli.replay import replay
-from pagewake.cli.report import report
-from pagewake.cli.run import run
-from pagewake.cli.scenarios import scenarios
-from pagewake.cli.serve import serve
-from pagewake.cli.top import top
-from pagewake.cli.trace import trace
-from pagewake.cli.verify import verify
 from pagewake.errors import ConfigError
+
+COMMANDS = {
+    "run": ("run", "Run a scenario and print what came of it."),
+    "compare": ("compare", "Run a scenario at every point of a grid and print one table."),
+    "benchmark": (
+        "benchmark",
+        "Run a scenario in the three modes of 2010 and print them beside the published figures.",
+    ),
+    "scenarios": (
+        "scenarios",
+        "List the built-in scenarios, the kernel profiles, or the events of a scenario.",
+    ),
+    "conformance": (
+        "conformance",
+        "Run vector files; exit 1 if a row fails, naming the first ones.",
+    ),
+    "verify": (
+        "verify",
+        "Check a log's integrity and every invariant; exit 1 if anything is wrong in it.",
+    ),
+    "replay": (
+        "replay",
+        "Execute a log's scenario again and compare digests; exit 1 if they differ.",
+    ),
+    "trace": ("trace", "Write a log as a Chrome/Perfetto trace in simulated time."),
+    "report": ("report", "Write a log as one HTML page: verdict, figures, pictures."),
+    "serve": (
+        "serve",
+        "Run one service of a cluster; it waits for runs and executes what it owns of them.",
+    ),
+    "submit": ("cluster", "Run a scenario on a cluster."),
+    "export": (
+        "cluster",
+        "Copy a run's log from Kafka into a log directory, as `run --log` writes it.",
+    ),
+    "top": ("top", "Watch the runs of a cluster; keys pause, resume and stop them."),
+    "load": ("load", "Measure throughput, latency and cost of growing sizes, and find the knee."),
+    "runs": ("cluster", "Runs of a cluster."),
+}
+"""Each with its module in `pagewake.cli`, and its line of `--help`: the first of its docstring."""
 
 
 class _Command(TyperCommand):
@@ -41,9 +73,18 @@ class _Group(TyperGroup):
         deliver(lambda: TyperGroup.format_help(self, *where))
 
 
+class _Commands(_Group):
+    """All commands; they are lines of the help until one is executed."""
+
+    def resolve_command(self, *given: Any) -> tuple[Any, Any, list[str]]:  # noqa: ANN401
+        name, _, rest = super().resolve_command(*given)
+        assert name is not None, "an unknown command is a usage error"
+        return name, command_of(name), rest
+
+
 app = typer.Typer(
     name="pagewake",
-    cls=_Group,
+    cls=_Commands,
     help="KVM's asynchronous page fault protocol as a deterministic simulation.",
     epilog="Exit codes: 0 ok, 1 a check failed, 2 usage or configuration, 65 bad input data,"
     " 69 broker unreachable or refusing, 70 internal error, 130 interrupted.",
@@ -53,14 +94,27 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (
-    run, compare, benchmark, scenarios, conformance, verify, replay, trace, report, serve, submit,
-    export, top, load,
-):  # fmt: skip
-    app.command()(command)
-app.add_typer(runs, name="runs", cls=_Group)
-for listed in (*app.registered_commands, *runs.registered_commands):
-    listed.cls = _Command
+
+def command_of(name: str) -> Any:  # noqa: ANN401 - typer keeps its classes to itself
+    """A command, imported."""
+    module, _ = COMMANDS[name]
+    found = getattr(import_module(f"pagewake.cli.{module}"), name)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False)
+        alone.command(name, cls=_Command)(found)
+        return typer.main.get_command(alone)
+    found.info.cls = _Group
+    for listed in found.registered_commands:
+        listed.cls = _Command
+    return typer.main.get_command(found)
+
+
+def _listed() -> None:
+    """Stands in `--help` for a command that is not imported."""
+
+
+for name, (_, line) in COMMANDS.items():
+    app.command(name, help=line)(_listed)
 
 
 def _print_version(wanted: bool) -> None:

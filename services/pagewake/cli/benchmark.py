@@ -17,9 +17,10 @@ import typer
 from rich.console import RenderableType
 
 from pagewake.cli.options import JobsOption, JsonOption, SetOption
-from pagewake.cli.output import folded, print_json, print_text
+from pagewake.cli.output import print_json
 from pagewake.cli.parallel import run_all
 from pagewake.cli.progress import seconds
+from pagewake.cli.screen import folded, print_text
 from pagewake.cli.tables import figures_table, label
 from pagewake.errors import ConfigError
 from pagewake.observe.published import (

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from pagewake.bus.kafka import KafkaBus
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
-from pagewake.cli.output import print_json, print_line, print_text
+from pagewake.cli.output import print_json, print_line
+from pagewake.cli.screen import print_text
 from pagewake.cli.tables import run_table
 from pagewake.cluster import client
 from pagewake.cluster.clock import Clock, SystemClock
@@ -141,7 +142,9 @@ def export(
     print_line(on_bus(settings, SystemClock(), lambda bus: client.export(bus, run, out)))
 
 
-runs = typer.Typer(help="Runs of a cluster.", no_args_is_help=True)
+runs = typer.Typer(
+    name="runs", help="Runs of a cluster.", no_args_is_help=True, add_completion=False
+)
 RunArgument: TypeAlias = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 
 

@@ -11,9 +11,10 @@ import msgspec
 import typer
 
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
-from pagewake.cli.output import print_json, print_text
+from pagewake.cli.output import print_json
 from pagewake.cli.parallel import run_all
 from pagewake.cli.report import ReportOption, refuse_place, write_grid
+from pagewake.cli.screen import print_text
 from pagewake.cli.tables import compare_table
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult

@@ -27,8 +27,9 @@ from pagewake.bus.kafka import KafkaBus
 from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
 from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.options import JsonOption
-from pagewake.cli.output import folded, print_json, print_text, replacing, resolved
+from pagewake.cli.output import print_json, replacing, resolved
 from pagewake.cli.parallel import cores
+from pagewake.cli.screen import folded, print_text
 from pagewake.cli.tables import figures_table
 from pagewake.cluster import client
 from pagewake.cluster.clock import SystemClock

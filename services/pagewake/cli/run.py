@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
-from pagewake.cli.output import print_json, print_text
+from pagewake.cli.output import print_json
 from pagewake.cli.progress import following
 from pagewake.cli.report import ReportOption, log_for, refuse_place, write_run
+from pagewake.cli.screen import print_text
 from pagewake.cli.tables import run_table
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult

@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from pagewake.cli.options import JsonOption
-from pagewake.cli.output import print_json, print_text
+from pagewake.cli.output import print_json
+from pagewake.cli.screen import print_text
 from pagewake.errors import ConfigError
 from pagewake.kvm.profile import PROFILES, SWITCHES
 from pagewake.scenario.interventions import describe_events

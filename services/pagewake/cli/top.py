@@ -23,7 +23,8 @@ from rich.live import Live as Drawn
 
 from pagewake.cli.cluster import MqttOption, settings_of
 from pagewake.cli.options import JsonOption
-from pagewake.cli.output import print_json, print_text
+from pagewake.cli.output import print_json
+from pagewake.cli.screen import print_text
 from pagewake.cli.top_view import KeyCommand, RunRow, Viewer, row_of, run_parts, shown
 from pagewake.cluster.clock import Clock, SystemClock
 from pagewake.cluster.listener import Heard, MqttListener

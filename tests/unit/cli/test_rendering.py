@@ -8,8 +8,9 @@ import pytest
 
 from pagewake.cli.compare import grid
 from pagewake.cli.guard import InterruptedRunError
-from pagewake.cli.output import print_text, replacing
+from pagewake.cli.output import replacing
 from pagewake.cli.progress import Reach, following, seconds
+from pagewake.cli.screen import print_text
 from pagewake.cli.tables import duration, figures_table, wait_times
 from pagewake.errors import ConfigError
 from pagewake.observe.result import WaitTimes
