@@ -23,9 +23,10 @@ from pagewake.scenario.library import find_scenario, find_trace
 from pagewake.scenario.locate import Path as KeyPath
 from pagewake.scenario.locate import dotted, key_lines, line_of
 from pagewake.scenario.model import Scenario, Task, Vm
+from pagewake.scenario.overcommit import overcommitted
 from pagewake.scenario.page_trace import summary
 from pagewake.scenario.reading import read_struct
-from pagewake.scenario.settings import assign, split_assignment
+from pagewake.scenario.settings import OVERCOMMIT, assign, split_assignment
 
 _TOML_PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 
@@ -76,16 +77,22 @@ def loads(
     """Load a scenario from text; relative trace files are looked up in `base`."""
     document = _parse(text, label)
     source = _Source(label, text, {})
+    factor: str | None = None
     for option, texts in (("--set", sets), ("--axis", axes)):
         for assignment in texts:
             path, value = split_assignment(option, assignment)
             source.origins[path] = f'{option} "{assignment}"'
-            assign(document, path, value, source.origins[path])
+            if path == OVERCOMMIT:
+                factor = value
+            else:
+                assign(document, path, value, source.origins[path])
     if seed is not None:
         source.origins["scenario", "seed"] = f"--seed {seed}"
         document.setdefault("scenario", {})["seed"] = seed
     try:
         scenario = _with_traces(read_struct(Scenario, document), base)
+        if factor is not None:
+            scenario = overcommitted(scenario, factor)
         check_scenario(scenario, document)
     except BadValueError as error:
         place = source.place(error.at)

@@ -190,11 +190,19 @@ class Vm(_Part, frozen=True, kw_only=True):
     count: Annotated[int, Key("count", Integer(1, 65_536), "instances")] = 1
     vcpus: Annotated[int, Key("vcpus", Integer(1, MAX_VCPUS), "per VM")]
     memory_pages: Annotated[int, Key("memory", Size(), "what the guest sees")]
-    limit_pages: Annotated[int, Key("limit", Size(), "what the host lets it keep resident")]
+    own_limit_pages: Annotated[
+        int | None,
+        Key("limit", Size(), "what the host lets it keep resident; else all of `memory`"),
+    ] = None
     nested: Annotated[int, Key("nested", Integer(0, 2), "hypervisor levels inside")] = 0
     l2: Annotated[GuestOfGuest | None, Table("l2", "the L2 guest")] = None
     l3: Annotated[GuestOfGuest | None, Table("l3", "the L3 guest")] = None
     tasks: Annotated[tuple[Task, ...], Tables("task", "its tasks")]
+
+    @property
+    def limit_pages(self) -> int:
+        """What the host lets it keep resident."""
+        return self.memory_pages if self.own_limit_pages is None else self.own_limit_pages
 
     def vcpus_at(self, level: int) -> int:
         """Vcpus that tasks of a level run on; 0 where there is no such guest."""

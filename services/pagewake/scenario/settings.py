@@ -18,6 +18,8 @@ from pagewake.scenario.model import Scenario
 from pagewake.scenario.reading import Field, fields_of
 
 Holder: TypeAlias = dict[str, Any] | list[Any]
+OVERCOMMIT: Path = ("overcommit",)
+"""No key of the file: a factor, which becomes `host.memory` once the VMs are known."""
 
 
 FORMS = {
@@ -158,7 +160,7 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
     """Key and values of one `--axis kernel.apf=off,nonpv,pv`; ConfigError for a bad one."""
     path, listed = split_assignment("--axis", text)
     origin = f'--axis "{text}"'
-    field = field_at(path, origin)
+    field = None if path == OVERCOMMIT else field_at(path, origin)
     if field is not None and not isinstance(field.mark, Key):
         raise ConfigError(f"{origin}: {dotted(path)} is a table; name a key below it")
     values = _split_values(listed)

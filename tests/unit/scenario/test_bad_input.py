@@ -30,7 +30,7 @@ CASES: dict[str, Case] = {
         "vm.0.task.0.theta",
         ["1.5", '"work"', "zipf"],
     ),
-    "missing key of a table": ('limit = "512MiB"\n', "", 20, "vm.0.limit", ["missing"]),
+    "missing key of a table": ('memory = "2GiB"\n', "", 20, "vm.0.memory", ["missing"]),
     "missing key of the scenario": ('duration = "60s"\n', "", 1, "scenario.duration", ["missing"]),
     "missing working set": (
         'working_set = "1GiB"\n',

@@ -185,3 +185,9 @@ def test_the_region_of_a_script_is_what_it_touches(valid: str) -> None:
     task = loads(text).vms[0].tasks[0]
     assert (task.region_pages, task.regions) == (10, 1)
     assert msgspec.structs.replace(task, private=True).regions == 4
+
+
+def test_a_limit_left_out_is_the_memory_of_the_vm(valid: str) -> None:
+    scenario = loads(valid.replace('limit = "512MiB"\n', ""))
+    assert scenario.vms[0].limit_pages == scenario.vms[0].memory_pages
+    assert loads(effective_toml(scenario)) == scenario
