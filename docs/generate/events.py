@@ -93,7 +93,7 @@ def page() -> str:
     for title, about, events in FAMILIES:
         parts += [f"## {title}\n", f"{about}\n", *(_event(event) for event in events)]
     parts += ["## Windows and ends\n", "Not domain events: no digest covers them.\n"]
-    parts += [_event(record) for record in (*FRAMING, ev.ShardSummary)]
+    parts += [_event(record) for record in (*FRAMING, ev.ShardSummary, ev.TaskAccount)]
     parts += ["## Closed sets\n", "What a field of such a type may hold.\n"]
     parts += [
         f"### {name}\n\n{_values(each.values)}\n\n{each.text}\n" for name, each in SETS.items()
@@ -143,5 +143,5 @@ def typed(annotation: Any) -> str:  # noqa: ANN401
         return " or ".join(typed(part) for part in inner)
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return f"[{annotation.__name__}](#{_anchor(annotation)})"
-    names = {int: "integer", str: "string", bool: "boolean", NoneType: "null"}
+    names = {int: "integer", float: "number", str: "string", bool: "boolean", NoneType: "null"}
     return names.get(getattr(annotation, "__supertype__", annotation), "any")

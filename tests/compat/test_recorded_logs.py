@@ -107,7 +107,7 @@ def _least(kind: Any, values: dict[object, Any]) -> Any:
         return values[kind]
     schema = msgspec.json.schema(kind)
     if "$ref" in schema:
-        (schema,) = schema["$defs"].values()
+        schema = schema["$defs"][schema["$ref"].rpartition("/")[2]]
     if "enum" in schema:
         return schema["enum"][0]
     return {"array": [], "object": {}}.get(schema.get("type", ""))

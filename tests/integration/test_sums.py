@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prometheus_client.core import Metric
 
 from pagewake.cluster.metrics import Owned, RunMetrics
 from pagewake.cluster.tally import Tally
 from pagewake.engine.run import run_scenario
+from pagewake.observe.progress import TaskProgress, sum_of
 from pagewake.observe.report.reading import read_log
 from pagewake.observe.result import RunResult
 from pagewake.participants.participant import Step
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.library import builtin_names
 from pagewake.scenario.loading import load
-from pagewake.scenario.model import Scenario
+from pagewake.scenario.model import Scenario, Task
+from pagewake.scenario.page_trace import TraceSource
 from tests.support.cluster import FakeCluster, Member
 from tests.support.sums import LogSums, ends_ns, read_sums, slept_ns
 
@@ -92,6 +97,8 @@ def test_every_figure_is_a_sum_over_the_log(name: str, tmp_path: Path) -> None:
     assert result.double_faults >= result.halts.get("double_fault", 0)
     assert result.work.per_task == sums.summary("work")
     assert result.work.total == sum(result.work.per_task.values())
+    assert_shares_agree(result, sums)
+    assert_tasks_agree(result, sums, scenario)
     assert result.cpu == sums.summary("cpu")
     assert sum(result.cpu.values()) == sum(vm.spec.vcpus * ends[name] for name, vm in vms.items())
 
@@ -118,6 +125,114 @@ def assert_faults_agree(result: RunResult, sums: LogSums) -> None:
     assert result.evictions == sum(
         len(event.get("dropped", [])) for event in sums.of("PagesEvicted")
     )
+
+
+def assert_shares_agree(result: RunResult, sums: LogSums) -> None:
+    """What each VM did is in the log; VMs add up to their group, groups to the run."""
+    assert result.per_vm is not None
+    assert result.per_group is not None
+    faults = [e for e in sums.of("PageNotPresent") if not e.get("first_touch")]
+    counted: dict[str, Counter[str]] = {
+        "page_ins": sums.by_vm("PageReady", lambda e: e.get("read", True))
+        + sums.by_vm("PageNotPresent", lambda e: e.get("served", False)),
+        "evictions": sums.by_vm("PagesEvicted", lambda e: len(e.get("dropped", []))),
+        "first_touches": sums.by_vm("PageTouched", lambda e: len(e["gfns"]))
+        + sums.by_vm("PageNotPresent", lambda e: e.get("first_touch", False))
+        + sums.summary("vm_unreported"),
+        "finished": sums.by_vm("TaskFinished"),
+        "killed": sums.by_vm("TaskKilled"),
+    }
+    for name, share in result.per_vm.items():
+        assert {key: getattr(share, key) for key in counted} == {
+            key: found[name] for key, found in counted.items()
+        }
+        told = Counter(event["delivery"] for event in faults if event["vm"] == name)
+        assert share.not_present == with_zeros(told, share.not_present)
+        slept = Counter(bool(e.get("halted")) for e in sums.of("TaskSlept") if e["vm"] == name)
+        early = sums.by_vm("DummyConsumed")[name]
+        assert share.waits == {"slept": slept[False], "early_ready": early, "halted": slept[True]}
+        assert share.cpu == {
+            kind: spent_ns
+            for key, spent_ns in sums.summary("vm_cpu").items()
+            for vm, _, kind in [key.partition("/")]
+            if vm == name
+        }
+        assert share.blackout_ns == share.cpu.get("blackout", 0)
+        assert share.halted_ns == share.cpu.get("halted", 0)
+    totals = {
+        **{key: getattr(result, key) for key in ("page_ins", "evictions", "first_touches")},
+        "touches": result.touches,
+        "requests": result.requests,
+        "work": result.work.total,
+        "not_present": result.not_present,
+        "cpu": result.cpu,
+        "waits": msgspec.structs.asdict(result.waits),
+        "tasks": len(result.progress or ()),
+    }
+    assert {key: getattr(sum_of(result.per_vm.values()), key) for key in totals} == totals
+    for group, share in result.per_group.items():
+        members = [each for vm, each in result.per_vm.items() if vm.rpartition("-")[0] == group]
+        assert share == sum_of(members)
+    assert sum_of(result.per_group.values()) == sum_of(result.per_vm.values())
+
+
+def assert_tasks_agree(result: RunResult, sums: LogSums, scenario: Scenario) -> None:
+    """A task touches once in so much of its CPU time, which is that of its VM's vcpus."""
+    assert result.progress is not None
+    specs = {
+        f"{vm.name}/{task.name}-{number}": (f"{vm.name}/task:{task.name}", task)
+        for vm in scenario.instances()
+        for task in vm.spec.tasks
+        for number in range(task.count)
+    }
+    assert list(result.progress) == sorted(specs)
+    spent_ns: Counter[str] = Counter()
+    ended = {
+        kind: {f"{event['vm']}/{event['task']}": event["at_ns"] for event in sums.of(kind)}
+        for kind in ("TaskFinished", "TaskKilled")
+    }
+    for name, task in result.progress.items():
+        kind, spec = specs[name]
+        spent_ns[kind] += task.cpu_ns
+        assert task.touches == touches_in(spec, task), name
+        assert task.finished_ns == ended["TaskFinished"].get(name)
+        assert task.killed_ns == ended["TaskKilled"].get(name)
+        assert task.work == (result.work.per_task[name] if spec.pattern == "work" else None)
+        assert task.passes == passes_of(spec, task.touches)
+    tasks_ns = {key: ns for key, ns in sums.summary("vm_cpu").items() if "/task:" in key}
+    assert {key: ns for key, ns in spent_ns.items() if ns} == tasks_ns
+
+
+def touches_in(spec: Task, task: TaskProgress) -> int:
+    """How many touches begin in the CPU time that a task had."""
+    if spec.pattern == "work":
+        return 0
+    if spec.pattern == "script":
+        touches = sum(step.op == "touch" for step in spec.script)
+        if task.finished_ns is not None:
+            return touches
+        assert task.touches * spec.touch_ns <= task.cpu_ns
+        return min(task.touches, touches)
+    if spec.pattern == "trace":
+        icounts = icounts_of(str(spec.trace))
+        passes, into_ns = divmod(task.cpu_ns, (int(icounts[-1]) + 1) * spec.cpi_ns)
+        return passes * len(icounts) + int((icounts * spec.cpi_ns < into_ns).sum())
+    return -(-task.cpu_ns // spec.touch_ns)
+
+
+def passes_of(spec: Task, touches: int) -> int | None:
+    """How often so many touches go through a trace, or a region that is touched in order."""
+    if spec.pattern == "trace":
+        return touches // len(icounts_of(str(spec.trace)))
+    if spec.pattern == "sequential":
+        return touches * spec.stride_pages // spec.region_pages
+    return None
+
+
+@lru_cache
+def icounts_of(trace: str) -> NDArray[np.int64]:
+    """At which instruction each row of a trace stands."""
+    return np.concatenate([block.icount for block in TraceSource(trace).open()])
 
 
 def assert_sleepers_agree(result: RunResult, sums: LogSums) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,13 @@ class LogSums(NamedTuple):
     def counted(self, kind: str, key: str) -> Counter[str]:
         """How many of a kind there are, by a field."""
         return Counter(event[key] for event in self.of(kind))
+
+    def by_vm(self, kind: str, number: Callable[[JsonEvent], int] = lambda _: 1) -> Counter[str]:
+        """How many of a kind each VM has, or what a number in them adds up to."""
+        total: Counter[str] = Counter()
+        for event in self.of(kind):
+            total[event["vm"]] += number(event)
+        return total
 
     def summary(self, key: str) -> Counter[str]:
         """What the shards account for, by name."""

@@ -27,6 +27,7 @@ RAW_READER = "io.BufferedReader calls it, as io.RawIOBase has it"
 PYDANTIC = "pydantic reads it"
 TELLS_PEOPLE = "a key of the vector format that tells people about a row"
 RECORDED = "a field that goes into the log"
+IN_JSON = "a field of the result as JSON"
 BY_NAME = "inner_vcpu.py reads all rates together, as a dict"
 SHOWN = "library.py reads the key from the document, without building a scenario"
 
@@ -50,7 +51,11 @@ ALLOWED = {
     "kvm.config:hlt": BY_NAME,
     "kvm.config:intr": BY_NAME,
     "kvm.switches:alloc_before_lock": "allocation takes no time here, as its description says",
-    "load.measured:max_s": "a field of the result as JSON",
+    "load.measured:max_s": IN_JSON,
+    "observe.progress:blackout_ns": IN_JSON,
+    "observe.progress:halted_ns": IN_JSON,
+    "observe.progress:killed": IN_JSON,
+    "observe.result:silent": IN_JSON,
     "scenario.model:expects": SHOWN,
     "scenario.model:shows": SHOWN,
 }

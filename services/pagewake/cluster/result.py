@@ -123,7 +123,7 @@ class ResultReader:
         """The result, as the embedded runtime would give it."""
         plan, endings = self.endings.plan, self.endings.all()
         for shard in endings:
-            self._counter.feed_consumed(shard.consumed, shard.read)
+            self._counter.feed_consumed(shard)
         scenario = plan.scenario
         facts = RunFacts(
             scenario=scenario.name,

@@ -775,13 +775,29 @@ class WindowClosed(msgspec.Struct, frozen=True, tag=True, tag_field="event", omi
     frozen_ns: int | None = None
 
 
+class TaskAccount(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a task came.
+
+    `cpu_ns`: CPU time.  `touches`: touches of memory that are done; a row of a trace is one.
+    `passes`: how often it was through its region or its trace, null where a pattern has no such
+    thing.  `requests`: requests served.  `work`: increments, null of a task that counts none.
+    """
+
+    cpu_ns: int = 0
+    touches: int = 0
+    passes: int | None = None
+    requests: int = 0
+    work: int | None = None
+
+
 class ShardSummary(msgspec.Struct, frozen=True):
     """What a shard accounts for at its end, because no event says it.
 
     `work`: counter increments of work tasks, by `vm/task-i`.  `cpu`: simulated vcpu time in ns, by
     kind.  `unresolved`: tasks asleep whose page-in is not in flight.  `sleepers`: all tasks asleep
     in task_wait.  `unreported_touches`: first touches out of the stock since the last
-    `PageTouched`, which reports them in batches.
+    `PageTouched`, which reports them in batches.  `tasks`: every task, by `vm/task-i`.  `vm_cpu`
+    is `cpu` by `vm/kind`, `vm_unreported` the `unreported_touches` of the VMs that have some.
     """
 
     work: dict[str, int] = {}
@@ -789,14 +805,18 @@ class ShardSummary(msgspec.Struct, frozen=True):
     unresolved: list[str] = []
     sleepers: int = 0
     unreported_touches: int = 0
+    tasks: dict[str, TaskAccount] = {}
+    vm_cpu: dict[str, int] = {}
+    vm_unreported: dict[str, int] = {}
 
 
 class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
     """Shard to journal, behind everything else: what its VMs came to.
 
     `digests` are the VMs' digests by name.  `consumed` counts the domain events that the shard took
-    in, by name, and `read` the page-ins among them that needed a device read: they stand in the log
-    without a number.  A shard of many VMs ends with several of these, which add up.
+    in, by name, and `read` the page-ins among them that needed a device read, `vm_read` those of
+    each VM: they stand in the log without a number.  A shard of many VMs ends with several of
+    these, which add up.
     """
 
     window: int
@@ -804,3 +824,4 @@ class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
     consumed: dict[str, int]
     read: int
     summary: ShardSummary
+    vm_read: dict[str, int] = {}

@@ -6,12 +6,14 @@ something to do in it, never to the VMs there are.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
-from pagewake.events.types import ShardSummary, ToShard
+from pagewake.events.types import ShardSummary, TaskAccount, ToShard
 from pagewake.guest_kernel import lookahead
 from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.unresolved import unresolved
 from pagewake.kvm.modes import GUEST
 from pagewake.simtime.ports import NEVER_NS, ShardOutput
@@ -97,25 +99,34 @@ class Shard:
         return {kernel.vm.name: kernel.vm.digest.hexdigest() for kernel in self.kernels}
 
     def summary(self) -> ShardSummary:
-        """Accounting that is not events: work, CPU use, who still sleeps, touches not reported."""
-        work: dict[str, int] = {}
-        cpu: dict[str, int] = {}
+        """Accounting that is not events: progress, CPU use, who sleeps, touches not reported."""
+        cpu = Counter[str]()
+        tasks: dict[str, TaskAccount] = {}
+        vm_cpu: dict[str, int] = {}
+        unreported: dict[str, int] = {}
         lost: list[str] = []
-        sleepers = touches = 0
         for kernel in self.kernels:
             self._settle(kernel)
             name = kernel.vm.name
-            for task in kernel.tasks:
-                if task.work_step_ns:
-                    work[f"{name}/{task.name}"] = task.work
-            for thread in kernel.vm.vcpus:
-                for kind, spent_ns in thread.cpu.items():
-                    cpu[kind] = cpu.get(kind, 0) + spent_ns
-            sleepers += len(kernel.slept_at)
-            touches += len(kernel.vm.touched)
+            spent_ns = _spent_ns(kernel)
+            cpu.update(spent_ns)
+            vm_cpu.update((f"{name}/{kind}", ns) for kind, ns in spent_ns.items())
+            for task in kernel.all_tasks():
+                if task.inner is None:
+                    tasks[f"{name}/{task.name}"] = _account(task)
+            if kernel.vm.touched:
+                unreported[name] = len(kernel.vm.touched)
             lost += [f"{name}/{task}" for task in unresolved(kernel)]
-        cpu.pop("over", None)
-        return ShardSummary(work, cpu, lost, sleepers, touches)
+        return ShardSummary(
+            {name: task.work for name, task in tasks.items() if task.work is not None},
+            dict(cpu),
+            lost,
+            sum(len(kernel.slept_at) for kernel in self.kernels),
+            sum(unreported.values()),
+            tasks,
+            vm_cpu,
+            unreported,
+        )
 
     def _settle(self, kernel: GuestKernel) -> None:
         """Charge what runs up to the end of the last window, in which the VM may have been idle."""
@@ -126,3 +137,22 @@ class Shard:
             if thread.mode is GUEST:
                 thread.guest.sync(self.until_ns)
             thread.account(self.until_ns, thread.acct_kind)
+
+
+def _spent_ns(kernel: GuestKernel) -> Counter[str]:
+    """What the time of a VM's vcpus went to, up to the VM's end."""
+    spent_ns = Counter[str]()
+    for thread in kernel.vm.vcpus:
+        spent_ns.update(thread.cpu)
+    del spent_ns["over"]
+    return spent_ns
+
+
+def _account(task: Task) -> TaskAccount:
+    stream = task.stream
+    return TaskAccount(
+        task.cpu_ns,
+        task.touches,
+        None if stream is None else stream.passes,
+        work=task.work if task.work_step_ns else None,
+    )

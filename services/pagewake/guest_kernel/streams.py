@@ -168,6 +168,11 @@ class SequentialStream(PatternStream):
         super().__init__(view, region, touching, seed, entity)
         self.stride = stride
 
+    @property
+    def passes(self) -> int:
+        """How often it reached the end of its region."""
+        return self.touches * self.stride // self.region.pages
+
     def _pick(self, block: int, size: int) -> NDArray[np.int64]:
         pages = self.region.pages
         place = np.arange(size, dtype=np.int64)

@@ -149,6 +149,13 @@ class Task:
             self.preempt_count = 1 if kernel and sections.no_preempt else 0
 
     @property
+    def touches(self) -> int:
+        """Touches of memory that are done."""
+        if self.stream is not None:
+            return self.stream.touches
+        return sum(step.op == "touch" for step in self.script[: self.pc])
+
+    @property
     def work(self) -> int:
         """Increments a work task has counted."""
         return self.cpu_ns // self.work_step_ns if self.work_step_ns else 0

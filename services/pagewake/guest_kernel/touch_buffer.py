@@ -84,6 +84,11 @@ class AccessStream(ABC):
     def unmapped(self, gfns: Sequence[int] | NDArray[Any]) -> None:
         """These pages lost their mapping: what is known of touches not yet executed is void."""
 
+    @property
+    def passes(self) -> int | None:
+        """How often it was through all there is to touch; None where that has no order."""
+        return None
+
 
 class BufferedStream(AccessStream):
     """An access stream with a buffer of coming touches, filled by its subclass."""

@@ -188,6 +188,11 @@ class TraceStream(BufferedStream):
         if length is not None:
             self._end_pass(*length)
 
+    @property
+    def passes(self) -> int:
+        """How often the trace was played to its end."""
+        return self.touches // self._pass_rows if self._pass_rows else 0
+
     def _cold(self) -> dict[str, Any]:
         return {**super()._cold(), "_reader": None}
 

@@ -1,15 +1,15 @@
 """What one run came to: the object that `run --json` prints (design, "Command line").
 
 `ResultCounter` is a projection: it is fed a run's domain events, in any order between VMs, and sums
-up.  What is accounting and no event (work done, CPU time by kind, who still sleeps, first touches
-not reported yet) comes from the shards' summaries at the end.  The same counter serves every
-runtime, so equal logs give equal results.
+up.  What is accounting and no event (touches and work done, CPU time by kind, who still sleeps,
+first touches not reported yet) comes from the shards' summaries at the end.  The same counter
+serves every runtime, so equal logs give equal results.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ import msgspec
 
 from pagewake.events.types import (
     EVENTS,
-    Delivery,
+    ApfPresented,
     DoubleFault,
     DummyConsumed,
     DummyInserted,
@@ -29,12 +29,17 @@ from pagewake.events.types import (
     PagesEvicted,
     PageTouched,
     Route,
+    ShardEnded,
     ShardSummary,
+    SilentWhy,
+    TaskFinished,
+    TaskKilled,
     TaskSlept,
     TaskWoken,
     VcpuHalted,
     WakeHow,
 )
+from pagewake.observe.progress import Endings, Share, TaskProgress, parts_of, sum_of
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -86,7 +91,11 @@ class RunFacts(msgspec.Struct, frozen=True):
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The contract's keys in the contract's order, then ours."""
+    """The contract's keys in the contract's order, then ours.
+
+    `silent` counts page-ins of which the guest was told nothing, by why.  What is null, from
+    `touches` on, is not in the log that was read.
+    """
 
     scenario: str
     seed: int
@@ -113,8 +122,14 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     unresolved_tasks: list[str]
     sleepers: int
+    silent: dict[str, int]
     cpu: dict[str, int]
     by_event: dict[str, int]
+    touches: int | None
+    requests: int | None
+    progress: dict[str, TaskProgress] | None
+    per_group: dict[str, Share] | None
+    per_vm: dict[str, Share] | None
     shards: int
     version: str
 
@@ -129,12 +144,9 @@ class ResultCounter:
 
     def __init__(self) -> None:
         self._seen: Counter[type[Event]] = Counter()
-        self._not_present: dict[str, int] = dict.fromkeys(get_args(Delivery), 0)
-        self._first_touches = 0
-        self._page_ins = 0
-        self._evictions = 0
-        self._slept = 0
-        self._slept_halted = 0
+        self._vms: defaultdict[str, Share] = defaultdict(Share)
+        self._endings = Endings({}, {})
+        self._silent: dict[str, int] = dict.fromkeys(get_args(SilentWhy), 0)
         self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
         self._waited_ns = array("q")
         self._halts: Counter[str] = Counter()
@@ -145,6 +157,10 @@ class ResultCounter:
             PageTouched: self._on_touched,
             PageReady: self._on_ready,
             PagesEvicted: self._on_evicted,
+            ApfPresented: self._on_presented,
+            TaskFinished: self._on_finished,
+            TaskKilled: self._on_killed,
+            DummyConsumed: self._on_early_ready,
             TaskSlept: self._on_slept,
             TaskWoken: self._on_woken,
             VcpuHalted: self._on_halted,
@@ -160,12 +176,16 @@ class ResultCounter:
             if handler is not None:
                 handler(event)
 
-    def feed_consumed(self, counts: Mapping[str, int], read: int) -> None:
+    def feed_consumed(self, ended: ShardEnded) -> None:
         """Count events that a shard took in, from what it said of them at its end."""
         for kind in EVENTS:
-            if kind.__name__ in counts:
-                self._seen[kind] += counts[kind.__name__]
-        self._page_ins += read
+            if kind.__name__ in ended.consumed:
+                self._seen[kind] += ended.consumed[kind.__name__]
+        for vm, pages in ended.vm_read.items():
+            self._vms[vm].page_ins += pages
+        unplaced = ended.read - sum(ended.vm_read.values())
+        if unplaced:  # version 0.1.0 did not say of which VMs
+            self._vms[""].page_ins += unplaced
 
     @property
     def events(self) -> int:
@@ -175,12 +195,14 @@ class ResultCounter:
     @property
     def faults(self) -> int:
         """Page requests and joins so far, as in `not_present`."""
-        return sum(self._not_present.values())
+        return sum(sum(share.not_present.values()) for share in self._vms.values())
 
     def finish(self, facts: RunFacts, closing: Sequence[ShardSummary]) -> RunResult:
         """The result, from the events fed and the shards' closing summaries."""
         work = _summed(summary.work for summary in closing)
         unresolved = sorted(task for summary in closing for task in summary.unresolved)
+        total = sum_of(self._vms.values())
+        parts = parts_of(self._vms, self._endings, closing)
         return RunResult(
             scenario=facts.scenario,
             seed=facts.seed,
@@ -191,12 +213,12 @@ class ResultCounter:
             windows=facts.windows,
             events=self.events,
             digest=facts.digest,
-            not_present=dict(self._not_present),
-            first_touches=self._first_touches
+            not_present=total.not_present,
+            first_touches=total.first_touches
             + sum(summary.unreported_touches for summary in closing),
-            page_ins=self._page_ins,
-            evictions=self._evictions,
-            waits=Waits(self._slept, self._seen[DummyConsumed], self._slept_halted),
+            page_ins=total.page_ins,
+            evictions=total.evictions,
+            waits=Waits(**total.waits),
             wakes=dict(self._wakes),
             dummies=self._dummies(),
             halts=dict(sorted(self._halts.items())),
@@ -207,8 +229,14 @@ class ResultCounter:
             unresolved=len(unresolved),
             unresolved_tasks=unresolved,
             sleepers=sum(summary.sleepers for summary in closing),
+            silent=dict(self._silent),
             cpu=_summed(summary.cpu for summary in closing),
             by_event={kind.__name__: n for kind, n in sorted(self._seen.items(), key=_by_name)},
+            touches=None if parts is None else sum_of(parts.per_group.values()).touches,
+            requests=None if parts is None else sum_of(parts.per_group.values()).requests,
+            progress=None if parts is None else parts.progress,
+            per_group=None if parts is None else parts.per_group,
+            per_vm=None if parts is None else parts.per_vm,
             shards=facts.shards,
             version=facts.version,
         )
@@ -219,28 +247,39 @@ class ResultCounter:
         return Dummies(inserted, consumed, leaked, inserted - consumed - leaked)
 
     def _on_not_present(self, event: PageNotPresent) -> None:
+        share = self._vms[event.vm]
         if event.first_touch:
-            self._first_touches += 1
+            share.first_touches += 1
             return
-        self._not_present[event.delivery] += 1
+        share.not_present[event.delivery] += 1
         if event.served:
-            self._page_ins += 1
+            share.page_ins += 1
 
     def _on_touched(self, event: PageTouched) -> None:
-        self._first_touches += len(event.gfns)
+        self._vms[event.vm].first_touches += len(event.gfns)
 
     def _on_ready(self, event: PageReady) -> None:
         if event.read:
-            self._page_ins += 1
+            self._vms[event.vm].page_ins += 1
 
     def _on_evicted(self, event: PagesEvicted) -> None:
-        self._evictions += len(event.dropped)
+        self._vms[event.vm].evictions += len(event.dropped)
+
+    def _on_presented(self, event: ApfPresented) -> None:
+        if event.why is not None:
+            self._silent[event.why] += 1
+
+    def _on_finished(self, event: TaskFinished) -> None:
+        self._endings.finished_ns[f"{event.vm}/{event.task}"] = event.at_ns
+
+    def _on_killed(self, event: TaskKilled) -> None:
+        self._endings.killed_ns[f"{event.vm}/{event.task}"] = event.at_ns
 
     def _on_slept(self, event: TaskSlept) -> None:
-        if event.halted:
-            self._slept_halted += 1
-        else:
-            self._slept += 1
+        self._vms[event.vm].waits["halted" if event.halted else "slept"] += 1
+
+    def _on_early_ready(self, event: DummyConsumed) -> None:
+        self._vms[event.vm].waits["early_ready"] += 1
 
     def _on_woken(self, event: TaskWoken) -> None:
         self._wakes[event.how] += 1

@@ -8,17 +8,18 @@ summaries are no events at all.  `ShardEnded` says these.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
-from typing import TypeVar
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from pagewake.events.types import PageReady, ShardEnded, ShardSummary, ToShard
+from pagewake.events.types import PageReady, ShardEnded, ShardSummary, TaskAccount, ToShard
 from pagewake.simtime.ports import ShardDomain
 
 ENTRIES_MAX = 512
-"""VMs or tasks in one record, which stays far below what a record may have in bytes."""
+"""Of each table in one record, which stays far below what a record may have in bytes."""
 Entry = TypeVar("Entry")
 
 
@@ -29,7 +30,7 @@ class ConsumedCounts:
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
-        self.read = 0
+        self.read: dict[str, int] = {}
 
     def add(self, deliveries: Sequence[ToShard]) -> None:
         """Count the deliveries of one window, as their VMs numbered them."""
@@ -39,31 +40,29 @@ class ConsumedCounts:
             counts[name] = counts.get(name, 0) + 1
             if name == "PageReady":
                 assert isinstance(delivery, PageReady)
-                self.read += delivery.read
+                self.read[delivery.vm] = self.read.get(delivery.vm, 0) + delivery.read
 
 
 def shard_ended(window: int, shard: ShardDomain, consumed: ConsumedCounts) -> list[ShardEnded]:
     """The last records of a shard's journal, each of a bounded number of VMs and tasks."""
-    digests, summary = shard.digests(), shard.summary()
-    sizes = [len(digests), len(summary.work), len(summary.cpu), len(summary.unresolved)]
+    summary = shard.summary()
+    tables: tuple[Mapping[str, Any], ...] = (
+        shard.digests(),
+        consumed.read,
+        summary.work,
+        summary.cpu,
+        dict.fromkeys(summary.unresolved),
+        summary.tasks,
+        summary.vm_cpu,
+        summary.vm_unreported,
+    )
     first, *rest = (
-        ShardEnded(
-            window,
-            _piece(digests, piece),
-            {},
-            0,
-            ShardSummary(
-                _piece(summary.work, piece),
-                _piece(summary.cpu, piece),
-                summary.unresolved[_entries(piece)],
-            ),
-        )
-        for piece in range(-(-max(1, *sizes) // ENTRIES_MAX))
+        _ended(window, *pieces) for pieces in zip_longest(*map(_cut, tables), fillvalue={})
     )
     counted = replace(
         first,
         consumed=dict(sorted(consumed.counts.items())),
-        read=consumed.read,
+        read=sum(consumed.read.values()),
         summary=replace(
             first.summary,
             sleepers=summary.sleepers,
@@ -73,12 +72,29 @@ def shard_ended(window: int, shard: ShardDomain, consumed: ConsumedCounts) -> li
     return [counted, *rest]
 
 
-def _entries(piece: int) -> slice:
-    return slice(piece * ENTRIES_MAX, (piece + 1) * ENTRIES_MAX)
+def _ended(
+    window: int,
+    digests: dict[str, str],
+    read: dict[str, int],
+    work: dict[str, int],
+    cpu: dict[str, int],
+    unresolved: dict[str, None],
+    tasks: dict[str, TaskAccount],
+    vm_cpu: dict[str, int],
+    unreported: dict[str, int],
+) -> ShardEnded:
+    """A piece: of every table some entries; what is no table stands in the first alone."""
+    summary = ShardSummary(
+        work, cpu, list(unresolved), tasks=tasks, vm_cpu=vm_cpu, vm_unreported=unreported
+    )
+    return ShardEnded(window, digests, {}, 0, summary, read)
 
 
-def _piece(table: dict[str, Entry], piece: int) -> dict[str, Entry]:
-    return dict(list(table.items())[_entries(piece)])
+def _cut(table: Mapping[str, Entry]) -> list[dict[str, Entry]]:
+    """At least one piece, and none with too many entries."""
+    entries = list(table.items())
+    edges = range(0, max(1, len(entries)), ENTRIES_MAX)
+    return [dict(entries[edge : edge + ENTRIES_MAX]) for edge in edges]
 
 
 def joined(pieces: Iterable[ShardEnded]) -> ShardEnded:
@@ -101,5 +117,9 @@ def _added(one: ShardEnded, other: ShardEnded) -> ShardEnded:
             mine.unresolved + more.unresolved,
             mine.sleepers + more.sleepers,
             mine.unreported_touches + more.unreported_touches,
+            mine.tasks | more.tasks,
+            mine.vm_cpu | more.vm_cpu,
+            mine.vm_unreported | more.vm_unreported,
         ),
+        one.vm_read | other.vm_read,
     )

@@ -338,6 +338,20 @@ def test_the_length_of_a_trace_is_found_by_reading_or_told() -> None:
     assert (read.opened, told.opened) == (1, 0)
 
 
+def test_passes_are_counted_where_touches_have_an_order() -> None:
+    sequential = SequentialStream(view_of(8), Region(0, 8), Touching(), 1, "s", stride=2)
+    trace = TraceStream(view_of(2), Region(0, 2), ListedTrace([(1, 7, R), (8, 9, W)]), repeat=3)
+    drawn = RandomStream(view_of(8), Region(0, 8), Touching(), 1, "r")
+    found = []
+    for _ in range(2):
+        found.append((sequential.passes, trace.passes, drawn.passes))
+        sequential.advance(400)
+        trace.advance(9)
+        drawn.advance(800)
+    assert found == [(0, 0, None), (1, 1, None)]
+    assert (sequential.touches, sequential.passes) == (8, 2)
+
+
 def test_a_trace_with_more_pages_than_the_region_is_refused_when_it_gets_there() -> None:
     source = ListedTrace([(1, 7, R), (2, 8, R), (5, 9, R), (6, 7, R)], [(7, 3, R)])
     stream = TraceStream(view_of(2), Region(0, 2), source, name="sort.csv.gz")

@@ -1,0 +1,75 @@
+"""reference/result.md: what `run --json` prints, from observe/result.py and progress.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from docs.generate.events import typed
+from docs.generate.markdown import code, head, prose, table
+from pagewake.observe.progress import Share, TaskProgress
+from pagewake.observe.result import Dummies, RunResult, Waits, WaitTimes, Work
+
+ABOUT = """
+What `pagewake run --json` prints: one object. `submit --wait --json` prints the same, `compare
+--json` a list of them, each with its `axes`; the page that `report` writes has it inside. Only
+`wall_s` depends on the machine. Names of tasks are `vm/task`, both of them instances, as in
+`bm-0/faulter-1`.
+"""
+KEYS: Mapping[str, str] = {
+    "scenario": "name of the scenario",
+    "seed": "of all its randomness",
+    "profile": "kernel profile",
+    "apf": "mode: `off`, `nonpv` or `pv`",
+    "sim_ns": "simulated time until the last VM ended",
+    "wall_s": "seconds that the run took",
+    "windows": "windows of all simulated hosts",
+    "events": "domain events",
+    "digest": "of all domain events: equal digests, equal runs",
+    "not_present": "faults on absent pages, by what the guest was told; without first touches",
+    "first_touches": "touches of pages that were never written before",
+    "page_ins": "pages read from swap",
+    "evictions": "frames taken back",
+    "waits": "calls of task_wait",
+    "wakes": "tasks woken, by what unlinked them",
+    "dummies": "nodes for a READY that came first",
+    "halts": "halts of vcpus, by why; a guest's own HLT among them",
+    "double_faults": "faults on a page that the same vcpu waits for already",
+    "exits": "exits of nested guests, by route",
+    "work": "increments of work tasks",
+    "wait_sim_seconds": "how long tasks slept until they were woken; null if none was",
+    "unresolved": "tasks asleep at the end whose page-in is not in flight: lost wake-ups",
+    "unresolved_tasks": "their names",
+    "sleepers": "all tasks asleep in task_wait at the end",
+    "silent": "page-ins of which the guest was told nothing, by [why](events.md#silentwhy)",
+    "cpu": "vcpu time in ns, by kind; `task:NAME` went to the tasks of that name",
+    "by_event": "domain events, by name",
+    "touches": "touches of all tasks",
+    "requests": "requests that all tasks served",
+    "progress": "every task, by its name",
+    "per_group": "the VMs of a `[[vm]]` table together, by its name",
+    "per_vm": "every VM, by its name",
+    "shards": "how many the run was split into",
+    "version": "of pagewake",
+}
+NULL = """
+`touches`, `requests`, `progress`, `per_group` and `per_vm` are null where a log of version 0.1.0
+was read: it does not hold them.
+"""
+PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes)
+
+
+def page() -> str:
+    """The whole page."""
+    keys = {field.name: typed(field.type) for field in msgspec.structs.fields(RunResult)}
+    assert list(keys) == list(KEYS), "every key of a result has a text, in their order"
+    parts = [
+        head("Result", "`observe/result.py`, `observe/progress.py`", ABOUT),
+        table(["key", "type", "is"], [(code(key), keys[key], KEYS[key]) for key in keys]),
+        f"{NULL}\n",
+    ]
+    for part in PARTS:
+        rows = [(code(each.name), typed(each.type)) for each in msgspec.structs.fields(part)]
+        parts += [f"## {part.__name__}\n", f"{prose(part)}\n", table(["key", "type"], rows)]
+    return "\n".join(parts)
