@@ -42,11 +42,12 @@ KEYS: Mapping[str, str] = {
     "unresolved": "tasks asleep at the end whose page-in is not in flight: lost wake-ups",
     "unresolved_tasks": "their names",
     "sleepers": "all tasks asleep in task_wait at the end",
-    "silent": "page-ins of which the guest was told nothing, by [why](events.md#silentwhy)",
     "cpu": "vcpu time in ns, by kind; `task:NAME` went to the tasks of that name",
     "by_event": "domain events, by name",
     "touches": "touches of all tasks",
     "requests": "requests that all tasks served",
+    "silent": "tokens announced as absent and never as ready, by why: "
+    "[not sent](events.md#silentwhy), or [withdrawn](events.md#clearwhy)",
     "progress": "every task, by its name",
     "per_group": "the VMs of a `[[vm]]` table together, by its name",
     "per_vm": "every VM, by its name",
@@ -54,7 +55,7 @@ KEYS: Mapping[str, str] = {
     "version": "of pagewake",
 }
 NULL = """
-`touches`, `requests`, `progress`, `per_group` and `per_vm` are null where a log of version 0.1.0
+All from `touches` to `per_vm` is null where a log of version 0.1.0
 was read: it does not hold them.
 """
 PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes)

@@ -52,6 +52,7 @@ name = "reader"
 pattern = "trace"
 trace = "pages.csv"
 """
+BROADCAST = 0xFFFFFFFF
 SUMMED_OVER = {"run", "source", "medium", "group"}
 
 each_scenario = pytest.mark.parametrize("name", builtin_names())
@@ -157,6 +158,7 @@ def assert_shares_agree(result: RunResult, sums: LogSums) -> None:
             for vm, _, kind in [key.partition("/")]
             if vm == name
         }
+        assert share.silent == with_zeros(never_ready(sums, name), share.silent)
         assert share.blackout_ns == share.cpu.get("blackout", 0)
         assert share.halted_ns == share.cpu.get("halted", 0)
     totals = {
@@ -166,6 +168,7 @@ def assert_shares_agree(result: RunResult, sums: LogSums) -> None:
         "work": result.work.total,
         "not_present": result.not_present,
         "cpu": result.cpu,
+        "silent": result.silent,
         "waits": msgspec.structs.asdict(result.waits),
         "tasks": len(result.progress or ()),
     }
@@ -174,6 +177,25 @@ def assert_shares_agree(result: RunResult, sums: LogSums) -> None:
         members = [each for vm, each in result.per_vm.items() if vm.rpartition("-")[0] == group]
         assert share == sum_of(members)
     assert sum_of(result.per_group.values()) == sum_of(result.per_vm.values())
+
+
+def never_ready(sums: LogSums, vm: str) -> Counter[str]:
+    """What was announced to a guest, and neither presented with success nor still under way."""
+    told: set[int] = set()
+    found: Counter[str] = Counter()
+    for event in sorted((e for e in sums.events if e["vm"] == vm), key=lambda e: e["n"]):
+        if event["event"] == "PageNotPresent" and event["delivery"] == "injected":
+            told.add(event["token"])
+        elif event["event"] == "BroadcastQueued":
+            told.add(BROADCAST + event["vcpu"])
+        elif event["event"] in ("ApfPresented", "ApfCleared"):
+            tokens = event.get("tokens") or [event["token"]]
+            for token in tokens:
+                name = token + event["vcpu"] * (token == BROADCAST)
+                if name in told and event.get("why"):
+                    found[event["why"]] += 1
+                told.discard(name)
+    return found
 
 
 def assert_tasks_agree(result: RunResult, sums: LogSums, scenario: Scenario) -> None:
@@ -199,6 +221,9 @@ def assert_tasks_agree(result: RunResult, sums: LogSums, scenario: Scenario) -> 
         assert task.killed_ns == ended["TaskKilled"].get(name)
         assert task.work == (result.work.per_task[name] if spec.pattern == "work" else None)
         assert task.passes == passes_of(spec, task.touches)
+        assert task.ends >= (task.finished_ns is not None)
+        limits = (spec.touches, spec.finish_after_ns, spec.trace, spec.script or None)
+        assert task.ends == any(limit is not None for limit in limits)
     tasks_ns = {key: ns for key, ns in sums.summary("vm_cpu").items() if "/task:" in key}
     assert {key: ns for key, ns in spent_ns.items() if ns} == tasks_ns
 

@@ -55,7 +55,6 @@ ALLOWED = {
     "observe.progress:blackout_ns": IN_JSON,
     "observe.progress:halted_ns": IN_JSON,
     "observe.progress:killed": IN_JSON,
-    "observe.result:silent": IN_JSON,
     "scenario.model:expects": SHOWN,
     "scenario.model:shows": SHOWN,
 }

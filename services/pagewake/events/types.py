@@ -781,6 +781,7 @@ class TaskAccount(msgspec.Struct, frozen=True, omit_defaults=True):
     `cpu_ns`: CPU time.  `touches`: touches of memory that are done; a row of a trace is one.
     `passes`: how often it was through its region or its trace, null where a pattern has no such
     thing.  `requests`: requests served.  `work`: increments, null of a task that counts none.
+    `ends`: it is one that finishes, given time.
     """
 
     cpu_ns: int = 0
@@ -788,6 +789,7 @@ class TaskAccount(msgspec.Struct, frozen=True, omit_defaults=True):
     passes: int | None = None
     requests: int = 0
     work: int | None = None
+    ends: bool = False
 
 
 class ShardSummary(msgspec.Struct, frozen=True):
@@ -798,6 +800,7 @@ class ShardSummary(msgspec.Struct, frozen=True):
     in task_wait.  `unreported_touches`: first touches out of the stock since the last
     `PageTouched`, which reports them in batches.  `tasks`: every task, by `vm/task-i`.  `vm_cpu`
     is `cpu` by `vm/kind`, `vm_unreported` the `unreported_touches` of the VMs that have some.
+    `vm_silent` counts, by `vm/why`, the events announced to the guest whose READY never came.
     """
 
     work: dict[str, int] = {}
@@ -808,6 +811,7 @@ class ShardSummary(msgspec.Struct, frozen=True):
     tasks: dict[str, TaskAccount] = {}
     vm_cpu: dict[str, int] = {}
     vm_unreported: dict[str, int] = {}
+    vm_silent: dict[str, int] = {}
 
 
 class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):

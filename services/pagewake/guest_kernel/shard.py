@@ -104,6 +104,7 @@ class Shard:
         tasks: dict[str, TaskAccount] = {}
         vm_cpu: dict[str, int] = {}
         unreported: dict[str, int] = {}
+        silent: dict[str, int] = {}
         lost: list[str] = []
         for kernel in self.kernels:
             self._settle(kernel)
@@ -116,6 +117,7 @@ class Shard:
                     tasks[f"{name}/{task.name}"] = _account(task)
             if kernel.vm.touched:
                 unreported[name] = len(kernel.vm.touched)
+            silent.update((f"{name}/{why}", number) for why, number in kernel.vm.silent.items())
             lost += [f"{name}/{task}" for task in unresolved(kernel)]
         return ShardSummary(
             {name: task.work for name, task in tasks.items() if task.work is not None},
@@ -126,6 +128,7 @@ class Shard:
             tasks,
             vm_cpu,
             unreported,
+            silent,
         )
 
     def _settle(self, kernel: GuestKernel) -> None:
@@ -155,4 +158,5 @@ def _account(task: Task) -> TaskAccount:
         task.touches,
         None if stream is None else stream.passes,
         work=task.work if task.work_step_ns else None,
+        ends=stream is None or stream.remaining_ns() is not None,
     )

@@ -149,6 +149,8 @@ def _notify(
             why=why,
         )
     )
+    if why is not None and (work is None or work.told):
+        vm.never_ready(why)
     if written and not vm.switches.ready_by_interrupt:
         injection.queue_exception(vcpu, at_ns, token, kind)
     return written
@@ -213,6 +215,8 @@ def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:
     tokens: list[int] = []
     for work in items:
         tokens.append(BROADCAST_TOKEN if work is None else work.token)
+        if work is None or work.told:
+            vm.never_ready(why)
         if work is None:
             continue
         if work.done:

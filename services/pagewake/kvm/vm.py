@@ -66,6 +66,7 @@ class Vm:
         "name",
         "pages",
         "seq",
+        "silent",
         "stock",
         "switches",
         "synchronous",
@@ -91,6 +92,7 @@ class Vm:
         self.host_alloc_failures = 0
         self.joining = 0
         self.touched: list[int] = []
+        self.silent: dict[str, int] = {}
         self.in_flight: dict[Gfn, InFlight] = {}
         self.heap: list[tuple[int, int, int, int, int, Op, Any]] = []
         self.digest = RunningDigest()
@@ -138,6 +140,11 @@ class Vm:
         """An own step of the VM at `at_ns`."""
         self.seq += 1
         heappush(self.heap, (at_ns, RANK_OWN, vcpu, self.seq, gen, op, arg))
+
+    def never_ready(self, why: ev.SilentWhy | ev.ClearWhy) -> None:
+        """The guest was told of an absent page, or owed a broadcast, and gets no READY."""
+        if self.frozen_ns is None:
+            self.silent[why] = self.silent.get(why, 0) + 1
 
     # ------------------------------------------------------------------ pages, for the vcpu threads
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from pagewake.events.types import Delivery, ShardSummary
+from pagewake.events.types import ClearWhy, Delivery, ShardSummary, SilentWhy
 from pagewake.scenario.model import group_of
 
 
@@ -21,7 +21,7 @@ class TaskProgress(msgspec.Struct, frozen=True):
     """How far a task came, and when it ended, in simulated time; null if it did not.
 
     `passes` is null where a pattern has no order to go through, `work` null where a task counts no
-    increments.
+    increments.  `ends`: it is one that finishes, given time.
     """
 
     touches: int
@@ -31,10 +31,15 @@ class TaskProgress(msgspec.Struct, frozen=True):
     cpu_ns: int
     finished_ns: int | None
     killed_ns: int | None
+    ends: bool
 
 
 def _no_faults() -> dict[str, int]:
     return dict.fromkeys(get_args(Delivery), 0)
+
+
+def _no_silence() -> dict[str, int]:
+    return dict.fromkeys((*get_args(SilentWhy), *get_args(ClearWhy)), 0)
 
 
 def _no_waits() -> dict[str, int]:
@@ -61,6 +66,7 @@ class Share(msgspec.Struct, kw_only=True):
     evictions: int = 0
     not_present: dict[str, int] = msgspec.field(default_factory=_no_faults)
     waits: dict[str, int] = msgspec.field(default_factory=_no_waits)
+    silent: dict[str, int] = msgspec.field(default_factory=_no_silence)
     blackout_ns: int = 0
     halted_ns: int = 0
     cpu: dict[str, int] = {}
@@ -136,6 +142,8 @@ def parts_of(
             vms[_vm_of(name)].spent(name.partition("/")[2], spent_ns)
         for vm, touches in summary.vm_unreported.items():
             vms[vm].first_touches += touches
+        for name, number in summary.vm_silent.items():
+            vms[_vm_of(name)].silent[name.partition("/")[2]] += number
     per_vm = dict(sorted(vms.items()))
     per_group: dict[str, Share] = defaultdict(Share)
     for vm, share in per_vm.items():
@@ -154,6 +162,7 @@ def _progress(endings: Endings, closing: Sequence[ShardSummary]) -> dict[str, Ta
             task.cpu_ns,
             endings.finished_ns.get(name),
             endings.killed_ns.get(name),
+            task.ends,
         )
         for name, task in sorted(accounts.items())
     }

@@ -17,7 +17,6 @@ import msgspec
 
 from pagewake.events.types import (
     EVENTS,
-    ApfPresented,
     DoubleFault,
     DummyConsumed,
     DummyInserted,
@@ -31,7 +30,6 @@ from pagewake.events.types import (
     Route,
     ShardEnded,
     ShardSummary,
-    SilentWhy,
     TaskFinished,
     TaskKilled,
     TaskSlept,
@@ -93,8 +91,7 @@ class RunFacts(msgspec.Struct, frozen=True):
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """The contract's keys in the contract's order, then ours.
 
-    `silent` counts page-ins of which the guest was told nothing, by why.  What is null, from
-    `touches` on, is not in the log that was read.
+    What is null, from `touches` on, is not in the log that was read.
     """
 
     scenario: str
@@ -122,11 +119,11 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     unresolved_tasks: list[str]
     sleepers: int
-    silent: dict[str, int]
     cpu: dict[str, int]
     by_event: dict[str, int]
     touches: int | None
     requests: int | None
+    silent: dict[str, int] | None
     progress: dict[str, TaskProgress] | None
     per_group: dict[str, Share] | None
     per_vm: dict[str, Share] | None
@@ -146,7 +143,6 @@ class ResultCounter:
         self._seen: Counter[type[Event]] = Counter()
         self._vms: defaultdict[str, Share] = defaultdict(Share)
         self._endings = Endings({}, {})
-        self._silent: dict[str, int] = dict.fromkeys(get_args(SilentWhy), 0)
         self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
         self._waited_ns = array("q")
         self._halts: Counter[str] = Counter()
@@ -157,7 +153,6 @@ class ResultCounter:
             PageTouched: self._on_touched,
             PageReady: self._on_ready,
             PagesEvicted: self._on_evicted,
-            ApfPresented: self._on_presented,
             TaskFinished: self._on_finished,
             TaskKilled: self._on_killed,
             DummyConsumed: self._on_early_ready,
@@ -203,6 +198,7 @@ class ResultCounter:
         unresolved = sorted(task for summary in closing for task in summary.unresolved)
         total = sum_of(self._vms.values())
         parts = parts_of(self._vms, self._endings, closing)
+        whole = None if parts is None else sum_of(parts.per_group.values())
         return RunResult(
             scenario=facts.scenario,
             seed=facts.seed,
@@ -229,11 +225,11 @@ class ResultCounter:
             unresolved=len(unresolved),
             unresolved_tasks=unresolved,
             sleepers=sum(summary.sleepers for summary in closing),
-            silent=dict(self._silent),
             cpu=_summed(summary.cpu for summary in closing),
             by_event={kind.__name__: n for kind, n in sorted(self._seen.items(), key=_by_name)},
-            touches=None if parts is None else sum_of(parts.per_group.values()).touches,
-            requests=None if parts is None else sum_of(parts.per_group.values()).requests,
+            touches=whole and whole.touches,
+            requests=whole and whole.requests,
+            silent=whole and whole.silent,
             progress=None if parts is None else parts.progress,
             per_group=None if parts is None else parts.per_group,
             per_vm=None if parts is None else parts.per_vm,
@@ -264,10 +260,6 @@ class ResultCounter:
 
     def _on_evicted(self, event: PagesEvicted) -> None:
         self._vms[event.vm].evictions += len(event.dropped)
-
-    def _on_presented(self, event: ApfPresented) -> None:
-        if event.why is not None:
-            self._silent[event.why] += 1
 
     def _on_finished(self, event: TaskFinished) -> None:
         self._endings.finished_ns[f"{event.vm}/{event.task}"] = event.at_ns

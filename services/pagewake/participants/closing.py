@@ -55,6 +55,7 @@ def shard_ended(window: int, shard: ShardDomain, consumed: ConsumedCounts) -> li
         summary.tasks,
         summary.vm_cpu,
         summary.vm_unreported,
+        summary.vm_silent,
     )
     first, *rest = (
         _ended(window, *pieces) for pieces in zip_longest(*map(_cut, tables), fillvalue={})
@@ -82,10 +83,17 @@ def _ended(
     tasks: dict[str, TaskAccount],
     vm_cpu: dict[str, int],
     unreported: dict[str, int],
+    silent: dict[str, int],
 ) -> ShardEnded:
     """A piece: of every table some entries; what is no table stands in the first alone."""
     summary = ShardSummary(
-        work, cpu, list(unresolved), tasks=tasks, vm_cpu=vm_cpu, vm_unreported=unreported
+        work,
+        cpu,
+        list(unresolved),
+        tasks=tasks,
+        vm_cpu=vm_cpu,
+        vm_unreported=unreported,
+        vm_silent=silent,
     )
     return ShardEnded(window, digests, {}, 0, summary, read)
 
@@ -120,6 +128,7 @@ def _added(one: ShardEnded, other: ShardEnded) -> ShardEnded:
             mine.tasks | more.tasks,
             mine.vm_cpu | more.vm_cpu,
             mine.vm_unreported | more.vm_unreported,
+            mine.vm_silent | more.vm_silent,
         ),
         one.vm_read | other.vm_read,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import (
-    ApfPresented,
     Event,
     PageReady,
     PageTouched,
@@ -28,7 +27,7 @@ ONE = ShardSummary(
 )
 TWO = ShardSummary(
     cpu={"halted": 4},
-    tasks={"web-0/f-0": TaskAccount(9, 6), "db-0/f-0": TaskAccount(1, 1)},
+    tasks={"web-0/f-0": TaskAccount(9, 6, ends=True), "db-0/f-0": TaskAccount(1, 1)},
     vm_cpu={"web-0/halted": 4},
 )
 
@@ -44,10 +43,10 @@ def test_every_task_has_its_progress_and_when_it_ended() -> None:
         TaskFinished(11, "web-1", 1, 0, "f-0"), TaskKilled(12, "db-0", 1, 0, "f-0", 2, Token(1))
     )
     assert result.progress == {
-        "db-0/f-0": TaskProgress(1, None, 0, None, 1, None, 12),
-        "web-0/f-0": TaskProgress(6, None, 0, None, 9, None, None),
-        "web-1/f-0": TaskProgress(4, 2, 1, None, 7, 11, None),
-        "web-1/w-0": TaskProgress(0, None, 0, 3, 30, None, None),
+        "db-0/f-0": TaskProgress(1, None, 0, None, 1, None, 12, False),
+        "web-0/f-0": TaskProgress(6, None, 0, None, 9, None, None, True),
+        "web-1/f-0": TaskProgress(4, 2, 1, None, 7, 11, None, False),
+        "web-1/w-0": TaskProgress(0, None, 0, 3, 30, None, None, False),
     }
 
 
@@ -86,9 +85,11 @@ def test_pages_of_which_the_first_version_does_not_say_the_vm_count_in_the_run()
     assert counter.finish(FACTS, [ShardSummary()]).page_ins == 3
 
 
-def test_a_silent_ready_counts_by_why_it_was_silent() -> None:
-    presented = [
-        ApfPresented(1, "web-0", 1, 0, "silent", Token(1), why="write_failed"),
-        ApfPresented(1, "web-0", 2, 0, "token", Token(2)),
-    ]
-    assert result_of(*presented).silent == {"msr_off": 0, "not_due": 0, "write_failed": 1}
+def test_tokens_that_were_never_ready_count_by_why() -> None:
+    lost = ShardSummary(tasks={"web-0/f-0": TaskAccount()}, vm_silent={"web-0/write_failed": 2})
+    result = result_of(closing=(ONE, lost))
+    assert result.per_vm is not None
+    assert result.silent is not None
+    assert {why: number for why, number in result.silent.items() if number} == {"write_failed": 2}
+    assert result.per_vm["web-0"].silent == result.silent
+    assert not any(result.per_vm["web-1"].silent.values())

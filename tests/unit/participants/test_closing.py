@@ -17,6 +17,7 @@ SUMMARY = ShardSummary(
     {f"vm-{vm}/t-{task}": TaskAccount(vm, task) for vm in range(VMS) for task in range(2)},
     {f"vm-{vm}/idle": vm for vm in range(VMS)},
     {f"vm-{vm}": 1 for vm in range(VMS)},
+    {f"vm-{vm}/reset": 1 for vm in range(VMS)},
 )
 
 
