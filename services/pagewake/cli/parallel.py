@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from typing import TypeAlias
 
 from pagewake.cli.guard import OUT_OF_MEMORY, described
 from pagewake.cli.progress import following
@@ -22,6 +23,8 @@ from pagewake.engine.run import run_scenario
 from pagewake.errors import ConfigError, InternalError, PagewakeError
 from pagewake.observe.result import RunResult
 from pagewake.scenario.model import Scenario
+
+Outcome: TypeAlias = RunResult | PagewakeError
 
 REPORT_EVERY_S = 0.1
 """As often as a bar is drawn (`progress.REDRAW_S`)."""
@@ -35,11 +38,32 @@ def cores() -> int:
 
 
 def run_all(scenarios: Sequence[Scenario], jobs: int | None = None) -> list[RunResult]:
-    """The result of each scenario, in their order, `jobs` at a time (default: all cores)."""
+    """The result of each scenario, in their order; raises the first error among them."""
+    results: dict[int, RunResult] = {}
+
+    def take(index: int, outcome: Outcome) -> None:
+        if isinstance(outcome, PagewakeError):
+            raise outcome
+        results[index] = outcome
+
+    run_each(scenarios, take, jobs)
+    return [result for _, result in sorted(results.items())]
+
+
+def run_each(
+    scenarios: Sequence[Scenario],
+    take: Callable[[int, Outcome], None],
+    jobs: int | None = None,
+) -> None:
+    """Run scenarios, `jobs` at a time (default: all cores); `take` gets each outcome as it comes.
+
+    An error of one run is its outcome and ends no other.  Raises InterruptedRunError.
+    """
     total_ns = sum(scenario.duration_ns for scenario in scenarios)
     with following(total_ns, len(scenarios)) as reach:
         if len(scenarios) == 1:
-            return [run_scenario(scenarios[0], on_progress=reach.report)]
+            take(0, _outcome(scenarios[0], reach.report))
+            return
         crew = _Crew(scenarios)
         try:
             while crew.busy(jobs or cores()):
@@ -49,18 +73,17 @@ def run_all(scenarios: Sequence[Scenario], jobs: int | None = None) -> list[RunR
                     else:
                         reach.report_of(index, scenarios[index].duration_ns)
                         reach.run_finished()
+                        take(index, message)
         finally:
             crew.dismiss()
-        return crew.results()
 
 
 class _Crew:
-    """The processes under way, at most `jobs`, and what they brought back."""
+    """The processes under way, at most `jobs`."""
 
     def __init__(self, scenarios: Sequence[Scenario]) -> None:
         self._waiting = list(enumerate(scenarios))[::-1]
         self._working: dict[Connection, tuple[int, SpawnProcess]] = {}
-        self._results: dict[int, RunResult] = {}
 
     def busy(self, jobs: int) -> bool:
         """Start what there is room for; false when nothing is left to wait for."""
@@ -68,25 +91,18 @@ class _Crew:
             self._start(*self._waiting.pop())
         return bool(self._working)
 
-    def news(self) -> list[tuple[int, int | RunResult]]:
-        """Wait for messages; raises the first error among them."""
-        heard: list[tuple[int, int | RunResult]] = []
+    def news(self) -> list[tuple[int, int | Outcome]]:
+        """Wait for messages: how far a run is, or its outcome."""
+        heard: list[tuple[int, int | Outcome]] = []
         for pipe in wait(list(self._working)):
             assert isinstance(pipe, Connection)
             index, process = self._working[pipe]
             message = _receive(pipe, process)
-            if isinstance(message, PagewakeError):
-                raise message
-            if isinstance(message, RunResult):
-                self._results[index] = message
+            if not isinstance(message, int):
                 process.join()
                 del self._working[pipe]
             heard.append((index, message))
         return heard
-
-    def results(self) -> list[RunResult]:
-        """All results, in the order of the scenarios."""
-        return [result for _, result in sorted(self._results.items())]
 
     def dismiss(self) -> None:
         """Kill the processes that still run."""
@@ -125,9 +141,9 @@ def _interruption_held() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
-def _receive(pipe: Connection, process: SpawnProcess) -> int | RunResult | PagewakeError:
+def _receive(pipe: Connection, process: SpawnProcess) -> int | Outcome:
     try:
-        message: int | RunResult | PagewakeError = pipe.recv()
+        message: int | Outcome = pipe.recv()
     except EOFError:
         process.join()
         return InternalError(
@@ -153,7 +169,7 @@ def _work(pipe: Connection, scenario: Scenario) -> None:
         pipe.send(_outcome(scenario, report))
 
 
-def _outcome(scenario: Scenario, report: OnProgress) -> RunResult | PagewakeError:
+def _outcome(scenario: Scenario, report: OnProgress) -> Outcome:
     try:
         return run_scenario(scenario, on_progress=report)
     except PagewakeError as error:
@@ -163,4 +179,4 @@ def _outcome(scenario: Scenario, report: OnProgress) -> RunResult | PagewakeErro
     except MemoryError:
         return ConfigError(OUT_OF_MEMORY)
     except Exception as error:  # noqa: BLE001 - the parent reports it
-        return InternalError(f"in a worker process: {described(error)}")
+        return InternalError(f"in a run: {described(error)}")

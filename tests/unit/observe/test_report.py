@@ -24,7 +24,7 @@ from pagewake.observe.report.recorder import STRETCH_NS, Best, VmRecorder
 from pagewake.observe.report.replaying import FILE, command_of
 from pagewake.observe.report.timeline import Flight, Span, Timeline
 from pagewake.observe.report.timeline_chart import _thinned
-from pagewake.observe.report.verdict import verdict, verdict_of_grid, worries
+from pagewake.observe.report.verdict import verdict, worries
 from pagewake.observe.report.words import GLUE, duration, percent
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 from pagewake.scenario.loading import load, loads
@@ -288,7 +288,7 @@ def test_a_grid_has_every_point(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
     assert outcome.code == 0, outcome.err
     assert page.result == json.loads(outcome.out)
-    assert page.has("kernel.apf=pv did")
+    assert page.has("kernel.apf=pv against off: vm/")
     assert page.has(f"{page.result[1]['work']['total']:,}")
     assert page.has(f"pagewake compare {scenario} --axis kernel.apf=off,pv --set scenario.seed=3")
 
@@ -414,25 +414,6 @@ def test_what_went_wrong_is_said() -> None:
         "2 tasks killed by a token that they could not know.",
         "1 protocol fault.",
     ]
-
-
-def test_a_grid_is_judged_by_its_work() -> None:
-    def done(total: int, **cpu: int) -> RunResult:
-        result = result_of(cpu=cpu)
-        return msgspec.structs.replace(
-            result, work=msgspec.structs.replace(result.work, total=total)
-        )
-
-    two = [done(100, blackout=1, idle=1), done(150, idle=1)]
-    assert plain(verdict_of_grid(["apf=off", "apf=pv"], two)) == (
-        "apf=pv did 1.50 times the work of apf=off. Its vcpus stood still for a page 0 % of their"
-        " time instead of 50 %, and it read 0 pages instead of 0."
-    )
-    idle = [done(0, blackout=1, idle=3), done(0, idle=1)]
-    assert "least with b, 0 % of their time, and most with a, 25 %" in plain(
-        verdict_of_grid("ab", idle)
-    )
-    assert verdict_of_grid("ab", [done(5), done(5)]).startswith("All 2 points")
 
 
 # ---------------------------------------------------------------------------------- its parts

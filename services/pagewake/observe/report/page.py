@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jinja2
 
 from pagewake import __version__
+from pagewake.observe.headline import headline
 from pagewake.observe.report import words
 from pagewake.observe.report.charts import (
     Bar,
@@ -40,7 +41,7 @@ from pagewake.observe.report.reading import LoggedRun, read_log
 from pagewake.observe.report.replaying import FILE, command_of
 from pagewake.observe.report.timeline import Timeline
 from pagewake.observe.report.timeline_chart import drawn_flights, legend, timeline_chart
-from pagewake.observe.report.verdict import stood_still, verdict, verdict_of_grid, worries
+from pagewake.observe.report.verdict import stood_still, verdict, worries
 from pagewake.observe.result import RunResult
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
@@ -184,7 +185,8 @@ def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[
         "needs_file": False,
         "kind": "grid",
         "facts": _common(results),
-        "verdict": verdict_of_grid([point.label for point in points], results),
+        "verdict": " ".join(headline([point.axes for point in points], results))
+        or verdict(results[0]),
         "worries": [
             f"{point.label}: {worry}" for point in shown for worry in worries(point.result)
         ],

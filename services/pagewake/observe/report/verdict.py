@@ -1,4 +1,4 @@
-"""What a run or a grid came to, in a sentence made of its figures, and what should worry a reader.
+"""What a run came to, in a sentence made of its figures, and what should worry a reader.
 
 A sentence claims only what was counted: that the guest was told, that tasks slept, what share of
 their time the vcpus stood still.
@@ -125,39 +125,6 @@ def _dummies(number: int) -> str:
     return "1 dummy" if number == 1 else f"{count(number)} dummies"
 
 
-def verdict_of_grid(labels: Sequence[str], results: Sequence[RunResult]) -> str:
-    """Several runs of one workload; `labels` name the points."""
-    works = [result.work.total for result in results]
-    if len(results) == 1:
-        return verdict(results[0])
-    if not any(works):
-        most, least = _stillest(results)
-        return (
-            f"No task counts its work; the vcpus stood still for a page least with {labels[least]},"
-            f" {_share(results[least])} of their time, and most with {labels[most]},"
-            f" {_share(results[most])}."
-        )
-    best, worst = works.index(max(works)), works.index(min(works))
-    if works[best] == works[worst]:
-        return f"All {len(works)} points did the same work, {count(works[0])} increments."
-    times = f"{works[best] / works[worst]:.2f} times" if works[worst] else "more than"
-    work = "the work" if works[worst] else "no work at all, that"
-    return (
-        f"{labels[best]} did {times} {work} of {labels[worst]}. Its vcpus stood still for a page"
-        f" {_share(results[best])} of their time instead of {_share(results[worst])}, and it read"
-        f" {counted(results[best].page_ins, 'page')} instead of {count(results[worst].page_ins)}."
-    )
-
-
-def _stillest(results: Sequence[RunResult]) -> tuple[int, int]:
-    shares = [stood_still(result.cpu) / (sum(result.cpu.values()) or 1) for result in results]
-    return shares.index(max(shares)), shares.index(min(shares))
-
-
 def stood_still(cpu: Mapping[str, int]) -> int:
     """Time that vcpus were halted for a page or waited for it in their own thread."""
     return cpu.get("blackout", 0) + cpu.get("halted", 0)
-
-
-def _share(result: RunResult) -> str:
-    return percent(stood_still(result.cpu), sum(result.cpu.values()))
