@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pagewake.guest_kernel.streams import (
     AccessKind,
@@ -27,6 +25,8 @@ from pagewake.guest_kernel.streams import (
     ZipfTable,
 )
 from pagewake.guest_kernel.trace_stream import TraceStream
+from pagewake.scenario.packed_trace import PackedTrace
+from pagewake.scenario.trace_text import TraceBlock
 from tests.support.pages import PageView
 
 TICK_NS = 1_000_000
@@ -36,27 +36,19 @@ SECONDS = 0.5
 PAGES = {"16 MiB": 4_096, "256 MiB": 65_536, "1 GiB": 262_144}
 
 
-class Block(NamedTuple):
-    icount: NDArray[np.int64]
-    page: NDArray[np.int64]
-    write: NDArray[np.bool_]
-
-
 class LocalTrace:
     """A synthetic trace: runs of accesses to a drifting set of pages."""
 
-    def __init__(self, rows: int, block_rows: int) -> None:
+    def __init__(self, rows: int) -> None:
         draw = np.random.default_rng(1)
         place = np.arange(rows) // 500 + draw.integers(0, 64, rows)
         icount = np.cumsum(draw.integers(0, 200, rows))
-        self.blocks = [
-            Block(icount[at:to], place[at:to] + 0x4A21, draw.random(to - at) < 0.3)
-            for at in range(0, rows, block_rows)
-            for to in (min(at + block_rows, rows),)
-        ]
+        ones = np.ones(rows, np.int64)
+        block = TraceBlock(icount, place + 0x4A21, draw.random(rows) < 0.3, ones)
+        self.trace = PackedTrace([block])
 
-    def open(self) -> Iterator[Block]:
-        return iter(self.blocks)
+    def open(self) -> PackedTrace:
+        return self.trace
 
 
 def view_of(pages: int, mapped: int) -> PageView:
@@ -72,7 +64,7 @@ def patterns(view: PageView, pages: int) -> Iterator[tuple[str, AccessStream]]:
     yield "sequential write", SequentialStream(view, region, touching, seed, "t")
     table = ZipfTable(pages, 0.99)
     yield "zipf write", ZipfStream(view, region, touching, seed, "t", table)
-    trace = LocalTrace(500_000, 50_000)
+    trace = LocalTrace(500_000)
     yield "trace", TraceStream(view, region, trace, repeat=1_000)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +25,9 @@ from pagewake.guest_kernel.streams import (
     ZipfStream,
     ZipfTable,
 )
-from pagewake.guest_kernel.trace_stream import TraceLength, TraceStream
+from pagewake.guest_kernel.trace_stream import TraceStream
+from pagewake.scenario.packed_trace import PackedTrace
+from pagewake.scenario.trace_text import TraceBlock
 from tests.support.pages import PageView
 
 SPACE = 80
@@ -33,26 +35,26 @@ REGION = Region(11, 40)
 Touch = tuple[int, int, bool]
 
 
-class Block(NamedTuple):
-    icount: np.ndarray[Any, np.dtype[np.int64]]
-    page: np.ndarray[Any, np.dtype[np.int64]]
-    write: np.ndarray[Any, np.dtype[np.bool_]]
-
-
 class ListedTrace:
-    """A trace out of a list of rows, in blocks of uneven size."""
+    """A trace out of a list of rows, read in blocks of uneven size and packed in even ones."""
 
-    def __init__(self, rows: list[tuple[int, int, bool]], sizes: list[int]) -> None:
+    def __init__(
+        self, rows: list[tuple[int, int, bool]], sizes: list[int], block_rows: int
+    ) -> None:
         self.rows = rows
         self.sizes = sizes
+        self.block_rows = block_rows
 
-    def open(self) -> Iterator[Block]:
+    def open(self) -> PackedTrace:
+        return PackedTrace(self.blocks(), self.block_rows)
+
+    def blocks(self) -> Iterator[TraceBlock]:
         at = turn = 0
         while at < len(self.rows):
-            size = self.sizes[turn % len(self.sizes)]
-            columns = zip(*self.rows[at : at + size], strict=True)
-            yield Block(*(np.array(column) for column in columns))
-            at, turn = at + size, turn + 1
+            rows = self.rows[at : at + self.sizes[turn % len(self.sizes)]]
+            columns = (np.array(column) for column in zip(*rows, strict=True))
+            yield TraceBlock(*columns, count=np.ones(len(rows), np.int64))
+            at, turn = at + len(rows), turn + 1
 
 
 class Shortsighted(RandomStream):
@@ -166,8 +168,8 @@ def traces(draw: st.DrawFn) -> tuple[AccessStream, PageView, Reference]:
             touches.append((turn * length_ns + at * cpi_ns, gfn, write))
     view = blank_view()
     kind = draw(st.sampled_from([TraceStream, ShortsightedTrace]))
-    length = draw(st.sampled_from([None, TraceLength(len(rows), icount)]))
-    stream = kind(view, REGION, ListedTrace(rows, sizes), repeat, cpi_ns, length=length)
+    source = ListedTrace(rows, sizes, draw(st.integers(1, 70)))
+    stream = kind(view, REGION, source, repeat, cpi_ns)
     return stream, view, Reference(touches, repeat * length_ns)
 
 

@@ -16,6 +16,7 @@ import msgspec
 import typer
 from rich.console import RenderableType
 
+from pagewake.cli.loading import load
 from pagewake.cli.options import JobsOption, JsonOption, SetOption
 from pagewake.cli.output import print_json
 from pagewake.cli.parallel import run_all
@@ -35,7 +36,6 @@ from pagewake.observe.published import (
     published_ratio,
 )
 from pagewake.observe.result import RunResult
-from pagewake.scenario.loading import load
 
 PREDICTION = "natapov-2010"
 ALWAYS_SHOWN = ("blackout", "halted", "idle", "interrupt")

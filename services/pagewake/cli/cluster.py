@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from pagewake.bus.kafka import KafkaBus
+from pagewake.cli.loading import load
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.screen import print_text
@@ -26,7 +27,6 @@ from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
 from pagewake.participants.plan import RunPlan
-from pagewake.scenario.loading import load
 
 KafkaOption: TypeAlias = Annotated[
     str | None,

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from pagewake.cli.loading import load
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json
 from pagewake.cli.parallel import run_all
@@ -18,7 +19,7 @@ from pagewake.cli.screen import print_text
 from pagewake.cli.tables import compare_table
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
-from pagewake.scenario.loading import load, settings_of
+from pagewake.scenario.loading import settings_of
 from pagewake.scenario.settings import parse_axis
 
 MAX_CELLS = 1000

@@ -9,12 +9,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from pagewake.cli.guard import InterruptedRunError
+from pagewake.scenario.page_trace import OnRead
 
 SHOW_AFTER_S = 1.0
 """A run that is over sooner needs no bar."""
@@ -76,28 +86,28 @@ class Reach:
     def _draw(self) -> None:
         self._next_draw_s = time.monotonic() + REDRAW_S
         if self._bar is None:
-            self._bar = _Bar(self.total_ns)
+            self._bar = _Bar("simulating", self.total_ns, _SimulatedColumn())
         self._bar.move(self.at_ns, self.elapsed_s)
 
 
 class _Bar:
     """The bar on the terminal, drawn by rich."""
 
-    def __init__(self, total_ns: int) -> None:
+    def __init__(self, what: str, total: int, column: ProgressColumn) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            _SimulatedColumn(),
+            column,
             TimeRemainingColumn(),
             console=Console(file=sys.stderr),
             transient=True,
             auto_refresh=False,
         )
         self._progress.start()
-        self._task = self._progress.add_task("simulating", total=total_ns, elapsed_s=0.0)
+        self._task = self._progress.add_task(what, total=total, elapsed_s=0.0)
 
-    def move(self, at_ns: int, elapsed_s: float) -> None:
-        self._progress.update(self._task, completed=at_ns, elapsed_s=elapsed_s)
+    def move(self, done: int, elapsed_s: float) -> None:
+        self._progress.update(self._task, completed=done, elapsed_s=elapsed_s)
         self._progress.refresh()
 
     def stop(self) -> None:
@@ -112,6 +122,45 @@ class _SimulatedColumn(ProgressColumn):
         speed = task.completed / 1e9 / elapsed_s if elapsed_s else 0.0
         reached = f"{task.completed / 1e9:.2f} of {seconds(int(task.total or 0))} simulated"
         return Text(f"{reached}, {speed:.3g} x real time", no_wrap=True)
+
+
+class Reading:
+    """How far a trace has been read: a bar per file, on a terminal, once it takes a while."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._path: Path | None = None
+        self._started_s = self._next_draw_s = 0.0
+        self._bar: _Bar | None = None
+
+    def report(self, path: Path, done: int, size: int) -> None:
+        """So many bytes of a file have been read; draws now and then."""
+        now_s = time.monotonic()
+        if path != self._path:
+            self.close()
+            self._path = path
+            self._started_s, self._next_draw_s = now_s, now_s + SHOW_AFTER_S
+        if self._terminal and now_s >= self._next_draw_s:
+            self._next_draw_s = now_s + REDRAW_S
+            if self._bar is None:
+                self._bar = _Bar(f"reading {path.name}", size, DownloadColumn())
+            self._bar.move(done, now_s - self._started_s)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+@contextmanager
+def reading() -> Iterator[OnRead]:
+    """Follow the reading of traces."""
+    shown = Reading()
+    try:
+        yield shown.report
+    finally:
+        shown.close()
 
 
 @contextmanager

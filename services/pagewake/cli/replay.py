@@ -10,13 +10,13 @@ from pagewake import __version__
 from pagewake.bus.log_reader import LogReader
 from pagewake.bus.log_sums import RUN_NAME
 from pagewake.cli.guard import complain
+from pagewake.cli.loading import load
 from pagewake.cli.options import JsonOption, LogArgument
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.progress import following
 from pagewake.engine.recorded import recorded_of
 from pagewake.engine.run import run_scenario
 from pagewake.errors import CheckFailedError, DataError
-from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pagewake.cli.loading import load
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json
 from pagewake.cli.progress import following
@@ -15,7 +16,6 @@ from pagewake.cli.screen import print_text
 from pagewake.cli.tables import run_table
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
-from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 
 LogOption = Annotated[

@@ -16,11 +16,10 @@ from pagewake.guest_kernel.streams import (
 )
 from pagewake.guest_kernel.tasks import KernelSections, Task
 from pagewake.guest_kernel.touch_buffer import Pages
-from pagewake.guest_kernel.trace_stream import TraceLength, TraceStream
+from pagewake.guest_kernel.trace_stream import TraceStream
 from pagewake.participants.regions import Layout, TaskRegion
 from pagewake.scenario import model
-from pagewake.scenario.library import trace_path
-from pagewake.scenario.page_trace import TraceSource, summary
+from pagewake.scenario.page_trace import TraceSource
 
 
 def build_tasks(
@@ -106,10 +105,7 @@ def _stream(
 
 def _trace(spec: model.Task, entity: str, where: Region, pages: Pages) -> TraceStream:
     assert spec.trace is not None
-    known = summary(trace_path(spec.trace))
-    length = TraceLength(known.rows, known.instructions)
-    source = TraceSource(spec.trace)
-    return TraceStream(pages, where, source, spec.repeat, spec.cpi_ns, entity, length)
+    return TraceStream(pages, where, TraceSource(spec.trace), spec.repeat, spec.cpi_ns, entity)
 
 
 @lru_cache(maxsize=64)

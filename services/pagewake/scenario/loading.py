@@ -6,7 +6,6 @@ valid one; wrong content of a trace file is a `DataError`.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from pagewake.scenario.locate import Path as KeyPath
 from pagewake.scenario.locate import dotted, key_lines, line_of
 from pagewake.scenario.model import Scenario, Task, Vm
 from pagewake.scenario.overcommit import overcommitted
-from pagewake.scenario.page_trace import summary
+from pagewake.scenario.page_trace import OnRead, trace_file
 from pagewake.scenario.reading import read_struct
 from pagewake.scenario.settings import OVERCOMMIT, assign, split_assignment
 
@@ -52,6 +51,7 @@ def load(
     sets: Sequence[str] = (),
     seed: int | None = None,
     axes: Sequence[str] = (),
+    on_read: OnRead | None = None,
 ) -> Scenario:
     """The scenario of a built-in name or a file, with `--set`, `--axis` and `--seed` applied."""
     path = find_scenario(name_or_path)
@@ -63,7 +63,7 @@ def load(
         raise ConfigError(f"{path}: cannot be read as a scenario: {_reason(error)}") from None
     if text.startswith("\ufeff"):
         raise ConfigError(f"{path}:1: begins with a byte order mark: save it as UTF-8 without one")
-    return loads(text, str(path), path.parent, sets, seed, axes)
+    return loads(text, str(path), path.parent, sets, seed, axes, on_read)
 
 
 def loads(
@@ -73,6 +73,7 @@ def loads(
     sets: Sequence[str] = (),
     seed: int | None = None,
     axes: Sequence[str] = (),
+    on_read: OnRead | None = None,
 ) -> Scenario:
     """Load a scenario from text; relative trace files are looked up in `base`."""
     document = _parse(text, label)
@@ -90,7 +91,7 @@ def loads(
         source.origins["scenario", "seed"] = f"--seed {seed}"
         document.setdefault("scenario", {})["seed"] = seed
     try:
-        scenario = _with_traces(read_struct(Scenario, document), base)
+        scenario = _with_traces(read_struct(Scenario, document), _Traces(base, on_read))
         if factor is not None:
             scenario = overcommitted(scenario, factor)
         check_scenario(scenario, document)
@@ -136,39 +137,45 @@ def _parse(text: str, label: str) -> dict[str, Any]:
         raise ConfigError(f'{where}: not valid TOML: {problem}: "{shown}"') from None
 
 
-def _with_traces(scenario: Scenario, base: Path) -> Scenario:
-    """The scenario with its traces found and checked, under names that find them again."""
-    vms = tuple(_vm_traces(vm, base, ("vm", index)) for index, vm in enumerate(scenario.vms))
+class _Traces(NamedTuple):
+    """Where relative names of traces are looked up, and who is told how far one has been read."""
+
+    base: Path
+    on_read: OnRead | None
+
+    def named(self, task: Task, name: str) -> Task:
+        """The task with its trace found and checked, under a name that finds it again."""
+        name, path = find_trace(name, self.base)
+        try:
+            trace, digest = trace_file(path, self.on_read)
+        except OSError as error:
+            raise BadValueError(f'"{path}" cannot be read: {error.strerror}') from None
+        if task.trace_sha256 not in (None, digest):
+            raise DataError(
+                f"{path}: not the trace this scenario was executed with: its SHA-256 is {digest}, "
+                f"not {task.trace_sha256}"
+            )
+        return msgspec.structs.replace(
+            task, trace=name, trace_sha256=digest, trace_pages=trace.pages
+        )
+
+
+def _with_traces(scenario: Scenario, traces: _Traces) -> Scenario:
+    vms = tuple(_vm_traces(vm, traces, ("vm", index)) for index, vm in enumerate(scenario.vms))
     return msgspec.structs.replace(scenario, vms=vms)
 
 
-def _vm_traces(vm: Vm, base: Path, path: KeyPath) -> Vm:
+def _vm_traces(vm: Vm, traces: _Traces, path: KeyPath) -> Vm:
     tasks: list[Task] = []
     for index, task in enumerate(vm.tasks):
         if task.trace is None:
             tasks.append(task)
             continue
         try:
-            tasks.append(_traced(task, task.trace, base))
+            tasks.append(traces.named(task, task.trace))
         except BadValueError as error:
             raise BadValueError(str(error), (*path, "task", index, "trace")) from None
     return msgspec.structs.replace(vm, tasks=tuple(tasks))
-
-
-def _traced(task: Task, name: str, base: Path) -> Task:
-    name, path = find_trace(name, base)
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        pages = summary(path).pages
-    except OSError as error:
-        raise BadValueError(f'"{path}" cannot be read: {error.strerror}') from None
-    if task.trace_sha256 not in (None, digest):
-        raise DataError(
-            f"{path}: not the trace this scenario was executed with: its SHA-256 is {digest}, "
-            f"not {task.trace_sha256}"
-        )
-    return msgspec.structs.replace(task, trace=name, trace_sha256=digest, trace_pages=pages)
 
 
 def settings_of(assignments: Mapping[str, str]) -> list[str]:

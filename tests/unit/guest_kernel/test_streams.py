@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pagewake.errors import ConfigError
 from pagewake.guest_kernel import touch_buffer, trace_stream
@@ -25,7 +22,9 @@ from pagewake.guest_kernel.streams import (
     ZipfTable,
     zipf_weights,
 )
-from pagewake.guest_kernel.trace_stream import FrameMap, TraceLength, TraceStream
+from pagewake.guest_kernel.trace_stream import TraceStream
+from pagewake.scenario.packed_trace import PackedTrace
+from pagewake.scenario.trace_text import TraceBlock
 from pagewake.simtime.randomness import Draws
 from tests.support.pages import PageView
 
@@ -276,30 +275,26 @@ def test_a_pickled_stream_shares_its_page_view_and_drops_its_buffer() -> None:
 # -------------------------------------------------------------------------------------- traces
 
 
-class Block(NamedTuple):
-    icount: NDArray[np.int64]
-    page: NDArray[np.int64]
-    write: NDArray[np.bool_]
-
-
 class ListedTrace:
     """A trace out of (icount, page, write) rows; counts how often it is opened."""
 
-    def __init__(self, *blocks: list[tuple[int, int, bool]]) -> None:
-        self.blocks = blocks
+    def __init__(self, *rows: tuple[int, int, bool], block_rows: int = 65_536) -> None:
+        self.rows = rows
+        self.block_rows = block_rows
         self.opened = 0
 
-    def open(self) -> Iterator[Block]:
+    def open(self) -> PackedTrace:
         self.opened += 1
-        for rows in self.blocks:
-            yield Block(*(np.array(column) for column in zip(*rows, strict=True)))
+        columns = (np.array(column) for column in zip(*self.rows, strict=True))
+        block = TraceBlock(*columns, count=np.ones(len(self.rows), np.int64))
+        return PackedTrace([block], self.block_rows)
 
 
 R, W = False, True
 
 
 def test_a_trace_touches_its_pages_at_their_instructions_in_frames_by_first_touch() -> None:
-    source = ListedTrace([(1, 0x999, R), (4, 0x111, W)], [(5, 0x999, R), (9, 0x500, R)])
+    source = ListedTrace((1, 0x999, R), (4, 0x111, W), (5, 0x999, R), (9, 0x500, R), block_rows=2)
     view = view_of(20, mapped=0)
     stream = TraceStream(view, Region(10, 3), source, repeat=2, cpi_ns=2)
     misses = []
@@ -316,7 +311,7 @@ def test_a_trace_touches_its_pages_at_their_instructions_in_frames_by_first_touc
 
 
 def test_an_instruction_executes_again_when_one_of_its_pages_was_lost() -> None:
-    source = ListedTrace([(1, 1, R), (1, 2, W), (3, 1, R)])
+    source = ListedTrace((1, 1, R), (1, 2, W), (3, 1, R))
     view = view_of(2, mapped=0)
     view.mapped[0] = 1
     stream = TraceStream(view, Region(0, 2), source)
@@ -328,19 +323,9 @@ def test_an_instruction_executes_again_when_one_of_its_pages_was_lost() -> None:
     assert stream.current() == (0, R)
 
 
-def test_the_length_of_a_trace_is_found_by_reading_or_told() -> None:
-    rows = [(1, 1, R), (8, 2, W)]
-    read, told = ListedTrace(rows), ListedTrace(rows)
-    finds = TraceStream(view_of(2), Region(0, 2), read, repeat=3)
-    knows = TraceStream(view_of(2), Region(0, 2), told, repeat=3, length=TraceLength(2, 8))
-    assert finds.remaining_ns() == knows.remaining_ns() == 27
-    finds.remaining_ns()
-    assert (read.opened, told.opened) == (1, 0)
-
-
 def test_passes_are_counted_where_touches_have_an_order() -> None:
     sequential = SequentialStream(view_of(8), Region(0, 8), Touching(), 1, "s", stride=2)
-    trace = TraceStream(view_of(2), Region(0, 2), ListedTrace([(1, 7, R), (8, 9, W)]), repeat=3)
+    trace = TraceStream(view_of(2), Region(0, 2), ListedTrace((1, 7, R), (8, 9, W)), repeat=3)
     drawn = RandomStream(view_of(8), Region(0, 8), Touching(), 1, "r")
     found = []
     for _ in range(2):
@@ -353,7 +338,7 @@ def test_passes_are_counted_where_touches_have_an_order() -> None:
 
 
 def test_a_trace_with_more_pages_than_the_region_is_refused_when_it_gets_there() -> None:
-    source = ListedTrace([(1, 7, R), (2, 8, R), (5, 9, R), (6, 7, R)], [(7, 3, R)])
+    source = ListedTrace((1, 7, R), (2, 8, R), (5, 9, R), (6, 7, R), (7, 3, R), block_rows=4)
     stream = TraceStream(view_of(2), Region(0, 2), source, name="sort.csv.gz")
     assert stream.cpu_until_miss(5) == 5
     with pytest.raises(ConfigError, match=r"sort\.csv\.gz.*touches 4 pages.* only 2;"):
@@ -363,9 +348,8 @@ def test_a_trace_with_more_pages_than_the_region_is_refused_when_it_gets_there()
         stream.advance(1)
 
 
-def test_a_trace_is_read_once_and_reopened_after_unpickling() -> None:
-    blocks = [[(at + i, at + i, W) for i in range(1, 6)] for at in range(0, 50, 5)]
-    source = ListedTrace(*blocks)
+def test_a_trace_is_opened_once_and_again_after_unpickling() -> None:
+    source = ListedTrace(*[(at, at, W) for at in range(1, 51)], block_rows=5)
     stream = TraceStream(view_of(50), Region(0, 50), source, repeat=3)
     while stream.touches < 75:
         stream.advance(stream.cpu_until_miss(7))
@@ -374,17 +358,7 @@ def test_a_trace_is_read_once_and_reopened_after_unpickling() -> None:
     while again.touches < 150:
         again.advance(again.cpu_until_miss(7))
     assert again.remaining_ns() == 0
-
-
-def test_a_trace_too_long_to_be_kept_is_read_once_per_pass(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(trace_stream, "KEPT_ROWS_MAX", 49)
-    source = ListedTrace(*[[(at + i, at + i, W) for i in range(1, 6)] for at in range(0, 50, 5)])
-    stream = TraceStream(view_of(50), Region(0, 50), source, repeat=3)
-    while stream.touches < 150:
-        stream.advance(stream.cpu_until_miss(7))
-    assert source.opened == 3
+    assert again._source.opened == 2
 
 
 def test_a_short_trace_is_repeated_in_large_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,10 +366,7 @@ def test_a_short_trace_is_repeated_in_large_blocks(monkeypatch: pytest.MonkeyPat
     starts = []
     for most in (1, 7, 1_000):
         monkeypatch.setattr(trace_stream, "TILED_ROWS_MAX", most)
-        length = TraceLength(3, 4)
-        stream = TraceStream(
-            view_of(2), Region(0, 2), ListedTrace(rows), repeat=5, cpi_ns=2, length=length
-        )
+        stream = TraceStream(view_of(2), Region(0, 2), ListedTrace(*rows), repeat=5, cpi_ns=2)
         stream.cpu_until_miss(1_000)
         starts.append([stream._start_ns(index) for index in range(16)])
         assert len(stream._generate(0)[0]) == {1: 3, 7: 6, 1_000: 15}[most]
@@ -403,20 +374,13 @@ def test_a_short_trace_is_repeated_in_large_blocks(monkeypatch: pytest.MonkeyPat
     assert starts[0] == starts[1] == starts[2]
 
 
-def test_a_trace_looked_at_too_far_ahead_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_looked_at_too_far_ahead_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace_stream, "AHEAD_ROWS_MAX", 7)
-    blocks = [[(at + i, at + i, W) for i in range(1, 6)] for at in range(0, 50, 5)]
+    source = ListedTrace(*[(at, at, W) for at in range(1, 51)], block_rows=5)
     view = view_of(50)
-    stream = TraceStream(view, Region(0, 50), ListedTrace(*blocks))
+    stream = TraceStream(view, Region(0, 50), source)
     assert stream.cpu_until_miss(40) == 40
     stream.advance(20)
     assert (stream.touches, int(view.dirty.sum())) == (19, 19)
     assert held_bytes(stream) < 2_000
-
-
-def test_frames_are_numbered_by_first_touch_and_kept() -> None:
-    frames = FrameMap(4)
-    assert frames.translate(np.array([50, 9, 50, 70])).tolist() == [0, 1, 0, 2]
-    assert frames.translate(np.array([9, 1, 70])).tolist() == [1, 3, 2]
-    assert frames.translate(np.array([1, 50, 2, 9])).tolist() == [3, 0]
-    assert frames.translate(np.array([2])).tolist() == []
+    assert source.opened == 1

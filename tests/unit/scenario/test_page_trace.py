@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import lzma
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,8 @@ import pytest
 
 from pagewake.errors import DataError
 from pagewake.scenario import page_trace
-from pagewake.scenario.page_trace import TraceSource, summary
+from pagewake.scenario.page_trace import TraceSource, read_trace, trace_file
+from pagewake.scenario.trace_text import TraceBlock
 
 CSV = "icount,page,kind,count\n1,401a,I,2\n2,1fff000,S,1\n3,401b,I,25\n9,401a,L,3\n9,7,M,1\n"
 LACKEY = """\
@@ -26,12 +30,18 @@ I  0401ab73,5
 I  0401b000,2
 ==25007==
 """
+PAGES = {CSV: {0x401A, 0x1FFF000, 0x401B, 7}, LACKEY: {0x401A, 0x1FFF000, 0x401B}}
+
+
+def blocks(path: Path) -> list[TraceBlock]:
+    with path.open("rb") as file:
+        return list(read_trace(str(path), file))
 
 
 def rows(path: Path) -> list[tuple[int, int, bool]]:
-    blocks = list(TraceSource(str(path)).open())
-    columns = (np.concatenate(column).tolist() for column in zip(*blocks, strict=True))
-    return list(zip(*columns, strict=True))
+    """(icount, page, write) of all rows."""
+    columns = [np.concatenate(column).tolist() for column in zip(*blocks(path), strict=True)]
+    return list(zip(*columns[:3], strict=True))
 
 
 def write(path: Path, text: str, zipped: bool) -> Path:
@@ -69,33 +79,54 @@ def test_where_the_file_is_cut_into_chunks_makes_no_difference(
     path = write(tmp_path / "t", text, zipped=False)
     whole = rows(path)
     monkeypatch.setattr(page_trace, "_CHUNK_BYTES", chunk_bytes)
-    in_chunks = rows(path)
-    merged = [row for n, row in enumerate(in_chunks) if n == 0 or row[1:] != in_chunks[n - 1][1:]]
-    assert merged == whole
+    assert rows(path) == whole
 
 
 def test_a_last_line_without_its_end_still_counts(tmp_path: Path) -> None:
     assert len(rows(write(tmp_path / "t", CSV.rstrip("\n"), zipped=False))) == 5
 
 
-def test_the_summary_counts_distinct_pages(tmp_path: Path) -> None:
-    assert summary(write(tmp_path / "t", CSV, zipped=True)) == (4, 5, 9)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
+@pytest.mark.parametrize(("text", "accesses"), [(CSV, 32), (LACKEY, 6)])
+def test_a_file_is_summed_up_with_its_sha256(
+    tmp_path: Path, pack: Callable[[bytes], bytes], text: str, accesses: int
+) -> None:
+    data = pack(text.encode())
+    (tmp_path / "t").write_bytes(data)
+    trace, sha256 = trace_file(tmp_path / "t")
+    assert (trace.pages, trace.rows, trace.accesses) == (len(PAGES[text]), 5, accesses)
+    assert sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_a_source_pickles_and_can_be_opened_again(tmp_path: Path) -> None:
-    source = TraceSource(str(write(tmp_path / "t", CSV, zipped=False)))
-    again = pickle.loads(pickle.dumps(source))
-    assert [len(block.page) for block in again.open()] == [5]
-    assert [len(block.page) for block in again.open()] == [5]
+def test_what_follows_the_packed_data_is_summed_too(tmp_path: Path) -> None:
+    data = gzip.compress(CSV.encode()) + b"\0" * 100_000
+    (tmp_path / "t").write_bytes(data)
+    assert trace_file(tmp_path / "t").sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path) -> None:
+    path = write(tmp_path / "t", CSV, zipped=False)
+    source = TraceSource(str(path))
+    first = source.open()
+    assert pickle.loads(pickle.dumps(source)).open() is first
+    path.write_text(CSV + "10,8,L,1\n")
+    assert source.open().rows == 6
+
+
+def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "t", CSV, zipped=True)
+    told: list[tuple[Path, int, int]] = []
+    trace_file(path, lambda *news: told.append(news))
+    size = path.stat().st_size
+    assert told[-1] == (path, size, size)
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
 
 def test_a_built_in_trace_opens_by_name() -> None:
-    first = next(TraceSource("builtin:sqlite").open())
-    assert (int(first.icount[0]), first.page.dtype, first.write.dtype) == (
-        1,
-        np.dtype(np.int64),
-        np.dtype(np.bool_),
-    )
+    trace = TraceSource("builtin:sqlite").open()
+    icount, page, write = trace.read(0)
+    assert (trace.pages, int(icount[0]), int(page[0])) == (606, 1, 0)
+    assert (page.dtype, write.dtype) == (np.dtype(np.int64), np.dtype(np.bool_))
 
 
 BAD = {
@@ -117,6 +148,10 @@ BAD = {
     "an empty line": ("icount,page,kind,count\n1,4a,I,1\n\n2,4a,I,1\n", 3, ""),
     "a row out of order": ("icount,page,kind,count\n5,4a,I,1\n4,4b,I,1\n", 3, "4,4b,I,1"),
     "a torn last row": ("icount,page,kind,count\n1,4a,I,1\n2,4", 3, "2,4"),
+    "columns swapped": ("page,icount,kind,count\n4a,1,I,1\n", 1, "page,icount,kind,count"),
+    "capitals": ("ICount,Page,Kind,Count\n1,4a,I,1\n", 1, "ICount,Page,Kind,Count"),
+    "blanks": ("icount, page, kind, count\n1,4a,I,1\n", 1, "icount, page, kind, count"),
+    "another separator": ("page;icount;kind\n4a;1;I\n", 1, "page;icount;kind"),
     "lackey without an address": ("I  ,3\n", 1, "I  ,3"),
     "lackey without a size": ("I  0401ab70\n", 1, "I  0401ab70"),
     "lackey of another kind": ("I  04,3\n X 04,3\n", 2, " X 04,3"),
@@ -130,7 +165,7 @@ def test_a_malformed_line_is_named(tmp_path: Path, bad: tuple[str, int, str]) ->
     text, line, shown = bad
     path = write(tmp_path / "bad.trace", text, zipped=False)
     with pytest.raises(DataError) as caught:
-        list(TraceSource(str(path)).open())
+        blocks(path)
     assert str(caught.value).startswith(f'{path}:{line}: "{shown}" is '), caught.value
 
 
@@ -141,29 +176,29 @@ def test_the_line_is_right_far_into_the_file(
     good = "".join(f"{n},{n:x},L,1\n" for n in range(1, 1_000))
     path = write(tmp_path / "t", f"icount,page,kind,count\n{good}bad\n{good}", zipped=False)
     with pytest.raises(DataError, match=r't:1001: "bad"'):
-        list(TraceSource(str(path)).open())
+        blocks(path)
 
 
 @pytest.mark.parametrize("text", ["", "icount,page,kind,count\n", "==1== Lackey\n"])
 def test_a_trace_without_accesses_is_refused(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "t", text, zipped=False)
     with pytest.raises(DataError, match="no accesses"):
-        list(TraceSource(str(path)).open())
+        blocks(path)
 
 
 def test_a_file_without_lines_is_refused_before_it_is_held(tmp_path: Path) -> None:
     path = tmp_path / "t"
     path.write_bytes(b"\0" * (3 << 20))
     with pytest.raises(DataError, match="not a text file"):
-        list(TraceSource(str(path)).open())
+        blocks(path)
 
 
 @pytest.mark.parametrize("cut", [3, 12, 30, -1])
 def test_a_torn_gzip_file_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "t.gz"
     path.write_bytes(gzip.compress(CSV.encode())[:cut])
-    with pytest.raises(DataError, match=r"t\.gz: the gzip data is torn"):
-        list(TraceSource(str(path)).open())
+    with pytest.raises(DataError, match=r"t\.gz: the compressed data is torn"):
+        blocks(path)
 
 
 def test_an_edited_gzip_file_is_refused(tmp_path: Path) -> None:
@@ -172,7 +207,7 @@ def test_an_edited_gzip_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.gz"
     path.write_bytes(data)
     with pytest.raises(DataError, match="torn or damaged"):
-        list(TraceSource(str(path)).open())
+        blocks(path)
 
 
 @pytest.mark.parametrize("text", [CSV, LACKEY])
@@ -195,3 +230,10 @@ def test_the_size_of_an_access_is_checked(tmp_path: Path, size: int, good: bool)
     else:
         with pytest.raises(DataError, match=f't:6: " S 1fff000638,{size}" is not an access'):
             rows(path)
+
+
+@pytest.mark.parametrize("text", ["page,icount,kind,count\n1,2,L,1\n", "1,4a,I,1\n"])
+def test_a_wrong_header_is_answered_with_the_right_one(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "t", text, zipped=False)
+    with pytest.raises(DataError, match='header of the page format, "icount,page,kind,count"'):
+        rows(path)

@@ -1,0 +1,183 @@
+"""A trace as it is kept once it has been read: a few bytes a row, and any row at once.
+
+Rows are packed block by block: instructions as steps from one row to the next, pages as the number
+of their first touch, both in as few bytes as the block needs, and a bit for a write.  Short traces
+stay in memory, long ones go to a temporary file without a name, so a reader may look far ahead and
+come back for the price of unpacking a block.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagewake.scenario.trace_text import Bools, Ints, TraceBlock, join
+
+BLOCK_ROWS = 65_536
+KEPT_BYTES_MAX = 8 << 20
+"""A trace packed to less is not worth a file."""
+UNPACKED_MAX = 4
+"""Blocks held unpacked, 17 bytes a row: where tasks are, and where they look ahead."""
+_SLOTS = 1 << 16
+"""Of the table in front of all pages; a program's pages of the moment fit many times over."""
+
+Rows = tuple[Ints, Ints, Bools]
+"""Instructions so far, number of the page in order of first touch, whether it writes."""
+
+
+class _Spool:
+    """Byte strings, each stored once and read at will: in memory while few, then in a file."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._ends = [0]
+        self._file: IO[bytes] | None = None
+
+    def append(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._ends.append(self._ends[-1] + len(data))
+        if self._file is not None or self._ends[-1] > KEPT_BYTES_MAX:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="pagewake-trace-")  # noqa: SIM115 - kept
+            weakref.finalize(self, self._file.close)
+        self._file.write(b"".join(self._parts))
+        self._file.flush()
+        self._parts.clear()
+
+    def read(self, index: int) -> bytes:
+        if self._file is None:
+            return self._parts[index]
+        start, end = self._ends[index : index + 2]
+        return os.pread(self._file.fileno(), end - start, start)
+
+
+class _Layout(NamedTuple):
+    """How a block is packed."""
+
+    rows: int
+    icount: int
+    step: np.dtype[Any]
+    page: np.dtype[Any]
+
+
+class PageNumbers:
+    """Numbers of virtual pages, 0.. in order of first touch.
+
+    A table by the low bits of a page answers for nearly all; a search among all pages for the rest.
+    """
+
+    def __init__(self) -> None:
+        self._page: Ints = np.zeros(0, np.int64)  # in order of first touch
+        self._sorted: NDArray[np.intp] = np.zeros(0, np.intp)
+        self._slot: Ints = np.zeros(_SLOTS, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._page)
+
+    def of(self, pages: Ints) -> Ints:
+        """Numbers of a run of touches; pages never seen before get the next ones."""
+        slots = (pages ^ pages >> 16) & _SLOTS - 1
+        numbers = self._slot[slots]
+        missing = np.flatnonzero(~self._are(numbers, pages))
+        if len(missing):
+            found = self._look_up(pages[missing])
+            numbers[missing] = found
+            self._slot[slots[missing]] = found
+        return numbers
+
+    def _are(self, numbers: Ints, pages: Ints) -> Bools:
+        if not len(self):
+            return np.zeros(len(pages), np.bool_)
+        return self._page.take(numbers, mode="clip") == pages
+
+    def _look_up(self, pages: Ints) -> Ints:
+        found = self._find(pages)
+        new = ~self._are(found, pages)
+        if new.any():
+            values, first = np.unique(pages[new], return_index=True)
+            self._page = np.concatenate((self._page, values[np.argsort(first)]))
+            self._sorted = np.argsort(self._page)
+            found = self._find(pages)
+        return found
+
+    def _find(self, pages: Ints) -> Ints:
+        place = self._page.searchsorted(pages, sorter=self._sorted)
+        found: Ints = self._sorted.take(place, mode="clip") if len(self) else place
+        return found
+
+
+class PackedTrace:
+    """All rows of a trace, how many accesses they stand for, and how many pages they touch."""
+
+    def __init__(self, blocks: Iterable[TraceBlock], block_rows: int = BLOCK_ROWS) -> None:
+        self.rows = self.accesses = self.instructions = 0
+        self._block_rows = block_rows
+        self._spool = _Spool()
+        self._layouts: list[_Layout] = []
+        self._unpacked: dict[int, Rows] = {}
+        numbers = PageNumbers()
+        for block in _cut(blocks, block_rows):
+            self._pack(block, numbers)
+        self.pages = len(numbers)
+
+    def read(self, row: int) -> Rows:
+        """Rows from this one on, at least one."""
+        number, skip = divmod(row, self._block_rows)
+        rows = self._unpacked.pop(number, None) or self._unpack(number)
+        self._unpacked[number] = rows
+        if len(self._unpacked) > UNPACKED_MAX:
+            del self._unpacked[next(iter(self._unpacked))]
+        icount, page, write = rows
+        return icount[skip:], page[skip:], write[skip:]
+
+    def _pack(self, block: TraceBlock, numbers: PageNumbers) -> None:
+        steps = _narrow(np.diff(block.icount, prepend=block.icount[:1]))
+        pages = _narrow(numbers.of(block.page))
+        rows = len(pages)
+        self._layouts.append(_Layout(rows, int(block.icount[0]), steps.dtype, pages.dtype))
+        self._spool.append(steps.tobytes() + pages.tobytes() + np.packbits(block.write).tobytes())
+        self.rows += rows
+        self.accesses += int(block.count.sum())
+        self.instructions = int(block.icount[-1])
+
+    def _unpack(self, number: int) -> Rows:
+        rows, icount, step, page = self._layouts[number]
+        data = self._spool.read(number)
+        steps = np.frombuffer(data, step, rows)
+        pages = np.frombuffer(data, page, rows, steps.nbytes)
+        bits = np.frombuffer(data, np.uint8, offset=steps.nbytes + pages.nbytes)
+        writes = np.unpackbits(bits, count=rows).view(np.bool_)
+        return np.cumsum(steps, dtype=np.int64) + icount, pages.astype(np.int64), writes
+
+
+def _cut(blocks: Iterable[TraceBlock], rows: int) -> Iterator[TraceBlock]:
+    """The same rows in blocks of one size, but for the last."""
+    held: list[TraceBlock] = []
+    many = 0
+    for block in blocks:
+        held.append(block)
+        many += len(block.page)
+        if many < rows:
+            continue
+        joined = join(held)
+        whole = many - many % rows
+        for at in range(0, whole, rows):
+            yield TraceBlock(*(column[at : at + rows] for column in joined))
+        held = [TraceBlock(*(column[whole:] for column in joined))]
+        many -= whole
+    if many:
+        yield join(held)
+
+
+def _narrow(numbers: Ints) -> NDArray[Any]:
+    """The same whole numbers, in as few bytes each as the largest needs."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max())))
