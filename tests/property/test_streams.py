@@ -52,8 +52,8 @@ class ListedTrace:
         at = turn = 0
         while at < len(self.rows):
             rows = self.rows[at : at + self.sizes[turn % len(self.sizes)]]
-            columns = (np.array(column) for column in zip(*rows, strict=True))
-            yield TraceBlock(*columns, count=np.ones(len(rows), np.int64))
+            icount, page, write = (np.array(column) for column in zip(*rows, strict=True))
+            yield TraceBlock(icount, page, write, np.ones_like(page))
             at, turn = at + len(rows), turn + 1
 
 

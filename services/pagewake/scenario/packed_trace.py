@@ -86,7 +86,7 @@ class PageNumbers:
     def of(self, pages: Ints) -> Ints:
         """Numbers of a run of touches; pages never seen before get the next ones."""
         slots = (pages ^ pages >> 16) & _SLOTS - 1
-        numbers = self._slot[slots]
+        numbers: Ints = self._slot[slots]
         missing = np.flatnonzero(~self._are(numbers, pages))
         if len(missing):
             found = self._look_up(pages[missing])
@@ -97,7 +97,8 @@ class PageNumbers:
     def _are(self, numbers: Ints, pages: Ints) -> Bools:
         if not len(self):
             return np.zeros(len(pages), np.bool_)
-        return self._page.take(numbers, mode="clip") == pages
+        alike: Bools = self._page.take(numbers, mode="clip") == pages
+        return alike
 
     def _look_up(self, pages: Ints) -> Ints:
         found = self._find(pages)
@@ -146,7 +147,7 @@ class PackedTrace:
         self._layouts.append(_Layout(rows, int(block.icount[0]), steps.dtype, pages.dtype))
         self._spool.append(steps.tobytes() + pages.tobytes() + np.packbits(block.write).tobytes())
         self.rows += rows
-        self.accesses += int(block.count.sum())
+        self.accesses += int(block.accesses.sum())
         self.instructions = int(block.icount[-1])
 
     def _unpack(self, number: int) -> Rows:
@@ -171,8 +172,8 @@ def _cut(blocks: Iterable[TraceBlock], rows: int) -> Iterator[TraceBlock]:
         joined = join(held)
         whole = many - many % rows
         for at in range(0, whole, rows):
-            yield TraceBlock(*(column[at : at + rows] for column in joined))
-        held = [TraceBlock(*(column[whole:] for column in joined))]
+            yield joined.part(at, at + rows)
+        held = [joined.part(whole, None)]
         many -= whole
     if many:
         yield join(held)

@@ -30,17 +30,17 @@ class Readable(Protocol):
 
 _CHUNK_BYTES = 1 << 20  # parsed at a time; chosen: numpy is at its speed, and memory stays small
 _MAGIC_BYTES = 6
-_UNPACKERS: dict[bytes, Callable[[Any], Readable]] = {
-    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
-    b"\xfd7zXZ\0": lzma.LZMAFile,
+_PACKED: dict[bytes, tuple[str, Callable[[Any], Readable]]] = {
+    b"\x1f\x8b": ("gzip", lambda raw: gzip.GzipFile(fileobj=raw)),
+    b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
 }
-"""By the first bytes of a file: what reads it."""
+"""By the first bytes of a file: how it is packed, and what unpacks it."""
 
 OnRead = Callable[[Path, int, int], None]
 """Called now and then with a file, the bytes of it that have been read, and its size."""
 
 
-class _Raw:
+class RawFile:
     """A file from which bytes are read once: they are counted, and go into a SHA-256."""
 
     def __init__(self, file: Readable, on_read: Callable[[int], None] | None = None) -> None:
@@ -69,20 +69,21 @@ class _Raw:
         return self._sum.hexdigest()
 
 
-def _chunks(name: str, raw: _Raw) -> Iterator[bytes]:
+def _chunks(name: str, raw: RawFile) -> Iterator[bytes]:
     """The text, unpacked, in chunks that do not depend on how the bytes came in."""
-    unpackers = [made for magic, made in _UNPACKERS.items() if raw.magic.startswith(magic)]
+    packed = [how for magic, how in _PACKED.items() if raw.magic.startswith(magic)]
+    form, unpack = packed[0] if packed else ("text", lambda raw: raw)
+    file = unpack(raw)
     try:
-        file: Readable = unpackers[0](raw) if unpackers else raw
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
-        raise DataError(f"{name}: the compressed data is torn or damaged ({error})") from None
+        raise DataError(f"{name}: the {form} data is torn or damaged ({error})") from None
 
 
-def read_trace(name: str, file: Readable) -> Iterator[TraceBlock]:
+def read_trace(name: str, raw: RawFile) -> Iterator[TraceBlock]:
     """The blocks of an open file or pipe; DataError at the first line that is not valid."""
-    return read_blocks(name, _chunks(name, _Raw(file)))
+    return read_blocks(name, _chunks(name, raw))
 
 
 class TraceFile(NamedTuple):
@@ -120,9 +121,8 @@ class _Place:
         if self._content is None:
             tell = None if on_read is None else functools.partial(self._tell, on_read)
             with self._path.open("rb") as file:
-                raw = _Raw(file, tell)
-                name = str(self._path)
-                trace = PackedTrace(read_blocks(name, _chunks(name, raw)))
+                raw = RawFile(file, tell)
+                trace = PackedTrace(read_trace(str(self._path), raw))
                 while raw.read(_CHUNK_BYTES):  # what follows packed data is in the SHA-256 too
                     pass
             self._content = TraceFile(trace, raw.sha256)

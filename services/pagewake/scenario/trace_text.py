@@ -42,7 +42,14 @@ class TraceBlock(NamedTuple):
     icount: Ints
     page: Ints
     write: Bools
-    count: Ints
+    accesses: Ints
+
+    def part(self, start: int | None, stop: int | None) -> TraceBlock:
+        """Some of the rows, as a slice has them."""
+        which = slice(start, stop)
+        return TraceBlock(
+            self.icount[which], self.page[which], self.write[which], self.accesses[which]
+        )
 
 
 def read_blocks(name: str, chunks: Iterator[bytes]) -> Iterator[TraceBlock]:
@@ -98,7 +105,7 @@ class _Numbers:
         return values.astype(np.int64), bad
 
     def _eight(self, at: Ints, widths: Ints, base: int, bad: Bools) -> Words:
-        digits = self._words[at] & _LAST_BYTES[widths.clip(0, 8)]
+        digits: Words = self._words[at] & _LAST_BYTES[widths.clip(0, 8)]
         bad |= (digits + _OVER[base] & _HIGH_HALVES) != 0
         for lanes, bits, mask in _JOINS:
             digits = digits * np.uint64(base**lanes) + (digits >> bits) & mask
@@ -247,10 +254,10 @@ class _LackeyParser:
         both = page * 2 + write
         new = np.flatnonzero(np.diff(both, prepend=self._held_both()))
         cuts = np.append(new, len(page))
-        held = self._held._replace(count=self._held.count + cuts[0])
+        held = self._held._replace(accesses=self._held.accesses + cuts[0])
         block = join((held, TraceBlock(icount[new], page[new], write[new], np.diff(cuts))))
-        self._held = TraceBlock(*(column[-1:] for column in block))
-        return TraceBlock(*(column[:-1] for column in block))
+        self._held = block.part(-1, None)
+        return block.part(None, -1)
 
     def _held_both(self) -> int:
         held = self._held

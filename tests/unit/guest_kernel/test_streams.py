@@ -285,8 +285,8 @@ class ListedTrace:
 
     def open(self) -> PackedTrace:
         self.opened += 1
-        columns = (np.array(column) for column in zip(*self.rows, strict=True))
-        block = TraceBlock(*columns, count=np.ones(len(self.rows), np.int64))
+        icount, page, write = (np.array(column) for column in zip(*self.rows, strict=True))
+        block = TraceBlock(icount, page, write, np.ones_like(page))
         return PackedTrace([block], self.block_rows)
 
 

@@ -18,8 +18,8 @@ Row = tuple[int, int, bool]
 
 def cut(rows: list[Row], size: int) -> Iterator[TraceBlock]:
     for at in range(0, len(rows), size):
-        columns = [np.array(column) for column in zip(*rows[at : at + size], strict=True)]
-        yield TraceBlock(*columns, count=np.full(len(columns[0]), 3))
+        icount, page, write = (np.array(each) for each in zip(*rows[at : at + size], strict=True))
+        yield TraceBlock(icount, page, write, np.full(len(page), 3))
 
 
 def drawn(count: int, pages: int = 1 << 40) -> list[Row]:

@@ -14,7 +14,7 @@ import pytest
 
 from pagewake.errors import DataError
 from pagewake.scenario import page_trace
-from pagewake.scenario.page_trace import TraceSource, read_trace, trace_file
+from pagewake.scenario.page_trace import RawFile, TraceSource, read_trace, trace_file
 from pagewake.scenario.trace_text import TraceBlock
 
 CSV = "icount,page,kind,count\n1,401a,I,2\n2,1fff000,S,1\n3,401b,I,25\n9,401a,L,3\n9,7,M,1\n"
@@ -35,7 +35,7 @@ PAGES = {CSV: {0x401A, 0x1FFF000, 0x401B, 7}, LACKEY: {0x401A, 0x1FFF000, 0x401B
 
 def blocks(path: Path) -> list[TraceBlock]:
     with path.open("rb") as file:
-        return list(read_trace(str(path), file))
+        return list(read_trace(str(path), RawFile(file)))
 
 
 def rows(path: Path) -> list[tuple[int, int, bool]]:
@@ -197,8 +197,16 @@ def test_a_file_without_lines_is_refused_before_it_is_held(tmp_path: Path) -> No
 def test_a_torn_gzip_file_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "t.gz"
     path.write_bytes(gzip.compress(CSV.encode())[:cut])
-    with pytest.raises(DataError, match=r"t\.gz: the compressed data is torn"):
+    with pytest.raises(DataError, match=r"t\.gz: the gzip data is torn"):
         blocks(path)
+
+
+@pytest.mark.parametrize("cut", [20, 60, -1])
+def test_a_torn_xz_file_is_refused(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "t.xz"
+    path.write_bytes(lzma.compress(CSV.encode())[:cut])
+    with pytest.raises(DataError, match=r"t\.xz: the xz data is torn"):
+        rows(path)
 
 
 def test_an_edited_gzip_file_is_refused(tmp_path: Path) -> None:
