@@ -21,10 +21,10 @@ from pagewake.observe.report.reading import read_log
 from pagewake.observe.result import RunResult
 from pagewake.participants.participant import Step
 from pagewake.participants.plan import RunPlan
-from pagewake.scenario.library import builtin_names
+from pagewake.scenario.library import builtin_names, trace_path
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario, Task
-from pagewake.scenario.page_trace import TraceSource
+from pagewake.scenario.page_trace import RawFile, read_trace
 from tests.support.cluster import FakeCluster, Member
 from tests.support.sums import LogSums, ends_ns, read_sums, slept_ns
 
@@ -257,7 +257,9 @@ def passes_of(spec: Task, touches: int) -> int | None:
 @lru_cache
 def icounts_of(trace: str) -> NDArray[np.int64]:
     """At which instruction each row of a trace stands."""
-    return np.concatenate([block.icount for block in TraceSource(trace).open()])
+    path = trace_path(trace)
+    with path.open("rb") as file:
+        return np.concatenate([block.icount for block in read_trace(trace, RawFile(file))])
 
 
 def assert_sleepers_agree(result: RunResult, sums: LogSums) -> None:

@@ -83,7 +83,7 @@ class TraceStream(BufferedStream):
     @property
     def passes(self) -> int:
         """How often the trace was played to its end."""
-        return self.touches // self._pass_rows if self._pass_rows else 0
+        return self.touches // self._pass_rows
 
     def _cold(self) -> dict[str, Any]:
         return {**super()._cold(), "_trace": None}
