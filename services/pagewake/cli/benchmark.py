@@ -16,13 +16,14 @@ import msgspec
 import typer
 from rich.console import RenderableType
 
+from pagewake.cli.figures import Figures
 from pagewake.cli.loading import load
 from pagewake.cli.options import JobsOption, JsonOption, SetOption
 from pagewake.cli.output import print_json
 from pagewake.cli.parallel import run_all
 from pagewake.cli.progress import seconds
 from pagewake.cli.screen import folded, print_text
-from pagewake.cli.tables import figures_table, label
+from pagewake.cli.tables import label
 from pagewake.errors import ConfigError
 from pagewake.observe.published import (
     BENCHMARK,
@@ -216,7 +217,7 @@ def _ratio_table(modes: Sequence[ModeFigures], *, is_published: bool) -> Rendera
     headings = ["mode", "work", "simulated", "± error"]
     if is_published:
         headings += ["published", "± error", "published work"]
-    table = figures_table(headings, title="work relative to master, with standard errors")
+    table = Figures(headings, title="work relative to master, with standard errors")
     for mode in modes:
         row = [mode.name, f"{mode.work.value:,.0f}", *_with_error(mode.ratio, mode)]
         if is_published:
@@ -232,7 +233,7 @@ def _with_error(ratio: Estimate, mode: ModeFigures) -> tuple[str, str]:
 
 
 def _cpu_table(modes: Sequence[ModeFigures]) -> RenderableType:
-    table = figures_table(
+    table = Figures(
         ["vcpu time", *(mode.name for mode in modes)], title="what each mode did with the CPU"
     )
     kinds = sorted(

@@ -25,12 +25,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from pagewake import __version__
 from pagewake.bus.kafka import KafkaBus
 from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
+from pagewake.cli.figures import Figures
 from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, replacing, resolved
 from pagewake.cli.parallel import cores
 from pagewake.cli.screen import folded, print_text
-from pagewake.cli.tables import figures_table
 from pagewake.cluster import client
 from pagewake.cluster.clock import SystemClock
 from pagewake.cluster.kafka_errors import told_to_a_person
@@ -264,7 +264,7 @@ def _result(asked: _Asked, found: _Found) -> LoadResult:
 
 
 def _report(result: LoadResult) -> list[RenderableType]:
-    table = figures_table(HEADINGS, words=0)
+    table = Figures(HEADINGS, words=0)
     for size in result.sizes:
         table.add_row(*cells(size))
     parts: list[RenderableType] = [
@@ -273,7 +273,7 @@ def _report(result: LoadResult) -> list[RenderableType]:
     names = services(result)
     if len(names) > 1:
         title = "CPU seconds per million faults, and share of a core"
-        costs = figures_table(["vcpus", *names], title=title, words=0)
+        costs = Figures(["vcpus", *names], title=title, words=0)
         for size in result.sizes:
             costs.add_row(*cost_cells(size, names))
         parts.append(costs)

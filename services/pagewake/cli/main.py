@@ -6,11 +6,13 @@ interruption like any other.
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
 
 from pagewake.cli.guard import guarded
+from pagewake.cli.plain import asks_for_ascii, spell
 
 
 def main() -> int:
@@ -26,17 +28,22 @@ def _run_app() -> None:
 
 
 def _settle_streams() -> None:
-    """Closed streams become the null device; what an encoding cannot say becomes a question mark.
+    """What is written reads in any encoding, and a write to a closed stdout fails.
+
+    Files must not take the place of a closed stream: that of stderr becomes the null device, that
+    of stdout the null device for reading, which no result can be written to.
 
     SIGTERM and SIGHUP unwind like Ctrl-C, so that nothing half-written is left; nor does a second
     Ctrl-C interrupt the unwinding.
     """
-    for name in ("stdout", "stderr"):
+    codecs.register_error("spell", spell)
+    encoding = "ascii" if asks_for_ascii() else None
+    for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+            setattr(sys, name, os.fdopen(os.open(os.devnull, mode), "w", encoding="utf-8"))
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(encoding=encoding, errors="spell")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

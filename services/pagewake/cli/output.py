@@ -6,7 +6,9 @@ and the exit code stays what it was.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,8 @@ from pagewake.errors import ConfigError
 def print_json(value: object) -> None:
     """One JSON document on stdout, indented; structs in the order of their fields."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    if sys.stdout.encoding != "utf-8":
+        text = re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
     deliver(lambda: sys.stdout.write(text + "\n"))
 
 

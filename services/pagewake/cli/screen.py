@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import sys
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from textwrap import fill
 
 from rich.console import Console, RenderableType
-from rich.measure import Measurement
-from rich.table import Table
 
+from pagewake.cli.figures import Figures
 from pagewake.cli.output import deliver
 
 PLAIN_WIDTH = 120
-"""Of text that goes to a file or a pipe: the same on every machine."""
-WIDTH_MAX = 2_000
-"""What a table is measured at: wider than any of them, so nothing folds."""
+"""Of text that goes to a file or a pipe: the same on every machine, or what its tables need."""
 
 
 def print_text(*parts: RenderableType) -> None:
@@ -24,19 +21,12 @@ def print_text(*parts: RenderableType) -> None:
         console = Console(file=sys.stdout, highlight=False)
         deliver(lambda: console.print(*parts, sep="\n"))
         return
-    plain = StringIO()
-    width = max([PLAIN_WIDTH, *(_width(part) for part in parts if isinstance(part, Table))])
+    plain = TextIOWrapper(BytesIO(), encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    width = max([PLAIN_WIDTH, *(part.width for part in parts if isinstance(part, Figures))])
     Console(file=plain, width=width, highlight=False, color_system=None).print(*parts, sep="\n")
-    text = "".join(f"{line.rstrip()}\n" for line in plain.getvalue().splitlines())
+    plain.seek(0)
+    text = "".join(f"{line.rstrip()}\n" for line in plain)
     deliver(lambda: sys.stdout.write(text))
-
-
-def _width(table: Table) -> int:
-    """The width of a table of figures, which must not be broken; 0 for one that may be folded."""
-    if table.box is None:
-        return 0
-    console = Console(file=StringIO(), width=WIDTH_MAX)
-    return Measurement.get(console, console.options, table).maximum
 
 
 def folded(remark: str) -> str:

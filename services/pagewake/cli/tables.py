@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
+from pagewake.cli.figures import Counted, Figures
 from pagewake.cli.progress import seconds
 from pagewake.observe.result import RunResult, WaitTimes
 
@@ -16,9 +16,9 @@ def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list
     """One run: a head line, the figures, the digest; `beside` stands before the digest."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column()
     for label, text in (*_figures(result), *beside, ("digest", result.digest)):
-        table.add_row(label, text)
+        table.add_row(label, Counted(text))
     return [
         f"{result.scenario}: seed {result.seed}, profile {result.profile}, apf {result.apf}",
         table,
@@ -123,23 +123,7 @@ def duration(value_s: float) -> str:
     return f"{value_s * 1e9:.0f} ns"
 
 
-def figures_table(headings: Sequence[str], title: str | None = None, words: int = 1) -> Table:
-    """An empty table: `words` columns of words on the left, numbers after them."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-    )
-    for index, heading in enumerate(headings):
-        # Folded rather than cut where a terminal is too narrow: a figure must not lose digits.
-        table.add_column(heading, justify="left" if index < words else "right", overflow="fold")
-    return table
-
-
-def compare_table(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult]) -> Table:
+def compare_table(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult]) -> Figures:
     """A row per point of the grid; work relative to the first row."""
     axes = list(cells[0])
     headings = [
@@ -153,7 +137,7 @@ def compare_table(cells: Sequence[Mapping[str, str]], results: Sequence[RunResul
         "p99",
         "unresolved",
     ]
-    table = figures_table(headings, words=len(axes))
+    table = Figures(headings, words=len(axes), first_out=("p50", "p99", "halted", "injected"))
     for cell, result in zip(cells, results, strict=True):
         table.add_row(*cell.values(), *_compared(result, results[0]))
     return table

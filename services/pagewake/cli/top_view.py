@@ -10,11 +10,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from pagewake.cli.figures import Figures
 from pagewake.cli.progress import seconds
-from pagewake.cli.tables import figures_table
 from pagewake.cluster.live import Live, Run, Service
 from pagewake.cluster.messages import VmProgress
 
@@ -186,11 +185,11 @@ class Viewer:
     def _head(self, broker: str) -> Text:
         return Text.assemble(("pagewake top", "bold"), "  ", (broker, "dim"))
 
-    def _list(self, now_s: float) -> Table:
+    def _list(self, now_s: float) -> Figures:
         runs, chosen = self.runs(), self.run()
         at = runs.index(chosen) if chosen in runs else 0
         first = max(0, min(at - RUNS_SHOWN // 2, len(runs) - RUNS_SHOWN))
-        table = figures_table(["", "run", "state", "simulated", "speed"], words=3)
+        table = Figures(["", "run", "state", "simulated", "speed"], words=3)
         for run in runs[first : first + RUNS_SHOWN]:
             row = row_of(run, now_s)
             mark = "▸" if run is chosen else ""
@@ -218,9 +217,11 @@ def run_parts(row: RunRow, vms: int = VMS_SHOWN) -> list[RenderableType]:
     return [head, _services(row.services), *_vms(row, vms)]
 
 
-def _services(rows: Sequence[ServiceRow]) -> Table:
-    table = figures_table(
-        ["service", "instance", "state", "window", "simulated", "speed", "lag"], words=3
+def _services(rows: Sequence[ServiceRow]) -> Figures:
+    table = Figures(
+        ["service", "instance", "state", "window", "simulated", "speed", "lag"],
+        words=3,
+        first_out=("lag", "window", "speed"),
     )
     for row in rows:
         at, speed = _position(row)
@@ -235,7 +236,7 @@ def _vms(row: RunRow, most: int) -> Iterable[RenderableType]:
     head = f"{row.vms_owned:,} VMs: {row.sleepers:,} tasks asleep, {row.halted:,} vcpus stand still"
     yield Text(head)
     if row.vms and most:
-        table = figures_table(["vm", "sleepers", "halted"])
+        table = Figures(["vm", "sleepers", "halted"])
         for vm in row.vms[:most]:
             table.add_row(Text(shown(vm.vm)), _count(vm.sleepers), _count(vm.halted))
         yield table

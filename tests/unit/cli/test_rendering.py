@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from pagewake.cli.compare import grid
+from pagewake.cli.figures import Figures
 from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.output import replacing
 from pagewake.cli.progress import Reach, following, seconds
 from pagewake.cli.screen import print_text
-from pagewake.cli.tables import duration, figures_table, wait_times
+from pagewake.cli.tables import duration, wait_times
 from pagewake.errors import ConfigError
 from pagewake.observe.result import WaitTimes
 
@@ -34,7 +35,7 @@ def test_simulated_seconds_have_no_empty_decimals() -> None:
 
 def test_figures_are_never_broken_when_piped(capsys: pytest.CaptureFixture[str]) -> None:
     headings = [f"a.rather.long.name.of.a.column.{number}" for number in range(9)]
-    table = figures_table(headings)
+    table = Figures(headings)
     table.add_row(*["1,592,388,000"] * 9)
     print_text(table)
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "1,592" in line]
