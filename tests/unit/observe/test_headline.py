@@ -17,11 +17,11 @@ OFF, PV = {"kernel.apf": "off"}, {"kernel.apf": "pv"}
 
 
 def touched(touches: int, finished_ns: int | None = None) -> TaskProgress:
-    return TaskProgress(touches, None, 0, None, 1, finished_ns, None)
+    return TaskProgress(touches, None, 0, None, 1, finished_ns, None, ends=finished_ns is not None)
 
 
 def worked(work: int, finished_ns: int | None = None) -> TaskProgress:
-    return TaskProgress(0, None, 0, work, 1, finished_ns, None)
+    return TaskProgress(0, None, 0, work, 1, finished_ns, None, ends=finished_ns is not None)
 
 
 def run(digest: str = "00", **tasks: TaskProgress) -> RunResult:
