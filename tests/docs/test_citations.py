@@ -186,7 +186,8 @@ def test_the_history_leaves_tags_to_the_table_of_commits() -> None:
 def test_every_switch_is_beside_a_commit() -> None:
     """But `preempt`, a choice of a build."""
     named = {name for row in commits(SEMANTICS) for name in re.findall(r"`(\w+)`", row[5])}
-    assert SWITCHES.keys() - named == {"preempt"}
+    where = "semantics 14 (commits): the last column of its commit's row names it"
+    assert SWITCHES.keys() - named == {"preempt"}, where
 
 
 def test_sections_that_the_semantics_names_are_its_own() -> None:
@@ -201,7 +202,8 @@ def test_sections_that_the_semantics_names_are_its_own() -> None:
 def test_every_switch_is_under_the_rule_it_changes() -> None:
     """Also `preempt`, a choice of a build: whoever reads a switch finds its rule."""
     rules = SEMANTICS[: SEMANTICS.index("\n## 12. ")]
-    assert [name for name in SWITCHES if f"`{name}`" not in rules] == []
+    missing = [name for name in SWITCHES if f"`{name}`" not in rules]
+    assert missing == [], "the text of its rule in semantics.md names it, in sections 1 to 11"
 
 
 def test_files_and_scenarios_of_the_semantics_exist() -> None:

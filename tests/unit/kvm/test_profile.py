@@ -65,7 +65,7 @@ VALUES: Mapping[str, Sequence[object]] = {
 
 
 def test_the_values_of_every_switch_are_known() -> None:
-    assert list(VALUES) == list(SWITCHES)
+    assert list(VALUES) == list(SWITCHES), "VALUES has every switch, in the order of the table"
 
 
 @pytest.mark.parametrize(("switch", "values"), VALUES.items(), ids=VALUES)
