@@ -151,7 +151,11 @@ def test_a_falsified_page_is_set_right_and_a_right_one_is_left_alone(tmp_path: P
         (["..."], [], True),
         (["a", "...", "c"], ["a", "b"], False),
         (["a"], ["a", "b"], False),
-        (["in 0.4 s (0.5 x real time), 3 events"], ["in 12 s (1e+03 x real time), 3 events"], True),
+        (
+            ["in 4 ms (0.5 x real time), 3 events"],
+            ["in 12 s (1,200 x real time), 3 events"],
+            True,
+        ),
         (["in 0.4 s (0.5 x real time), 3 events"], ["in 0.4 s (0.5 x real time), 4 events"], False),
         (["0.4 s"], ["0.5 s"], False),
     ],

@@ -21,9 +21,9 @@ from pagewake.cli.loading import load
 from pagewake.cli.options import JobsOption, JsonOption, SetOption
 from pagewake.cli.output import print_json
 from pagewake.cli.parallel import run_all
-from pagewake.cli.progress import seconds
+from pagewake.cli.progress import duration, seconds
 from pagewake.cli.screen import folded, print_text
-from pagewake.cli.tables import label
+from pagewake.cli.tables import label, percent
 from pagewake.errors import ConfigError
 from pagewake.observe.published import (
     BENCHMARK,
@@ -202,7 +202,7 @@ def _report(outcome: Benchmark) -> list[RenderableType]:
     runs = len(outcome.seeds) * len(outcome.modes)
     head = (
         f"{outcome.scenario}: {runs} runs of {seconds(outcome.sim_ns)} simulated,"
-        f" seeds {seeds}, in {outcome.wall_s:.1f} s"
+        f" seeds {seeds}, in {duration(outcome.wall_s)}"
     )
     return [
         head,
@@ -241,10 +241,5 @@ def _cpu_table(modes: Sequence[ModeFigures]) -> RenderableType:
         key=lambda kind: (-sum(mode.cpu.get(kind, 0.0) for mode in modes), kind),
     )
     for kind in kinds:
-        table.add_row(label(kind), *(_percent(mode.cpu.get(kind, 0.0)) for mode in modes))
+        table.add_row(label(kind), *(percent(mode.cpu.get(kind, 0.0), 2) for mode in modes))
     return table
-
-
-def _percent(share: float) -> str:
-    """A share; what is there but rounds to nothing does not look like nothing."""
-    return "<0.01 %" if 0 < share < 0.00005 else f"{100 * share:.2f} %"

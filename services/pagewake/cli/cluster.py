@@ -15,6 +15,7 @@ from pagewake.bus.kafka import KafkaBus
 from pagewake.cli.loading import load
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json, print_line
+from pagewake.cli.progress import duration
 from pagewake.cli.screen import print_text
 from pagewake.cli.tables import run_table
 from pagewake.cluster import client
@@ -129,7 +130,7 @@ def _cost_figures(cost: ClusterCost) -> Iterator[tuple[str, str]]:
                 ("simulation", process.simulation_s),
             )
         )
-        yield name, f"{process.wall_s:.1f} s: {', '.join(parts)}"
+        yield name, f"{duration(process.wall_s)}: {', '.join(parts)}"
 
 
 def export(

@@ -23,11 +23,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pagewake.cli.guard import InterruptedRunError
+from pagewake.cli.guard import InterruptedRunError, complain
 from pagewake.scenario.page_trace import OnRead
 
 SHOW_AFTER_S = 1.0
 """A run that is over sooner needs no bar."""
+TELL_AFTER_S = 5.0
+"""Where there is no bar: somebody who waits so long wants to know for how much longer."""
 REDRAW_S = 0.1
 """Smooth to the eye, and nothing beside a run."""
 
@@ -56,8 +58,11 @@ class Reach:
             self._draw()
 
     def run_finished(self) -> None:
-        """Count one of several runs as done."""
+        """Count one of several runs as done; off a terminal, a line of those that take a while."""
         self.finished += 1
+        if not self._terminal and self.runs > 1 and self.elapsed_s >= TELL_AFTER_S:
+            done = f"{self.finished} of {self.runs} runs done"
+            complain(f"{done} after {duration(self.elapsed_s)}")
 
     def close(self) -> None:
         """Take the bar away."""
@@ -80,7 +85,7 @@ class Reach:
         share = 100 * self.at_ns / self.total_ns if self.total_ns else 0
         return (
             f"interrupted: {runs}{self.at_ns / 1e9:.3f} of {seconds(self.total_ns)} simulated"
-            f" ({share:.0f} %) after {self.elapsed_s:.1f} s"
+            f" ({share:.0f} %) after {duration(self.elapsed_s)}"
         )
 
     def _draw(self) -> None:
@@ -121,7 +126,7 @@ class _SimulatedColumn(ProgressColumn):
         elapsed_s = float(task.fields["elapsed_s"])
         speed = task.completed / 1e9 / elapsed_s if elapsed_s else 0.0
         reached = f"{task.completed / 1e9:.2f} of {seconds(int(task.total or 0))} simulated"
-        return Text(f"{reached}, {speed:.3g} x real time", no_wrap=True)
+        return Text(f"{reached}, {factor(speed)} x real time", no_wrap=True)
 
 
 class Reading:
@@ -179,3 +184,16 @@ def following(total_ns: int, runs: int = 1) -> Iterator[Reach]:
 def seconds(at_ns: int) -> str:
     """Simulated time for a person: at most six decimals, none that say nothing."""
     return f"{at_ns / 1e9:.6f}".rstrip("0").rstrip(".") + " s"
+
+
+def duration(value_s: float) -> str:
+    """Seconds with a unit that keeps them readable."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value_s >= scale:
+            return f"{factor(value_s / scale)} {unit}"
+    return f"{value_s * 1e9:.0f} ns"
+
+
+def factor(value: float) -> str:
+    """Three digits, more where there are more before the point, and never an exponent."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

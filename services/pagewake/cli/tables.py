@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from pagewake.cli.figures import Counted, Figures
-from pagewake.cli.progress import seconds
+from pagewake.cli.progress import duration, factor, seconds
 from pagewake.observe.result import RunResult, WaitTimes
 
 
@@ -50,10 +50,9 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
 
 
 def _simulated(result: RunResult) -> str:
-    return (
-        f"{seconds(result.sim_ns)} in {result.wall_s:.1f} s ({result.speed:.3g} x real time),"
-        f" {result.events:,} events, {result.windows:,} windows"
-    )
+    took = f"in {duration(result.wall_s)} ({factor(result.speed)} x real time)"
+    counted = f"{result.events:,} events, {result.windows:,} windows"
+    return f"{seconds(result.sim_ns)} {took}, {counted}"
 
 
 def _tasks(per_task: Mapping[str, int]) -> str:
@@ -97,7 +96,14 @@ def _counts(table: Mapping[str, int]) -> str:
 def _shares(cpu: Mapping[str, int]) -> str:
     total = sum(cpu.values()) or 1
     largest_first = sorted(cpu.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{label(kind)} {100 * ns / total:.1f} %" for kind, ns in largest_first if ns)
+    return ", ".join(f"{label(kind)} {percent(ns / total)}" for kind, ns in largest_first if ns)
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """A share; what is there but rounds to nothing does not look like nothing."""
+    least = 10.0**-decimals
+    small = 0 < 100 * share < least / 2
+    return f"<{least:.{decimals}f} %" if small else f"{100 * share:.{decimals}f} %"
 
 
 def label(name: str) -> str:
@@ -113,14 +119,6 @@ def wait_times(times: WaitTimes | None) -> str:
         f"p50 {duration(times.p50)}, p90 {duration(times.p90)},"
         f" p99 {duration(times.p99)}, max {duration(times.max)}"
     )
-
-
-def duration(value_s: float) -> str:
-    """Seconds with a unit that keeps them readable."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if value_s >= scale:
-            return f"{value_s / scale:.3g} {unit}"
-    return f"{value_s * 1e9:.0f} ns"
 
 
 def compare_table(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult]) -> Figures:

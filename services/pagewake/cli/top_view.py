@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pagewake.cli.figures import Figures
-from pagewake.cli.progress import seconds
+from pagewake.cli.progress import factor, seconds
 from pagewake.cluster.live import Live, Run, Service
 from pagewake.cluster.messages import VmProgress
 
@@ -258,7 +258,7 @@ def _position(row: RunRow | ServiceRow) -> tuple[str, str]:
     if row.at_ns is None or row.duration_ns is None:
         return "-", "-"
     at = f"{row.at_ns / 1e9:.3f} of {seconds(row.duration_ns)}"
-    return at, "-" if row.speed is None else f"{row.speed:.3g}"
+    return at, "-" if row.speed is None else factor(row.speed)
 
 
 def _count(number: int | None) -> str:

@@ -10,9 +10,9 @@ from pagewake.cli.compare import grid
 from pagewake.cli.figures import Figures
 from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.output import replacing
-from pagewake.cli.progress import Reach, following, seconds
+from pagewake.cli.progress import Reach, duration, factor, following, seconds
 from pagewake.cli.screen import print_text
-from pagewake.cli.tables import duration, wait_times
+from pagewake.cli.tables import percent, wait_times
 from pagewake.errors import ConfigError
 from pagewake.observe.result import WaitTimes
 
@@ -23,6 +23,26 @@ from pagewake.observe.result import WaitTimes
 )
 def test_durations_have_a_readable_unit(value_s: float, text: str) -> None:
     assert duration(value_s) == text
+
+
+def test_a_factor_has_no_exponent() -> None:
+    assert [factor(value) for value in (0.2751, 4.126, 93.25, 1234.5)] == [
+        "0.275",
+        "4.13",
+        "93.2",
+        "1,234",
+    ]
+    assert duration(1234.5) == "1,234 s"
+
+
+def test_a_share_that_is_there_does_not_look_like_nothing() -> None:
+    assert [percent(share) for share in (0.0, 0.0004, 0.0006, 0.5)] == [
+        "0.0 %",
+        "<0.1 %",
+        "0.1 %",
+        "50.0 %",
+    ]
+    assert percent(0.00004, 2) == "<0.01 %"
 
 
 def test_simulated_seconds_have_no_empty_decimals() -> None:
@@ -116,3 +136,15 @@ def test_nothing_is_drawn_where_there_is_no_terminal(
     reach.report(50)
     reach.close()
     assert capsys.readouterr() == ("", "")
+
+
+def test_runs_that_take_a_while_are_counted_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reach = Reach(100, runs=3)
+    reach.run_finished()
+    monkeypatch.setattr("pagewake.cli.progress.TELL_AFTER_S", 0.0)
+    reach.run_finished()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("pagewake: 2 of 3 runs done after ")
