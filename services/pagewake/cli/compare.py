@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Annotated
 
 import msgspec
 import typer
 
+from pagewake.cli.guard import complain
 from pagewake.cli.loading import load
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json
-from pagewake.cli.parallel import run_all
+from pagewake.cli.parallel import Outcome, run_each
+from pagewake.cli.progress import seconds
 from pagewake.cli.report import ReportOption, refuse_place, write_grid
+from pagewake.cli.resume import Kept, ResumeOption
 from pagewake.cli.screen import print_text
 from pagewake.cli.tables import compare_table
-from pagewake.errors import ConfigError
+from pagewake.errors import ConfigError, PagewakeError
 from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import settings_of
+from pagewake.scenario.model import Scenario
 from pagewake.scenario.settings import parse_axis
 
 MAX_CELLS = 1000
 """A grid is held in memory and printed as one table; more is a typing error, or hours."""
+
+QUIET_S = 10.0
+"""What is over sooner needs no account of how it went."""
 
 AxisOption = Annotated[
     list[str],
@@ -41,23 +49,107 @@ def compare(
     seed: SeedOption = None,
     sets: SetOption = None,
     jobs: JobsOption = None,
+    resume: ResumeOption = None,
     report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a scenario at every point of a grid and print one table."""
     cells = grid(axis)
     refuse_twice_set(cells[0], seed, sets or ())
-    # All points are checked before the first one runs.
     refuse_place(report)
-    scenarios = [load(scenario, sets or (), seed, axes=settings_of(cell)) for cell in cells]
-    results = run_all(scenarios, jobs)
+    scenarios = points(scenario, cells, sets or (), seed)
+    kept = Kept(resume, cells, scenarios)
+    try:
+        run_missing(kept, scenarios, jobs)
+    finally:  # what is finished is printed, whatever became of the rest
+        finished, results = kept.in_order()
+        if results:
+            show(finished, results, as_json)
+            if report is not None:
+                command = again(scenario, axis, seed, sets or ())
+                write_grid(report, finished, results, scenarios[min(kept.results)], command)
+
+
+def points(
+    scenario: str, cells: Sequence[dict[str, str]], sets: Sequence[str], seed: int | None
+) -> list[Scenario]:
+    """The scenario of every point; an error that names all points that cannot run, and why."""
+    scenarios: list[Scenario] = []
+    refused: dict[str, list[str]] = {}
+    kinds: list[type[PagewakeError]] = []
+    for cell in cells:
+        try:
+            scenarios.append(load(scenario, sets, seed, axes=settings_of(cell)))
+        except PagewakeError as error:
+            refused.setdefault(str(error), []).append(label_of(cell))
+            kinds.append(type(error))
+    if refused:
+        kind = kinds[0] if len(set(kinds)) == 1 else ConfigError
+        raise kind(_refusal(refused, len(kinds), len(cells)))
+    return scenarios
+
+
+def _refusal(refused: Mapping[str, Sequence[str]], bad: int, points: int) -> str:
+    """Why a grid was not begun."""
+    if len(refused) == 1 and bad == points:
+        return next(iter(refused))
+    lines = [f"{bad} of {points} points cannot run, so none was run:"]
+    for why, labels in refused.items():
+        lines += [f"  {why}", *(f"    at {label}" for label in labels)]
+    return "\n".join(lines)
+
+
+def run_missing(kept: Kept, scenarios: Sequence[Scenario], jobs: int | None) -> None:
+    """Run the points that are not there yet; those that fail are named when all others are done."""
+    missing = kept.missing
+    failed: list[tuple[str, PagewakeError]] = []
+    told = Told(len(scenarios), len(scenarios) - len(missing))
+
+    def take(index: int, outcome: Outcome) -> None:
+        number = missing[index]
+        label = label_of(kept.cells[number])
+        if isinstance(outcome, RunResult):
+            kept.add(number, outcome)
+            told.finished(label, outcome)
+        else:
+            failed.append((label, outcome))
+
+    run_each([scenarios[number] for number in missing], take, jobs)
+    if failed:
+        raise type(failed[0][1])("; ".join(f"at {label}: {error}" for label, error in failed))
+
+
+class Told:
+    """A line on stderr for each finished point, once a grid has taken `QUIET_S`."""
+
+    def __init__(self, points: int, done: int) -> None:
+        self._points = points
+        self._done = done
+        self._waiting: list[str] = []
+        self._from_s = time.monotonic() + QUIET_S
+
+    def finished(self, label: str, result: RunResult) -> None:
+        """A point is finished."""
+        self._done += 1
+        ended = f"{seconds(result.sim_ns)} simulated in {result.wall_s:.1f} s"
+        self._waiting.append(f"{self._done} of {self._points} points: {label}: {ended}")
+        if time.monotonic() >= self._from_s:
+            for line in self._waiting:
+                complain(line)
+            self._waiting.clear()
+
+
+def show(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult], as_json: bool) -> None:
+    """Print finished points."""
     if as_json:
         print_json([_with_axes(cell, result) for cell, result in zip(cells, results, strict=True)])
     else:
         print_text(compare_table(cells, results))
-    if report is not None:
-        command = again(scenario, axis, seed, sets or ())
-        write_grid(report, cells, results, scenarios[0], command)
+
+
+def label_of(cell: Mapping[str, str]) -> str:
+    """A point in words: `host.medium=nvme, kernel.apf=pv`."""
+    return ", ".join(settings_of(cell))
 
 
 def again(scenario: str, axes: Sequence[str], seed: int | None, sets: Sequence[str]) -> str:
@@ -93,6 +185,6 @@ def refuse_twice_set(cell: dict[str, str], seed: int | None, sets: Sequence[str]
             raise ConfigError(f"--set {text}: {key} is an axis already; give it once")
 
 
-def _with_axes(cell: dict[str, str], result: RunResult) -> dict[str, object]:
+def _with_axes(cell: Mapping[str, str], result: RunResult) -> dict[str, object]:
     builtins: dict[str, object] = msgspec.to_builtins(result)
     return {"axes": cell, **builtins}
