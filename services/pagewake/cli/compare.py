@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Annotated
@@ -11,12 +10,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from pagewake.cli.guard import complain
 from pagewake.cli.loading import load
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json
 from pagewake.cli.parallel import Outcome, run_each
-from pagewake.cli.progress import seconds
 from pagewake.cli.report import ReportOption, refuse_place, write_grid
 from pagewake.cli.resume import Kept, ResumeOption
 from pagewake.cli.screen import print_text
@@ -29,9 +26,6 @@ from pagewake.scenario.settings import parse_axis
 
 MAX_CELLS = 1000
 """A grid is held in memory and printed as one table; more is a typing error, or hours."""
-
-QUIET_S = 10.0
-"""What is over sooner needs no account of how it went."""
 
 AxisOption = Annotated[
     list[str],
@@ -102,41 +96,18 @@ def _refusal(refused: Mapping[str, Sequence[str]], bad: int, points: int) -> str
 def run_missing(kept: Kept, scenarios: Sequence[Scenario], jobs: int | None) -> None:
     """Run the points that are not there yet; those that fail are named when all others are done."""
     missing = kept.missing
+    names = [label_of(kept.cells[number]) for number in missing]
     failed: list[tuple[str, PagewakeError]] = []
-    told = Told(len(scenarios), len(scenarios) - len(missing))
 
     def take(index: int, outcome: Outcome) -> None:
-        number = missing[index]
-        label = label_of(kept.cells[number])
         if isinstance(outcome, RunResult):
-            kept.add(number, outcome)
-            told.finished(label, outcome)
+            kept.add(missing[index], outcome)
         else:
-            failed.append((label, outcome))
+            failed.append((names[index], outcome))
 
-    run_each([scenarios[number] for number in missing], take, jobs)
+    run_each([scenarios[number] for number in missing], take, jobs, names)
     if failed:
-        raise type(failed[0][1])("; ".join(f"at {label}: {error}" for label, error in failed))
-
-
-class Told:
-    """A line on stderr for each finished point, once a grid has taken `QUIET_S`."""
-
-    def __init__(self, points: int, done: int) -> None:
-        self._points = points
-        self._done = done
-        self._waiting: list[str] = []
-        self._from_s = time.monotonic() + QUIET_S
-
-    def finished(self, label: str, result: RunResult) -> None:
-        """A point is finished."""
-        self._done += 1
-        ended = f"{seconds(result.sim_ns)} simulated in {result.wall_s:.1f} s"
-        self._waiting.append(f"{self._done} of {self._points} points: {label}: {ended}")
-        if time.monotonic() >= self._from_s:
-            for line in self._waiting:
-                complain(line)
-            self._waiting.clear()
+        raise type(failed[0][1])("; ".join(f"at {name}: {error}" for name, error in failed))
 
 
 def show(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult], as_json: bool) -> None:

@@ -54,10 +54,12 @@ def run_each(
     scenarios: Sequence[Scenario],
     take: Callable[[int, Outcome], None],
     jobs: int | None = None,
+    names: Sequence[str] | None = None,
 ) -> None:
     """Run scenarios, `jobs` at a time (default: all cores); `take` gets each outcome as it comes.
 
-    An error of one run is its outcome and ends no other.  Raises InterruptedRunError.
+    `names`: what each is called in the account of a long command.  An error of one run is its
+    outcome and ends no other.  Raises InterruptedRunError.
     """
     total_ns = sum(scenario.duration_ns for scenario in scenarios)
     with following(total_ns, len(scenarios)) as reach:
@@ -72,8 +74,8 @@ def run_each(
                         reach.report_of(index, message)
                     else:
                         reach.report_of(index, scenarios[index].duration_ns)
-                        reach.run_finished()
                         take(index, message)
+                        reach.run_finished(names[index] if names else "")
         finally:
             crew.dismiss()
 

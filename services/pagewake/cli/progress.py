@@ -57,12 +57,16 @@ class Reach:
         if self._terminal and time.monotonic() >= self._next_draw_s:
             self._draw()
 
-    def run_finished(self) -> None:
-        """Count one of several runs as done; off a terminal, a line of those that take a while."""
+    def run_finished(self, name: str = "") -> None:
+        """Count one of several runs as done; a line of those that take a while.
+
+        On a terminal the bar says it, and only a run that has a name gets a line.
+        """
         self.finished += 1
-        if not self._terminal and self.runs > 1 and self.elapsed_s >= TELL_AFTER_S:
-            done = f"{self.finished} of {self.runs} runs done"
-            complain(f"{done} after {duration(self.elapsed_s)}")
+        if self.runs > 1 and self.elapsed_s >= TELL_AFTER_S and (name or not self._terminal):
+            done = f"{self.finished} of {self.runs} runs done after {duration(self.elapsed_s)}"
+            self.close()  # the next report draws it again, below the line
+            complain(f"{done}: {name}" if name else done)
 
     def close(self) -> None:
         """Take the bar away."""
