@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pagewake.cluster.shard_metrics import INTERVENTIONS
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
+from pagewake.scenario.interventions import INTERVENTIONS
 from pagewake.scenario.loading import load
 from tests.support.processes import (
     Cluster,

@@ -23,7 +23,7 @@ from pagewake.cli.output import print_json
 from pagewake.cli.parallel import run_all
 from pagewake.cli.progress import duration, seconds
 from pagewake.cli.screen import folded, print_text
-from pagewake.cli.tables import label, percent
+from pagewake.cli.task_rows import label, percent
 from pagewake.errors import ConfigError
 from pagewake.observe.published import (
     BENCHMARK,

@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from pagewake.bus.kafka import KafkaBus
+from pagewake.cli.check import CheckOption, check
 from pagewake.cli.loading import load
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json, print_line
@@ -87,8 +88,11 @@ def submit(
     name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
     kafka: KafkaOption = None,
     as_json: JsonOption = False,
+    checked: CheckOption = False,
 ) -> None:
     """Run a scenario on a cluster."""
+    if checked and not wait:
+        raise ConfigError("--check looks at what came of the run: give --wait with it")
     loaded = load(scenario, sets or (), seed)
     clock = SystemClock()
     plan = RunPlan.of(name or client.name_for(loaded.name, clock.wall_s()), loaded, shards)
@@ -111,6 +115,8 @@ def submit(
         print_json({**msgspec.to_builtins(result), "cluster": cost})
     else:
         print_text(*run_table(result, _cost_figures(cost)))
+    if checked:
+        check(result, plan.run)
 
 
 def _cost_figures(cost: ClusterCost) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pagewake.cli.check import CheckOption, check
 from pagewake.cli.loading import load
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json
@@ -37,6 +38,7 @@ def run(
     log: LogOption = None,
     report: ReportOption = None,
     as_json: JsonOption = False,
+    checked: CheckOption = False,
 ) -> None:
     """Run a scenario and print what came of it."""
     loaded = load(scenario, sets or (), seed)
@@ -49,6 +51,8 @@ def run(
             print_text(*run_table(result))
         if report is not None and written is not None:
             write_run(report, written, result)
+    if checked:
+        check(result, loaded.name)
 
 
 def _simulate(scenario: Scenario, shards: int, log: Path | None) -> RunResult:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pagewake.cli.figures import Counted, Figures
 from pagewake.cli.progress import duration, factor, seconds
+from pagewake.cli.task_rows import group_rows, label, shares, task_rows, trouble_rows
 from pagewake.observe.result import RunResult, WaitTimes
 
 
@@ -17,8 +18,8 @@ def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for label, text in (*_figures(result), *beside, ("digest", result.digest)):
-        table.add_row(label, Counted(text))
+    for name, text in (*_figures(result), *beside, ("digest", result.digest)):
+        table.add_row(name, Counted(text))
     return [
         f"{result.scenario}: seed {result.seed}, profile {result.profile}, apf {result.apf}",
         table,
@@ -27,10 +28,10 @@ def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list
 
 def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
     yield "simulated", _simulated(result)
-    if result.work.per_task:
-        yield "work", f"{result.work.total:,} increments by {_tasks(result.work.per_task)}"
+    yield from task_rows(result)
     if result.cpu:
-        yield "vcpu time", _shares(result.cpu)
+        yield "vcpu time", shares(result.cpu)
+    yield from group_rows(result)
     yield "not present", _counts(result.not_present)
     yield "page-ins", f"{result.page_ins:,}, first touches {_first_touches(result)}"
     yield "evictions", f"{result.evictions:,}"
@@ -46,6 +47,7 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
     yield "double faults", _double_faults(result)
     if any(result.exits.values()):
         yield "nested exits", _counts(result.exits)
+    yield from trouble_rows(result)
     yield "unresolved", _unresolved(result)
 
 
@@ -53,10 +55,6 @@ def _simulated(result: RunResult) -> str:
     took = f"in {duration(result.wall_s)} ({factor(result.speed)} x real time)"
     counted = f"{result.events:,} events, {result.windows:,} windows"
     return f"{seconds(result.sim_ns)} {took}, {counted}"
-
-
-def _tasks(per_task: Mapping[str, int]) -> str:
-    return "1 task" if len(per_task) == 1 else f"{len(per_task)} tasks"
 
 
 def _first_touches(result: RunResult) -> str:
@@ -91,24 +89,6 @@ def _unresolved(result: RunResult) -> str:
 
 def _counts(table: Mapping[str, int]) -> str:
     return ", ".join(f"{label(name)} {count:,}" for name, count in table.items())
-
-
-def _shares(cpu: Mapping[str, int]) -> str:
-    total = sum(cpu.values()) or 1
-    largest_first = sorted(cpu.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{label(kind)} {percent(ns / total)}" for kind, ns in largest_first if ns)
-
-
-def percent(share: float, decimals: int = 1) -> str:
-    """A share; what is there but rounds to nothing does not look like nothing."""
-    least = 10.0**-decimals
-    small = 0 < 100 * share < least / 2
-    return f"<{least:.{decimals}f} %" if small else f"{100 * share:.{decimals}f} %"
-
-
-def label(name: str) -> str:
-    """A key as words; vcpu time that went to tasks is called by the tasks' name alone."""
-    return name.removeprefix("task:").replace("_", " ")
 
 
 def wait_times(times: WaitTimes | None) -> str:

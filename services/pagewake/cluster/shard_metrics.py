@@ -16,15 +16,13 @@ from typing import Any, Final, NamedTuple, TypeAlias, get_args
 
 from pagewake.events import types as ev
 from pagewake.nested_svm.exit_codes import NAMES
-from pagewake.scenario.interventions import EVENT_KINDS
+from pagewake.scenario.interventions import INTERVENTIONS
 
 Labels: TypeAlias = tuple[str, ...]
 
 OPEN: Final = None
 TIMES_NS = range(10, 37)
 """Powers of two of nanoseconds that histograms of times show: 1 us to 69 s."""
-INTERVENTIONS = {kind.struct: do for do, kind in reversed(list(EVENT_KINDS.items()))}
-"""What a scenario or a command calls a control event; of two names the first."""
 _WAITS = ("slept", "early_ready", "halted")
 _REASONS: dict[ev.TrapHandler, str] = {
     "page_fault": "fault",

@@ -7,13 +7,11 @@ every point, when the last of it did, because then it came equally far everywher
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pagewake.observe.progress import TaskProgress
+from pagewake.observe.progress import TaskProgress, by_kind
 from pagewake.observe.result import RunResult
-from pagewake.scenario.model import group_of
 
 ENDED = "ended"
 RATES = ("requests", "work", "touches")
@@ -35,20 +33,12 @@ class Measure(NamedTuple):
 def measures(results: Sequence[RunResult]) -> dict[Measure, list[int | None]]:
     """Every measure of these runs, with its value at each; None where a run has no such tasks."""
     found: dict[Measure, list[int | None]] = {}
-    grouped = [_groups(result) for result in results]
+    grouped = [by_kind(result.progress or {}) for result in results]
     for group in dict.fromkeys(name for groups in grouped for name in groups):
         tasks = [groups.get(group, []) for groups in grouped]
         measure = Measure(group, _what(tasks))
         found[measure] = [_value(measure.what, of_run) for of_run in tasks]
     return {measure: values for measure, values in found.items() if any(values)}
-
-
-def _groups(result: RunResult) -> dict[str, list[TaskProgress]]:
-    groups: defaultdict[str, list[TaskProgress]] = defaultdict(list)
-    for name, task in (result.progress or {}).items():
-        vm, _, instance = name.partition("/")
-        groups[f"{group_of(vm)}/{group_of(instance)}"].append(task)
-    return dict(groups)
 
 
 def _what(tasks: Sequence[Sequence[TaskProgress]]) -> str:

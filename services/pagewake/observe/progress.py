@@ -114,6 +114,15 @@ class Parts(NamedTuple):
     per_group: dict[str, Share]
 
 
+def by_kind(progress: Mapping[str, TaskProgress]) -> dict[str, list[TaskProgress]]:
+    """Tasks of one name in the VMs of one `[[vm]]` table, as in `web/worker`."""
+    kinds: defaultdict[str, list[TaskProgress]] = defaultdict(list)
+    for name, task in progress.items():
+        vm, _, instance = name.partition("/")
+        kinds[f"{group_of(vm)}/{group_of(instance)}"].append(task)
+    return dict(kinds)
+
+
 def sum_of(shares: Iterable[Share]) -> Share:
     """Several VMs together."""
     total = Share()

@@ -172,6 +172,8 @@ COMMAND_ONLY: Mapping[str, CommandKind] = {
 }
 
 _DEFAULTS: Mapping[str, object] = {"count": -1, "where": "handle-exit"}
+INTERVENTIONS = {kind.struct: do for do, kind in reversed(list(EVENT_KINDS.items()))}
+"""What a scenario or a command calls a control event; of two names the first."""
 _ALL_KEYS = sorted({each.key.name for kind in EVENT_KINDS.values() for each in kind.keys})
 
 

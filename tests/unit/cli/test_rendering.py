@@ -12,7 +12,8 @@ from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.output import replacing
 from pagewake.cli.progress import Reach, duration, factor, following, seconds
 from pagewake.cli.screen import print_text
-from pagewake.cli.tables import percent, wait_times
+from pagewake.cli.tables import wait_times
+from pagewake.cli.task_rows import percent
 from pagewake.errors import ConfigError
 from pagewake.observe.result import WaitTimes
 

@@ -19,9 +19,9 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def counted(number: int, thing: str) -> str:
+def counted(number: int, thing: str, things: str = "") -> str:
     """A number with its noun: `1 fault`, `2 faults`."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def percent(part: float, whole: float) -> str:
