@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from docs.console import PAGES, Console, Page
-from docs.generate import cli, events, metrics, packages, result, scenario, states
+from docs.generate import cli, events, glossary, metrics, packages, result, scenario, states
 from docs.wrap import rewrapped
 
 DIRECTORY = Path(__file__).parent
@@ -22,6 +22,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "explanation/vcpu-states.md": states.page,
     "reference/cli.md": cli.page,
     "reference/events.md": events.page,
+    "reference/glossary.md": glossary.page,
     "reference/metrics.md": metrics.page,
     "reference/result.md": result.page,
     "reference/scenario.md": scenario.page,

@@ -29,6 +29,7 @@ COMMANDS = {
         "scenarios",
         "List the built-in scenarios, the kernel profiles, or the events of a scenario.",
     ),
+    "explain": ("explain", "Say what a word of an output means; without one, list them all."),
     "conformance": (
         "conformance",
         "Run vector files; exit 1 if a row fails, naming the first ones.",
@@ -86,7 +87,8 @@ app = typer.Typer(
     name="pagewake",
     cls=_Commands,
     help="KVM's asynchronous page fault protocol as a deterministic simulation.",
-    epilog="Exit codes: 0 ok, 1 a check failed, 2 usage or configuration, 65 bad input data,"
+    epilog="What a word of an output means: pagewake explain WORD.\n\n"
+    "Exit codes: 0 ok, 1 a check failed, 2 usage or configuration, 65 bad input data,"
     " 69 broker unreachable or refusing, 70 internal error, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,

@@ -22,7 +22,7 @@ from pagewake.cli.options import JobsOption, JsonOption, SetOption
 from pagewake.cli.output import print_json
 from pagewake.cli.parallel import run_all
 from pagewake.cli.progress import duration, seconds
-from pagewake.cli.screen import folded, print_text
+from pagewake.cli.screen import folded, print_result
 from pagewake.cli.task_rows import label, percent
 from pagewake.errors import ConfigError
 from pagewake.observe.published import (
@@ -101,7 +101,7 @@ def benchmark(
     if as_json:
         print_json(outcome)
     else:
-        print_text(*_report(outcome))
+        print_result(*_report(outcome))
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -17,7 +17,7 @@ from pagewake.cli.loading import load
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.progress import duration
-from pagewake.cli.screen import print_text
+from pagewake.cli.screen import print_result
 from pagewake.cli.tables import run_table
 from pagewake.cluster import client
 from pagewake.cluster.clock import Clock, SystemClock
@@ -114,7 +114,7 @@ def submit(
     if as_json:
         print_json({**msgspec.to_builtins(result), "cluster": cost})
     else:
-        print_text(*run_table(result, _cost_figures(cost)))
+        print_result(*run_table(result, _cost_figures(cost)))
     if checked:
         check(result, plan.run)
 

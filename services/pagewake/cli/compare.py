@@ -16,7 +16,7 @@ from pagewake.cli.output import print_json
 from pagewake.cli.parallel import Outcome, run_each
 from pagewake.cli.report import ReportOption, refuse_place, write_grid
 from pagewake.cli.resume import Kept, ResumeOption
-from pagewake.cli.screen import print_text
+from pagewake.cli.screen import print_result
 from pagewake.cli.tables import compare_table
 from pagewake.errors import ConfigError, PagewakeError
 from pagewake.observe.result import RunResult
@@ -115,7 +115,7 @@ def show(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult], as_js
     if as_json:
         print_json([_with_axes(cell, result) for cell, result in zip(cells, results, strict=True)])
     else:
-        print_text(compare_table(cells, results))
+        print_result(compare_table(cells, results))
 
 
 def label_of(cell: Mapping[str, str]) -> str:

@@ -30,7 +30,7 @@ from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, replacing, resolved
 from pagewake.cli.parallel import cores
-from pagewake.cli.screen import folded, print_text
+from pagewake.cli.screen import folded, print_result
 from pagewake.cluster import client
 from pagewake.cluster.clock import SystemClock
 from pagewake.cluster.kafka_errors import told_to_a_person
@@ -131,7 +131,7 @@ def load(
     if as_json:
         print_json(result)
     elif result.sizes:
-        print_text(*_report(result))
+        print_result(*_report(result))
     if html is not None:
         _write_page(html, result)
     if found.interrupted:

@@ -13,7 +13,7 @@ from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOp
 from pagewake.cli.output import print_json
 from pagewake.cli.progress import following
 from pagewake.cli.report import ReportOption, log_for, refuse_place, write_run
-from pagewake.cli.screen import print_text
+from pagewake.cli.screen import print_result
 from pagewake.cli.tables import run_table
 from pagewake.engine.run import run_scenario
 from pagewake.observe.result import RunResult
@@ -40,7 +40,10 @@ def run(
     as_json: JsonOption = False,
     checked: CheckOption = False,
 ) -> None:
-    """Run a scenario and print what came of it."""
+    """Run a scenario and print what came of it.
+
+    `pagewake explain WORD` says what a word of it means.
+    """
     loaded = load(scenario, sets or (), seed)
     refuse_place(report, log)
     with log_for(report, log) as written:
@@ -48,7 +51,7 @@ def run(
         if as_json:
             print_json(result)
         else:
-            print_text(*run_table(result))
+            print_result(*run_table(result))
         if report is not None and written is not None:
             write_run(report, written, result)
     if checked:

@@ -7,12 +7,15 @@ from io import BytesIO, TextIOWrapper
 from textwrap import fill
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from pagewake.cli.figures import Figures
 from pagewake.cli.output import deliver
 
 PLAIN_WIDTH = 120
 """Of text that goes to a file or a pipe: the same on every machine, or what its tables need."""
+
+WORDS = "pagewake explain WORD says what a word means"
 
 
 def print_text(*parts: RenderableType) -> None:
@@ -27,6 +30,12 @@ def print_text(*parts: RenderableType) -> None:
     plain.seek(0)
     text = "".join(f"{line.rstrip()}\n" for line in plain)
     deliver(lambda: sys.stdout.write(text))
+
+
+def print_result(*parts: RenderableType) -> None:
+    """As `print_text`; on a terminal, with a word on where the words of it are explained."""
+    words = [Text(WORDS, style="dim")] if sys.stdout.isatty() else []
+    print_text(*parts, *words)
 
 
 def folded(remark: str) -> str:

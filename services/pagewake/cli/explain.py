@@ -1,0 +1,47 @@
+"""`pagewake explain`: what the words of an output mean."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+
+from pagewake.cli.options import JsonOption
+from pagewake.cli.output import print_json
+from pagewake.cli.screen import print_text
+from pagewake.errors import ConfigError, nearest
+from pagewake.observe.glossary import GLOSSARY, Word, meanings, names_of
+
+
+def explain(
+    word: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="WORD", help="As it is printed, such as untold or early ready."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a word of an output means; without one, list them all."""
+    asked = " ".join(word or ())
+    found = meanings(asked) if asked else list(GLOSSARY)
+    if not found:
+        known = [name for each in GLOSSARY for name in names_of(each)]
+        raise ConfigError(f'no output has the word "{asked}": {nearest(asked.lower(), known)}')
+    if as_json:
+        print_json([each._asdict() for each in found])
+    else:
+        print_text(_table(found, briefly=not asked))
+
+
+def _table(words: list[Word], *, briefly: bool) -> RenderableType:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for word in words:
+        table.add_row(word.name, word.text)
+        if word.also and not briefly:
+            table.add_row("", f"also: {', '.join(word.also)}", style="dim")
+        if word.see and not briefly:
+            table.add_row("", f"see: docs/{word.see}", style="dim")
+    return table

@@ -1,0 +1,88 @@
+"""Every word of an output is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+import msgspec
+import pytest
+from rich.table import Table
+
+from pagewake.cli.figures import Counted
+from pagewake.cli.tables import label, run_table
+from pagewake.engine.run import run_scenario
+from pagewake.events.types import Delivery, HaltWhy, Route, WakeHow
+from pagewake.load.words import HEADINGS
+from pagewake.observe.glossary import GLOSSARY, meanings
+from pagewake.observe.result import Dummies, RunResult, Waits
+from pagewake.scenario.loading import load
+from tests.unit.cli.support import SERVICES, invoke
+
+RUNS = ("row-01-user-fault", "row-02-kernel-fault", "row-18-l2-npt")
+CLOSED = [
+    label(str(word)) for kind in (Delivery, HaltWhy, Route, WakeHow) for word in get_args(kind)
+]
+PARTS = [label(field) for kind in (Waits, Dummies) for field in kind.__struct_fields__]
+OTHERS = ("blackout", "exit", "idle", "interrupt", "l1", "of first", "master", "joined", "stock")
+DOCS = SERVICES.parent / "docs"
+
+
+def printed(result: RunResult) -> Iterator[tuple[str, str]]:
+    """The labels of `run` with their texts."""
+    table = run_table(result)[1]
+    assert isinstance(table, Table)
+    labels, texts = table.columns
+    for name, text in zip(labels.cells, texts.cells, strict=True):
+        assert isinstance(text, Counted)
+        yield str(name), text.text
+
+
+@pytest.mark.parametrize("scenario", RUNS)
+def test_every_label_of_run_is_explained(scenario: str) -> None:
+    for name, _ in printed(run_scenario(load(scenario))):
+        assert meanings(name), f"{name}: add it to observe/glossary.py"
+
+
+@pytest.mark.parametrize("word", sorted({*CLOSED, *PARTS, *OTHERS, *HEADINGS}))
+def test_every_word_of_a_closed_set_is_explained(word: str) -> None:
+    assert meanings(word), f"{word}: add it to observe/glossary.py"
+
+
+def test_a_word_has_one_entry_by_its_name_and_pages_that_exist() -> None:
+    names = [word.name.lower() for word in GLOSSARY]
+    assert len(set(names)) == len(names)
+    assert [word.see for word in GLOSSARY if word.see and not (DOCS / word.see).is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "asked", [["untold"], ["early", "ready"], ["EARLY_READY"], ["lost wake-up"]]
+)
+def test_a_word_is_found_by_any_of_its_names(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, "explain", *asked, "--json")
+    assert outcome.code == 0
+    (found,) = msgspec.json.decode(outcome.out)
+    assert found["name"] in ("untold", "early ready", "unresolved")
+    assert found["text"] in " ".join(invoke(capsys, "explain", *asked).out.split())
+
+
+def test_an_unknown_word_has_a_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = invoke(capsys, "explain", "blakout")
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert 'no output has the word "blakout": did you mean "blackout"?' in outcome.err
+
+
+def test_without_a_word_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = invoke(capsys, "explain").out
+    assert [word.name for word in GLOSSARY if f"\n{word.name}" not in f"\n{listed}"] == []
+    assert len(msgspec.json.decode(invoke(capsys, "explain", "--json").out)) == len(GLOSSARY)
+
+
+@pytest.mark.parametrize("arguments", [("-h",), ("run", "-h")])
+def test_the_help_points_to_it(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "pagewake explain WORD" in invoke(capsys, *arguments).out
