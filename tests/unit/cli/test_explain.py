@@ -10,7 +10,8 @@ import pytest
 from rich.table import Table
 
 from pagewake.cli.figures import Counted
-from pagewake.cli.tables import label, run_table
+from pagewake.cli.tables import run_table
+from pagewake.cli.task_rows import label
 from pagewake.engine.run import run_scenario
 from pagewake.events.types import Delivery, HaltWhy, Route, WakeHow
 from pagewake.load.words import HEADINGS
