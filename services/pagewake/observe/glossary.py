@@ -70,6 +70,9 @@ GLOSSARY = (
          "reference/result.md"),
     Word("killed", "Tasks that the guest's kernel killed, because a page could not be read or an"
          " address was bad.", ("killed tasks", "TaskKilled"), "reference/events.md"),
+    Word("interventions", "Events that the scenario asks for, such as a migration or a write that"
+         " fails; `scenarios --events` lists what there is.", ("intervention",),
+         "reference/scenario.md"),
     # ------------------------------------------------------------------ vcpu time
     Word("vcpu time", "What all vcpus did with their time, in shares that add up to 100 %. Names"
          " of tasks stand for time that went to them.", ("cpu",)),
@@ -128,9 +131,9 @@ GLOSSARY = (
          " exceed.", ("p50", "p90", "p99", "p99.9", "max", "percentile")),
     Word("ready", "The host's word that a page is there; it wakes who sleeps on its token.",
          ("PageReady", "page ready"), PROTOCOL),
-    Word("silent", "A page that was announced as absent and never as ready: the word could not"
-         " be written, was not due, or was withdrawn.", ("silent ready", "silent READYs"),
-         "reference/events.md"),
+    Word("never ready", "Pages that were announced as absent and never as ready: the word could"
+         " not be written, was not due, or was withdrawn. Who slept on one sleeps on.",
+         ("silent", "silent ready", "withdrawn", "not sent"), "reference/events.md"),
     Word("dummies", "Nodes that stand in the guest for a READY that found nobody waiting.",
          ("dummy",), PROTOCOL),
     Word("inserted", "Dummies that were made.", (), PROTOCOL),
