@@ -158,8 +158,27 @@ pattern = "script"
 script = ["sleep 1ms", "run 1ms", "sleep 3ms", "run 2ms", "sleep 2ms", "run 1ms", "cpuid"]
 """
 )
+SHARED = (
+    HEAD
+    + """
+[host]
+medium = "nvme"
+memory = "6MiB"
+"""
+    + "".join(
+        VM.replace('"vm"', f'"{name}"')
+        + """
+[[vm.task]]
+name = "toucher"
+pattern = "random"
+working_set = "6MiB"
+populated = true
+"""
+        for name in ("one", "other")
+    )
+)
 TRACE = "icount,page,kind,count\n" + "".join(f"{40 * n},{n % 9},L,1\n" for n in range(20))
-TEXTS = {"busy": BUSY, "exact": EXACT, "levels": LEVELS, "crowded": CROWDED}
+TEXTS = {"busy": BUSY, "exact": EXACT, "levels": LEVELS, "crowded": CROWDED, "shared": SHARED}
 
 
 class Change(NamedTuple):
@@ -223,7 +242,9 @@ MOVES_THE_DIGEST = [
     change("busy", "host.medium.transfer=9us"),
     change("busy", "host.medium.parallelism=1"),
     change("busy", "host.medium.synchronous=true", given=('host.medium={latency="60us"}',)),
-    change("busy", "host.memory=4MiB", given=("vm.0.task.0.resident=1MiB",)),
+    change("busy", "host.medium.ratio=2.5", given=("host.medium=zram", "host.memory=7MiB")),
+    change("busy", "host.memory=4MiB"),
+    change("busy", "host.charge_batch=2"),
     change("busy", "host.reclaim_lag=300us"),
     change("busy", "host.hz=1000"),
     change("busy", "host.exits_per_s=2000"),
@@ -240,6 +261,8 @@ MOVES_THE_DIGEST = [
     change("busy", "vm.0.vcpus=1"),
     change("exact", "vm.0.memory=16MiB"),
     change("busy", "vm.0.limit=3MiB"),
+    change("shared", "vm.0.min=3MiB"),
+    change("shared", "vm.0.low=3MiB"),
     change("busy", "vm.0.nested=1", 'vm.0.l2={memory="4MiB"}'),
     change("levels", "vm.0.l2.vcpus=1"),
     change("levels", "vm.0.l3.vcpus=2"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pagewake.events.types import PageReady, ToShard
 from pagewake.host_memory.config import VmMemory
+from pagewake.host_memory.frames import compressed
 from pagewake.host_memory.manager import HostMemory
 from pagewake.host_memory.media import MEDIA, Medium, uniform_medium
 from tests.unit.host_memory.driver import US, FakeShard, Touch, host_with, memory, run
@@ -42,16 +43,19 @@ class Case:
         shapes = [(f"vm-{i}", *vm) for i, vm in enumerate(self.vms)]
         memories: list[VmMemory] = []
         shards: list[S] = []
-        held = 0
+        held = out = 0
         for name, limit, populated, stock_eighths, touches in shapes:
             stock = limit * stock_eighths // 8
             resident = min(populated, limit - stock)
             held += stock + resident
+            out += populated - resident
             vm = memory(
                 name, pages=96, limit=limit, populated=populated, resident=resident, stock=stock
             )
             memories.append(vm)
             shards.append(kind(vm, touches, synchronous=self.medium.synchronous))
+        ratio_milli = self.medium.ratio_milli
+        held += compressed(out, ratio_milli) if ratio_milli else 0
         total = None if self.spare is None else held + self.spare
         return host_with(
             *memories, medium=self.medium, total=total, workers=self.workers, writeback=4
@@ -99,6 +103,7 @@ def sums(host: HostMemory) -> tuple[object, ...]:
 def test_every_request_is_answered_once_and_no_page_is_lost(case: Case) -> None:
     host, shards = case.build(FakeShard)
     run(host, shards)
+    swapped = 0
     for account, shard in zip(host._accounts, shards, strict=True):
         assert not account.waiting
         assert not shard.asked
@@ -109,7 +114,9 @@ def test_every_request_is_answered_once_and_no_page_is_lost(case: Case) -> None:
         assert host._frames.charges[account.index] == in_memory + account.stock
         assert host._frames.charges[account.index] <= host._frames.limits[account.index]
         assert sum(account.pages.place) == account.pages.count
-    assert host._frames.total <= host._frames.memory_pages
+        swapped += sum(state == "absent" for state in shard.state.values())
+    assert host._frames.stored == swapped
+    assert host._frames.total + host._frames.pool <= host._frames.memory_pages
 
 
 @settings(max_examples=80, deadline=None)

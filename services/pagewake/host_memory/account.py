@@ -37,7 +37,7 @@ class VmAccount:
         self.name = memory.vm
         self.index = index
         self.pages = PageList(memory.pages, memory.populated[memory.resident])
-        self.marks = Watermarks(memory.limit_pages)
+        self.marks = Watermarks(memory.limit_pages, memory.reserve_pages)
         self.stock = memory.stock_pages
         self.stock_target = memory.stock_pages
         self.owed = 0

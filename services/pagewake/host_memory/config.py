@@ -23,7 +23,9 @@ class VmMemory:
 
     `populated` are the gfns written before time 0, in order of writing; `resident`, aligned with
     it, says which of them are in memory (the others are in swap).  `stock_pages` is the stock of
-    frames granted at time 0, and the level to which it is refilled.
+    frames granted at time 0, and the level to which it is refilled.  `reserve_pages` may be used
+    while one eviction goes on (see `frames.Watermarks`).  `min_pages` and `low_pages` are what
+    reclaim of the host leaves it, always or if it can.
     """
 
     vm: str
@@ -32,6 +34,9 @@ class VmMemory:
     populated: NDArray[np.int64]
     resident: NDArray[np.bool_]
     stock_pages: int
+    reserve_pages: int = 0
+    min_pages: int = 0
+    low_pages: int = 0
 
     def check(self) -> None:
         """Raise ConfigError for what cannot be started."""
@@ -62,8 +67,9 @@ class HostConfig:
     """One simulated host.
 
     `media` are the presets that `MediumChanged` may name.  `memory_pages` None: as much as the VMs'
-    limits add up to.  `workers` 0: any number of page-ins are worked on at once.  `controls` are
-    the scheduled interventions for this host and its VMs.
+    limits add up to.  `refill_ns`: how soon a refill that was asked for at half the stock can be
+    needed; None: no VM uses its stock.  `workers` 0: any number of page-ins are worked on at once.
+    `controls` are the scheduled interventions for this host and its VMs.
     """
 
     name: str
@@ -75,6 +81,7 @@ class HostConfig:
     writeback_pages: int
     workers: int
     controls: Sequence[Control]
+    refill_ns: int | None = None
     media: Mapping[str, Medium] = field(default_factory=lambda: dict(MEDIA))
 
     def check(self) -> None:
@@ -102,5 +109,5 @@ class HostConfig:
         """Nothing this host answers takes effect sooner after its cause (design, "Lookahead")."""
         named = [c.medium for c in self.controls if isinstance(c, MediumChanged)]
         media = [self.medium, *(self.medium_named(name) for name in named)]
-        shortest = [ns for ns in (medium.min_service_ns for medium in media) if ns is not None]
-        return min([self.reclaim_lag_ns, *shortest])
+        bounds = [self.reclaim_lag_ns, self.refill_ns, *(m.min_service_ns for m in media)]
+        return min(ns for ns in bounds if ns is not None)

@@ -24,11 +24,16 @@ class PageIns(NamedTuple):
 
 
 class MemorySummary(NamedTuple):
-    """What a host accounts for: `evictions` so far, and pages in memory by VM."""
+    """What a host accounts for: `evictions` so far, and pages in memory by VM.
+
+    `stored` pages lie in swap and take `pool` frames of the host there (zram; else 0).
+    """
 
     medium: str
     evictions: int
     resident: dict[str, int]
+    stored: int
+    pool: int
 
 
 class Counts:

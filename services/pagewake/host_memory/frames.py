@@ -4,19 +4,26 @@ A charge is a page resident, a frame in a VM's stock, or a frame reserved for a 
 (design, "First touches"). As in a memory cgroup, a charge never exceeds the VM's limit, and all
 charges together never exceed the host's memory; both are asserted on every change.
 
+Pages that lie in a compressed medium (zram) take memory of the host as well, one frame for `ratio`
+of them; no VM is charged for it, as no memory cgroup is for zram.
+
 Watermarks follow kswapd's idea: reclaim starts when fewer than `low` frames are free and goes on
-until `high` are free or on their way. They are chosen small, so that a limit keeps its meaning:
-1/64 of the limit and at most 128 frames, which last for the few reclaim lags that an eviction
-takes, and 1/32, at most 192: one batch of 64 more, so that write-back does not keep reads waiting
-for long.
+until `high` are free or on their way. `low` lasts for as long as an eviction takes, `reserve`
+frames, at least 128; `high` is one batch of 64 more, so that write-back does not keep reads waiting
+for long. They are kept small, so that a limit keeps its meaning: at most 1/64 and 1/32 of it.
+
+Protection follows memory.min and memory.low of cgroup v2, between VMs of one host: a VM is pressed
+for what it has beyond them. `low`s that add up to more than the host has count in proportion.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Watermarks:
@@ -24,36 +31,65 @@ class Watermarks:
 
     __slots__ = ("low", "high", "batch")
 
-    def __init__(self, limit_pages: int) -> None:
-        self.low = min(128, limit_pages // 64)
-        self.high = min(192, limit_pages // 32)
+    def __init__(self, limit_pages: int, reserve_pages: int = 0) -> None:
+        low = max(128, reserve_pages)
+        self.low = min(low, limit_pages // 64)
+        self.high = min(low + 64, limit_pages // 32)
         self.batch = min(64, max(1, self.high))
+
+
+class HasReserve(Protocol):
+    """As much of a VM as the watermarks of its host depend on."""
+
+    @property
+    def reserve_pages(self) -> int:
+        """Frames that it may use while an eviction goes on."""
+        ...
+
+
+def host_marks(memory_pages: int, vms: Iterable[HasReserve]) -> Watermarks:
+    """Watermarks of a whole host: its VMs may all use frames at once."""
+    return Watermarks(memory_pages, sum(vm.reserve_pages for vm in vms))
 
 
 class Frames:
     """Charges per VM, indexed by the VM's place in name order; `leaving`: those under reclaim."""
 
-    __slots__ = ("charges", "leaving", "limits", "memory_pages", "total", "total_leaving")
+    __slots__ = (
+        "charges", "floors", "leaving", "limits", "memory_pages", "pool", "ratio_milli", "stored",
+        "total", "total_leaving",
+    )  # fmt: skip
 
-    def __init__(self, limits: Sequence[int], memory_pages: int | None) -> None:
+    def __init__(
+        self,
+        limits: Sequence[int],
+        memory_pages: int | None,
+        mins: Sequence[int] = (),
+        lows: Sequence[int] = (),
+    ) -> None:
         self.limits = array("q", limits)
         self.charges = array("q", bytes(8 * len(limits)))
         self.memory_pages = sum(limits) if memory_pages is None else memory_pages
         self.leaving = array("q", bytes(8 * len(limits)))
         self.total = 0
         self.total_leaving = 0
+        self.stored = 0
+        self.ratio_milli = 0
+        self.pool = 0
+        self.floors = _floors(limits, mins, lows, self.memory_pages)
 
     def under_limit(self, vm: int) -> int:
         """Frames the VM may take before it meets its own limit."""
         return self.limits[vm] - self.charges[vm]
 
     def left(self) -> int:
-        """Frames of the host that nobody is charged with."""
-        return self.memory_pages - self.total
+        """Frames of the host that nobody is charged with and that hold no compressed page."""
+        return self.memory_pages - self.total - self.pool
 
     def free(self, vm: int) -> int:
         """Frames the VM can have now."""
-        own, host = self.limits[vm] - self.charges[vm], self.memory_pages - self.total
+        own = self.limits[vm] - self.charges[vm]
+        host = self.memory_pages - self.total - self.pool
         return min(host, own)
 
     def charge(self, vm: int, frames: int) -> None:
@@ -75,8 +111,45 @@ class Frames:
         self.leaving[vm] += frames
         self.total_leaving += frames
 
-    def by_pressure(self) -> list[int]:
-        """VMs by staying charge relative to limit, fullest first, ties in name order."""
+    def store(self, pages: int) -> None:
+        """So many more pages lie in swap; fewer than none: have been read."""
+        self.stored += pages
+        if self.ratio_milli:
+            self.pool = compressed(self.stored, self.ratio_milli)
+
+    def keep_stored(self, ratio_milli: int) -> None:
+        """Swap takes memory of the host at this ratio from now on; 0: none."""
+        self.ratio_milli = ratio_milli
+        self.pool = compressed(self.stored, ratio_milli) if ratio_milli else 0
+
+    def by_pressure(self, floor: NDArray[np.int64]) -> list[int]:
+        """VMs that have more than their floor: most of it relative to the limit first.
+
+        What is under reclaim already is left out; ties go in name order.
+        """
         staying = np.frombuffer(self.charges, np.int64) - np.frombuffer(self.leaving, np.int64)
-        share = staying / np.frombuffer(self.limits, np.int64)
-        return [int(vm) for vm in np.argsort(-share, kind="stable")]
+        beyond = staying - floor
+        share = beyond / np.frombuffer(self.limits, np.int64)
+        return [int(vm) for vm in np.argsort(-share, kind="stable") if beyond[vm] > 0]
+
+
+def compressed(pages: int, ratio_milli: int) -> int:
+    """Frames that so many pages take in a compressed medium."""
+    return -(-pages * 1000 // ratio_milli)
+
+
+def scaled_low(low: int, lows: int, memory_pages: int) -> int:
+    """A VM's part of all `low`s, which the host has to have."""
+    return low if lows <= memory_pages else low * memory_pages // lows
+
+
+def _floors(
+    limits: Sequence[int], mins: Sequence[int], lows: Sequence[int], memory_pages: int
+) -> list[NDArray[np.int64]]:
+    """What reclaim leaves the VMs, at first and then if nobody has more: low, then min."""
+    least = np.array(mins or [0] * len(limits), np.int64)
+    if not any(lows):
+        return [least]
+    total = sum(lows)
+    low = np.array([scaled_low(low, total, memory_pages) for low in lows], np.int64)
+    return [np.maximum(least, low), least]

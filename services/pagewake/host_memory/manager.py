@@ -38,7 +38,8 @@ from pagewake.events.types import (
 from pagewake.host_memory.account import VmAccount
 from pagewake.host_memory.config import HostConfig, VmMemory
 from pagewake.host_memory.counts import Counts, MemorySummary, PageIns
-from pagewake.host_memory.frames import Frames
+from pagewake.host_memory.frames import Frames, host_marks
+from pagewake.host_memory.media import Medium
 from pagewake.host_memory.outbox import Outbox
 from pagewake.host_memory.reclaim import Reclaim
 from pagewake.host_memory.swap import Device
@@ -58,7 +59,14 @@ class HostMemory:
         self.config = config
         self.lookahead_ns = config.lookahead_ns
         self._limited = config.memory_pages is not None
-        self._frames = Frames([memory.limit_pages for memory in memories], config.memory_pages)
+        self._frames = Frames(
+            [memory.limit_pages for memory in memories],
+            config.memory_pages,
+            [memory.min_pages for memory in memories],
+            [memory.low_pages for memory in memories],
+        )
+        self._frames.store(sum(int((~memory.resident).sum()) for memory in memories))
+        self._keep_stored(config.medium)
         self._accounts = [VmAccount(memory, index) for index, memory in enumerate(memories)]
         self._by_name = {account.name: account for account in self._accounts}
         self._charge_at_start()
@@ -71,9 +79,8 @@ class HostMemory:
             self._outbox,
             config.reclaim_lag_ns,
             config.writeback_pages,
-            self._limited,
+            host_marks(self._frames.memory_pages, memories) if self._limited else None,
         )
-        self._lag_ns = config.reclaim_lag_ns
         self._blocked: deque[VmAccount] = deque()
         self._changes: list[MediumChanged] = []
         self._now_ns = 0
@@ -121,6 +128,8 @@ class HostMemory:
             resident={
                 vm.name: vm.pages.count + self._frames.leaving[vm.index] for vm in self._accounts
             },
+            stored=self._frames.stored,
+            pool=self._frames.pool,
         )
 
     def page_ins(self) -> PageIns:
@@ -174,9 +183,10 @@ class HostMemory:
             return False
         self._frames.charge(vm.index, 1)
         vm.pages.admit(gfn)
-        ready_ns = now_ns + self._lag_ns
+        ready_ns = now_ns + self.lookahead_ns
         read_ns = None
         if not request.first_touch:
+            self._frames.store(-1)
             ready_ns = self._read(now_ns)
             read_ns = ready_ns - request.at_ns
             self._counts.note_page_in(read_ns)
@@ -187,16 +197,13 @@ class HostMemory:
     def _read(self, now_ns: int) -> int:
         """Have the device read a page; when it is in memory."""
         if self._device.medium.synchronous:
-            return self._device.read(now_ns + self._lag_ns)
+            return self._device.read(now_ns + self.lookahead_ns)
         return max(self._device.read(now_ns), now_ns + self.lookahead_ns)
 
     def _answer_known(self, vm: VmAccount, request: PageNotPresent, now_ns: int) -> None:
         """The page has a frame: it is being read, or is in memory after all. No second read."""
         ready_ns = vm.in_flight.get(request.gfn, 0)
-        if ready_ns > now_ns:
-            self._answer(request, now_ns, max(ready_ns, now_ns + self.lookahead_ns))
-        else:
-            self._answer(request, now_ns, now_ns + self._lag_ns)
+        self._answer(request, now_ns, max(ready_ns, now_ns + self.lookahead_ns))
 
     def _answer(
         self, request: PageNotPresent, now_ns: int, ready_ns: int, read_ns: int | None = None
@@ -222,6 +229,7 @@ class HostMemory:
             self._frames.uncharge(vm.index, 1)
         else:
             vm.pages.admit(gfn)
+            self._frames.store(-1)
 
     # ------------------------------------------------------------------------------ giving frames
 
@@ -262,7 +270,7 @@ class HostMemory:
         self._frames.charge(vm.index, frames)
         vm.stock += frames
         self._owe(vm)
-        self._outbox.put(now_ns, FramesGranted(now_ns + self._lag_ns, vm.name, 0, frames))
+        self._outbox.put(now_ns, FramesGranted(now_ns + self.lookahead_ns, vm.name, 0, frames))
 
     def _host_is_short_for(self, vm: VmAccount) -> bool:
         """The VM waits for frames that its own limit would let it have."""
@@ -283,7 +291,14 @@ class HostMemory:
     def _change_medium(self, now_ns: int) -> None:
         while self._changes and self._changes[0].at_ns <= now_ns:
             change = self._changes.pop(0)
-            self._device.change(change.at_ns, self.config.medium_named(change.medium))
+            medium = self.config.medium_named(change.medium)
+            self._device.change(change.at_ns, medium)
+            self._keep_stored(medium)
+
+    def _keep_stored(self, medium: Medium) -> None:
+        """Pages in swap take memory of the host if the medium is memory; all of them move to it."""
+        if self._limited:
+            self._frames.keep_stored(medium.ratio_milli)
 
     def _charge_at_start(self) -> None:
         """Charge every VM for what it has in memory at time 0."""
@@ -291,7 +306,7 @@ class HostMemory:
         if len(self._by_name) != len(accounts):
             raise ConfigError(f"{name}: two VMs have the same name")
         stocks = sum(vm.stock for vm in accounts)
-        charged = stocks + sum(vm.pages.count for vm in accounts)
+        charged = stocks + sum(vm.pages.count for vm in accounts) + self._frames.pool
         memory = self._frames.memory_pages
         if charged > memory or stocks >= memory:
             raise ConfigError(

@@ -20,8 +20,9 @@ victim, batches skip step 1, until `high` frames are free for the VM or a victim
 bit.
 
 Where the host as a whole is short, a batch is taken from each VM in turn, the one with the largest
-charge (less what is under reclaim already) relative to its limit first, ties in name order, until
-the host's own `high` is reached.
+charge beyond its protection (less what is under reclaim already) relative to its limit first, ties
+in name order, until the host's own `high` is reached. As in Linux, `min` and `low` protect a VM
+from this alone, not from its own limit; where nobody has more than its `low`, only `min` protects.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Reclaim:
         outbox: Outbox,
         lag_ns: int,
         writeback_pages: int,
-        host_limited: bool,
+        host_marks: Watermarks | None,
     ) -> None:
         self.evictions = 0
         self.short_of = 0
@@ -70,7 +71,7 @@ class Reclaim:
         self._outbox = outbox
         self._lag_ns = lag_ns
         self._writeback_pages = writeback_pages
-        self._marks = Watermarks(frames.memory_pages) if host_limited else None
+        self._marks = host_marks
 
     def balance(self, vm: VmAccount, now_ns: int) -> None:
         """Start as many batches as the VM, and the host, are short of."""
@@ -105,6 +106,7 @@ class Reclaim:
             vm.pages.forget(gone)
             self._frames.uncharge(vm.index, len(gone))
             self._frames.leave(vm.index, -len(gone))
+            self._frames.store(len(gone))
             if event.n:  # what a frozen VM answers does not count
                 self.evictions += len(gone)
         if event.refused:
@@ -116,15 +118,15 @@ class Reclaim:
         ahead = self._frames.left() + self._frames.total_leaving - self.short_of
         if ahead >= marks.low:
             return
-        ranking = self._frames.by_pressure()
-        taken = 1
-        while taken and ahead < marks.high:
-            taken = 0
-            for index in ranking:
-                taken += self._start_batch(self._accounts[index], now_ns)
-                if ahead + taken >= marks.high:
-                    return
-            ahead += taken
+        for floor in self._frames.floors:
+            taken = 1
+            while taken:
+                taken = 0
+                for index in self._frames.by_pressure(floor):
+                    taken += self._start_batch(self._accounts[index], now_ns)
+                    if ahead + taken >= marks.high:
+                        return
+                ahead += taken
 
     def _start_batch(self, vm: VmAccount, now_ns: int) -> int:
         """Examine the VM's oldest pages; how many, 0 if it has none to examine."""

@@ -167,7 +167,7 @@ class Vm:
         """Take one frame; report the batch of first touches at half the stock and at its end."""
         self.stock -= 1
         target = self.config.stock_pages
-        due = self.stock * 2 == target or self.stock == 0 or len(self.touched) * 2 >= target
+        due = self.stock == target // 2 or self.stock == 0 or len(self.touched) * 2 >= target
         if due and self.touched:
             batch, self.touched = self.touched, []
             self.tell(ev.PageTouched, at_ns, batch)

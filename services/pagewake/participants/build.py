@@ -2,8 +2,7 @@
 
 Memory of a VM: the regions of its tasks in file order from gfn 0 on; an L2 guest's memory is one
 range behind them, an L3 guest's a range inside that.  What was populated before time 0 is resident
-up to what the limit leaves beside the stock of granted frames, by keyed draw; host memory and the
-VM get the same arrays.
+as far as `at_start` has room for it, by keyed draw; host memory and the VM get the same arrays.
 """
 
 from __future__ import annotations
@@ -19,16 +18,13 @@ from pagewake.events import types as ev
 from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.config import HostConfig, VmMemory
 from pagewake.host_memory.manager import HostMemory
+from pagewake.participants.at_start import Start, refill_ns, starts
 from pagewake.participants.guests import build_kernel
 from pagewake.participants.participant import HostParticipant, ShardParticipant
 from pagewake.participants.plan import RunPlan
 from pagewake.participants.regions import Layout, lay_out
 from pagewake.scenario.model import Scenario, VmInstance
 from pagewake.simtime.residency import populate
-
-STOCK_PAGES_MAX = 64
-"""Chosen: first touches take from the stock without asking the host, but more of it would sit
-unused in each VM."""
 
 
 class HostPart(NamedTuple):
@@ -43,7 +39,7 @@ class VmPlan(NamedTuple):
 
     instance: VmInstance
     layout: Layout
-    stock_pages: int
+    start: Start
     populated: NDArray[np.int64]
     resident: NDArray[np.bool_]
 
@@ -82,14 +78,16 @@ def _of_host(plans: Iterable[VmPlan], index: int) -> list[VmPlan]:
 def plan_vms(scenario: Scenario, instances: Iterable[VmInstance]) -> list[VmPlan]:
     """The plans of these VMs: their layout, and their memory at time 0."""
     layouts = {vm.name: lay_out(vm) for vm in scenario.vms}
-    return [plan_vm(scenario, instance, layouts[instance.spec.name]) for instance in instances]
+    hosts = {index: starts(scenario, index) for index in range(scenario.host.count)}
+    return [
+        plan_vm(scenario, vm, layouts[vm.spec.name], hosts[vm.host][vm.spec.name])
+        for vm in instances
+    ]
 
 
-def plan_vm(scenario: Scenario, instance: VmInstance, layout: Layout) -> VmPlan:
+def plan_vm(scenario: Scenario, instance: VmInstance, layout: Layout, start: Start) -> VmPlan:
     """Decide the memory of one VM at time 0."""
-    limit = instance.spec.limit_pages
-    stock = max(1, min(STOCK_PAGES_MAX, limit // 16)) if limit > 1 else 0
-    room = limit - stock
+    room = start.room_pages
     populated: list[NDArray[np.int64]] = []
     resident: list[NDArray[np.bool_]] = []
     for region in layout.populated():
@@ -102,7 +100,7 @@ def plan_vm(scenario: Scenario, instance: VmInstance, layout: Layout) -> VmPlan:
     return VmPlan(
         instance,
         layout,
-        stock,
+        start,
         np.concatenate(populated) if populated else np.zeros(0, np.int64),
         np.concatenate(resident) if resident else np.zeros(0, np.bool_),
     )
@@ -135,6 +133,7 @@ def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostCon
         writeback_pages=host.writeback_pages,
         workers=host.workers,
         controls=controls_of(scenario, index, names),
+        refill_ns=refill_ns(scenario, index),
     )
 
 
@@ -150,7 +149,10 @@ def build_host(scenario: Scenario, index: int, plans: Sequence[VmPlan]) -> HostM
                 limit_pages=plan.instance.spec.limit_pages,
                 populated=plan.populated,
                 resident=plan.resident,
-                stock_pages=plan.stock_pages,
+                stock_pages=plan.start.stock_pages,
+                reserve_pages=plan.start.reserve_pages,
+                min_pages=plan.instance.spec.min_pages,
+                low_pages=plan.instance.spec.low_pages,
             )
             for plan in plans
         ],
@@ -161,8 +163,8 @@ def build_shard(scenario: Scenario, plans: Sequence[VmPlan]) -> Shard:
     """A shard: the guest kernels of some VMs of one simulated host."""
     return Shard(
         [
-            build_kernel(scenario, plan.instance, plan.layout, plan.stock_pages, plan.populated,
-                         plan.resident)
+            build_kernel(scenario, plan.instance, plan.layout, plan.start.stock_pages,
+                         plan.populated, plan.resident)
             for plan in plans
         ]
     )  # fmt: skip

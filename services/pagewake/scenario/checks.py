@@ -96,6 +96,7 @@ def _check_vm(scenario: Scenario, vm: Vm, path: Path, raw_tasks: list[dict[str, 
     _check_names([task.name for task in vm.tasks], (*path, "task"), "task")
     _check_nesting(vm, path)
     _check_areas(scenario, vm, path)
+    _check_protection(scenario, vm, path)
     for index, task in enumerate(vm.tasks):
         where = (*path, "task", index)
         _check_keys(task, where, raw_tasks[index])
@@ -123,6 +124,17 @@ def _check_areas(scenario: Scenario, vm: Vm, path: Path) -> None:
             f'at least "{units.format_pages(needs)}"'
         )
         raise BadValueError(text, (*path, "memory"))
+
+
+def _check_protection(scenario: Scenario, vm: Vm, path: Path) -> None:
+    """`min` and `low` protect from reclaim of the host alone."""
+    most = units.format_pages(vm.limit_pages)
+    for key, pages in (("min", vm.min_pages), ("low", vm.low_pages)):
+        if pages and scenario.host.memory_pages is None:
+            text = "protects from what host.memory takes back; give host.memory, or leave it out"
+            raise BadValueError(text, (*path, key))
+        if pages > vm.limit_pages:
+            raise BadValueError(f'more than the VM may keep; at most "{most}"', (*path, key))
 
 
 def _check_keys(task: Task, path: Path, raw: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from pagewake.host_memory import media
-from pagewake.scenario.keys import BadValueError, Choice, Duration, Flag, Integer, Key
+from pagewake.scenario.keys import BadValueError, Choice, Duration, Flag, Integer, Key, Number
 from pagewake.scenario.presets import medium_names
 from pagewake.scenario.reading import expect_table, read_struct, write_struct
 from pagewake.scenario.units import format_duration
@@ -27,10 +27,19 @@ class Medium(msgspec.Struct, frozen=True, kw_only=True):
     jitter_ns: Annotated[int | None, Key("jitter", Duration(), "as much shorter or longer")] = None
     transfer_ns: Annotated[int | None, Key("transfer", Duration(), "of each page")] = None
     parallelism: Annotated[
-        int | None, Key("parallelism", Integer(1, 65536), "requests served at a time")
+        int | None,
+        Key("parallelism", Integer(1, 65536), "requests served at a time; without `base`: 1"),
     ] = None
     synchronous: Annotated[
         bool | None, Key("synchronous", Flag(), "completes in submission, as zram does")
+    ] = None
+    ratio: Annotated[
+        float | None,
+        Key(
+            "ratio",
+            Number(1.0, 1_000.0),
+            "pages of a synchronous medium in one page of `host.memory`; zram: 2; else none",
+        ),
     ] = None
 
     @property
@@ -45,8 +54,12 @@ class Medium(msgspec.Struct, frozen=True, kw_only=True):
             return self._from_nothing()
         changes: dict[str, Any] = {"name": self.name}
         preset = media.MEDIA[self.base]
-        if self.latency_ns is not None and preset.synchronous:
-            return media.synchronous_medium(self.latency_ns)
+        if preset.synchronous:
+            return media.synchronous_medium(
+                self.latency_ns or preset.cost_ns,
+                name=self.name,
+                ratio_milli=self._ratio_milli(preset.ratio_milli),
+            )
         if self.latency_ns is not None:
             access = self._from_nothing().read
             changes |= {"read": access, "write": access}
@@ -59,13 +72,16 @@ class Medium(msgspec.Struct, frozen=True, kw_only=True):
     def _from_nothing(self) -> media.Medium:
         assert self.latency_ns is not None
         if self.synchronous:
-            return media.synchronous_medium(self.latency_ns)
+            return media.synchronous_medium(self.latency_ns, ratio_milli=self._ratio_milli(0))
         return media.uniform_medium(
             self.latency_ns,
             self.jitter_ns or 0,
             self.parallelism or 1,
             transfer_ns_per_page=self.transfer_ns or 0,
         )
+
+    def _ratio_milli(self, default: int) -> int:
+        return default if self.ratio is None else round(self.ratio * 1000)
 
 
 class MediumReader:
@@ -110,5 +126,11 @@ def _check(medium: Medium) -> None:
         for name in ("jitter", "transfer", "parallelism"):
             if name in write_struct(medium):
                 raise BadValueError(
-                    f'a synchronous medium has only "latency", its cost; no "{name}"', (name,)
+                    f'a synchronous medium has only "latency", its cost, and "ratio"; no "{name}"',
+                    (name,),
                 )
+    elif medium.ratio is not None:
+        raise BadValueError(
+            'only a synchronous medium lies in memory: base = "zram" or synchronous = true',
+            ("ratio",),
+        )

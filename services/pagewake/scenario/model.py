@@ -101,6 +101,9 @@ class Host(_Part, frozen=True, kw_only=True):
     reclaim_lag_ns: Annotated[
         int, Key("reclaim_lag", Duration(1), "from a decision to evict or grant to its effect")
     ] = 200_000
+    charge_batch: Annotated[
+        int, Key("charge_batch", Integer(1, 65_536), "frames that a vcpu takes ahead at a time")
+    ] = 64
     hz: Annotated[int, Key("hz", Integer(0, 100_000), "host tick on a vcpu's cpu")] = 0
     exits_per_s: Annotated[float, Key("exits_per_s", Rate(), "background exits per vcpu")] = 0.0
     workers: Annotated[
@@ -194,6 +197,12 @@ class Vm(_Part, frozen=True, kw_only=True):
         int | None,
         Key("limit", Size(), "what the host lets it keep resident; else all of `memory`"),
     ] = None
+    min_pages: Annotated[
+        int, Key("min", Size(0), "of it, `host.memory` never takes back (memory.min)")
+    ] = 0
+    low_pages: Annotated[
+        int, Key("low", Size(0), "nor this, while others have more than theirs (memory.low)")
+    ] = 0
     nested: Annotated[int, Key("nested", Integer(0, 2), "hypervisor levels inside")] = 0
     l2: Annotated[GuestOfGuest | None, Table("l2", "the L2 guest")] = None
     l3: Annotated[GuestOfGuest | None, Table("l3", "the L3 guest")] = None

@@ -72,7 +72,7 @@ def test_run_prints_a_small_table(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_double_faults_without_a_halt_of_that_name_are_explained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sets = ["--set", "scenario.duration=2s", "--set", "kernel.apf=nonpv"]
+    sets = ["--set", "scenario.duration=3s", "--set", "kernel.apf=nonpv", "--seed", "5"]
     result = _json(invoke(capsys, "run", "natapov-2010", *sets, "--json"))
     other = result["double_faults"] - result["halts"]["double_fault"]
     assert other > 0

@@ -43,9 +43,39 @@ def test_pressure_is_charge_relative_to_limit_and_ties_go_by_name_order() -> Non
     frames = Frames([100, 10, 100, 50], None)
     for vm, charge in enumerate([50, 9, 50, 10]):
         frames.charge(vm, charge)
-    assert frames.by_pressure() == [1, 0, 2, 3]
+    (nothing,) = frames.floors
+    assert frames.by_pressure(nothing) == [1, 0, 2, 3]
     frames.leave(0, 45)
-    assert frames.by_pressure() == [1, 2, 3, 0]
+    assert frames.by_pressure(nothing) == [1, 2, 3, 0]
+
+
+def test_pressure_is_on_what_a_vm_has_beyond_its_protection() -> None:
+    frames = Frames([100, 100, 100], None, mins=[0, 10, 0], lows=[40, 0, 0])
+    for vm, charge in enumerate([50, 30, 5]):
+        frames.charge(vm, charge)
+    low, least = frames.floors
+    assert frames.by_pressure(low) == [1, 0, 2]
+    assert frames.by_pressure(least) == [0, 1, 2]
+    frames.leave(0, 10)
+    frames.leave(1, 20)
+    assert frames.by_pressure(low) == [2]
+
+
+def test_low_that_adds_up_to_more_than_there_is_counts_in_proportion() -> None:
+    frames = Frames([100, 100], 60, lows=[80, 40])
+    assert [floor.tolist() for floor in frames.floors] == [[40, 20], [0, 0]]
+
+
+def test_compressed_pages_take_frames_that_nobody_is_charged_with() -> None:
+    frames = Frames([10, 10], 12)
+    frames.store(7)
+    assert frames.left() == 12
+    frames.keep_stored(2_000)
+    assert (frames.pool, frames.left(), frames.free(0)) == (4, 8, 8)
+    frames.store(-3)
+    assert (frames.pool, frames.left()) == (2, 10)
+    frames.keep_stored(0)
+    assert frames.left() == 12
 
 
 @pytest.mark.parametrize(
@@ -61,3 +91,11 @@ def test_pressure_is_charge_relative_to_limit_and_ties_go_by_name_order() -> Non
 def test_watermarks_follow_the_limit(limit: int, low: int, high: int, batch: int) -> None:
     marks = Watermarks(limit)
     assert (marks.low, marks.high, marks.batch) == (low, high, batch)
+
+
+@pytest.mark.parametrize(("limit", "low", "high"), [(131_072, 600, 664), (2_048, 32, 64)])
+def test_they_last_for_an_eviction_as_far_as_the_limit_allows(
+    limit: int, low: int, high: int
+) -> None:
+    marks = Watermarks(limit, reserve_pages=600)
+    assert (marks.low, marks.high, marks.batch) == (low, high, 64)

@@ -6,12 +6,13 @@ import pytest
 
 from pagewake.events import types as ev
 from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.host_memory.frames import Watermarks
 from pagewake.kvm.config import VmConfig
 from pagewake.nested_svm.exit_codes import EXCP_PF, HLT, INTR, IOIO, MSR, VMRUN
 from pagewake.nested_svm.inner_guest import InnerGuests
 from pagewake.nested_svm.inner_vcpu import MSR_INTERCEPTED, MSR_PASSED_THROUGH
 from pagewake.nested_svm.routing import intercept
-from pagewake.participants.build import STOCK_PAGES_MAX, build_shard, controls_of, host_config
+from pagewake.participants.build import build_shard, controls_of, host_config
 from pagewake.participants.guests import vm_config
 from pagewake.participants.nested import intercepts_of_kvm
 from pagewake.scenario.model import Scenario
@@ -30,17 +31,20 @@ def config_of(scenario: Scenario) -> VmConfig:
 
 
 class TestMemoryAtTimeZero:
-    def test_the_stock_is_a_sixteenth_of_the_limit_and_no_more_than_its_bound(self) -> None:
+    def test_the_stock_is_a_sixteenth_of_the_limit_and_no_more_than_two_batches_a_vcpu(
+        self,
+    ) -> None:
         stocks = [
-            plans(scene(task("a"), limit=limit))[0].stock_pages
-            for limit in ("4KiB", "8KiB", "1MiB", "16MiB")
+            plans(scene(task("a"), limit=limit))[0].start.stock_pages
+            for limit in ("4KiB", "8KiB", "1MiB", "1GiB")
         ]
-        assert stocks == [0, 1, LIMIT // 16, STOCK_PAGES_MAX]
+        assert stocks == [0, 1, LIMIT // 16, 2 * 2 * 64]
 
-    def test_what_is_populated_is_resident_up_to_limit_less_stock(self) -> None:
+    def test_what_is_populated_is_resident_with_reclaim_at_rest(self) -> None:
         (plan,) = plans(scene(task("a", 'working_set = "2MiB"', "populated = true")))
         assert len(plan.populated) == 512
-        assert plan.resident.sum() == LIMIT - plan.stock_pages
+        free = Watermarks(LIMIT, plan.start.reserve_pages).high
+        assert plan.resident.sum() == LIMIT - plan.start.stock_pages - free
 
     def test_a_task_may_ask_for_less_of_it(self) -> None:
         quiet = task("quiet", "populated = true", 'resident = "8KiB"')
@@ -213,6 +217,6 @@ class TestControls:
 
     def test_the_lookahead_is_the_shortest_service_of_any_medium_it_will_have(self) -> None:
         scenario = scene(task("a"), self.EVENTS.replace("zram", "rdma"), vm="count = 2",
-                         host="count = 2")  # fmt: skip
+                         host="count = 2", limit="16MiB")  # fmt: skip
         lookaheads = [host_config(scenario, index, ()).lookahead_ns for index in (0, 1)]
         assert lookaheads == [20_000, 8_000]

@@ -1,0 +1,223 @@
+"""What each VM of a simulated host has in memory at time 0, and how soon it can need more.
+
+The stock of a VM is what its vcpus have taken out of the free frames ahead: as on a Linux host,
+each CPU holds a batch that it charged to the memory cgroup (MEMCG_CHARGE_BATCH in mm/memcontrol.c:
+64 pages since 6.1, 32 before) and a batch of the page allocator (zone_batchsize() in
+mm/page_alloc.c: 63 pages from 1 GiB on). One of the two is being used while the other is being
+refilled; what a refill costs is part of a first touch, whose measured time has it in.
+
+So frames that are free are never waited for. The host is asked when half of the stock is left, and
+what it grants takes effect after its lookahead; hence the lookahead is at most the time in which
+the vcpus of a VM can use up the other half.
+
+Memory that was written before time 0 is resident as far as the VM's limit and the host go, beside
+the stocks and with reclaim at rest: as many frames are free as its watermarks ask for. Where the
+host is short, VMs have their protection (`min`, then `low`) and then the same part of their limits:
+where reclaim, which takes from the VM that fills its limit most, would have left them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from pagewake.errors import ConfigError
+from pagewake.events.types import MediumChanged
+from pagewake.host_memory.frames import Watermarks, compressed, scaled_low
+from pagewake.host_memory.media import MEDIA, Medium
+from pagewake.participants.regions import lay_out
+from pagewake.scenario.model import Scenario, Vm
+from pagewake.scenario.units import PAGE_BYTES
+
+BATCHES = 2
+"""Per vcpu: one in use, one being refilled."""
+LAGS_OF_EVICTION = 3
+"""To the answer of AgePages, to that of PageUnmapped, and to the grant."""
+_ONE = 1 << 32
+
+
+class Start(NamedTuple):
+    """One kind of VM: `room_pages` of what was populated are resident."""
+
+    stock_pages: int
+    reserve_pages: int
+    room_pages: int
+
+
+class _Kind(NamedTuple):
+    """A `[[vm]]` table as one host sees it: `number` VMs that each want `want` pages resident."""
+
+    vm: Vm
+    number: int
+    stock: int
+    reserve: int
+    populated: int
+    want: int
+
+
+class _Host(NamedTuple):
+    """What the VMs of a host have to share: frames, less what is in stocks or has to be free."""
+
+    name: str
+    memory: int
+    stocks: int
+    free: int
+    ratio_milli: int
+
+
+def starts(scenario: Scenario, index: int) -> Mapping[str, Start]:
+    """By the name of the `[[vm]]` table; ConfigError if the host cannot hold the least of it."""
+    kinds = _kinds(scenario, index)
+    rooms = [kind.want for kind in kinds]
+    if scenario.host.memory_pages is not None:
+        rooms = _share(_host(scenario, index, scenario.host.memory_pages, kinds), kinds)
+    return {
+        kind.vm.name: Start(kind.stock, kind.reserve, room)
+        for kind, room in zip(kinds, rooms, strict=True)
+    }
+
+
+def refill_ns(scenario: Scenario, index: int) -> int | None:
+    """How soon a VM of this host can need what it asks for; None: no VM uses its stock."""
+    times = [
+        max(1, stock_pages(scenario, vm) // 2 // vm.vcpus - 1) * use_ns(scenario)
+        for vm, _ in _counted(scenario, index)
+        if draws(scenario, vm)
+    ]
+    return min(times, default=None)
+
+
+def stock_pages(scenario: Scenario, vm: Vm) -> int:
+    """Frames that the VM's vcpus hold ahead: at most 1/16 of the limit, which it counts against."""
+    limit = vm.limit_pages
+    most = BATCHES * scenario.host.charge_batch * vm.vcpus
+    return max(1, min(most, limit // 16)) if limit > 1 else 0
+
+
+def draws(scenario: Scenario, vm: Vm) -> bool:
+    """Will it use its stock: by a first touch, or by a page-in of a synchronous medium?"""
+    synchronous = any(medium.synchronous for medium in _media(scenario))
+    return any(task.region_pages and (synchronous or not task.populated) for task in vm.tasks)
+
+
+def use_ns(scenario: Scenario) -> int:
+    """The shortest time from one frame that a vcpu takes out of the stock to the next."""
+    costs = scenario.host.costs
+    page_ins = [costs.fault_ns + m.cost_ns for m in _media(scenario) if m.synchronous]
+    return costs.exit_ns + costs.entry_ns + min([costs.first_touch_ns, *page_ins])
+
+
+def _media(scenario: Scenario) -> list[Medium]:
+    controls = [event.control for event in scenario.events]
+    changes = [MEDIA[c.medium] for c in controls if isinstance(c, MediumChanged)]
+    return [scenario.host.medium.device(), *changes]
+
+
+def _counted(scenario: Scenario, index: int) -> list[tuple[Vm, int]]:
+    """The kinds of VM on a host, in file order, and how many there are of each."""
+    names = [i.spec.name for i in scenario.instances() if i.host == index]
+    count = Counter(names)
+    return [(vm, count[vm.name]) for vm in scenario.vms if vm.name in count]
+
+
+def _kinds(scenario: Scenario, index: int) -> list[_Kind]:
+    kinds: list[_Kind] = []
+    lag_ns = scenario.host.reclaim_lag_ns
+    for vm, count in _counted(scenario, index):
+        stock = stock_pages(scenario, vm)
+        used = vm.vcpus * (lag_ns // use_ns(scenario) + 1) if draws(scenario, vm) else 0
+        reserve = LAGS_OF_EVICTION * used
+        regions = lay_out(vm).populated()
+        most = [
+            r.pages if r.resident_pages is None else min(r.pages, r.resident_pages) for r in regions
+        ]
+        room = vm.limit_pages - stock - Watermarks(vm.limit_pages, reserve).high
+        want = min(sum(most), room)
+        populated = sum(region.pages for region in regions)
+        kinds.append(_Kind(vm, count, stock, reserve, populated, want))
+    return kinds
+
+
+def _host(scenario: Scenario, index: int, memory: int, kinds: list[_Kind]) -> _Host:
+    reserve = sum(kind.number * kind.reserve for kind in kinds)
+    return _Host(
+        f"host-{index}",
+        memory,
+        sum(kind.number * kind.stock for kind in kinds),
+        Watermarks(memory, reserve).high,
+        scenario.host.medium.device().ratio_milli,
+    )
+
+
+def _share(host: _Host, kinds: list[_Kind]) -> list[int]:
+    """Rooms that the host can give: min, then up to low, then the same part of every limit."""
+    available = host.memory - host.stocks - host.free
+    lows = sum(kind.number * kind.vm.low_pages for kind in kinds)
+
+    def floor(part: int) -> list[int]:
+        return [
+            kind.vm.min_pages
+            + max(0, scaled_low(kind.vm.low_pages, lows, host.memory) - kind.vm.min_pages)
+            * part // _ONE
+            for kind in kinds
+        ]  # fmt: skip
+
+    def rooms(protected: list[int], part: int) -> list[int]:
+        return [
+            min(kind.want, max(0, low - kind.stock) + kind.vm.limit_pages * part // _ONE)
+            for kind, low in zip(kinds, protected, strict=True)
+        ]
+
+    def fits(given: list[int]) -> bool:
+        pairs = list(zip(kinds, given, strict=True))
+        held = sum(kind.number * room for kind, room in pairs)
+        out = sum(kind.number * (kind.populated - room) for kind, room in pairs)
+        return held + _pool(host, out) <= available
+
+    least = sum(kind.number * max(0, kind.vm.min_pages - kind.stock) for kind in kinds)
+    if least > available or available < 1 or not fits(rooms(floor(0), 0)):
+        raise ConfigError(_too_little(host, kinds, least))
+    low = _most(lambda part: fits(rooms(floor(part), 0)))
+    return rooms(floor(low), _most(lambda part: fits(rooms(floor(low), part))))
+
+
+def _pool(host: _Host, pages: int) -> int:
+    return compressed(pages, host.ratio_milli) if host.ratio_milli else 0
+
+
+def _most(fits: Callable[[int], bool]) -> int:
+    """The largest part of _ONE that fits; 0 does."""
+    least, most = 0, _ONE
+    while least < most:
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if fits(middle) else (least, middle - 1)
+    return least
+
+
+def _too_little(host: _Host, kinds: list[_Kind], least: int) -> str:
+    """The sizes that do not fit, and what can be done about each."""
+    vms = sum(kind.number for kind in kinds)
+    out = sum(kind.number * kind.populated for kind in kinds) - least
+    pool = _pool(host, max(0, out))
+    parts = [
+        (host.stocks, "frames taken ahead"),
+        (host.free, "kept free by reclaim"),
+        (least, "protected by min"),
+        (pool, "of pages in the compressed medium"),
+    ]
+    needs = ", ".join(f"{_mib(pages)} {what}" for pages, what in parts if pages)
+    total = sum(pages for pages, _ in parts) + 1
+    advice = ["raise host.memory", "have fewer VMs"]
+    advice += ["lower vm.min"] if least else []
+    advice += ["populate less, or take another medium"] if pool else []
+    return (
+        f"{host.name}: host.memory is {_mib(host.memory)}, its {vms} VMs need at least "
+        f"{_mib(total)} at time 0 ({needs}): {' or '.join(advice)}"
+    )
+
+
+def _mib(pages: int) -> str:
+    """Mebibytes, to the tenth, rounded up."""
+    tenths = -(-pages * PAGE_BYTES * 10 // (1 << 20))
+    return f"{tenths // 10}.{tenths % 10} MiB"
