@@ -87,6 +87,9 @@ def overview() -> dashboard.Dashboard:
                     "resident": (
                         f"{_of_groups('pagewake_group_resident_pages')} * {PAGE_BYTES}", "bytes"),
                     "work": (_of_groups("pagewake_group_work_total"), "short"),
+                    "touches": (_of_groups("pagewake_group_touches_total"), "short"),
+                    "finished": (_of_groups("pagewake_group_tasks_finished_total"), "short"),
+                    "killed": (_of_groups("pagewake_group_tasks_killed_total"), "short"),
                 },
             ),
             lines("Simulated by wall time", "Simulated seconds per second.", "none",
@@ -97,6 +100,10 @@ def overview() -> dashboard.Dashboard:
                   "makes a billion of 1 ns.",
                   PER_SIM_S,
                   Query("run_group:pagewake_group_work:rate1m"
+                        f"{{{RUN}, {GROUP}}} / on (run) group_left () "
+                        f"(run:pagewake_sim_speed:ratio1m{{{RUN}}} > 0)", "{{run}} {{group}}")),
+            lines("Touches by VM group", "How far tasks come that touch memory.", PER_SIM_S,
+                  Query("run_group:pagewake_group_touches:rate1m"
                         f"{{{RUN}, {GROUP}}} / on (run) group_left () "
                         f"(run:pagewake_sim_speed:ratio1m{{{RUN}}} > 0)", "{{run}} {{group}}")),
             lines("How long a page-in takes, median", "Simulated time.", "s",

@@ -107,6 +107,10 @@ def assert_totals_agree(found: Counter[tuple[str, ...]], result: RunResult) -> N
         if key[0].startswith("group_"):
             groups[key[0]] += count
     assert groups["group_work_total"] == result.work.total
+    assert groups["group_touches_total"] == result.touches
+    for how in ("finished", "killed"):
+        of_vms = sum(getattr(share, how) for share in (result.per_group or {}).values())
+        assert groups[f"group_tasks_{how}_total"] == of_vms
     assert groups["group_sleepers"] == result.sleepers
     assert groups["group_resident_pages"] == sum(
         count for key, count in found.items() if key[0] == "host_resident_pages"

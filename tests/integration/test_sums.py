@@ -321,6 +321,9 @@ def test_the_metrics_of_a_cluster_are_its_result(name: str) -> None:
         ("host_page_in_sim_seconds_count",): result.page_ins,
         ("host_evictions_total",): result.evictions,
         ("group_work_total",): result.work.total,
+        ("group_touches_total",): result.touches or 0,
+        ("group_tasks_finished_total",): result.by_event.get("TaskFinished", 0),
+        ("group_tasks_killed_total",): result.by_event.get("TaskKilled", 0),
         ("group_sleepers",): result.sleepers,
     }
     assert {key: metrics[key] for key in figures} == figures
@@ -329,6 +332,70 @@ def test_the_metrics_of_a_cluster_are_its_result(name: str) -> None:
         if metric == "nested_exits_total":
             routed[labels[-1]] += count
     assert routed == result.exits
+
+
+GROUPS = """
+[scenario]
+name = "groups"
+duration = "5ms"
+[host]
+medium = "nvme"
+[[vm]]
+name = "web"
+count = 3
+vcpus = 1
+memory = "4MiB"
+limit = "2MiB"
+[[vm.task]]
+name = "server"
+pattern = "random"
+working_set = "3MiB"
+populated = true
+touch = "1us"
+[[vm]]
+name = "job"
+vcpus = 1
+memory = "2MiB"
+limit = "2MiB"
+[[vm.task]]
+name = "once"
+pattern = "sequential"
+working_set = "1MiB"
+touches = 300
+count = 2
+"""
+
+
+def test_the_metrics_of_groups_move_while_the_run_does(tmp_path: Path) -> None:
+    (tmp_path / "groups.toml").write_text(GROUPS, "utf-8")
+    scenario = load(str(tmp_path / "groups.toml"))
+    cluster = FakeCluster(RunPlan.of("some-run", scenario, 2), 1)
+    owned = [Owned(member.participant, Tally()) for member in cluster.members]
+    metrics = RunMetrics(lambda: owned)
+    seen: list[Counter[tuple[str, str]]] = []
+    cluster.observers.append(lambda _member, _step: seen.append(of_groups(metrics.collect())))
+    cluster.run()
+    shares = cluster.result().per_group
+    assert shares is not None
+    last = of_groups(metrics.collect())
+    for group, share in shares.items():
+        assert last["group_touches_total", group] == share.touches > 0
+        assert last["group_tasks_finished_total", group] == share.finished
+    assert shares["job"].finished == 2
+    for key in (("group_touches_total", "web"), ("group_tasks_finished_total", "job")):
+        values = [each[key] for each in seen]
+        assert values == sorted(values), "a counter goes back"
+        assert len(set(values)) > 2, "it moves on the way"
+
+
+def of_groups(families: Iterable[Metric]) -> Counter[tuple[str, str]]:
+    """Samples of groups, over all parts."""
+    found: Counter[tuple[str, str]] = Counter()
+    for sample in (sample for family in families for sample in family.samples):
+        if "group" in sample.labels:
+            name = sample.name.removeprefix("pagewake_")
+            found[name, sample.labels["group"]] += round(sample.value)
+    return found
 
 
 def summed(families: Iterable[Metric]) -> Counter[tuple[str, ...]]:

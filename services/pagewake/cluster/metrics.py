@@ -23,6 +23,7 @@ from pagewake.cluster.shard_metrics import COUNTS, LEVELS, SPREADS, TIMES_NS, La
 from pagewake.cluster.standing import stands_still
 from pagewake.cluster.tally import BUCKETS, BYTES_SENT, RECORDS_SENT, Tally
 from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.guest_kernel.tasks import State
 from pagewake.host_memory.counts import MemorySummary, PageIns
 from pagewake.host_memory.manager import HostMemory
 from pagewake.participants.participant import Participant
@@ -73,6 +74,10 @@ def _sum(of: Callable[[GuestKernel], int]) -> Callable[[Group], int]:
     return lambda group: sum(map(of, group))
 
 
+def _in_state(state: State) -> Callable[[GuestKernel], int]:
+    return lambda kernel: sum(task.state == state for task in kernel.all_tasks())
+
+
 OF_PARTS: tuple[Read[Owned], ...] = (
     Read(
         "gauge", "sim_time_seconds", "Simulated time reached",
@@ -109,8 +114,14 @@ OF_GROUPS: tuple[Read[Group], ...] = (
     ),
     Read(
         "counter", "group_work", "Increments made by work tasks; 1 ns each if not set",
-        _sum(lambda kernel: sum(task.work for task in kernel.tasks)),
+        _sum(lambda kernel: sum(task.work for task in kernel.all_tasks())),
     ),
+    Read(
+        "counter", "group_touches", "Touches of memory by its tasks, up to their last exit",
+        _sum(lambda kernel: sum(task.touches for task in kernel.all_tasks())),
+    ),
+    Read("counter", "group_tasks_finished", "Tasks that are done", _sum(_in_state("finished"))),
+    Read("counter", "group_tasks_killed", "Tasks killed by a token", _sum(_in_state("killed"))),
 )  # fmt: skip
 
 OF_HOSTS: tuple[Read[HostView], ...] = (

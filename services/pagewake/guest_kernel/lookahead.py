@@ -52,7 +52,7 @@ def next_ns(kernel: GuestKernel) -> int | None:
 def _may_miss(kernel: GuestKernel) -> bool:
     """Is there a task that could run without an answer of the host, and miss?"""
     for task in kernel.tasks:
-        if task.touches_memory and task.state not in ("finished", "asleep"):
+        if task.touches_memory and task.state not in ("finished", "killed", "asleep"):
             return True
     return False
 

@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from pagewake.guest_kernel.streams import AccessStream, WorkStream
 
-State = Literal["new", "runnable", "sleeping", "asleep", "halting", "finished"]
+State = Literal["new", "runnable", "sleeping", "asleep", "halting", "finished", "killed"]
 """`sleeping`: by its own timer; `asleep`: in the sleeper hash; `halting`: sti;hlt in task_wait."""
 
 

@@ -314,7 +314,7 @@ class InnerGuests:
         if inside is None:
             return
         cpu.thread.note(ev.TaskKilled, at_ns, inside.name, inside.level, token)
-        inside.state = "finished"
+        inside.state = "killed"
         vcpu.remove_current()
         self.kernel.finished(at_ns)
 
