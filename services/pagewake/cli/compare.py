@@ -14,7 +14,8 @@ from pagewake.cli.loading import load
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json
 from pagewake.cli.parallel import Outcome, run_each
-from pagewake.cli.report import ReportOption, refuse_place, write_grid
+from pagewake.cli.places import refuse_place
+from pagewake.cli.report import ReportOption, write_grid
 from pagewake.cli.resume import Kept, ResumeOption
 from pagewake.cli.screen import print_result
 from pagewake.cli.tables import compare_table

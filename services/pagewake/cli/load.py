@@ -28,8 +28,9 @@ from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
 from pagewake.cli.figures import Figures
 from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.options import JsonOption
-from pagewake.cli.output import print_json, replacing, resolved
+from pagewake.cli.output import print_json, replacing
 from pagewake.cli.parallel import cores
+from pagewake.cli.places import refuse_place
 from pagewake.cli.screen import folded, print_result
 from pagewake.cluster import client
 from pagewake.cluster.clock import SystemClock
@@ -44,6 +45,7 @@ from pagewake.load.measured import LoadMode, LoadResult, Measurement, knee_of
 from pagewake.load.plan import parse_duration, parse_sizes
 from pagewake.load.regression import check_comparable, in_words, read_baseline, regressions
 from pagewake.load.words import HEADINGS, cells, cost_cells, remarks, services
+from pagewake.observe.report.words import counted
 
 WARM_SHARE, WARM_S_MAX = 0.2, 5.0
 """Chosen: a warm-up in proportion to the measurement, but of seconds only (see `WARM_WINDOWS`)."""
@@ -121,8 +123,7 @@ def load(
     """Measure throughput, latency and cost of growing sizes, and find the knee."""
     asked = _asked(vcpus, duration, "embedded" if in_process else "cluster")
     before = _baseline(baseline, regression, asked)
-    if html is not None:
-        _check_writable(html)
+    refuse_place(html)
     found = _found(asked, settings_of(kafka=kafka, mqtt=mqtt))
     result = _result(asked, found)
     if before is not None:
@@ -135,7 +136,7 @@ def load(
     if html is not None:
         _write_page(html, result)
     if found.interrupted:
-        measured = f"{len(found.sizes)} of {len(asked.sizes)} sizes measured"
+        measured = f"{len(found.sizes)} of {counted(len(asked.sizes), 'size')} measured"
         raise InterruptedRunError(f"interrupted: {measured}")
     if result.regressions:
         told = "; ".join(map(in_words, result.regressions))
@@ -267,9 +268,10 @@ def _report(result: LoadResult) -> list[RenderableType]:
     table = Figures(HEADINGS, words=0)
     for size in result.sizes:
         table.add_row(*cells(size))
-    parts: list[RenderableType] = [
-        f"load, {result.mode}: {len(result.sizes)} sizes, {result.duration_s:g} s each", table
-    ]  # fmt: skip
+    head = (
+        f"load, {result.mode}: {counted(len(result.sizes), 'size')}, {result.duration_s:g} s each"
+    )
+    parts: list[RenderableType] = [head, table]
     names = services(result)
     if len(names) > 1:
         title = "CPU seconds per million faults, and share of a core"
@@ -278,13 +280,6 @@ def _report(result: LoadResult) -> list[RenderableType]:
             costs.add_row(*cost_cells(size, names))
         parts.append(costs)
     return [*parts, *(folded(remark) for remark in remarks(result))]
-
-
-def _check_writable(html: Path) -> None:
-    """Refuse a place for the page before minutes are spent on what cannot be written."""
-    place = resolved(html)
-    if place.is_dir() or not place.parent.is_dir():
-        raise ConfigError(f"--html {html}: name a file in a directory that exists")
 
 
 def _write_page(html: Path, result: LoadResult) -> None:

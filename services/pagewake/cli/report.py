@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Annotated, TypeAlias
 
 import typer
 
 from pagewake.cli.guard import complain
 from pagewake.cli.options import LogArgument
-from pagewake.cli.output import replacing, resolved
+from pagewake.cli.output import replacing
+from pagewake.cli.places import probe, refuse_place
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
 from pagewake.scenario.model import Scenario
@@ -37,27 +38,24 @@ def report(log: LogArgument, output: OutputOption) -> None:
     write_run(output, log)
 
 
-def refuse_place(output: Path | None, log: Path | None = None) -> None:
-    """ConfigError where a page cannot go, said before a long run and not after it."""
-    if output is None:
-        return
-    place = resolved(output)
-    if log is not None and place.is_relative_to(resolved(log)):
-        raise ConfigError(f"{output} lies inside the log {log}: name a file outside of it")
-    if not place.parent.is_dir():
-        raise ConfigError(f"{output}: the directory {place.parent} does not exist")
-    if place.is_dir():
-        raise ConfigError(f"{output} is a directory: name a file to write to")
-
-
 @contextmanager
 def log_for(output: Path | None, log: Path | None) -> Iterator[Path | None]:
     """A directory for the log that a page is made from: the one to keep, or a temporary one."""
     if output is None or log is not None:
         yield log
         return
+    probe(Path(gettempdir()), f"TMPDIR ({gettempdir()})")
     with TemporaryDirectory(prefix="pagewake-") as directory:
-        yield Path(directory) / "log"
+        try:
+            yield Path(directory) / "log"
+        except ConfigError as error:
+            if directory not in str(error):
+                raise
+            why = getattr(error.__cause__, "strerror", None) or "cannot be written"
+            raise ConfigError(
+                f"TMPDIR ({gettempdir()}) has the log that {output} is made from: {why}; set TMPDIR"
+                " to a place with more room, or keep the log elsewhere (--log)"
+            ) from None
 
 
 def write_run(output: Path, log: Path, result: RunResult | None = None) -> None:

@@ -11,8 +11,9 @@ from pagewake.cli.check import CheckOption, check
 from pagewake.cli.loading import load
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json
+from pagewake.cli.places import refuse_place
 from pagewake.cli.progress import following
-from pagewake.cli.report import ReportOption, log_for, refuse_place, write_run
+from pagewake.cli.report import ReportOption, log_for, write_run
 from pagewake.cli.screen import print_result
 from pagewake.cli.tables import run_table
 from pagewake.engine.run import run_scenario

@@ -9,8 +9,8 @@ import typer
 
 from pagewake.cli.guard import complain
 from pagewake.cli.options import LogArgument
-from pagewake.cli.output import replacing, resolved
-from pagewake.errors import ConfigError
+from pagewake.cli.output import resolved
+from pagewake.cli.places import TIMELINE, refuse_place
 from pagewake.timeline.chrome_trace import write_trace
 
 OutputOption = Annotated[
@@ -20,7 +20,6 @@ OutputOption = Annotated[
 
 def trace(log: LogArgument, output: OutputOption) -> None:
     """Write a log as a Chrome/Perfetto trace in simulated time."""
-    if resolved(output).is_relative_to(resolved(log)):
-        raise ConfigError(f"{output} lies inside the log {log}: name a file outside of it")
-    replacing(output, lambda temporary: write_trace(log, temporary))
+    refuse_place(output, log, TIMELINE)
+    write_trace(log, resolved(output))
     complain(f"{output} written; open it in chrome://tracing or ui.perfetto.dev")

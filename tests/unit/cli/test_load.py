@@ -21,7 +21,10 @@ TINY = ("load", "--embedded", "--vcpus", "2,4", "--duration", "100ms")
         (["--duration", "30"], "--duration"),
         (["--regression", "0.2"], "give the --baseline"),
         (["--baseline", "/nowhere.json"], "--baseline /nowhere.json: cannot be read"),
-        (["--html", "/nowhere/page.html"], "--html /nowhere/page.html"),
+        (
+            ["--html", "/nowhere/page.html"],
+            "the directory /nowhere does not exist",
+        ),
     ],
 )
 def test_wrong_input_is_usage(

@@ -329,7 +329,7 @@ def test_nothing_half_written_is_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = write_log(tmp_path / "log", page_fault_story())
-    (tmp_path / "out.html").write_text("the last one", "utf-8")
+    (tmp_path / "out.html").write_text("<!DOCTYPE html> the last one", "utf-8")
 
     def full(path: Path, page: str) -> None:
         path.write_text(page[:100], "utf-8")
@@ -339,7 +339,7 @@ def test_nothing_half_written_is_left(
     outcome = invoke(capsys, "report", str(log), "-o", str(tmp_path / "out.html"))
 
     refused(outcome, "cannot be written: No space left on device")
-    assert (tmp_path / "out.html").read_text("utf-8") == "the last one"
+    assert (tmp_path / "out.html").read_text("utf-8") == "<!DOCTYPE html> the last one"
     assert {path.name for path in tmp_path.iterdir()} == {"log", "out.html"}
 
 
