@@ -43,6 +43,10 @@ COMMANDS = {
         "Execute a log's scenario again and compare digests; exit 1 if they differ.",
     ),
     "trace": ("trace", "Write a log as a Chrome/Perfetto trace in simulated time."),
+    "trace-reduce": (
+        "trace_reduce",
+        "Write a trace in the page format, in fewer rows that replay to the same digest.",
+    ),
     "report": ("report", "Write a log as one HTML page: verdict, figures, pictures."),
     "serve": (
         "serve",
@@ -100,7 +104,7 @@ app = typer.Typer(
 def command_of(name: str) -> Any:  # noqa: ANN401 - typer keeps its classes to itself
     """A command, imported."""
     module, _ = COMMANDS[name]
-    found = getattr(import_module(f"pagewake.cli.{module}"), name)
+    found = getattr(import_module(f"pagewake.cli.{module}"), name.replace("-", "_"))
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(add_completion=False)
         alone.command(name, cls=_Command)(found)

@@ -102,7 +102,7 @@ class Reach:
 class _Bar:
     """The bar on the terminal, drawn by rich."""
 
-    def __init__(self, what: str, total: int, column: ProgressColumn) -> None:
+    def __init__(self, what: str, total: int | None, column: ProgressColumn) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -143,7 +143,7 @@ class Reading:
         self._bar: _Bar | None = None
 
     def report(self, path: Path, done: int, size: int) -> None:
-        """So many bytes of a file have been read; draws now and then."""
+        """So many bytes of a file have been read, 0 if its size is unknown; draws now and then."""
         now_s = time.monotonic()
         if path != self._path:
             self.close()
@@ -152,7 +152,7 @@ class Reading:
         if self._terminal and now_s >= self._next_draw_s:
             self._next_draw_s = now_s + REDRAW_S
             if self._bar is None:
-                self._bar = _Bar(f"reading {path.name}", size, DownloadColumn())
+                self._bar = _Bar(f"reading {path.name}", size or None, DownloadColumn())
             self._bar.move(done, now_s - self._started_s)
 
     def close(self) -> None:

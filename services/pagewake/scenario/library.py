@@ -14,7 +14,9 @@ from pathlib import Path
 from pagewake.errors import ConfigError, nearest
 from pagewake.scenario.keys import BadValueError
 
-_TRACE_SUFFIXES = (".csv.gz", ".csv", ".txt.gz", ".txt")
+_TRACE_SUFFIXES = tuple(
+    form + packed for packed in (".gz", ".xz", "") for form in (".csv", ".txt", ".trace")
+)
 BUILTIN_TRACE = "builtin:"
 
 
