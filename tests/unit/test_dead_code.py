@@ -60,7 +60,7 @@ ALLOWED = {
 
 
 def test_every_name_is_used() -> None:
-    commands = {f"cli.{module}:{name}" for name, (module, _) in COMMANDS.items()}
+    commands = {f"cli.{module}:{name.replace('-', '_')}" for name, (module, _) in COMMANDS.items()}
     wrong = unexplained(set(dead_names(PACKAGE, GENERATORS)) - commands, ALLOWED)
     assert not wrong, "\n".join(wrong)
 

@@ -67,6 +67,11 @@ def result_of(pagewake: Command, trace: str) -> dict[str, object]:
     return {key: value for key, value in found.items() if not key.startswith("wall")}
 
 
+def program_ns(result: dict[str, object]) -> int:
+    """CPU time of the program: how long it is."""
+    return int(result["cpu"]["task:program"])  # type: ignore[index]
+
+
 @pytest.mark.parametrize("output", ["reduced.csv", "reduced.csv.gz", "reduced.csv.xz"])
 def test_the_reduced_trace_has_the_same_digest_and_result(
     pagewake: Command, program: Path, output: str
@@ -99,7 +104,7 @@ def test_leaving_out_pages_used_last_keeps_the_length_and_the_pages(
     few, all_of_it = result_of(pagewake, "few.csv"), result_of(pagewake, program.name)
     assert int(str(few["touches"])) * 3 < int(str(all_of_it["touches"]))
     assert few["first_touches"] == all_of_it["first_touches"]
-    assert few["page_ins"] == all_of_it["page_ins"]
+    assert program_ns(few) == program_ns(all_of_it) > 0
 
 
 def test_a_file_that_is_there_is_left_alone(pagewake: Command, program: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,10 @@ def test_accesses_to_the_pages_used_last_are_left_out(
 def test_the_name_says_how_it_is_packed_and_the_bytes_are_always_the_same(tmp_path: Path) -> None:
     rows = [(1, 0x4A, False, 1), (2, 0x4B, True, 2)]
     text = b"icount,page,kind,count\n1,4a,L,1\n2,4b,S,2\n"
-    for name, unpack in {"a.csv": bytes, "a.gz": gzip.decompress, "a.xz": lzma.decompress}.items():
+    unpackers: dict[str, Callable[[bytes], bytes]] = {
+        "a.csv": bytes, "a.gz": gzip.decompress, "a.xz": lzma.decompress
+    }  # fmt: skip
+    for name, unpack in unpackers.items():
         written = []
         for place in ("one", "another"):
             write_rows(tmp_path / place, name, blocks(rows))
