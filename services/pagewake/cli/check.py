@@ -18,8 +18,9 @@ CheckOption: TypeAlias = Annotated[
 ]
 
 
-def check(result: RunResult, which: str) -> None:
-    """CheckFailedError if something went wrong in this run; `which` names it."""
-    found = list(wrongs(result))
-    if found:
-        raise CheckFailedError(f"{which}: {'; '.join(found)}")
+def check(*named: tuple[str, RunResult]) -> None:
+    """CheckFailedError that says, by the name of a run, what went wrong in which of them."""
+    found = [(which, list(wrongs(result))) for which, result in named]
+    told = [f"{which}: {'; '.join(clauses)}" for which, clauses in found if clauses]
+    if told:
+        raise CheckFailedError("\n  ".join(told))

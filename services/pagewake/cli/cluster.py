@@ -116,7 +116,7 @@ def submit(
     else:
         print_result(*run_table(result, _cost_figures(cost)))
     if checked:
-        check(result, plan.run)
+        check((plan.run, result))
 
 
 def _cost_figures(cost: ClusterCost) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,8 @@ from typing import Annotated
 import msgspec
 import typer
 
+from pagewake.cli.check import CheckOption, check
+from pagewake.cli.grid_table import compare_table
 from pagewake.cli.loading import load
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json
@@ -17,9 +19,9 @@ from pagewake.cli.parallel import Outcome, run_each
 from pagewake.cli.places import refuse_place
 from pagewake.cli.report import ReportOption, write_grid
 from pagewake.cli.resume import Kept, ResumeOption
-from pagewake.cli.screen import print_result
-from pagewake.cli.tables import compare_table
+from pagewake.cli.screen import folded, print_result
 from pagewake.errors import ConfigError, PagewakeError
+from pagewake.observe.headline import headline
 from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import settings_of
 from pagewake.scenario.model import Scenario
@@ -47,6 +49,7 @@ def compare(
     resume: ResumeOption = None,
     report: ReportOption = None,
     as_json: JsonOption = False,
+    checked: CheckOption = False,
 ) -> None:
     """Run a scenario at every point of a grid and print one table."""
     cells = grid(axis)
@@ -63,6 +66,8 @@ def compare(
             if report is not None:
                 command = again(scenario, axis, seed, sets or ())
                 write_grid(report, finished, results, scenarios[min(kept.results)], command)
+    if checked:
+        check(*zip(map(label_of, finished), results, strict=True))
 
 
 def points(
@@ -116,7 +121,7 @@ def show(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult], as_js
     if as_json:
         print_json([_with_axes(cell, result) for cell, result in zip(cells, results, strict=True)])
     else:
-        print_result(compare_table(cells, results))
+        print_result(compare_table(cells, results), *map(folded, headline(cells, results)))
 
 
 def label_of(cell: Mapping[str, str]) -> str:

@@ -56,7 +56,7 @@ def run(
         if report is not None and written is not None:
             write_run(report, written, result)
     if checked:
-        check(result, loaded.name)
+        check((loaded.name, result))
 
 
 def _simulate(scenario: Scenario, shards: int, log: Path | None) -> RunResult:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from rich.console import RenderableType
 from rich.table import Table
 
-from pagewake.cli.figures import Counted, Figures
+from pagewake.cli.figures import Counted
 from pagewake.cli.progress import duration, factor, seconds
 from pagewake.cli.task_rows import group_rows, label, shares, task_rows, trouble_rows
 from pagewake.observe.result import RunResult, WaitTimes
@@ -99,37 +99,3 @@ def wait_times(times: WaitTimes | None) -> str:
         f"p50 {duration(times.p50)}, p90 {duration(times.p90)},"
         f" p99 {duration(times.p99)}, max {duration(times.max)}"
     )
-
-
-def compare_table(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult]) -> Figures:
-    """A row per point of the grid; work relative to the first row."""
-    axes = list(cells[0])
-    headings = [
-        *axes,
-        "work",
-        "of first",
-        "injected",
-        "halted",
-        "page-ins",
-        "p50",
-        "p99",
-        "unresolved",
-    ]
-    table = Figures(headings, words=len(axes), first_out=("p50", "p99", "halted", "injected"))
-    for cell, result in zip(cells, results, strict=True):
-        table.add_row(*cell.values(), *_compared(result, results[0]))
-    return table
-
-
-def _compared(result: RunResult, first: RunResult) -> list[str]:
-    times = result.wait_sim_seconds
-    return [
-        f"{result.work.total:,}",
-        f"{result.work.total / first.work.total:.3f}" if first.work.total else "-",
-        f"{result.not_present['injected']:,}",
-        f"{result.not_present['halted']:,}",
-        f"{result.page_ins:,}",
-        duration(times.p50) if times else "-",
-        duration(times.p99) if times else "-",
-        f"{result.unresolved:,}",
-    ]

@@ -46,8 +46,8 @@ class Change(NamedTuple):
 
     @property
     def gains(self) -> bool | None:
-        """Whether it is for the better; None if it is neither."""
-        if self.middle == 1:
+        """Whether it is for the better; None if it is neither, as far as it is told."""
+        if figure(self.middle) == figure(1):
             return None
         return (self.middle > 1) != self.measure.less_is_better
 
@@ -158,6 +158,8 @@ def _told(change: Change) -> str:
         return "took as long" if what == ENDED else f"the same {what}"
     if what == ENDED:
         return f"took {ratio} times as long"
+    if not change.middle:
+        return f"no {what} any more"
     return f"{ratio} times the {what}" if change.middle < inf else f"{what} where there were none"
 
 

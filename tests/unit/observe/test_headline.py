@@ -146,6 +146,9 @@ def test_progress_where_there_was_none_is_no_division() -> None:
     assert headline([OFF, PV], two) == [
         "kernel.apf=pv against off: web/worker touches where there were none."
     ]
+    assert headline([PV, OFF], [two[1], two[0]]) == [
+        "kernel.apf=off against pv: web/worker no touches any more."
+    ]
 
 
 @pytest.mark.parametrize(
