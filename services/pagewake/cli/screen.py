@@ -14,7 +14,8 @@ from pagewake.cli.output import deliver
 
 PLAIN_WIDTH = 120
 """Of text that goes to a file or a pipe: the same on every machine, or what its tables need."""
-
+FOLDED_MAX = 100
+"""A longer line is not read with ease."""
 WORDS = "pagewake explain WORD says what a word means"
 
 
@@ -40,4 +41,5 @@ def print_result(*parts: RenderableType) -> None:
 
 def folded(remark: str) -> str:
     """A sentence or two below a table, broken into lines that are read with ease."""
-    return fill(remark, 100)
+    width = Console(file=sys.stdout).width if sys.stdout.isatty() else FOLDED_MAX
+    return fill(remark, min(FOLDED_MAX, width))

@@ -59,7 +59,7 @@ GLOSSARY = (
     Word("seed", "Decides all randomness of a run.", ("scenario.seed",), DETERMINISM),
     Word("work", "Increments that the tasks of pattern `work` did. Tasks that touch memory do"
          " none: their progress is touches.", ("increments",)),
-    Word("of first", "Work relative to that of the first row of the table.", ("ratio",)),
+    Word("of first", "The figure on its left, relative to that of the first row.", ("ratio",)),
     Word("touches", "Touches of memory that tasks completed: the progress of tasks that touch"
          " pages.", ("touch",), "reference/result.md"),
     Word("passes", "How often a task went through its working set, or its trace, from end to"
@@ -81,6 +81,8 @@ GLOSSARY = (
     Word("halted", "The host stopped the vcpu for a page instead of telling the guest;"
          " interrupts get through, and end the halt early. In task_wait: the task could not be"
          " parked, so the guest halted its vcpu until READY.", (), PROTOCOL),
+    Word("stood still", "The share of vcpu time in which a vcpu was of no use because of a page:"
+         " blackout and halted together.", ("stand still", "standstill"), PROTOCOL),
     Word("idle", "Vcpu time in which the guest had nothing to run."),
     Word("interrupt", "Vcpu time that went to the guest's handlers of interrupts and traps.",
          ("interrupts",)),
@@ -128,12 +130,12 @@ GLOSSARY = (
     Word("offline", "The vcpu went offline: its sleepers were woken, or it was halted for that.",
          (), PROTOCOL),
     Word("slept for", "How long woken tasks had slept; p50 is the time that half of them did not"
-         " exceed.", ("p50", "p90", "p99", "p99.9", "max", "percentile")),
+         " exceed.", ("slept p50", "p50", "p90", "p99", "p99.9", "max", "percentile")),
     Word("ready", "The host's word that a page is there; it wakes who sleeps on its token.",
          ("PageReady", "page ready"), PROTOCOL),
     Word("never ready", "Pages that were announced as absent and never as ready: the word could"
          " not be written, was not due, or was withdrawn. Who slept on one sleeps on.",
-         ("silent", "silent ready", "withdrawn", "not sent"), "reference/events.md"),
+         ("silent", "READYs not sent", "withdrawn", "not sent"), "reference/events.md"),
     Word("dummies", "Nodes that stand in the guest for a READY that found nobody waiting.",
          ("dummy",), PROTOCOL),
     Word("inserted", "Dummies that were made.", (), PROTOCOL),

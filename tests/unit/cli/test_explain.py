@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from rich.table import Table
 
-from pagewake.cli.tables import compare_table, run_table
+from pagewake.cli.grid_table import compare_table
+from pagewake.cli.tables import run_table
 from pagewake.cli.task_rows import label
 from pagewake.engine.run import run_scenario
 from pagewake.events.types import Delivery, HaltWhy, Route, WakeHow

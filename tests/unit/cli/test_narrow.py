@@ -105,7 +105,7 @@ def test_tables_fit_a_terminal(columns: int, tmp_path: Path) -> None:
     lines = on_a_terminal(columns, "compare", scenario, *GRID)
     assert max(map(len, lines)) <= columns
     for point in piped:
-        values = [*point["axes"].values(), f"{point['work']['total']:,}"]
+        values = [*point["axes"].values(), f"{point['touches']:,}"]
         assert any(line.split()[:3] == values for line in lines), (values, lines)
     assert max(map(len, on_a_terminal(columns, "run", scenario))) <= columns
 
