@@ -138,12 +138,21 @@ def _options(
     """KVM's asynchronous page fault protocol as a deterministic simulation."""
 
 
+def _told(error: TyperException) -> str:
+    """What is wrong with a command line; a value by its option, in our words."""
+    if not isinstance(error, typer.BadParameter) or error.param is None or error.__cause__ is None:
+        return error.format_message()
+    from pagewake.cli.own_words import own_words  # noqa: PLC0415 - it loads pydantic
+
+    return f"{error.param.opts[0]}: {own_words(error.__cause__) or error.message}"
+
+
 def call(arguments: Sequence[str] | None = None) -> None:
     """Execute one command line, this process's own by default; a wrong one is a ConfigError."""
     try:
         code = app(arguments, prog_name="pagewake", standalone_mode=False)
     except TyperException as error:
-        told = error.format_message()
+        told = _told(error)
         if not told:  # no command at all: the help was the answer
             raise SystemExit(error.exit_code) from None
         context = getattr(error, "ctx", None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
 
@@ -13,9 +14,11 @@ from pydantic import ValidationError
 
 from pagewake.bus.kafka import KafkaBus
 from pagewake.cli.check import CheckOption, check
+from pagewake.cli.guard import complain
 from pagewake.cli.loading import load
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json, print_line
+from pagewake.cli.own_words import own_words
 from pagewake.cli.progress import duration
 from pagewake.cli.screen import print_result
 from pagewake.cli.tables import run_table
@@ -26,7 +29,7 @@ from pagewake.cluster.kafka_errors import told_to_a_person
 from pagewake.cluster.listener import take_back_statuses
 from pagewake.cluster.logs import log_to_person, tell_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
-from pagewake.errors import ConfigError
+from pagewake.errors import ConfigError, nearest
 from pagewake.observe.result import RunResult
 from pagewake.participants.plan import RunPlan
 
@@ -57,12 +60,21 @@ class RunListing(msgspec.Struct, frozen=True):
 
 def settings_of(**flags: str | None) -> Settings:
     """The settings of the environment, with the flags that were given on top."""
+    _warn_of_unknown(os.environ)
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigError(f"PAGEWAKE_{name}: {first['msg']} (got {first['input']!r})") from None
+        name = "_".join(str(part) for part in error.errors()[0]["loc"]).upper()
+        raise ConfigError(f"PAGEWAKE_{name}: {own_words(error)}") from None
+
+
+def _warn_of_unknown(environ: Iterable[str]) -> None:
+    """A setting that is spelled wrong does nothing, which nobody would see."""
+    known = {"PAGEWAKE_DEBUG", *(f"PAGEWAKE_{name.upper()}" for name in Settings.model_fields)}
+    for name in sorted(environ):
+        plain = name.upper()
+        if plain.startswith("PAGEWAKE_") and plain not in known:
+            complain(f"{name} is no setting, and does nothing: {nearest(plain, known)}")
 
 
 def on_bus(settings: Settings, clock: Clock, work: Callable[[KafkaBus], Awaitable[Value]]) -> Value:

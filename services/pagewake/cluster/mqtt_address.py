@@ -28,7 +28,8 @@ class MqttAddress(NamedTuple):
         wrong = f"PAGEWAKE_MQTT={text}: give mqtt://host:port or mqtts://user:pass@host:port"
         try:
             url = urlsplit(text)
-            port = url.port or PORTS[url.scheme]
+            usual = PORTS[url.scheme]
+            port = url.port or usual
         except (ValueError, KeyError):
             raise ConfigError(wrong) from None
         if not url.hostname:

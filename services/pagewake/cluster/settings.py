@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pagewake.bus.kafka import KafkaSettings
+from pagewake.scenario.units import parse_duration
 
 ServiceKind = Literal["host", "guest", "nested"]
 # A person waits for a command; a service may be started along with its broker.
@@ -23,6 +24,22 @@ INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PORT_MAX = 65_535
 
 
+def _seconds(value: object) -> object:
+    """A duration with its unit, as everywhere, in seconds; a number alone is seconds already."""
+    text = str(value).strip()
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return parse_duration(text) / 1e9
+    except ValueError as error:
+        raise PydanticCustomError("duration", "{why}", {"why": str(error)}) from None
+
+
+Seconds: TypeAlias = Annotated[float, BeforeValidator(_seconds)]
+
+
 class Settings(BaseSettings):
     """`PAGEWAKE_*`; those that differ between processes of one cluster are flags too."""
 
@@ -31,12 +48,12 @@ class Settings(BaseSettings):
     kafka: str = Field(
         default="127.0.0.1:9092", description="bootstrap servers, `host:port,host:port`"
     )
-    kafka_wait: float | None = Field(
+    kafka_wait: Seconds | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="seconds to wait for a broker at start;"
-        f" default {COMMAND_WAIT_S:g} for commands, {SERVICE_WAIT_S:g} for services",
+        description="how long to wait for a broker at start, such as `5s` (a number alone:"
+        f" seconds); default {COMMAND_WAIT_S:g} s for commands, {SERVICE_WAIT_S:g} s for services",
     )
     kafka_security_protocol: SecurityProtocol = Field(
         default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
@@ -59,8 +76,11 @@ class Settings(BaseSettings):
         default_factory=socket.gethostname,
         description="name of this process; default: the host's name",
     )
-    snapshot_s: float = Field(
-        default=5.0, gt=0, allow_inf_nan=False, description="least seconds between two snapshots"
+    snapshot_s: Seconds = Field(
+        default=5.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="least time between two snapshots, such as `5s`; a number alone is seconds",
     )
 
     @field_validator("instance")

@@ -73,6 +73,24 @@ def test_an_interruption_ends_with_130(
     assert capsys.readouterr().err == "pagewake: interrupted: 1 s of 60 s\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["run", "nested", "--seed", "1e3"], "--seed: '1e3' is not a whole number"),
+        (["run", "nested", "--seed", "-1"], "--seed: '-1' is too small; give at least 0"),
+        (["run", "nested", "--shards", "two"], "--shards: 'two' is not a whole number"),
+        (["compare", "nested", "--jobs", "0"], "--jobs: '0' is too small; give at least 1"),
+        (["load", "--regression", "much"], "--regression: 'much' is not a number"),
+    ],
+)
+def test_a_wrong_number_is_told_in_our_words(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, *arguments)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"pagewake: error: {why}")
+
+
 USAGE_ERRORS: list[list[str]] = [
     [],
     ["no-such-command"],

@@ -22,7 +22,9 @@ def test_an_address_has_host_port_and_who_logs_in(text: str, address: MqttAddres
     assert MqttAddress.of(text) == address
 
 
-@pytest.mark.parametrize("text", ["", "broker", "http://broker", "mqtt://", "mqtt://broker:port"])
+@pytest.mark.parametrize(
+    "text", ["", "broker", "http://broker", "http://broker:1883", "mqtt://", "mqtt://broker:port"]
+)
 def test_what_is_none_is_refused_with_what_one_looks_like(text: str) -> None:
     with pytest.raises(ConfigError, match="give mqtt://host:port"):
         MqttAddress.of(text)

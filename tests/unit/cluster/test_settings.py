@@ -39,3 +39,43 @@ def test_snapshots_come_now_and_then(monkeypatch: pytest.MonkeyPatch, value: str
     monkeypatch.setenv("PAGEWAKE_SNAPSHOT_S", value)
     with pytest.raises(ConfigError, match="PAGEWAKE_SNAPSHOT_S"):
         settings_of()
+
+
+@pytest.mark.parametrize(
+    ("text", "wait_s"), [("5", 5.0), ("0", 0.0), ("2.5", 2.5), ("5s", 5.0), ("250ms", 0.25)]
+)
+def test_durations_have_a_unit_or_are_seconds(
+    monkeypatch: pytest.MonkeyPatch, text: str, wait_s: float
+) -> None:
+    monkeypatch.setenv("PAGEWAKE_KAFKA_WAIT", text)
+    assert settings_of().kafka_settings(1.0).wait_s == wait_s
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("KAFKA_WAIT", "5 sec", 'write "5s"'),
+        ("KAFKA_WAIT", "-1", "too small; give at least 0"),
+        ("SNAPSHOT_S", "soon", '"soon" is not a duration'),
+        ("KAFKA_SECURITY_PROTOCOL", "ssl", "'ssl' is unknown; give one of 'PLAINTEXT', 'SSL'"),
+    ],
+)
+def test_a_wrong_value_is_told_in_our_words(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(f"PAGEWAKE_{name}", value)
+    with pytest.raises(ConfigError, match=f"^PAGEWAKE_{name}: ") as told:
+        settings_of()
+    assert why in str(told.value)
+    assert "Input should be" not in str(told.value)
+
+
+def test_a_setting_that_does_nothing_is_named_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PAGEWAKE_KAFAK", "kafka:9092")
+    monkeypatch.setenv("PAGEWAKE_DEBUG", "0")
+    settings_of(kafka="kafka:9092")
+    assert capsys.readouterr().err == (
+        'pagewake: PAGEWAKE_KAFAK is no setting, and does nothing: did you mean "PAGEWAKE_KAFKA"?\n'
+    )
