@@ -192,12 +192,12 @@ def other_media() -> list[ev.Event]:
 
 
 def two_first_touches() -> list[ev.Event]:
-    """Of the same pages by two vcpus, faster than the VM is given frames."""
+    """Of the same pages by two vcpus, faster than frames come back from reclaim."""
     fresh = (
         '[[vm.task]]\nname = "fresh"\ncount = 2\npattern = "sequential"\n'
-        'working_set = "2MiB"\nprivate = false\ntouch = "1us"'
+        'working_set = "14MiB"\nprivate = false\ntouch = "1us"'
     )
-    return run_small(fresh, vcpus=2).events
+    return run_small(fresh, vcpus=2, duration="80ms").events
 
 
 def moves(why: str) -> list[ev.Event]:

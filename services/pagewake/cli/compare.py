@@ -23,6 +23,7 @@ from pagewake.cli.screen import folded, print_result
 from pagewake.errors import ConfigError, PagewakeError
 from pagewake.observe.headline import headline
 from pagewake.observe.result import RunResult
+from pagewake.participants.at_start import refuse_overfull
 from pagewake.scenario.loading import settings_of
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.settings import parse_axis
@@ -79,7 +80,9 @@ def points(
     kinds: list[type[PagewakeError]] = []
     for cell in cells:
         try:
-            scenarios.append(load(scenario, sets, seed, axes=settings_of(cell)))
+            point = load(scenario, sets, seed, axes=settings_of(cell))
+            refuse_overfull(point)
+            scenarios.append(point)
         except PagewakeError as error:
             refused.setdefault(str(error), []).append(label_of(cell))
             kinds.append(type(error))

@@ -18,7 +18,6 @@ where reclaim, which takes from the VM that fills its limit most, would have lef
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -78,6 +77,12 @@ def starts(scenario: Scenario, index: int) -> Mapping[str, Start]:
     }
 
 
+def refuse_overfull(scenario: Scenario) -> None:
+    """Raise ConfigError if a host cannot hold what it must at time 0."""
+    for index in range(scenario.host.count):
+        starts(scenario, index)
+
+
 def refill_ns(scenario: Scenario, index: int) -> int | None:
     """How soon a VM of this host can need what it asks for; None: no VM uses its stock."""
     times = [
@@ -115,10 +120,20 @@ def _media(scenario: Scenario) -> list[Medium]:
 
 
 def _counted(scenario: Scenario, index: int) -> list[tuple[Vm, int]]:
-    """The kinds of VM on a host, in file order, and how many there are of each."""
-    names = [i.spec.name for i in scenario.instances() if i.host == index]
-    count = Counter(names)
-    return [(vm, count[vm.name]) for vm in scenario.vms if vm.name in count]
+    """The kinds of VM on a host, in file order, and how many there are of each.
+
+    VMs are dealt out in turn (`Scenario.instances`): counted, not listed, as there may be many.
+    """
+    hosts = scenario.host.count
+    counted: list[tuple[Vm, int]] = []
+    before = 0
+    for vm in scenario.vms:
+        first = (index - before) % hosts
+        number = len(range(first, vm.count, hosts))
+        before += vm.count
+        if number:
+            counted.append((vm, number))
+    return counted
 
 
 def _kinds(scenario: Scenario, index: int) -> list[_Kind]:

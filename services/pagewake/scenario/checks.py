@@ -130,11 +130,11 @@ def _check_protection(scenario: Scenario, vm: Vm, path: Path) -> None:
     """`min` and `low` protect from reclaim of the host alone."""
     most = units.format_pages(vm.limit_pages)
     for key, pages in (("min", vm.min_pages), ("low", vm.low_pages)):
+        if pages > vm.limit_pages:
+            raise BadValueError(f'more than the VM may keep; at most "{most}"', (*path, key))
         if pages and scenario.host.memory_pages is None:
             text = "protects from what host.memory takes back; give host.memory, or leave it out"
             raise BadValueError(text, (*path, key))
-        if pages > vm.limit_pages:
-            raise BadValueError(f'more than the VM may keep; at most "{most}"', (*path, key))
 
 
 def _check_keys(task: Task, path: Path, raw: Mapping[str, Any]) -> None:

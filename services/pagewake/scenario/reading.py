@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from pagewake.errors import nearest
+from pagewake.scenario.absent_keys import why_absent
 from pagewake.scenario.domain_keys import DOMAIN_KEYS
 from pagewake.scenario.keys import BadValueError, Key, Table, Tables, show
 
@@ -69,7 +70,8 @@ def read_struct(struct: type[S], raw: Mapping[str, object]) -> S:
     names = [field.mark.name for field in fields]
     for name in raw:
         if name not in names:
-            raise BadValueError(f'unknown key "{name}": {nearest(name, names)}', (name,))
+            hint = why_absent(name) or nearest(name, names)
+            raise BadValueError(f'unknown key "{name}": {hint}', (name,))
     values: dict[str, Any] = {}
     for field in fields:
         name = field.mark.name

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from pagewake.errors import ConfigError, nearest
+from pagewake.scenario.absent_keys import why_absent
 from pagewake.scenario.keys import Key, Tables, show
 from pagewake.scenario.locate import Path, dotted
 from pagewake.scenario.model import Scenario
@@ -100,7 +101,8 @@ def field_at(path: Path, origin: str) -> Field | None:
         fields = {item.mark.name: item for item in fields_of(struct)}
         if part not in fields:
             where = dotted(path[: depth + 1])
-            hint = (_where_it_is(part) if depth == 0 else "") or nearest(part, fields)
+            hint = _where_it_is(part) if depth == 0 else why_absent(part)
+            hint = hint or nearest(part, fields)
             raise ConfigError(f'{origin}: unknown key "{where}": {hint}')
         field = fields[part]
         if field.struct is None or not fields_of(field.struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from pagewake.engine.run import run_scenario
 from pagewake.errors import ConfigError
 from pagewake.host_memory.media import MEDIA
 from pagewake.observe.result import RunResult
-from pagewake.participants.at_start import Start, refill_ns, starts, stock_pages, use_ns
+from pagewake.participants.at_start import Start, _counted, refill_ns, starts, stock_pages, use_ns
 from pagewake.participants.build import build_host, plan_vms
 from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
@@ -104,6 +105,15 @@ def test_a_host_that_cannot_hold_the_least_says_what_is_missing(
 def test_hosts_are_shared_out_one_by_one() -> None:
     scenario = host_of('name = "a"', 'name = "b"', count=2, memory="16MiB")
     assert [list(starts(scenario, index)) for index in (0, 1)] == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_vms_are_counted_as_they_are_dealt_out(count: int) -> None:
+    vms = ('name = "a"\ncount = 4', 'name = "b"', 'name = "c"\ncount = 3')
+    scenario = host_of(*vms, count=count)
+    for index in range(count):
+        listed = Counter(vm.spec.name for vm in scenario.instances() if vm.host == index)
+        assert {vm.name: number for vm, number in _counted(scenario, index)} == listed
 
 
 def test_a_refill_is_asked_for_before_it_is_needed() -> None:
