@@ -51,11 +51,13 @@ KEYS: Mapping[str, str] = {
     "progress": "every task, by its name",
     "per_group": "the VMs of a `[[vm]]` table together, by its name",
     "per_vm": "every VM, by its name",
+    "in_swap": "pages that lie in swap at the end",
+    "in_swap_bytes": "memory of the hosts that they take there; 0 unless the medium is memory",
     "shards": "how many the run was split into",
     "version": "of pagewake",
 }
 NULL = """
-All from `touches` to `per_vm` is null where a log of version 0.1.0
+All from `touches` to `in_swap_bytes` is null where a log of version 0.1.0
 was read: it does not hold them.
 """
 PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes)

@@ -11,6 +11,7 @@ from pagewake.cli.figures import Counted
 from pagewake.cli.progress import duration, factor, seconds
 from pagewake.cli.task_rows import group_rows, label, shares, task_rows, trouble_rows
 from pagewake.observe.result import RunResult, WaitTimes
+from pagewake.scenario.units import mib
 
 
 def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list[RenderableType]:
@@ -35,6 +36,8 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
     yield "not present", _counts(result.not_present)
     yield "page-ins", f"{result.page_ins:,}, first touches {_first_touches(result)}"
     yield "evictions", f"{result.evictions:,}"
+    if result.in_swap_bytes:
+        yield "in swap", f"{result.in_swap:,} pages, in {mib(result.in_swap_bytes)} of memory"
     waits = result.waits
     yield (
         "task_wait",

@@ -16,7 +16,7 @@ from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Encoded, decode_events
 from pagewake.events.digest import combine_hosts, combine_vms
 from pagewake.events.types import Event, ShardEnded
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult
+from pagewake.observe.result import ResultCounter, RunFacts, RunResult, swap_facts
 from pagewake.participants.closing import joined
 from pagewake.participants.plan import RunPlan
 
@@ -136,5 +136,6 @@ class ResultReader:
             digest=digest_of(plan, endings),
             shards=len(plan.topology.shards),
             version=__version__,
+            swap=swap_facts(scenario),
         )
         return self._counter.finish(facts, [shard.summary for shard in endings])

@@ -12,7 +12,7 @@ from pagewake import __version__
 from pagewake.bus.log_dir import LogWriter
 from pagewake.engine.embedded import OnProgress, run_embedded
 from pagewake.engine.recorded import Recording
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult
+from pagewake.observe.result import ResultCounter, RunFacts, RunResult, swap_facts
 from pagewake.participants.build import HostPart, build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.model import Scenario
@@ -65,6 +65,7 @@ def run_scenario(
         digest=outcome.digest,
         shards=len(plan.topology.shards),
         version=__version__,
+        swap=swap_facts(scenario),
     )
     return counter.finish(facts, outcome.summaries)
 

@@ -110,9 +110,10 @@ GLOSSARY = (
          " until the host had taken one back.", ("frame",)),
     Word("stock", "Free frames that the host hands to a VM ahead of use; what is not in it is"
          " waited for.", ("frames in stock",), MODEL),
-    Word("evictions", "Frames that the host took back from VMs, to swap. A VM that starts at its"
-         " limit loses some at once: the host keeps some frames free.", ("eviction",
-         "evicted", "swap-out"), MODEL),
+    Word("evictions", "Frames that the host took back from VMs, to swap, so that some are free"
+         " when they are needed.", ("eviction", "evicted", "swap-out"), MODEL),
+    Word("in swap", "Pages out of memory at the end, and the memory of the host that they take"
+         " where the medium is memory itself (zram).", ("in_swap",), MODEL),
     Word("double faults", "Faults on a page that the same vcpu waits for already: no new"
          " request, the vcpu is halted.", ("double fault",), PROTOCOL),
     # ------------------------------------------------------------------ sleeping and waking

@@ -37,7 +37,11 @@ from pagewake.events.types import (
     VcpuHalted,
     WakeHow,
 )
+from pagewake.host_memory.frames import compressed
 from pagewake.observe.progress import Endings, Share, TaskProgress, parts_of, sum_of
+from pagewake.participants.at_start import media_of, swapped_pages
+from pagewake.scenario.model import Scenario
+from pagewake.scenario.units import PAGE_BYTES
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -73,6 +77,18 @@ class WaitTimes(msgspec.Struct, frozen=True):
     max: float
 
 
+class SwapFacts(msgspec.Struct, frozen=True):
+    """Pages in swap at time 0, and how many thousandths of a page lie in a frame; 0: elsewhere."""
+
+    pages: int
+    ratio_milli: int
+
+
+def swap_facts(scenario: Scenario) -> SwapFacts:
+    """Of all hosts; the medium is the last one that the scenario changes to."""
+    return SwapFacts(swapped_pages(scenario), media_of(scenario)[-1].ratio_milli)
+
+
 class RunFacts(msgspec.Struct, frozen=True):
     """What only the runner knows of a run: no event says it."""
 
@@ -86,6 +102,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     digest: str
     shards: int
     version: str
+    swap: SwapFacts | None = None
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +144,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     progress: dict[str, TaskProgress] | None
     per_group: dict[str, Share] | None
     per_vm: dict[str, Share] | None
+    in_swap: int | None
+    in_swap_bytes: int | None
     shards: int
     version: str
 
@@ -199,6 +218,8 @@ class ResultCounter:
         total = sum_of(self._vms.values())
         parts = parts_of(self._vms, self._endings, closing)
         whole = None if parts is None else sum_of(parts.per_group.values())
+        swap = facts.swap
+        in_swap = None if swap is None else swap.pages + total.evictions - total.page_ins
         return RunResult(
             scenario=facts.scenario,
             seed=facts.seed,
@@ -233,6 +254,8 @@ class ResultCounter:
             progress=None if parts is None else parts.progress,
             per_group=None if parts is None else parts.per_group,
             per_vm=None if parts is None else parts.per_vm,
+            in_swap=in_swap,
+            in_swap_bytes=None if swap is None else _swap_bytes(in_swap or 0, swap.ratio_milli),
             shards=facts.shards,
             version=facts.version,
         )
@@ -304,3 +327,8 @@ def _wait_times(waited_ns: array[int]) -> WaitTimes | None:
         return ordered[-(-len(ordered) * percent // 100) - 1] / 1e9
 
     return WaitTimes(at(50), at(90), at(99), ordered[-1] / 1e9)
+
+
+def _swap_bytes(pages: int, ratio_milli: int) -> int:
+    """Memory of the hosts that pages in swap take: none where the medium is no memory."""
+    return compressed(pages, ratio_milli) * PAGE_BYTES if ratio_milli else 0

@@ -27,7 +27,7 @@ from pagewake.host_memory.frames import Watermarks, compressed, scaled_low
 from pagewake.host_memory.media import MEDIA, Medium
 from pagewake.participants.regions import lay_out
 from pagewake.scenario.model import Scenario, Vm
-from pagewake.scenario.units import PAGE_BYTES
+from pagewake.scenario.units import PAGE_BYTES, mib
 
 BATCHES = 2
 """Per vcpu: one in use, one being refilled."""
@@ -77,6 +77,18 @@ def starts(scenario: Scenario, index: int) -> Mapping[str, Start]:
     }
 
 
+def swapped_pages(scenario: Scenario) -> int:
+    """Pages in swap at time 0, of all hosts."""
+    total = 0
+    for index in range(scenario.host.count):
+        rooms = starts(scenario, index)
+        total += sum(
+            kind.number * (kind.populated - rooms[kind.vm.name].room_pages)
+            for kind in _kinds(scenario, index)
+        )
+    return total
+
+
 def refuse_overfull(scenario: Scenario) -> None:
     """Raise ConfigError if a host cannot hold what it must at time 0."""
     for index in range(scenario.host.count):
@@ -102,19 +114,20 @@ def stock_pages(scenario: Scenario, vm: Vm) -> int:
 
 def draws(scenario: Scenario, vm: Vm) -> bool:
     """Will it use its stock: by a first touch, or by a page-in of a synchronous medium?"""
-    synchronous = any(medium.synchronous for medium in _media(scenario))
+    synchronous = any(medium.synchronous for medium in media_of(scenario))
     return any(task.region_pages and (synchronous or not task.populated) for task in vm.tasks)
 
 
 def use_ns(scenario: Scenario) -> int:
     """The shortest time from one frame that a vcpu takes out of the stock to the next."""
     costs = scenario.host.costs
-    page_ins = [costs.fault_ns + m.cost_ns for m in _media(scenario) if m.synchronous]
+    page_ins = [costs.fault_ns + m.cost_ns for m in media_of(scenario) if m.synchronous]
     return costs.exit_ns + costs.entry_ns + min([costs.first_touch_ns, *page_ins])
 
 
-def _media(scenario: Scenario) -> list[Medium]:
-    controls = [event.control for event in scenario.events]
+def media_of(scenario: Scenario) -> list[Medium]:
+    """The medium at time 0, and those it is changed to, in order of time."""
+    controls = [e.control for e in sorted(scenario.events, key=lambda event: event.at_ns)]
     changes = [MEDIA[c.medium] for c in controls if isinstance(c, MediumChanged)]
     return [scenario.host.medium.device(), *changes]
 
@@ -221,18 +234,12 @@ def _too_little(host: _Host, kinds: list[_Kind], least: int) -> str:
         (least, "protected by min"),
         (pool, "of pages in the compressed medium"),
     ]
-    needs = ", ".join(f"{_mib(pages)} {what}" for pages, what in parts if pages)
+    needs = ", ".join(f"{mib(pages * PAGE_BYTES)} {what}" for pages, what in parts if pages)
     total = sum(pages for pages, _ in parts) + 1
     advice = ["raise host.memory", "have fewer VMs"]
     advice += ["lower vm.min"] if least else []
     advice += ["populate less, or take another medium"] if pool else []
     return (
-        f"{host.name}: host.memory is {_mib(host.memory)}, its {vms} VMs need at least "
-        f"{_mib(total)} at time 0 ({needs}): {' or '.join(advice)}"
+        f"{host.name}: host.memory is {mib(host.memory * PAGE_BYTES)}, its {vms} VMs need at least "
+        f"{mib(total * PAGE_BYTES)} at time 0 ({needs}): {' or '.join(advice)}"
     )
-
-
-def _mib(pages: int) -> str:
-    """Mebibytes, to the tenth, rounded up."""
-    tenths = -(-pages * PAGE_BYTES * 10 // (1 << 20))
-    return f"{tenths // 10}.{tenths % 10} MiB"

@@ -97,6 +97,12 @@ def parse_rate(text: str) -> float:
     return float(number)
 
 
+def mib(size_bytes: int) -> str:
+    """Mebibytes to the tenth, rounded up, for people."""
+    tenths = -(-size_bytes * 10 // (1 << 20))
+    return f"{tenths // 10:,}.{tenths % 10} MiB"
+
+
 def _largest(value: int, units: Mapping[str, int]) -> str:
     for name, factor in units.items():
         if value and value % factor == 0:

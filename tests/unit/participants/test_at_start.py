@@ -8,12 +8,14 @@ from collections import Counter
 import msgspec
 import pytest
 
+from pagewake.engine.embedded import run_embedded
 from pagewake.engine.run import run_scenario
 from pagewake.errors import ConfigError
 from pagewake.host_memory.media import MEDIA
 from pagewake.observe.result import RunResult
 from pagewake.participants.at_start import Start, _counted, refill_ns, starts, stock_pages, use_ns
-from pagewake.participants.build import build_host, plan_vms
+from pagewake.participants.build import build, build_host, plan_vms
+from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.units import PAGE_BYTES
@@ -83,6 +85,21 @@ def test_pages_in_zram_are_in_the_memory_of_the_host() -> None:
     assert rooms(zram)["vm"] < rooms(disk)["vm"] - 6 * MIB
     assert out / 2 == pytest.approx(48 * MIB - 2 * rooms(zram)["vm"], rel=0.1)
     assert 46 * MIB < charged(zram) <= 48 * MIB
+
+
+def test_the_result_says_what_lies_in_zram_at_the_end() -> None:
+    scenario = host_of('name = "vm"\ncount = 2', memory="48MiB", medium="zram")
+    plan = RunPlan.of("any", scenario, shards=1)
+    parts = build(plan)
+    outcome = run_embedded(plan, parts)
+    result = run_scenario(scenario)
+    summary = parts[0].host.summary()
+    assert result.in_swap == summary.stored > 0
+    assert result.in_swap_bytes == summary.pool * PAGE_BYTES
+    assert outcome.digest == result.digest
+    disk = run_scenario(host_of('name = "vm"\ncount = 2', memory="48MiB"))
+    assert disk.in_swap
+    assert disk.in_swap_bytes == 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pagewake.events.types import ExitRouted, PageNotPresent, TaskWoken
 from pagewake.observe.report.durations import Durations
 from pagewake.observe.report.recorder import Best, VmRecorder
 from pagewake.observe.report.timeline import Timeline
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult
+from pagewake.observe.result import ResultCounter, RunFacts, RunResult, SwapFacts, swap_facts
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 from pagewake.verify.log_run import LogRun, PlacedEvent
@@ -132,6 +132,11 @@ class _Reading:
         elif isinstance(event, PageNotPresent) and not event.first_touch:
             self._reasons[event.delivery, event.why or ""] += 1
 
+    def _swap_facts(self) -> SwapFacts | None:
+        """None for a log of 0.1.0, which shared out memory by another rule."""
+        old = self._scenario.about.version == "0.1.0"
+        return None if old else swap_facts(self._scenario)
+
     def finish(self) -> LoggedRun:
         """The run as the log tells it; DataError where the log is damaged."""
         run, reader = self._run, self._run.reader
@@ -151,6 +156,7 @@ class _Reading:
             digest=reader.sums.digest,
             shards=sum(file.topic.startswith("apf.") for file in reader.files),
             version=self._scenario.about.version,
+            swap=self._swap_facts(),
         )
         result = self._counter.finish(facts, [ended.summary for _, ended in run.endings])
         return LoggedRun(
