@@ -178,6 +178,18 @@ def test_rubbish_is_bad_data(content: bytes, tmp_path: Path) -> None:
         run(path)
 
 
+@pytest.mark.parametrize(
+    "content", [b"[scenario]\n", b"[]\n", b"{}\n", b"icount,page,kind,count\n"]
+)
+def test_another_kind_of_file_is_told_how_a_vector_file_begins(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.toml"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r's\.toml:1: not a vector file.*"apf-conformance"'):
+        run(path)
+
+
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         run(tmp_path / "nowhere.jsonl")

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pagewake.bus.kafka import KafkaBus
 from pagewake.cli.check import CheckOption, check
 from pagewake.cli.guard import complain
-from pagewake.cli.loading import load
+from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.own_words import own_words
@@ -106,6 +106,7 @@ def submit(
     if checked and not wait:
         raise ConfigError("--check looks at what came of the run: give --wait with it")
     loaded = load(scenario, sets or (), seed)
+    tell_hints([loaded])
     clock = SystemClock()
     plan = RunPlan.of(name or client.name_for(loaded.name, clock.wall_s()), loaded, shards)
 

@@ -12,7 +12,7 @@ import typer
 
 from pagewake.cli.check import CheckOption, check
 from pagewake.cli.grid_table import compare_table
-from pagewake.cli.loading import load
+from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json
 from pagewake.cli.parallel import Outcome, run_each
@@ -57,6 +57,7 @@ def compare(
     refuse_twice_set(cells[0], seed, sets or ())
     refuse_place(report)
     scenarios = points(scenario, cells, sets or (), seed)
+    tell_hints(scenarios)
     kept = Kept(resume, cells, scenarios)
     try:
         run_missing(kept, scenarios, jobs)

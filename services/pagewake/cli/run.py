@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pagewake.cli.check import CheckOption, check
-from pagewake.cli.loading import load
+from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json
 from pagewake.cli.places import refuse_place
@@ -47,6 +47,7 @@ def run(
     """
     loaded = load(scenario, sets or (), seed)
     refuse_place(report, log)
+    tell_hints([loaded])
     with log_for(report, log) as written:
         result = _simulate(loaded, shards, written)
         if as_json:

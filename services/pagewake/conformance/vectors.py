@@ -291,7 +291,13 @@ def _content(path: Path) -> bytes:
 
 
 def _family(path: Path, line: int, text: bytes) -> str:
-    header: Header = _decode(path, line, text, Header)
+    try:
+        header = msgspec.json.decode(text, type=Header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(
+            f"{path}:{line}: not a vector file: its first line is no header such as"
+            f' {{"format": "{FORMAT}", "version": {VERSION}, "family": "sleepers"}} ({error})'
+        ) from None
     if header.format != FORMAT:
         message = f'{path}:{line}: format is "{header.format}", expected "{FORMAT}"'
         raise DataError(message)

@@ -97,6 +97,11 @@ def find_trace(name: str, base: Path) -> tuple[str, Path]:
         raise BadValueError(f'"{path}" cannot be read: {error.strerror}') from None
     if not is_there and path.is_dir():
         raise BadValueError(f'"{path}" is a directory: name a trace file')
+    if not is_there and path.exists():
+        raise BadValueError(
+            f'"{path}" is not a regular file: save the trace in one first, as'
+            f' "pagewake trace-reduce {path} -o trace.csv" does'
+        )
     if not is_there:
         names = [other.name for end in _TRACE_SUFFIXES for other in _siblings(path, end)]
         raise BadValueError(f'there is no file "{path}": {nearest(path.name, names)}')

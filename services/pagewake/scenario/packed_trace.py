@@ -117,10 +117,13 @@ class PageNumbers:
 
 
 class PackedTrace:
-    """All rows of a trace, how many accesses they stand for, and how many pages they touch."""
+    """All rows of a trace, how many accesses they stand for, and how many pages they touch.
+
+    `at_once` is the most pages of one instruction, but for one that is cut by the end of a block.
+    """
 
     def __init__(self, blocks: Iterable[TraceBlock], block_rows: int = BLOCK_ROWS) -> None:
-        self.rows = self.accesses = self.instructions = 0
+        self.rows = self.accesses = self.instructions = self.at_once = 0
         self._block_rows = block_rows
         self._spool = _Spool()
         self._layouts: list[_Layout] = []
@@ -141,8 +144,10 @@ class PackedTrace:
         return icount[skip:], page[skip:], write[skip:]
 
     def _pack(self, block: TraceBlock, numbers: PageNumbers) -> None:
+        numbered = numbers.of(block.page)
+        self.at_once = _at_once(block.icount, numbered, self.at_once)
         steps = _narrow(np.diff(block.icount, prepend=block.icount[:1]))
-        pages = _narrow(numbers.of(block.page))
+        pages = _narrow(numbered)
         rows = len(pages)
         self._layouts.append(_Layout(rows, int(block.icount[0]), steps.dtype, pages.dtype))
         self._spool.append(steps.tobytes() + pages.tobytes() + np.packbits(block.write).tobytes())
@@ -177,6 +182,19 @@ def _cut(blocks: Iterable[TraceBlock], rows: int) -> Iterator[TraceBlock]:
         many -= whole
     if many:
         yield join(held)
+
+
+def _at_once(icount: Ints, pages: Ints, most: int) -> int:
+    """The most pages of one instruction; `most` if none has more."""
+    starts = np.flatnonzero(np.diff(icount, prepend=-1))
+    sizes = np.diff(np.append(starts, len(icount)))
+    larger = np.flatnonzero(np.repeat(sizes > most, sizes))
+    if not len(larger):
+        return most
+    of = np.repeat(np.arange(len(starts)), sizes)[larger]
+    span = int(pages.max()) + 1
+    pairs = np.unique(of * span + pages[larger])
+    return max(most, int(np.bincount(pairs // span).max()))
 
 
 def _narrow(numbers: Ints) -> NDArray[Any]:

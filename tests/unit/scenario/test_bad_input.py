@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -401,6 +402,16 @@ def test_a_missing_trace_brings_the_nearest_beside_it(valid: str, scenario_file:
     with pytest.raises(
         ConfigError, match=r'small\.toml:31: vm\.0\.task\.0\.trace.*page\.csv.*"pages\.csv"'
     ):
+        load(str(path))
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "pipe"])
+def test_a_trace_that_is_no_file_is_told_to_become_one(
+    valid: str, scenario_file: Path, place: str
+) -> None:
+    os.mkfifo(scenario_file.with_name("pipe"))
+    path = _with_trace(scenario_file, valid, place)
+    with pytest.raises(ConfigError, match=f'{place}" is not a regular file.*trace-reduce'):
         load(str(path))
 
 

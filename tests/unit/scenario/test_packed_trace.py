@@ -101,3 +101,13 @@ def test_a_step_costs_few_bytes() -> None:
     rows = [(at, at // 100 % 200, at % 3 == 0) for at in range(100_000)]
     trace = PackedTrace(cut(rows, 1_000))
     assert trace._spool._ends[-1] < 2.2 * len(rows)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6)), min_size=1, max_size=60))
+def test_the_most_pages_of_one_instruction_are_counted(listed: list[tuple[int, int]]) -> None:
+    icount, of = 0, dict[int, set[int]]()
+    for step, page in listed:
+        icount += step
+        of.setdefault(icount, set()).add(page)
+    rows = [(at, page, False) for at, pages in of.items() for page in (*pages, *pages)]
+    assert PackedTrace(cut(rows, 7)).at_once == max(map(len, of.values()))
