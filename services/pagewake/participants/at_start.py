@@ -237,9 +237,9 @@ def _too_little(host: _Host, kinds: list[_Kind], least: int) -> str:
     needs = ", ".join(f"{mib(pages * PAGE_BYTES)} {what}" for pages, what in parts if pages)
     total = sum(pages for pages, _ in parts) + 1
     advice = ["raise host.memory", "have fewer VMs"]
-    advice += ["lower vm.min"] if least else []
+    advice += ["lower min"] if least else []
     advice += ["populate less, or take another medium"] if pool else []
     return (
         f"{host.name}: host.memory is {mib(host.memory * PAGE_BYTES)}, its {vms} VMs need at least "
-        f"{mib(total * PAGE_BYTES)} at time 0 ({needs}): {' or '.join(advice)}"
+        f"{mib(total * PAGE_BYTES)} at time 0 ({needs}): {', or '.join(advice)}"
     )

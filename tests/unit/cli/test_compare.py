@@ -66,6 +66,17 @@ def test_what_is_wrong_at_every_point_is_said_once(
     assert "points" not in outcome.err
 
 
+def test_a_host_that_cannot_hold_what_it_must_is_found_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "run_each", never)
+    axes = ("--axis", "overcommit=1,1000")
+    outcome = invoke(capsys, "compare", small_scenario(tmp_path), *axes)
+    assert outcome.code == 2
+    assert re.search(r"host-0: host.memory is 0\.1 MiB, its .* raise host.memory", outcome.err)
+    assert outcome.err.endswith("    at overcommit=1000\n")
+
+
 # ------------------------------------------------------------------------------- an error, Ctrl-C
 
 
