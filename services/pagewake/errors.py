@@ -52,7 +52,8 @@ def nearest(word: str, options: Iterable[str]) -> str:
     if not names:
         return "there is none to choose from"
     begun = [name for name in names if word and name.startswith(word)]
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    written = [name for name in names if name.lower() == word.lower()]
+    close = written or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if len(begun) == 1 or close:
         return f'did you mean "{(begun if len(begun) == 1 else close)[0]}"?'
     closest = difflib.get_close_matches(word, names, n=1, cutoff=0.4)

@@ -257,15 +257,22 @@ def _check_event(scenario: Scenario, event: ev.Control, path: Path) -> None:
     check_target(scenario, event, path)
 
 
+def _vms_like(name: str, scenario: Scenario) -> str:
+    """A hint for a VM that is not there; a table's own name stands for several."""
+    ends = {vm.name: sorted({f"{vm.name}-0", f"{vm.name}-{vm.count - 1}"}) for vm in scenario.vms}
+    if name in ends:
+        return f"write {' .. '.join(ends[name])}"
+    return nearest(name, [end for both in ends.values() for end in both])
+
+
 def check_target(scenario: Scenario, event: ev.Control, path: Path) -> None:
     """The VM and the vcpu that a control event names must exist."""
     stem, _, number = event.vm.rpartition("-")
     vm = next((vm for vm in scenario.vms if vm.name == stem), None)
     plain = number.isdecimal() and str(int(number)) == number
     if vm is None or not plain or int(number) >= vm.count:
-        ends = [f"{vm.name}-{i}" for vm in scenario.vms for i in sorted({0, vm.count - 1})]
         raise BadValueError(
-            f'there is no VM "{event.vm}": {nearest(event.vm, ends)}', (*path, "vm")
+            f'there is no VM "{event.vm}": {_vms_like(event.vm, scenario)}', (*path, "vm")
         )
     vcpu = getattr(event, "vcpu", 0)
     if vcpu >= vm.vcpus:

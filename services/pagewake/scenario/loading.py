@@ -37,6 +37,13 @@ class _Source(NamedTuple):
     text: str
     origins: dict[KeyPath, str]
 
+    def give(self, path: KeyPath, origin: str) -> None:
+        """Note that an option gives a value; ConfigError if another one gave it."""
+        if path in self.origins:
+            before = self.origins[path]
+            raise ConfigError(f"{origin}: {dotted(path)} is given by {before} too: give it once")
+        self.origins[path] = origin
+
     def place(self, path: KeyPath) -> str:
         """The option or the file and line that a value comes from."""
         for length in range(len(path), 0, -1):
@@ -82,13 +89,13 @@ def loads(
     for option, texts in (("--set", sets), ("--axis", axes)):
         for assignment in texts:
             path, value = split_assignment(option, assignment)
-            source.origins[path] = f'{option} "{assignment}"'
+            source.give(path, f'{option} "{assignment}"')
             if path == OVERCOMMIT:
                 factor = value
             else:
                 assign(document, path, value, source.origins[path])
     if seed is not None:
-        source.origins["scenario", "seed"] = f"--seed {seed}"
+        source.give(("scenario", "seed"), f"--seed {seed}")
         document.setdefault("scenario", {})["seed"] = seed
     try:
         scenario = _with_traces(read_struct(Scenario, document), _Traces(base, on_read))

@@ -47,8 +47,8 @@ def assign(document: dict[str, Any], path: Path, value: str, origin: str) -> Non
     """Changes one value of a scenario as read by tomllib; `origin` goes into messages."""
     holder: Holder = document
     for depth in range(1, len(path)):
-        holder = _below(holder, path[:depth], origin)
-    _check_step(holder, path, origin)
+        holder = _below(holder, path[:depth], origin, path)
+    _check_step(holder, path, origin, path)
     parsed = parse_value(path, value, origin)
     if isinstance(holder, list):
         holder[int(path[-1])] = parsed
@@ -56,9 +56,9 @@ def assign(document: dict[str, Any], path: Path, value: str, origin: str) -> Non
         holder[str(path[-1])] = parsed
 
 
-def _below(holder: Holder, path: Path, origin: str) -> Holder:
+def _below(holder: Holder, path: Path, origin: str, whole: Path) -> Holder:
     """The table or list at `path`, made if it is a table that the file leaves out."""
-    _check_step(holder, path, origin)
+    _check_step(holder, path, origin, whole)
     below: object
     if isinstance(holder, list):
         below = holder[int(path[-1])]
@@ -77,18 +77,36 @@ def _below(holder: Holder, path: Path, origin: str) -> Holder:
     return below
 
 
-def _check_step(holder: Holder, path: Path, origin: str) -> None:
-    """Raise ConfigError unless the last part of the path can be looked up in what holds it."""
+def _check_step(holder: Holder, path: Path, origin: str, whole: Path) -> None:
+    """ConfigError unless the last part of `path`, on the way of `whole`, is in what holds it."""
     where, part = dotted(path[:-1]), path[-1]
     if isinstance(holder, dict):
         if isinstance(part, int):
             hint = nearest(str(part), holder)
             raise ConfigError(f"{origin}: {where or 'a scenario'} is a table, not a list: {hint}")
     elif not isinstance(part, int):
-        raise ConfigError(f"{origin}: {where} is a list; say which one, as in {where}.0.{part}")
+        meant = dotted(_numbered(holder, path, whole))
+        raise ConfigError(f"{origin}: {where} is a list; say which one by its number: {meant}")
     elif part >= len(holder):
         last = f"nearest is {where}.{len(holder) - 1}" if holder else "the list is empty"
         raise ConfigError(f"{origin}: there is no {where}.{part}; {last}")
+
+
+def _numbered(holder: list[Any], path: Path, whole: Path) -> Path:
+    """The path that was meant: a name stands where the number should, or the number is missing."""
+    part, below = path[-1], whole[len(path) :]
+    names = [item.get("name") for item in holder if isinstance(item, dict)]
+    index = names.index(part) if part in names else 0
+    is_name = part in names or (below and not _is_key(path))
+    return (*path[:-1], index, *(() if is_name else (part,)), *below)
+
+
+def _is_key(path: Path) -> bool:
+    try:
+        field_at(path, "")
+    except ConfigError:
+        return False
+    return True
 
 
 def field_at(path: Path, origin: str) -> Field | None:

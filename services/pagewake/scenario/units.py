@@ -60,7 +60,7 @@ def _whole(text: str, units: Mapping[str, int], what: str, example: str) -> int:
 def _wrong_unit(
     text: str, number: str, unit: str, units: Mapping[str, int], what: str, example: str
 ) -> str:
-    meant = _MEANT.get(unit)
+    meant = _MEANT.get(unit) or next((name for name in units if name.lower() == unit.lower()), "")
     if meant in units:
         return f'"{text}" has no valid unit: write "{number}{meant}" ("{unit}" is no {what} unit)'
     names = ", ".join(sorted(units, key=lambda name: units[name]))

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pagewake.errors import ConfigError
 from pagewake.events.types import VcpuOffline
 from pagewake.scenario.library import builtin_names, describe_builtins, find_trace
 from pagewake.scenario.loading import load, loads, settings_of
@@ -138,9 +139,11 @@ def test_settings_reach_tables_that_the_file_leaves_out(valid: str) -> None:
     assert scenario.events[0].control.vcpu == 1  # type: ignore[attr-defined]
 
 
-def test_an_axis_wins_over_a_setting(valid: str) -> None:
+def test_an_axis_and_a_setting_give_a_value_once(valid: str) -> None:
     axes = settings_of({"kernel.apf": "off"})
-    assert loads(valid, sets=["kernel.apf=nonpv"], axes=axes).kernel.apf == "off"
+    assert loads(valid, axes=axes).kernel.apf == "off"
+    with pytest.raises(ConfigError, match=r"kernel\.apf is given by --set .* too: give it once"):
+        loads(valid, sets=["kernel.apf=nonpv"], axes=axes)
 
 
 def test_a_medium_may_be_a_table_of_its_own(valid: str) -> None:
