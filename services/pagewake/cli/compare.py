@@ -11,11 +11,12 @@ import msgspec
 import typer
 
 from pagewake.cli.check import CheckOption, check
+from pagewake.cli.fitting import refuse_start, side_by_side
 from pagewake.cli.grid_table import compare_table
 from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json
-from pagewake.cli.parallel import Outcome, run_each
+from pagewake.cli.parallel import Outcome, cores, run_each
 from pagewake.cli.places import refuse_place
 from pagewake.cli.report import ReportOption, write_grid
 from pagewake.cli.resume import Kept, ResumeOption
@@ -23,7 +24,7 @@ from pagewake.cli.screen import folded, print_result
 from pagewake.errors import ConfigError, PagewakeError
 from pagewake.observe.headline import headline
 from pagewake.observe.result import RunResult
-from pagewake.participants.at_start import refuse_overfull
+from pagewake.participants.footprint import memory_bytes
 from pagewake.scenario.loading import settings_of
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.settings import parse_axis
@@ -81,9 +82,8 @@ def points(
     kinds: list[type[PagewakeError]] = []
     for cell in cells:
         try:
-            point = load(scenario, sets, seed, axes=settings_of(cell))
-            refuse_overfull(point)
-            scenarios.append(point)
+            scenarios.append(load(scenario, sets, seed, axes=settings_of(cell)))
+            refuse_start(scenarios[-1])
         except PagewakeError as error:
             refused.setdefault(str(error), []).append(label_of(cell))
             kinds.append(type(error))
@@ -115,7 +115,9 @@ def run_missing(kept: Kept, scenarios: Sequence[Scenario], jobs: int | None) -> 
         else:
             failed.append((names[index], outcome))
 
-    run_each([scenarios[number] for number in missing], take, jobs, names)
+    chosen = [scenarios[number] for number in missing]
+    needed = max(map(memory_bytes, chosen), default=0)
+    run_each(chosen, take, jobs or side_by_side(needed, cores()), names)
     if failed:
         raise type(failed[0][1])("; ".join(f"at {name}: {error}" for name, error in failed))
 

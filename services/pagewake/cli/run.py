@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pagewake.cli.check import CheckOption, check
+from pagewake.cli.fitting import refuse_start
 from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
 from pagewake.cli.output import print_json
@@ -46,6 +47,7 @@ def run(
     `pagewake explain WORD` says what a word of it means.
     """
     loaded = load(scenario, sets or (), seed)
+    refuse_start(loaded)
     refuse_place(report, log)
     tell_hints([loaded])
     with log_for(report, log) as written:

@@ -100,12 +100,18 @@ def loads(
     try:
         scenario = _with_traces(read_struct(Scenario, document), _Traces(base, on_read))
         if factor is not None:
+            _refuse_both(source.origins)
             scenario = overcommitted(scenario, factor)
         check_scenario(scenario, document)
     except BadValueError as error:
         place = source.place(error.at)
         raise ConfigError(f"{place}: {_named(document, error)}: {error}") from None
     return scenario
+
+
+def _refuse_both(origins: Mapping[KeyPath, str]) -> None:
+    if ("host", "memory") in origins:
+        raise BadValueError("it is the host's memory, which host.memory gives too", OVERCOMMIT)
 
 
 def _named(document: object, error: BadValueError) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from pagewake import __version__
 from pagewake.cli import compare as command
-from pagewake.cli import parallel, progress
+from pagewake.cli import fitting, parallel, progress
 from pagewake.cli.parallel import Outcome
 from pagewake.engine import run as engine
 from pagewake.errors import DataError
@@ -75,6 +75,25 @@ def test_a_host_that_cannot_hold_what_it_must_is_found_before(
     assert outcome.code == 2
     assert re.search(r"host-0: host.memory is 0\.1 MiB, its .* raise host.memory", outcome.err)
     assert outcome.err.endswith("    at overcommit=1000\n")
+
+
+def test_more_memory_than_this_machine_has_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable: 63 kB\nSwapFree: 0 kB\n", "ascii")
+    monkeypatch.setattr(fitting, "MEMINFO", meminfo)
+    axis = ("--axis", "vm.0.task.1.working_set=4MiB,16MiB")
+    scenario = small_scenario(tmp_path)
+    outcome = invoke(capsys, "compare", scenario, *axis, "--set", "vm.0.memory=64MiB")
+    assert outcome.code == 2
+    assert "    at vm.0.task.1.working_set=16MiB\n" in outcome.err
+    assert "1 of 2 points" in outcome.err
+    assert "this machine has 0 MiB free" in outcome.err
+    assert fitting.side_by_side(31 << 10, 4) == 2
+    assert fitting.side_by_side(1 << 20, 4) == 1
+    monkeypatch.setattr(fitting, "MEMINFO", tmp_path / "none")
+    assert fitting.side_by_side(32 << 10, 4) == 4
 
 
 # ------------------------------------------------------------------------------- an error, Ctrl-C

@@ -42,3 +42,8 @@ def test_another_factor_is_refused(valid: str, factor: str) -> None:
 
 def test_it_can_be_an_axis() -> None:
     assert parse_axis("overcommit=1.0,1.5") == ("overcommit", ["1.0", "1.5"])
+
+
+def test_it_does_not_go_with_another_size_of_the_host(valid: str) -> None:
+    with pytest.raises(ConfigError, match=r"which host\.memory gives too"):
+        loads(valid, sets=["host.memory=1GiB"], axes=["overcommit=2"])
