@@ -14,8 +14,8 @@ from pagewake.observe.result import Dummies, RunResult, Waits, WaitTimes, Work
 ABOUT = """
 What `pagewake run --json` prints: one object. `submit --wait --json` prints the same, `compare
 --json` a list of them, each with its `axes`; the page that `report` writes has it inside, but for
-`wall_s`, which alone depends on the machine. Names of tasks are `vm/task`, both of them instances, as in
-`bm-0/faulter-1`.
+`wall_s`, which alone depends on the machine. Names of tasks are `vm/task`, both of them instances,
+as in `bm-0/faulter-1`.
 """
 KEYS: Mapping[str, str] = {
     "scenario": "name of the scenario",
