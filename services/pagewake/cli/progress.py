@@ -32,6 +32,8 @@ TELL_AFTER_S = 5.0
 """Where there is no bar: somebody who waits so long wants to know for how much longer."""
 REDRAW_S = 0.1
 """Smooth to the eye, and nothing beside a run."""
+BAR_COLUMNS = 16
+"""Leaves room for the figures beside it on a terminal of 80 columns."""
 
 
 class Reach:
@@ -105,7 +107,7 @@ class _Bar:
     def __init__(self, what: str, total: int | None, column: ProgressColumn) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=BAR_COLUMNS),
             column,
             TimeRemainingColumn(),
             console=Console(file=sys.stderr),

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 
 from pagewake.cli.figures import Counted, Figures
 from pagewake.cli.output import print_json
 from pagewake.cli.plain import asks_for_ascii, spelled
+from pagewake.cli.top_view import RunRow, ServiceRow, run_parts
 from tests.unit.cli.support import SERVICES, small_scenario
 
 NUMBERS = ("793,366,836", "1.000", "12,855", "3.99 ms")
@@ -108,6 +109,22 @@ def test_tables_fit_a_terminal(columns: int, tmp_path: Path) -> None:
         values = [*point["axes"].values(), f"{point['touches']:,}"]
         assert any(line.split()[:3] == values for line in lines), (values, lines)
     assert max(map(len, on_a_terminal(columns, "run", scenario))) <= columns
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_run_of_a_cluster_fits(width: int) -> None:
+    service = ServiceRow(
+        "guest", "guest-1", "waiting", 12_345, 1_234_567_890, 60_000_000_000, 0.0274, 12,
+        replaying=False, silent_s=0.0, waits_for=["host-0"],
+    )  # fmt: skip
+    row = RunRow(
+        "overcommit-1", "running", paused=False, at_ns=1, duration_ns=2, speed=1.0, sleepers=3,
+        halted=4, vms_owned=5, services=[service], vms=[],
+    )  # fmt: skip
+    lines = drawn(Group(*run_parts(row)), width)
+    assert max(map(len, lines)) <= width
+    assert any("1.235 of 60 s" in line for line in lines)
+    assert ("left out for width: lag, window" in "\n".join(lines)) is (width == 60)
 
 
 def test_a_pipe_has_all_columns(tmp_path: Path) -> None:
