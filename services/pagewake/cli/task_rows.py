@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pagewake.cli.progress import duration
-from pagewake.observe.progress import TaskProgress, by_kind
+from pagewake.observe.progress import Share, TaskProgress, by_kind
 from pagewake.observe.report import words
 from pagewake.observe.result import RunResult
 from pagewake.observe.wrong import NOT_SENT, named
 from pagewake.scenario.interventions import INTERVENTIONS
+from pagewake.scenario.model import group_of
 
 SHOWN_MAX = 8
 """Kinds of tasks on the line of touches; `--json` has all."""
+PROGRESS = ("requests", "touches", "work")
+"""What tells VMs apart that are alike: what waits for pages before what fills the waits."""
 
 
 def task_rows(result: RunResult) -> Iterator[tuple[str, str]]:
@@ -51,13 +54,29 @@ def trouble_rows(result: RunResult) -> Iterator[tuple[str, str]]:
 
 
 def group_rows(result: RunResult) -> Iterator[tuple[str, str]]:
-    """A line for each kind of VMs, where there are several."""
+    """A line for each kind of VMs, where there are several, and one on how its VMs differ."""
     groups = list((result.per_group or {}).items())
     for name, share in groups[:SHOWN_MAX] if len(groups) > 1 else ():
         paged = f"page-ins {share.page_ins:,}, evictions {share.evictions:,}"
         yield f"of {name}", f"{paged}, vcpus {shares(share.cpu)}"
     if len(groups) > SHOWN_MAX:
         yield "of others", f"{len(groups) - SHOWN_MAX} more kinds of VMs are in --json"
+    for name, share in groups[:SHOWN_MAX]:
+        alike = {vm: each for vm, each in (result.per_vm or {}).items() if group_of(vm) == name}
+        progress = next((what for what in PROGRESS if getattr(share, what)), PROGRESS[-1])
+        spreads = [_spread(what, alike) for what in (progress, "page_ins")]
+        if any(spreads):
+            yield f"within {name}", ", ".join(spread for spread in spreads if spread)
+
+
+def _spread(what: str, alike: Mapping[str, Share]) -> str:
+    """Which of VMs that are alike had least of something, and which most; nothing if all had it."""
+    found = {vm: getattr(share, what) for vm, share in alike.items()}
+    least, most = (of(found, key=found.__getitem__) for of in (min, max))
+    if found[least] == found[most]:
+        return ""
+    name = what.replace("_", "-")
+    return f"{name} {found[least]:,} ({least}) to {found[most]:,} ({most})"
 
 
 def shares(cpu: Mapping[str, int]) -> str:

@@ -68,10 +68,16 @@ GLOSSARY = (
          "reference/result.md"),
     Word("finished", "Tasks that came to their end before the run did, and when.", ("ended",),
          "reference/result.md"),
-    Word("killed", "Tasks that the guest's kernel killed, because a page could not be read or an"
-         " address was bad.", ("killed tasks", "TaskKilled"), "reference/events.md"),
+    Word("killed", "Tasks of nested guests that got a token which their kernel does not know: to it"
+         " that is a page fault at an address of nobody.", ("killed tasks", "TaskKilled"),
+         "reference/events.md"),
+    Word("within", "How VMs of one `[[vm]]` table differ: which of them came least and most far,"
+         " and read fewest and most pages.", ("per VM",), "reference/result.md"),
+    Word("of", "What the VMs of one `[[vm]]` table did together, where there are several tables.",
+         ("per group",), "reference/result.md"),
     Word("interventions", "Events that the scenario asks for, such as a migration or a write that"
-         " fails; `scenarios --events` lists what there is.", ("intervention",),
+         " fails; one that befalls all VMs counts in each. `scenarios --events` lists what there"
+         " is.", ("intervention",),
          "reference/scenario.md"),
     # ------------------------------------------------------------------ vcpu time
     Word("vcpu time", "What all vcpus did with their time, in shares that add up to 100 %. Names"
@@ -135,7 +141,8 @@ GLOSSARY = (
     Word("ready", "The host's word that a page is there; it wakes who sleeps on its token.",
          ("PageReady", "page ready"), PROTOCOL),
     Word("never ready", "Pages that were announced as absent and never as ready: the word could"
-         " not be written, was not due, or was withdrawn. Who slept on one sleeps on.",
+         " not be written, was not due, or was withdrawn. Who slept on one sleeps on, unless a"
+         " broadcast follows.",
          ("silent", "READYs not sent", "withdrawn", "not sent"), "reference/events.md"),
     Word("dummies", "Nodes that stand in the guest for a READY that found nobody waiting.",
          ("dummy",), PROTOCOL),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.unit.cli.support import invoke, small_scenario
@@ -64,6 +65,25 @@ def test_several_kinds_of_vms_have_a_line_each(
     gold = next(line for line in text.splitlines() if line.startswith("of gold"))
     assert "page-ins 0, evictions 0," in gold
     assert "page-ins 0" not in bulk
+
+
+def test_vms_that_are_alike_are_told_apart_by_how_far_they_came(
+    two_kinds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--set", "vm.1.count=3", "--set", "host.medium=nvme", "--set", "vm.1.limit=1MiB"]
+    outcome = invoke(capsys, "run", two_kinds, *more, "--json")
+    bulk = {
+        vm: share
+        for vm, share in msgspec.json.decode(outcome.out)["per_vm"].items()
+        if vm.startswith("bulk-")
+    }
+    found = {}
+    for what in ("touches", "page_ins"):
+        least, most = (of(bulk, key=lambda vm: bulk[vm][what]) for of in (min, max))
+        found[what] = f"{bulk[least][what]:,} ({least}) to {bulk[most][what]:,} ({most})"
+    text = invoke(capsys, "run", two_kinds, *more).out
+    assert f"within bulk    touches {found['touches']}, page-ins {found['page_ins']}\n" in text
+    assert "within gold" not in text
 
 
 def test_one_kind_of_vms_is_the_whole_run_and_work_has_no_touches(
