@@ -257,6 +257,11 @@ def stalled_at_the_latch() -> list[ev.Event]:
     return run_small(NESTED, INNER, work(), latch).events
 
 
+def answered_requests() -> list[ev.Event]:
+    server = '[[vm.task]]\nname = "s"\npattern = "requests"\nrate = 5000\nservice = "50us"'
+    return run_small(server).events
+
+
 def user_fault(profile: str = "2.6.39", *kernel: str) -> list[ev.Event]:
     return run_small(script("t", *USER), work(), profile=profile, kernel=kernel).events
 
@@ -287,6 +292,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     scheduling_in_an_atomic_section,
     l1_does_not_opt_in,
     stalled_at_the_latch,
+    answered_requests,
     lambda: user_fault("2.6.38"),
     lambda: user_fault("2.6.39", "irqchip = false"),
     lambda: user_fault("2.6.39", 'apf = "off"'),

@@ -89,6 +89,34 @@ def tasks(draw: st.DrawFn, inner: bool = False) -> str:
     return "\n".join(lines)
 
 
+@st.composite
+def servers(draw: st.DrawFn) -> str:
+    """Tasks that serve requests, some of which touch pages."""
+    source = st.sampled_from(
+        (
+            "rate = 3000", 'rate = 9000\narrivals = "constant"', "clients = 5",
+            'clients = 2\nthink = "exponential 300us"',
+        )
+    )  # fmt: skip
+    lines = [
+        "[[vm.task]]",
+        f'name = "r{draw(st.integers(0, 10**6))}"',
+        f"count = {draw(st.integers(1, 3))}",
+        f'pattern = "requests"\n{draw(source)}',
+        f'service = "{draw(st.sampled_from(("", "exponential ")))}{draw(st.integers(1, 200))}us"',
+        f"touches_per_request = {draw(st.sampled_from((0, 1, 7, 300)))}",
+        'working_set = "1MiB"',
+        f'access = "{draw(st.sampled_from(("read", "mixed")))}"',
+        f"populated = {draw(st.sampled_from(('true', 'false')))}",
+        f"private = {draw(st.sampled_from(('true', 'false')))}",
+    ]
+    if draw(st.booleans()):
+        lines.append(f"requests = {draw(st.integers(1, 40))}")
+    if draw(st.booleans()):
+        lines.append(f'start = "{draw(MOMENTS)}us"')
+    return "\n".join(lines)
+
+
 STEPS = (
     "kernel", "user", "cli", "sti", "hlt", "cpuid", "preempt-off", "preempt-on",
     "run 7us", "run 350us", "sleep 400us",
@@ -213,6 +241,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             draw(guests_inside(levels, vcpus)),
             *draw(st.lists(tasks(), min_size=1, max_size=2, unique_by=lambda t: t.split('"')[1])),
             *draw(st.lists(scripts(vcpus), max_size=3, unique_by=lambda t: t.split('"')[1])),
+            *draw(st.lists(servers(), max_size=2, unique_by=lambda t: t.split('"')[1])),
             '[[vm.task]]\nname = "w"\ncount = 2\npattern = "work"' if draw(st.booleans()) else "",
             *draw(st.lists(events(vcpus), max_size=6)),
         ]

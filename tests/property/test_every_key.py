@@ -177,8 +177,47 @@ populated = true
         for name in ("one", "other")
     )
 )
+SERVED = (
+    HEAD
+    + """
+[host]
+medium = "nvme"
+"""
+    + VM
+    + """
+[[vm.task]]
+name = "web"
+count = 3
+pattern = "requests"
+rate = "9000/s"
+service = "exponential 100us"
+touches_per_request = 6
+working_set = "6MiB"
+populated = true
+[[vm.task]]
+name = "app"
+count = 2
+pattern = "requests"
+clients = 5
+think = "exponential 500us"
+service = "40us"
+[[vm.task]]
+name = "log"
+pattern = "requests"
+arrivals_file = "arrivals.txt"
+service = "20us"
+"""
+)
 TRACE = "icount,page,kind,count\n" + "".join(f"{40 * n},{n % 9},L,1\n" for n in range(20))
-TEXTS = {"busy": BUSY, "exact": EXACT, "levels": LEVELS, "crowded": CROWDED, "shared": SHARED}
+TEXTS = {
+    "busy": BUSY,
+    "exact": EXACT,
+    "levels": LEVELS,
+    "crowded": CROWDED,
+    "shared": SHARED,
+    "served": SERVED,
+}
+ARRIVALS = {"arrivals.txt": "0.001\n0.0015\n", "others.txt": "0.002\n0.0025\n"}
 
 
 class Change(NamedTuple):
@@ -291,6 +330,14 @@ MOVES_THE_DIGEST = [
     change("busy", "vm.0.task.0.kernel_for=200ns"),
     change("busy", "vm.0.task.0.no_preempt=true", given=("kernel.overrides.preempt=true",)),
     change("busy", "vm.0.task.3.finish_after=1ms"),
+    change("served", "vm.0.task.0.service=100us"),
+    change("served", "vm.0.task.0.touches_per_request=5"),
+    change("served", "vm.0.task.0.rate=8000"),
+    change("served", "vm.0.task.0.arrivals=constant"),
+    change("served", "vm.0.task.0.requests=20"),
+    change("served", "vm.0.task.1.clients=6"),
+    change("served", "vm.0.task.1.think=400us"),
+    change("served", "vm.0.task.2.arrivals_file=others.txt"),
     change("exact", "event.0.count=2"),
 ]
 CHANGES_THE_RESULT = [change("busy", "kernel.increment=2ns")]
@@ -300,6 +347,7 @@ IS_REFUSED = [
     change("levels", "vm.0.l2.memory=4MiB"),
     change("levels", "vm.0.l3.memory=32MiB"),
     change("busy", f"vm.0.task.4.trace_sha256={'0' * 64}"),
+    change("served", f"vm.0.task.2.arrivals_sha256={'0' * 64}"),
 ]
 """Limits and checks: what they forbid is not run."""
 
@@ -337,7 +385,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bases")
     for name, text in TEXTS.items():
         (directory / f"{name}.toml").write_text(text, "utf-8")
-    (directory / "tiny.csv").write_text(TRACE, "utf-8")
+    for name, text in {"tiny.csv": TRACE, **ARRIVALS}.items():
+        (directory / name).write_text(text, "utf-8")
     return directory
 
 

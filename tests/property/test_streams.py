@@ -60,12 +60,12 @@ class ListedTrace:
 class Shortsighted(RandomStream):
     """A random stream that cannot hold what it has looked at."""
 
-    def _ahead_max(self) -> int:
+    def ahead_max(self) -> int:
         return 100
 
 
 class ShortsightedTrace(TraceStream):
-    def _ahead_max(self) -> int:
+    def ahead_max(self) -> int:
         return 3
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from rich.console import RenderableType
 from rich.table import Table
 
-from pagewake.cli.figures import Counted
+from pagewake.cli.figures import Counted, Figures
 from pagewake.cli.progress import duration, factor, seconds
 from pagewake.cli.task_rows import group_rows, label, shares, task_rows, trouble_rows
+from pagewake.observe.latency import LATENCIES
 from pagewake.observe.result import RunResult, WaitTimes
 from pagewake.scenario.units import mib
 
@@ -21,10 +22,24 @@ def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list
     table.add_column()
     for name, text in (*_figures(result), *beside, ("digest", result.digest)):
         table.add_row(name, Counted(text))
-    return [
-        f"{result.scenario}: seed {result.seed}, profile {result.profile}, apf {result.apf}",
-        table,
-    ]
+    head = f"{result.scenario}: seed {result.seed}, profile {result.profile}, apf {result.apf}"
+    return [head, table, *([requests_table(result)] if result.latency else [])]
+
+
+def requests_table(result: RunResult) -> Figures:
+    """A row per group of tasks that served requests; times count from the intended arrival."""
+    headings = ("requests of", "answered", "a second", *LATENCIES, "unfinished")
+    table = Figures(headings, first_out=("mean", "p90", "p99.9"))
+    for name, found in result.latency.items():
+        times = (getattr(found, field) for field in LATENCIES.values())
+        table.add_row(
+            name,
+            f"{found.count:,}",
+            factor(found.throughput_per_s),
+            *("-" if ns is None else duration(ns / 1e9) for ns in times),
+            f"{found.unfinished:,}",
+        )
+    return table
 
 
 def _figures(result: RunResult) -> Iterable[tuple[str, str]]:

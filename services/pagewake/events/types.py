@@ -691,6 +691,20 @@ class ProtocolFault(Journal, frozen=True, gc=False):
     detail: str = ""
 
 
+class RequestDone(Journal, frozen=True, gc=False):
+    """The task answered request number `request` of its group.
+
+    Its latency counts from `arrived_ns`, the instant at which it was meant to come; `taken_ns` is
+    when it left the queue.
+    """
+
+    vcpu: int
+    task: str
+    request: int
+    arrived_ns: int
+    taken_ns: int
+
+
 TO_HOST: tuple[type[ToHost], ...] = (
     PageNotPresent,
     PageTouched,
@@ -751,6 +765,7 @@ JOURNAL: tuple[type[Journal], ...] = (
     TaskKilled,
     TaskMoved,
     ProtocolFault,
+    RequestDone,
 )
 EVENTS: tuple[type[Event], ...] = (*TO_HOST, *TO_SHARD, *JOURNAL)
 
@@ -801,6 +816,7 @@ class ShardSummary(msgspec.Struct, frozen=True):
     `PageTouched`, which reports them in batches.  `tasks`: every task, by `vm/task-i`.  `vm_cpu`
     is `cpu` by `vm/kind`, `vm_unreported` the `unreported_touches` of the VMs that have some.
     `vm_silent` counts, by `vm/why`, the events announced to the guest whose READY never came.
+    `unanswered`: requests that came and were not answered, by `vm/task`.
     """
 
     work: dict[str, int] = {}
@@ -812,6 +828,7 @@ class ShardSummary(msgspec.Struct, frozen=True):
     vm_cpu: dict[str, int] = {}
     vm_unreported: dict[str, int] = {}
     vm_silent: dict[str, int] = {}
+    unanswered: dict[str, int] = {}
 
 
 class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):

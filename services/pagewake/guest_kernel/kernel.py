@@ -15,6 +15,7 @@ from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.costs import KernelCosts
 from pagewake.guest_kernel.hotplug import WriteMsr
 from pagewake.guest_kernel.overlays import BOOT
+from pagewake.guest_kernel.requests import Requests
 from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.sleepers import Sleepers
 from pagewake.guest_kernel.tasks import Task
@@ -132,6 +133,11 @@ class GuestKernel:
     def all_tasks(self) -> list[Task]:
         """The guest's own tasks and those of the guests inside it."""
         return self.tasks + (self.inner.inner_tasks() if self.inner is not None else [])
+
+    def queues(self) -> list[Requests]:
+        """The queues of requests that its tasks serve."""
+        by_name = {task.requests.name: task.requests for task in self.tasks if task.requests}
+        return list(by_name.values())
 
     def finished(self, at_ns: int) -> bool:
         """One task less; True if the VM froze with it."""

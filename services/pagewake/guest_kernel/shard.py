@@ -105,6 +105,7 @@ class Shard:
         vm_cpu: dict[str, int] = {}
         unreported: dict[str, int] = {}
         silent: dict[str, int] = {}
+        unanswered: dict[str, int] = {}
         lost: list[str] = []
         for kernel in self.kernels:
             self._settle(kernel)
@@ -115,6 +116,8 @@ class Shard:
             for task in kernel.all_tasks():
                 if task.inner is None:
                     tasks[f"{name}/{task.name}"] = _account(task)
+            for queue in kernel.queues():
+                unanswered[f"{name}/{queue.name}"] = queue.unanswered(self.until_ns)
             if kernel.vm.touched:
                 unreported[name] = len(kernel.vm.touched)
             silent.update((f"{name}/{why}", number) for why, number in kernel.vm.silent.items())
@@ -129,6 +132,7 @@ class Shard:
             vm_cpu,
             unreported,
             silent,
+            unanswered,
         )
 
     def _settle(self, kernel: GuestKernel) -> None:
@@ -157,6 +161,7 @@ def _account(task: Task) -> TaskAccount:
         task.cpu_ns,
         task.touches,
         None if stream is None else stream.passes,
+        task.requests_done,
         work=task.work if task.work_step_ns else None,
-        ends=stream is None or stream.remaining_ns() is not None,
+        ends=task.ends,
     )

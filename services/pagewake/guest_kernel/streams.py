@@ -121,10 +121,14 @@ class PatternStream(BufferedStream):
     def _stop(self, target_ns: int) -> int:
         return min(-(-target_ns // self.touch_ns) - self._first, self._size)
 
-    def _ahead_max(self) -> int:
+    def ahead_max(self) -> int:
         return max(AHEAD_TOUCHES_MAX, 4 * self._block_touches)
 
     def _generate(self, index: int) -> Rows:
+        return self.rows(index)
+
+    def rows(self, index: int) -> Rows:
+        """Touches from `index` on, to the end of their block."""
         size = self._block_touches
         block, skip = divmod(index, size)
         stop = size if self._count is None else self._count - block * size

@@ -4,7 +4,8 @@ Those of one `group` are threads of one process: they have their page table in c
 
 A stream task runs an access stream (`streams.py`), possibly with kernel-mode sections; a script
 task does exact things at exact times; a task with `inner` is a vcpu thread of a nested guest, run
-by the hypervisor this guest is (`nested_svm`).
+by the hypervisor this guest is (`nested_svm`).  A task with `requests` is one of the servers of
+that queue (`requests.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from pagewake.guest_kernel.requests import Request, Requests
 from pagewake.guest_kernel.streams import AccessStream, WorkStream
 
 State = Literal["new", "runnable", "sleeping", "asleep", "halting", "finished", "killed"]
@@ -74,6 +76,9 @@ class Task:
         "pc",
         "pinned",
         "preempt_count",
+        "request",
+        "requests",
+        "requests_done",
         "script",
         "sections",
         "start_ns",
@@ -96,6 +101,7 @@ class Task:
         stream: AccessStream | None = None,
         script: tuple[ScriptStep, ...] = (),
         inner: InnerVcpuPort | None = None,
+        requests: Requests | None = None,
         pinned: bool = False,
         weight: int = 1024,
         start_ns: int = 0,
@@ -113,13 +119,17 @@ class Task:
         self.stream = stream
         self.script = script
         self.inner = inner
+        self.requests = requests
+        self.request: Request | None = None
+        self.requests_done = 0
         self.pinned = pinned
         self.weight = weight
         self.start_ns = start_ns
         self.sections = sections
         self.base_gfn = base_gfn
         self.touch_ns = touch_ns
-        self.touches_memory = not isinstance(stream, WorkStream)
+        computes = isinstance(stream, WorkStream) or (requests is not None and not requests.touches)
+        self.touches_memory = not computes
         self.work_step_ns = work_step_ns
         self.state: State = "new"
         self.vruntime = 0
@@ -154,6 +164,13 @@ class Task:
         if self.stream is not None:
             return self.stream.touches
         return sum(step.op == "touch" for step in self.script[: self.pc])
+
+    @property
+    def ends(self) -> bool:
+        """Given time, it finishes."""
+        if self.requests is not None:
+            return self.requests.ends
+        return self.stream is None or self.stream.remaining_ns() is not None
 
     @property
     def work(self) -> int:

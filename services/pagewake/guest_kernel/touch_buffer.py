@@ -139,7 +139,7 @@ class BufferedStream(AccessStream):
         """Touches from `index` on, at least one; may be none for a stream that ends here."""
 
     @abstractmethod
-    def _ahead_max(self) -> int:
+    def ahead_max(self) -> int:
         """Touches that may be buffered before they are executed."""
 
     # ----------------------------------------------------------------------------- the stream
@@ -247,7 +247,7 @@ class BufferedStream(AccessStream):
             return
         executed = self.touches - self._first
         contiguous = index == self._first + self._size and 0 <= executed < self._size
-        if contiguous and self._size - executed <= self._ahead_max():
+        if contiguous and self._size - executed <= self.ahead_max():
             old = self._rows
             rows = tuple(np.concatenate((a[executed:], b)) for a, b in zip(old, rows, strict=True))
             index = self.touches

@@ -111,7 +111,7 @@ class TraceStream(BufferedStream):
     def _stop(self, target_ns: int) -> int:
         return int(self._rows[2].searchsorted(target_ns))
 
-    def _ahead_max(self) -> int:
+    def ahead_max(self) -> int:
         return AHEAD_ROWS_MAX
 
     def _generate(self, index: int) -> Rows:

@@ -33,6 +33,7 @@ from pagewake.guest_kernel.overlays import (
     Trap,
     What,
 )
+from pagewake.guest_kernel.requests import next_request
 from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.script import run_script
 from pagewake.guest_kernel.tasks import Task
@@ -314,6 +315,8 @@ class GuestCpu:
         stream = task.stream
         assert stream is not None
         if stream.remaining_ns() == 0:
+            if task.requests is not None:
+                return next_request(self, at_ns, task)
             return self.finish(at_ns, task)
         if task.sections is not None:
             task.enter_section()

@@ -27,6 +27,7 @@ from pagewake.events.types import (
     PageReady,
     PagesEvicted,
     PageTouched,
+    RequestDone,
     Route,
     ShardEnded,
     ShardSummary,
@@ -38,9 +39,10 @@ from pagewake.events.types import (
     WakeHow,
 )
 from pagewake.host_memory.frames import compressed
+from pagewake.observe.latency import Latencies, Latency
 from pagewake.observe.progress import Endings, Share, TaskProgress, parts_of, sum_of
 from pagewake.participants.at_start import media_of, swapped_pages
-from pagewake.scenario.model import Scenario
+from pagewake.scenario.model import Scenario, group_of
 from pagewake.scenario.units import PAGE_BYTES
 
 
@@ -141,6 +143,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     touches: int | None
     requests: int | None
     silent: dict[str, int] | None
+    latency: dict[str, Latency]
     progress: dict[str, TaskProgress] | None
     per_group: dict[str, Share] | None
     per_vm: dict[str, Share] | None
@@ -165,6 +168,8 @@ class ResultCounter:
         self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
         self._waited_ns = array("q")
         self._halts: Counter[str] = Counter()
+        self._latencies: dict[tuple[str, str], Latencies] = {}
+        self._latencies_of: dict[str, Latencies] = {}
         self._exits: dict[str, int] = dict.fromkeys(get_args(Route), 0)
         # The values take the type they are filed under; mypy cannot say so of a dict.
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
@@ -179,6 +184,7 @@ class ResultCounter:
             TaskWoken: self._on_woken,
             VcpuHalted: self._on_halted,
             ExitRouted: self._on_routed,
+            RequestDone: self._on_request,
         }
 
     def feed(self, events: Sequence[Event]) -> None:
@@ -251,6 +257,7 @@ class ResultCounter:
             touches=None if whole is None else whole.touches,
             requests=None if whole is None else whole.requests,
             silent=None if whole is None else whole.silent,
+            latency=self._latency(facts.sim_ns, closing),
             progress=None if parts is None else parts.progress,
             per_group=None if parts is None else parts.per_group,
             per_vm=None if parts is None else parts.per_vm,
@@ -259,6 +266,17 @@ class ResultCounter:
             shards=facts.shards,
             version=facts.version,
         )
+
+    def _latency(self, sim_ns: int, closing: Sequence[ShardSummary]) -> dict[str, Latency]:
+        """By `group/task`, in order of name; a group that answered nothing is there too."""
+        unfinished: Counter[str] = Counter()
+        for queue, count in _summed(summary.unanswered for summary in closing).items():
+            vm, task = queue.split("/")
+            unfinished[f"{group_of(vm)}/{task}"] += count
+        return {
+            name: self._latencies_of.get(name, Latencies()).latency(sim_ns, unfinished[name])
+            for name in sorted({*unfinished, *self._latencies_of})
+        }
 
     def _dummies(self) -> Dummies:
         inserted, consumed = self._seen[DummyInserted], self._seen[DummyConsumed]
@@ -302,6 +320,15 @@ class ResultCounter:
 
     def _on_halted(self, event: VcpuHalted) -> None:
         self._halts[event.why] += 1
+
+    def _on_request(self, event: RequestDone) -> None:
+        task = event.vm, event.task
+        latencies = self._latencies.get(task)
+        if latencies is None:
+            name = f"{group_of(event.vm)}/{group_of(event.task)}"
+            latencies = self._latencies_of.setdefault(name, Latencies())
+            self._latencies[task] = latencies
+        latencies.add(event.at_ns - event.arrived_ns)
 
     def _on_routed(self, event: ExitRouted) -> None:
         self._exits[event.route] += 1

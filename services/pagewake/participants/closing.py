@@ -56,6 +56,7 @@ def shard_ended(window: int, shard: ShardDomain, consumed: ConsumedCounts) -> li
         summary.vm_cpu,
         summary.vm_unreported,
         summary.vm_silent,
+        summary.unanswered,
     )
     first, *rest = (
         _ended(window, *pieces) for pieces in zip_longest(*map(_cut, tables), fillvalue={})
@@ -84,6 +85,7 @@ def _ended(
     vm_cpu: dict[str, int],
     unreported: dict[str, int],
     silent: dict[str, int],
+    unanswered: dict[str, int],
 ) -> ShardEnded:
     """A piece: of every table some entries; what is no table stands in the first alone."""
     summary = ShardSummary(
@@ -94,6 +96,7 @@ def _ended(
         vm_cpu=vm_cpu,
         vm_unreported=unreported,
         vm_silent=silent,
+        unanswered=unanswered,
     )
     return ShardEnded(window, digests, {}, 0, summary, read)
 
@@ -129,6 +132,7 @@ def _added(one: ShardEnded, other: ShardEnded) -> ShardEnded:
             mine.vm_cpu | more.vm_cpu,
             mine.vm_unreported | more.vm_unreported,
             mine.vm_silent | more.vm_silent,
+            mine.unanswered | more.unanswered,
         ),
         one.vm_read | other.vm_read,
     )

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from pagewake.guest_kernel.requests import (
+    Arrivals,
+    Clients,
+    ListedArrivals,
+    RateArrivals,
+    Requests,
+    RequestStream,
+)
 from pagewake.guest_kernel.streams import (
     AccessStream,
+    PatternStream,
     RandomStream,
     Region,
     SequentialStream,
@@ -19,7 +28,9 @@ from pagewake.guest_kernel.touch_buffer import Pages
 from pagewake.guest_kernel.trace_stream import TraceStream
 from pagewake.participants.regions import Layout, TaskRegion
 from pagewake.scenario import model
+from pagewake.scenario.arrivals import ArrivalsFile
 from pagewake.scenario.page_trace import TraceSource
+from pagewake.simtime.randomness import Draws
 
 
 def build_tasks(
@@ -39,12 +50,14 @@ def build_tasks(
     for index, spec in enumerate(instance.spec.tasks):
         if spec.level != level:
             continue
+        queue = _queue(scenario, instance, spec)
         for number in range(spec.count):
             region = layout.regions[index, number]
             region = region._replace(base=region.base - base)
             name = f"{spec.name}-{number}"
             stream = _stream(scenario, instance, spec, name, region, pages)
-            tasks.append(_task(scenario, spec, len(tasks), name, number % vcpus, region, stream))
+            cpu = number % vcpus
+            tasks.append(_task(scenario, spec, len(tasks), name, cpu, region, stream, queue))
     return tasks
 
 
@@ -56,6 +69,7 @@ def _task(
     cpu: int,
     region: TaskRegion,
     stream: AccessStream | None,
+    queue: Requests | None,
 ) -> Task:
     sections = None
     if spec.kernel_every_ns is not None and spec.kernel_for_ns is not None:
@@ -67,6 +81,7 @@ def _task(
         cpu if spec.vcpu is None else spec.vcpu,
         stream=stream,
         script=spec.script,
+        requests=queue,
         pinned=spec.vcpu is not None,
         weight=spec.weight,
         start_ns=spec.start_ns,
@@ -87,18 +102,27 @@ def _stream(
     pages: Pages,
 ) -> AccessStream | None:
     entity = f"{instance.name}/{name}"
-    where = Region(region.base, region.pages)
+    where = Region(region.base, max(region.pages, 1))  # a server may touch none
     if spec.pattern == "script":
         return None
     if spec.pattern == "work":
         return WorkStream(spec.finish_after_ns)
     if spec.pattern == "trace":
         return _trace(spec, entity, where, pages)
+    source = _pattern(scenario, spec, entity, where, pages)
+    if spec.pattern == "requests":
+        return RequestStream(pages, where, source, writing=spec.access == "write")
+    return source
+
+
+def _pattern(
+    scenario: model.Scenario, spec: model.Task, entity: str, where: Region, pages: Pages
+) -> PatternStream:
     touching = Touching(spec.access, spec.write_share, spec.touch_ns, spec.touches)  # type: ignore[arg-type]
     if spec.pattern == "sequential":
         return SequentialStream(pages, where, touching, scenario.seed, entity, spec.stride_pages)
-    if spec.pattern == "zipf":
-        table = zipf_table(region.pages, spec.theta)
+    if spec.pattern in ("zipf", "requests"):
+        table = zipf_table(where.pages, spec.theta)
         return ZipfStream(pages, where, touching, scenario.seed, entity, table)
     return RandomStream(pages, where, touching, scenario.seed, entity)
 
@@ -112,3 +136,31 @@ def _trace(spec: model.Task, entity: str, where: Region, pages: Pages) -> TraceS
 def zipf_table(pages: int, theta: float) -> ZipfTable:
     """The table for a size and skew, which all streams share."""
     return ZipfTable(pages, theta)
+
+
+def _queue(
+    scenario: model.Scenario, instance: model.VmInstance, spec: model.Task
+) -> Requests | None:
+    """The queue that the instances of a task serve, if it serves requests."""
+    if spec.pattern != "requests":
+        return None
+    assert spec.service is not None
+    entity = f"{instance.name}/{spec.name}"
+    return Requests(
+        spec.name,
+        _arrivals(spec, scenario.seed, entity),
+        spec.service,
+        spec.touches_per_request,
+        Draws(scenario.seed, f"{entity}/service"),
+        spec.requests,
+    )
+
+
+def _arrivals(spec: model.Task, seed: int, entity: str) -> Arrivals:
+    if spec.arrivals_file is not None:
+        return ListedArrivals(ArrivalsFile(spec.arrivals_file))
+    draws = Draws(seed, f"{entity}/arrivals")
+    if spec.clients is not None:
+        return Clients(spec.clients, spec.think, draws)
+    assert spec.rate is not None
+    return RateArrivals(spec.rate, draws if spec.arrivals == "poisson" else None)

@@ -12,33 +12,52 @@ from typing import Any
 
 from pagewake.errors import nearest
 from pagewake.events import types as ev
+from pagewake.guest_kernel.requests import Spread
 from pagewake.scenario import units
 from pagewake.scenario.keys import BadValueError
 from pagewake.scenario.locate import Path
 from pagewake.scenario.model import PATTERNS, Scenario, Task, Vm
 
 _REGION = ("random", "sequential", "zipf")
-_MEMORY = (*_REGION, "script")
+_SERVED = ("requests",)
+_SPREAD = (*_REGION, *_SERVED)
+_MEMORY = (*_SPREAD, "script")
+
+_SECTIONED = tuple(each for each in PATTERNS if each not in (*_SERVED, "script"))
 
 KEYS_OF_PATTERNS: Mapping[str, tuple[str, ...]] = {
     "working_set": _MEMORY,
-    "access": _REGION,
-    "write_share": _REGION,
+    "access": _SPREAD,
+    "write_share": _SPREAD,
     "populated": (*_MEMORY, "trace"),
     "resident": (*_MEMORY, "trace"),
     "private": (*_MEMORY, "trace"),
-    "touch": _MEMORY,
+    "touch": (*_REGION, "script"),
     "touches": _REGION,
     "stride": ("sequential",),
-    "theta": ("zipf",),
+    "theta": ("zipf", *_SERVED),
     "trace": ("trace",),
     "trace_sha256": ("trace",),
     "repeat": ("trace",),
     "cpi": ("trace",),
     "script": ("script",),
-    "kernel_every": PATTERNS[:-1],
-    "kernel_for": PATTERNS[:-1],
-    "no_preempt": PATTERNS[:-1],
+    "kernel_every": _SECTIONED,
+    "kernel_for": _SECTIONED,
+    "no_preempt": _SECTIONED,
+    **dict.fromkeys(
+        (
+            "service",
+            "touches_per_request",
+            "rate",
+            "arrivals",
+            "arrivals_file",
+            "arrivals_sha256",
+            "clients",
+            "think",
+            "requests",
+        ),
+        _SERVED,
+    ),
     "finish_after": ("work",),
 }
 """Keys that belong to some patterns only; the others belong to all."""
@@ -48,6 +67,7 @@ _REQUIRED = {
     "sequential": "working_set",
     "zipf": "working_set",
     "trace": "trace",
+    "requests": "service",
     "script": "script",
 }
 
@@ -169,6 +189,7 @@ def _task_problems(scenario: Scenario, vm: Vm, task: Task) -> Iterator[tuple[boo
     )
     yield task.start_ns >= scenario.duration_ns, "start", f'after the end of the run, at "{span}"'
     yield from _inner_problems(task)
+    yield from _request_problems(task)
     kernel = (task.kernel_every_ns is None) != (task.kernel_for_ns is None)
     lone = "kernel_for" if task.kernel_every_ns is None else "kernel_every"
     yield kernel, lone, "kernel_every and kernel_for go together"
@@ -193,11 +214,32 @@ def _task_problems(scenario: Scenario, vm: Vm, task: Task) -> Iterator[tuple[boo
             yield True, f"script.{index}", f"page {step.page} is outside; the last one is {last}"
 
 
+def _request_problems(task: Task) -> Iterator[tuple[bool, str, str]]:
+    """One source of requests, and memory for what they touch."""
+    if task.pattern != "requests":
+        return
+    sources = {"rate": task.rate, "clients": task.clients, "arrivals_file": task.arrivals_file}
+    given = [name for name, value in sources.items() if value is not None]
+    yield not given, "rate", "requests come by a rate, of clients or from a file: say which"
+    yield len(given) > 1, given[-1], f'"{given[0]}" says already when requests come: leave one out'
+    yield (
+        task.clients is None and task.think != Spread(0),
+        "think",
+        'only clients think: it goes with "clients"',
+    )
+    yield (
+        task.touches_per_request > 0 and task.working_set_pages is None,
+        "working_set",
+        "requests that touch need a working set",
+    )
+
+
 def _inner_problems(task: Task) -> Iterator[tuple[bool, str, str]]:
     """Tasks of nested guests run from time 0 on, in user mode, off an access stream."""
     inner = task.level > 1
     only = f"only a task of level 1 has it, this one has level {task.level}"
     yield inner and task.pattern == "script", "pattern", f"a script is exact about time: {only}"
+    yield inner and task.pattern == "requests", "pattern", f"requests come from outside: {only}"
     yield inner and task.start_ns > 0, "start", only
     yield inner and task.kernel_every_ns is not None, "kernel_every", only
 

@@ -184,8 +184,8 @@ class Number:
 class Rate(Number):
     """Events per simulated second: a number, or a string such as "100/s"."""
 
-    def __init__(self) -> None:
-        super().__init__(0.0, 1e7)
+    def __init__(self, least: float = 0.0) -> None:
+        super().__init__(least, 1e7)
 
     def read(self, raw: object) -> float:
         if isinstance(raw, str):

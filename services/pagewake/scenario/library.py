@@ -90,20 +90,25 @@ def find_trace(name: str, base: Path) -> tuple[str, Path]:
             known = [BUILTIN_TRACE + other for other in traces]
             raise BadValueError(f'there is no trace "{name}": {nearest(name, known)}')
         return name, traces[stem]
+    return find_file(name, base, _TRACE_SUFFIXES)
+
+
+def find_file(name: str, base: Path, suffixes: tuple[str, ...] = ("",)) -> tuple[str, Path]:
+    """The same for a file beside the scenario; `suffixes` are those of files to suggest."""
     path = (base / name).absolute()
     try:
         is_there = path.is_file()
     except OSError as error:
         raise BadValueError(f'"{path}" cannot be read: {error.strerror}') from None
     if not is_there and path.is_dir():
-        raise BadValueError(f'"{path}" is a directory: name a trace file')
+        raise BadValueError(f'"{path}" is a directory: name a file')
     if not is_there and path.exists():
         raise BadValueError(
             f'"{path}" is not a regular file: save the trace in one first, as'
             f' "pagewake trace-reduce {path} -o trace.csv" does'
         )
     if not is_there:
-        names = [other.name for end in _TRACE_SUFFIXES for other in _siblings(path, end)]
+        names = [other.name for end in suffixes for other in _siblings(path, end)]
         raise BadValueError(f'there is no file "{path}": {nearest(path.name, names)}')
     return str(path), path
 

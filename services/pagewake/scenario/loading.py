@@ -6,6 +6,7 @@ valid one; wrong content of a trace file is a `DataError`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pagewake.errors import ConfigError, DataError
+from pagewake.scenario.arrivals import read_arrivals
 from pagewake.scenario.checks import check_scenario
 from pagewake.scenario.keys import BadValueError, show
-from pagewake.scenario.library import find_scenario, find_trace
+from pagewake.scenario.library import find_file, find_scenario, find_trace
 from pagewake.scenario.locate import Path as KeyPath
 from pagewake.scenario.locate import dotted, key_lines, line_of
 from pagewake.scenario.model import Scenario, Task, Vm
@@ -98,7 +100,7 @@ def loads(
         source.give(("scenario", "seed"), f"--seed {seed}")
         document.setdefault("scenario", {})["seed"] = seed
     try:
-        scenario = _with_traces(read_struct(Scenario, document), _Traces(base, on_read))
+        scenario = _with_files(read_struct(Scenario, document), _Files(base, on_read))
         if factor is not None:
             _refuse_both(source.origins)
             scenario = overcommitted(scenario, factor)
@@ -150,44 +152,64 @@ def _parse(text: str, label: str) -> dict[str, Any]:
         raise ConfigError(f'{where}: not valid TOML: {problem}: "{shown}"') from None
 
 
-class _Traces(NamedTuple):
-    """Where relative names of traces are looked up, and who is told how far one has been read."""
+class _Files(NamedTuple):
+    """Where relative names of files are looked up, and who is told how far a trace is read."""
 
     base: Path
     on_read: OnRead | None
 
-    def named(self, task: Task, name: str) -> Task:
-        """The task with its trace found and checked, under a name that finds it again."""
+    def named(self, task: Task) -> Task:
+        """The task with its file found and checked, under a name that finds it again."""
+        if task.trace is not None:
+            return self._traced(task, task.trace)
+        if task.arrivals_file is not None:
+            return self._arriving(task, task.arrivals_file)
+        return task
+
+    def _arriving(self, task: Task, name: str) -> Task:
+        name, path = find_file(name, self.base)
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BadValueError(f'"{path}" cannot be read: {error.strerror}') from None
+        _check_digest(path, digest, task.arrivals_sha256)
+        read_arrivals(path)
+        return msgspec.structs.replace(task, arrivals_file=name, arrivals_sha256=digest)
+
+    def _traced(self, task: Task, name: str) -> Task:
         name, path = find_trace(name, self.base)
         try:
             trace, digest = trace_file(path, self.on_read)
         except OSError as error:
             raise BadValueError(f'"{path}" cannot be read: {error.strerror}') from None
-        if task.trace_sha256 not in (None, digest):
-            raise DataError(
-                f"{path}: not the trace this scenario was executed with: its SHA-256 is {digest}, "
-                f"not {task.trace_sha256}"
-            )
+        _check_digest(path, digest, task.trace_sha256)
         return msgspec.structs.replace(
             task, trace=name, trace_sha256=digest, trace_pages=trace.pages
         )
 
 
-def _with_traces(scenario: Scenario, traces: _Traces) -> Scenario:
-    vms = tuple(_vm_traces(vm, traces, ("vm", index)) for index, vm in enumerate(scenario.vms))
+def _check_digest(path: Path, digest: str, known: str | None) -> None:
+    if known not in (None, digest):
+        raise DataError(
+            f"{path}: not the file this scenario was executed with: its SHA-256 is {digest}, "
+            f"not {known}"
+        )
+
+
+def _with_files(scenario: Scenario, files: _Files) -> Scenario:
+    vms = tuple(_vm_files(vm, files, ("vm", index)) for index, vm in enumerate(scenario.vms))
     return msgspec.structs.replace(scenario, vms=vms)
 
 
-def _vm_traces(vm: Vm, traces: _Traces, path: KeyPath) -> Vm:
+def _vm_files(vm: Vm, files: _Files, path: KeyPath) -> Vm:
     tasks: list[Task] = []
     for index, task in enumerate(vm.tasks):
-        if task.trace is None:
-            tasks.append(task)
-            continue
+        name = "arrivals_file" if task.trace is None else "trace"
         try:
-            tasks.append(traces.named(task, task.trace))
+            tasks.append(files.named(task))
         except BadValueError as error:
-            raise BadValueError(str(error), (*path, "task", index, "trace")) from None
+            raise BadValueError(str(error), (*path, "task", index, name)) from None
     return msgspec.structs.replace(vm, tasks=tuple(tasks))
 
 

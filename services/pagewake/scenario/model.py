@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from pagewake.guest_kernel.costs import KernelCosts
+from pagewake.guest_kernel.requests import Spread
 from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.tasks import ScriptStep
 from pagewake.kvm.config import HostCosts, NestedConfig
@@ -35,6 +36,7 @@ from pagewake.scenario.media import Medium, MediumReader
 from pagewake.scenario.overrides import Overrides, OverridesReader
 from pagewake.scenario.presets import profile_names
 from pagewake.scenario.script import Steps
+from pagewake.scenario.spread import SpreadReader
 
 _NAME = Text(r"[A-Za-z][A-Za-z0-9_.-]*", 'a name: letters, digits, "-", "_" and "."')
 _PROFILE = Choice("kernel profile", profile_names, nearest_profile)
@@ -42,7 +44,7 @@ _L2 = (
     "the L2 guests'; if given, they enable APF at their start, by the MSR writes of this "
     "generation (ready_by_interrupt; no other rule of L2's kernel is ever asked)"
 )
-PATTERNS = ("work", "random", "sequential", "zipf", "trace", "script")
+PATTERNS = ("work", "random", "sequential", "zipf", "trace", "requests", "script")
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -148,6 +150,34 @@ class Task(_Part, frozen=True, kw_only=True):
     repeat: Annotated[int, Key("repeat", Integer(1), "how often the trace is played")] = 1
     cpi_ns: Annotated[int, Key("cpi", Integer(1, 1_000_000), "nanoseconds per instruction")] = 1
     script: Annotated[tuple[ScriptStep, ...], Key("script", Steps(), "steps in order")] = ()
+    service: Annotated[
+        Spread | None, Key("service", SpreadReader(1), "CPU time of a request, touches included")
+    ] = None
+    touches_per_request: Annotated[
+        int, Key("touches_per_request", Integer(0, 1 << 20), "spread evenly over its CPU time")
+    ] = 0
+    rate: Annotated[
+        float | None, Key("rate", Rate(least=1e-6), "requests that come to all instances of one VM")
+    ] = None
+    arrivals: Annotated[
+        str,
+        Key("arrivals", Choice("kind of arrivals", ("poisson", "constant")), "gaps at that rate"),
+    ] = "poisson"
+    arrivals_file: Annotated[
+        str | None, Key("arrivals_file", Text(), "instead of a rate: an instant a line, in seconds")
+    ] = None
+    arrivals_sha256: Annotated[
+        str | None, Key("arrivals_sha256", Text("[0-9a-f]{64}", "a SHA-256"), "of the file")
+    ] = None
+    clients: Annotated[
+        int | None, Key("clients", Integer(1, 1 << 20), "instead of a rate: who ask in turn")
+    ] = None
+    think: Annotated[Spread, Key("think", SpreadReader(), "of a client before it asks (again)")] = (
+        Spread(0)
+    )
+    requests: Annotated[int | None, Key("requests", Integer(1), "finish after so many, per VM")] = (
+        None
+    )
     kernel_every_ns: Annotated[
         int | None, Key("kernel_every", Duration(1), "CPU time between kernel sections, of level 1")
     ] = None

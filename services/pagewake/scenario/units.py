@@ -36,7 +36,7 @@ _MEANT: Mapping[str, str] = {
     "MB": "MiB", "K": "KiB", "k": "KiB", "KB": "KiB", "kB": "KiB", "bytes": "B",
 }  # fmt: skip
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-zµ]*)")
-_LARGEST = 1 << 62
+LARGEST = 1 << 62
 """Sums of a few such values still fit the signed 64 bits of event fields."""
 
 
@@ -48,7 +48,7 @@ def _whole(text: str, units: Mapping[str, int], what: str, example: str) -> int:
     if unit not in units:
         raise ValueError(_wrong_unit(text, number, unit, units, what, example))
     value = Decimal(number) * units[unit]
-    if value != int(value) or value >= _LARGEST:
+    if value != int(value) or value >= LARGEST:
         smallest = min(units, key=lambda name: units[name])
         raise ValueError(
             f'"{text}" is not a whole number of {smallest} below 2**62; '

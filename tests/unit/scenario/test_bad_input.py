@@ -453,7 +453,7 @@ def test_another_trace_than_the_executed_one_is_refused(valid: str) -> None:
     text = valid.replace(
         '"work"', f'"trace"\ntrace = "builtin:sqlite"\ntrace_sha256 = "{"0" * 64}"'
     )
-    with pytest.raises(DataError, match="not the trace this scenario was executed with"):
+    with pytest.raises(DataError, match="not the file this scenario was executed with"):
         loads(text)
 
 
