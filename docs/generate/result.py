@@ -8,6 +8,7 @@ import msgspec
 
 from docs.generate.events import typed
 from docs.generate.markdown import code, head, prose, table
+from pagewake.observe.latency import Latency
 from pagewake.observe.progress import Share, TaskProgress
 from pagewake.observe.result import Dummies, RunResult, Waits, WaitTimes, Work
 
@@ -44,6 +45,7 @@ KEYS: Mapping[str, str] = {
     "sleepers": "all tasks asleep in task_wait at the end",
     "cpu": "vcpu time in ns, by kind; `task:NAME` went to the tasks of that name",
     "by_event": "domain events, by name",
+    "latency": "of requests, by `group/task`, the names of the `[[vm]]` and the `[[vm.task]]`",
     "touches": "touches of all tasks",
     "requests": "requests that all tasks served",
     "silent": "tokens announced as absent and never as ready, by why: "
@@ -60,7 +62,7 @@ NULL = """
 All from `touches` to `in_swap_bytes` is null where a log of version 0.1.0
 was read: it does not hold them.
 """
-PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes)
+PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes, Latency)
 
 
 def page() -> str:
@@ -68,7 +70,7 @@ def page() -> str:
     keys = {field.name: typed(field.type) for field in msgspec.structs.fields(RunResult)}
     assert list(keys) == list(KEYS), "every key of a result has a text, in their order"
     parts = [
-        head("Result", "`observe/result.py`, `observe/progress.py`", ABOUT),
+        head("Result", "`observe/result.py`, `observe/progress.py`, `observe/latency.py`", ABOUT),
         table(["key", "type", "is"], [(code(key), keys[key], KEYS[key]) for key in keys]),
         f"{NULL}\n",
     ]

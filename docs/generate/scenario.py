@@ -19,6 +19,7 @@ from pagewake.scenario.model import Scenario, Task
 from pagewake.scenario.overrides import OverridesReader
 from pagewake.scenario.reading import Field, fields_of
 from pagewake.scenario.script import STEP_FORMS, Steps
+from pagewake.scenario.spread import SpreadReader
 from pagewake.scenario.units import format_duration, format_pages
 
 ABOUT = """
@@ -130,6 +131,7 @@ _SPECIAL: Mapping[type[object], str] = {
     OverridesReader: "table of switches",
     EventsReader: "tables",
     Steps: "list of steps",
+    SpreadReader: "duration, or `exponential` and the mean",
 }
 
 

@@ -140,10 +140,10 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     sleepers: int
     cpu: dict[str, int]
     by_event: dict[str, int]
+    latency: dict[str, Latency]
     touches: int | None
     requests: int | None
     silent: dict[str, int] | None
-    latency: dict[str, Latency]
     progress: dict[str, TaskProgress] | None
     per_group: dict[str, Share] | None
     per_vm: dict[str, Share] | None
@@ -254,10 +254,10 @@ class ResultCounter:
             sleepers=sum(summary.sleepers for summary in closing),
             cpu=_summed(summary.cpu for summary in closing),
             by_event={kind.__name__: n for kind, n in sorted(self._seen.items(), key=_by_name)},
+            latency=self._latency(facts.sim_ns, closing),
             touches=None if whole is None else whole.touches,
             requests=None if whole is None else whole.requests,
             silent=None if whole is None else whole.silent,
-            latency=self._latency(facts.sim_ns, closing),
             progress=None if parts is None else parts.progress,
             per_group=None if parts is None else parts.per_group,
             per_vm=None if parts is None else parts.per_vm,
