@@ -10,7 +10,6 @@ from rich.table import Table
 from pagewake.cli.figures import Counted, Figures
 from pagewake.cli.progress import duration, factor, seconds
 from pagewake.cli.task_rows import group_rows, label, shares, task_rows, trouble_rows
-from pagewake.observe.latency import LATENCIES
 from pagewake.observe.result import RunResult, WaitTimes
 from pagewake.scenario.units import mib
 
@@ -28,15 +27,15 @@ def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list
 
 def requests_table(result: RunResult) -> Figures:
     """A row per group of tasks that served requests; times count from the intended arrival."""
-    headings = ("requests of", "answered", "a second", *LATENCIES, "unfinished")
+    times = list(next(iter(result.latency.values())).times_ns())
+    headings = ("requests of", "answered", "a second", *times, "unfinished")
     table = Figures(headings, first_out=("mean", "p90", "p99.9"))
     for name, found in result.latency.items():
-        times = (getattr(found, field) for field in LATENCIES.values())
         table.add_row(
             name,
             f"{found.count:,}",
             factor(found.throughput_per_s),
-            *("-" if ns is None else duration(ns / 1e9) for ns in times),
+            *("-" if ns is None else duration(ns / 1e9) for ns in found.times_ns().values()),
             f"{found.unfinished:,}",
         )
     return table

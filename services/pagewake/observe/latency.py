@@ -12,15 +12,6 @@ from hdrh.histogram import HdrHistogram
 NS_MAX = 1 << 62
 """Longer than any run can be."""
 DIGITS = 3
-LATENCIES = {
-    "mean": "mean_ns",
-    "p50": "p50_ns",
-    "p90": "p90_ns",
-    "p99": "p99_ns",
-    "p99.9": "p999_ns",
-    "max": "max_ns",
-}
-"""What people call them, and the fields of `Latency`."""
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -39,6 +30,17 @@ class Latency(msgspec.Struct, frozen=True):
     p99_ns: int | None = None
     p999_ns: int | None = None
     max_ns: int | None = None
+
+    def times_ns(self) -> dict[str, float | None]:
+        """The latencies, by what people call them."""
+        return {
+            "mean": self.mean_ns,
+            "p50": self.p50_ns,
+            "p90": self.p90_ns,
+            "p99": self.p99_ns,
+            "p99.9": self.p999_ns,
+            "max": self.max_ns,
+        }
 
 
 class Latencies:
