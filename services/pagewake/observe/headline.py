@@ -24,6 +24,8 @@ GROUPS_MAX = 4
 """A sentence that names more of them is a table."""
 NEAR_ONE = 0.1
 """Ratios as close to 1 as this are told with a digit more: it is all that they say."""
+NEGLIGIBLE = 0.005
+"""A ratio closer to 1 is neither gain nor loss: one seed or another moves more than that."""
 
 
 class Change(NamedTuple):
@@ -46,8 +48,8 @@ class Change(NamedTuple):
 
     @property
     def gains(self) -> bool | None:
-        """Whether it is for the better; None if it is neither, as far as it is told."""
-        if figure(self.middle) == figure(1):
+        """Whether it is for the better; None if it is neither, or hardly."""
+        if abs(self.middle - 1) < NEGLIGIBLE:
             return None
         return (self.middle > 1) != self.measure.less_is_better
 
@@ -136,7 +138,7 @@ def _groups(step: Step, axes: Axes) -> str:
         if before is not None:
             text += ", but " if {before.gains, change.gains} == {True, False} else ", "
         text += f"{_name(change, before)} {_told(change)}"
-        if len(set(change.ratios)) > 1:
+        if figure(min(change.ratios)) != figure(max(change.ratios)) and max(change.ratios) < inf:
             text += f" ({_range(change.ratios)}{over})"
             over = ""
     rest = [ratio for change in step.changes if change not in most for ratio in change.ratios]
@@ -159,8 +161,8 @@ def _told(change: Change) -> str:
     if what == ENDED:
         return f"took {ratio} times as long"
     if not change.middle:
-        return f"no {what} any more"
-    return f"{ratio} times the {what}" if change.middle < inf else f"{what} where there were none"
+        return f"no {what} instead of some"
+    return f"{ratio} times the {what}" if change.middle < inf else f"some {what} instead of none"
 
 
 def _range(ratios: Sequence[float]) -> str:

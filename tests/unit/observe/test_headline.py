@@ -144,10 +144,10 @@ def test_many_groups_are_those_that_change_most_and_a_range() -> None:
 def test_progress_where_there_was_none_is_no_division() -> None:
     two = [run(worker=touched(0)), run(worker=touched(9))]
     assert headline([OFF, PV], two) == [
-        "kernel.apf=pv against off: web/worker touches where there were none."
+        "kernel.apf=pv against off: web/worker some touches instead of none."
     ]
     assert headline([PV, OFF], [two[1], two[0]]) == [
-        "kernel.apf=off against pv: web/worker no touches any more."
+        "kernel.apf=off against pv: web/worker no touches instead of some."
     ]
 
 
