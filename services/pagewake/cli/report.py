@@ -76,7 +76,8 @@ def write_grid(
     command: str,
 ) -> None:
     """The page of a grid; `scenario` is that of its first point."""
-    from pagewake.observe.report.page import Point, page_of_grid  # noqa: PLC0415 - as above
+    from pagewake.observe.report.grids import Point  # noqa: PLC0415 - as above
+    from pagewake.observe.report.page import page_of_grid  # noqa: PLC0415 - as above
 
     points = [Point(cell, result) for cell, result in zip(cells, results, strict=True)]
     _write(output, page_of_grid(points, scenario, command))

@@ -19,7 +19,7 @@ from pagewake.load.regression import in_words
 from pagewake.load.words import HEADINGS, cells, remarks
 from pagewake.observe.report.html import environment, json_block
 from pagewake.observe.report.svg import PLACEHOLDERS as COLOUR
-from pagewake.observe.report.svg import Chart, blank, chart, panel
+from pagewake.observe.report.svg import Chart, blank, chart, panel, tip
 from pagewake.observe.report.words import duration
 
 # Chosen: four charts fit a screen, and labels such as "1,024" of neighbouring points stay apart.
@@ -132,7 +132,8 @@ def _curves(
 
     def draw(width: int) -> Figure:
         figure = blank(width, CHART_HEIGHT_PX)
-        axes = panel(figure, 52, 8, 16, 30)
+        axes = panel(figure, 52, 8, 16, 44)
+        axes.set_xlabel("vcpus, a logarithmic axis", loc="left")
         axes.set_xscale("log")
         axes.set_xlim(vcpus[0] / 1.15, vcpus[-1] * 1.15)
         for curve in curves:
@@ -141,6 +142,9 @@ def _curves(
                 [at for at, _ in curve.points], [value for _, value in curve.points],
                 color=colour, linewidth=1.8, marker="o", markersize=4,
             )  # fmt: skip
+            for at, value in curve.points:
+                about = f"{curve.label} at {at:,} vcpus: {told(value)}"
+                axes.plot([at], [value], "o", color=colour, markersize=7, gid=tip(about))
         if knee is not None:
             axes.axvline(knee, color=COLOUR["ink"], linewidth=1, linestyle=(0, (4, 3)))
         _axes(axes, vcpus, width, told, logarithmic)
@@ -159,6 +163,7 @@ def _axes(
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     if logarithmic:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(FixedLocator(_round_steps(axes)))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(bottom=0)
@@ -167,3 +172,13 @@ def _axes(
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     axes.spines["left"].set_visible(False)
+
+
+def _round_steps(axes: Axes) -> list[float]:
+    """1, 2, 5 of the decades between the ends of the axis; its ends where it has less than two."""
+    low, high = axes.get_ylim()
+    low, high = low / 1.5, high * 1.5
+    axes.set_ylim(low, high)
+    steps = [step * 10.0**power for power in range(-6, 9) for step in (1, 2, 5)]
+    inside = [step for step in steps if low <= step <= high]
+    return inside if len(inside) > 1 else [low * 1.1, high / 1.1]

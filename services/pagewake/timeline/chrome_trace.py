@@ -1,9 +1,10 @@
 """`write_trace`: a log as a timeline for Perfetto or chrome://tracing, in simulated time.
 
 A process per VM, a track per vcpu with what it did (running, halted and why, waiting for a page in
-its own thread, L2), an asynchronous span per sleeping task, instants for what happened, and arrows
-from each not-present to its ready. Counters show sleepers and outstanding items. Timestamps are
-microseconds of simulated time, as the format wants them; nanoseconds stand behind the point.
+its own thread, L2), one with the tasks that it ran, an asynchronous span per sleeping task,
+instants for what happened, and arrows from each not-present to its ready, if it came. Counters show
+sleepers and outstanding items. Timestamps are microseconds of simulated time, as the format wants
+them; nanoseconds stand behind the point.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pagewake.bus.log_reader import LogReader
 from pagewake.errors import ConfigError, DataError
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
+from pagewake.timeline.on_cpu import guest_of
 from pagewake.timeline.trace_file import TraceFile, VmWriter
 from pagewake.timeline.trace_tracks import VmTracks
 from pagewake.verify.log_run import LogRun, PlacedEvent
@@ -44,7 +46,7 @@ def _write(run: LogRun, scenario: Scenario, trace: TraceFile) -> None:
     trace.begin({"scenario": scenario.name, "seed": scenario.seed})
     first_pid = 1
     for host in range(scenario.host.count):
-        first_pid += _write_host(run, host, tasks_by_vm(scenario, host), trace, first_pid)
+        first_pid += _write_host(run, host, scenario, trace, first_pid)
     trace.end()
     problems = [str(problem) for problem in run.integrity()] or run.complaints
     if problems:
@@ -53,14 +55,17 @@ def _write(run: LogRun, scenario: Scenario, trace: TraceFile) -> None:
 
 
 def _write_host(
-    run: LogRun, host: int, tasks: dict[str, int], trace: TraceFile, first_pid: int
+    run: LogRun, host: int, scenario: Scenario, trace: TraceFile, first_pid: int
 ) -> int:
     """Tracks of all VMs of one simulated host; how many there are."""
+    instances = [vm for vm in scenario.instances() if vm.host == host]
     vms = {
-        name: VmTracks(VmWriter(trace, first_pid + index, f"{name} (host {host})"))
-        for index, name in enumerate(tasks)
+        vm.name: VmTracks(
+            VmWriter(trace, first_pid + index, f"{vm.name} (host {host})"), guest_of(scenario, vm)
+        )
+        for index, vm in enumerate(instances)
     }
-    order = HostOrder(tasks, vms, _stray)
+    order = HostOrder(tasks_by_vm(scenario, host), vms, _stray)
     until_ns = 0
     for window in run.windows(host):
         order.feed(window)

@@ -1,8 +1,8 @@
 """The Trace Event Format, as far as pagewake writes it (https://ui.perfetto.dev reads it).
 
 A JSON document written event by event. `VmWriter` writes one process of it, a VM with its vcpus as
-threads; it takes simulated nanoseconds and writes microseconds, as the format wants them, with the
-nanoseconds behind the point.
+threads, each followed by a track of the tasks that it ran; it takes simulated nanoseconds and
+writes microseconds, as the format wants them, with the nanoseconds behind the point.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from pagewake.timeline.trace_tracks import ArrowPart
+from pagewake.timeline.trace_tracks import NEVER_TOLD, ArrowPart
 
 _PHASES: Mapping[ArrowPart, str] = {"start": "s", "step": "t", "finish": "f"}
+
+TASKS_FROM = 1_000_000
+"""Threads from this number on are tracks of tasks: behind all vcpus that a VM can have."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -55,7 +58,27 @@ class VmWriter:
 
     def add_vcpu(self, vcpu: int) -> None:
         self._meta("thread_name", vcpu + 1, {"name": f"vcpu {vcpu}"})
-        self._meta("thread_sort_index", vcpu + 1, {"sort_index": vcpu})
+        self._meta("thread_sort_index", vcpu + 1, {"sort_index": 2 * vcpu})
+        self._meta("thread_name", TASKS_FROM + vcpu, {"name": f"vcpu {vcpu} tasks"})
+        self._meta("thread_sort_index", TASKS_FROM + vcpu, {"sort_index": 2 * vcpu + 1})
+
+    def ran(self, vcpu: int, task: str, from_ns: int, until_ns: int) -> None:
+        self._put(
+            {
+                "ph": "X",
+                "cat": "task",
+                "name": task,
+                "ts": from_ns / 1000,
+                "dur": (until_ns - from_ns) / 1000,
+                "pid": self._pid,
+                "tid": TASKS_FROM + vcpu,
+            }
+        )
+
+    def never(self, at_ns: int, vcpu: int, number: int, why: str, *, injected: bool) -> None:
+        """No end is written for the arrow, so that none points to a READY that never came."""
+        name = "READY never came" if injected else "no READY"
+        self.instant(at_ns, vcpu, name, {"why": NEVER_TOLD.get(why, why)})
 
     def begin(self, at_ns: int, vcpu: int, state: str) -> None:
         self._edge("B", at_ns, vcpu, state)

@@ -12,11 +12,28 @@ from __future__ import annotations
 from typing import Literal, Protocol, TypeAlias
 
 from pagewake.events import types as ev
+from pagewake.timeline.interventions import in_words
+from pagewake.timeline.on_cpu import NOBODY, Guest, OnCpu
 from pagewake.verify.invariants.base import BROADCAST_TOKEN, Handler, token_name
 from pagewake.verify.log_run import PlacedEvent
 
 TableEvent: TypeAlias = ev.DummyInserted | ev.DummyConsumed | ev.DummyUnlinked | ev.SleeperFreed
 ArrowPart: TypeAlias = Literal["start", "step", "finish"]
+RUNNING = "running"
+PENDING = "halted: idle, an exception pending"
+"""HLT has put the vcpu to sleep though something waits to be injected into it."""
+INTERVENTION = "intervention"
+"""The key, among the arguments of an instant, of what was done to the VM."""
+NEVER_TOLD = {
+    "write_failed": "silent: the host could not write its reason",
+    "msr_off": "silent: asynchronous page faults are off",
+    "not_due": "not due: the guest was not told of the fault",
+    "msr-disable": "withdrawn: the guest turned asynchronous page faults off",
+    "reset": "withdrawn: the vcpu was reset",
+    "cr0-pg": "withdrawn: the guest switched paging",
+    "migration": "cancelled: the VM was migrated",
+}
+"""Why there was no READY for a token, by the reason that the event has."""
 
 
 class Tracks(Protocol):
@@ -43,30 +60,45 @@ class Tracks(Protocol):
     def arrow(self, part: ArrowPart, at_ns: int, vcpu: int, number: int) -> None:
         """An arrow leaves, passes or reaches the state that the vcpu is in."""
 
+    def never(self, at_ns: int, vcpu: int, number: int, why: str, *, injected: bool) -> None:
+        """The arrow ends without a READY; `injected`: the guest was told of the fault, and waits.
+
+        `why` is a key of `NEVER_TOLD`.
+        """
+
+    def ran(self, vcpu: int, task: str, from_ns: int, until_ns: int) -> None:
+        """A task ran on the vcpu, or one of several did; slices of a vcpu come in order."""
+
     def counter(self, at_ns: int, name: str, value: int) -> None:
         """A counter has another value from now on."""
 
 
 class _Vcpu:
-    """Open spans of one vcpu, innermost last; `waits_for` is the gfn of a synchronous wait."""
+    """Open spans of one vcpu, innermost last; `waits_for` is the gfn of a synchronous wait.
 
-    __slots__ = ("l2", "state", "waits_for")
+    `pending`: an exception is queued for the next entry.
+    """
+
+    __slots__ = ("l2", "pending", "state", "waits_for")
 
     def __init__(self) -> None:
         self.state = ""
         self.l2 = False
+        self.pending = False
         self.waits_for: int | None = None
 
 
 class VmTracks:
-    """Turns the events of one VM into its tracks."""
+    """Turns the events of one VM into its tracks; `guest` says which tasks it has."""
 
-    def __init__(self, out: Tracks) -> None:
+    def __init__(self, out: Tracks, guest: Guest = NOBODY) -> None:
         self._out = out
+        self._on_cpu = OnCpu(guest, out.ran)
         self._vcpus: dict[int, _Vcpu] = {}
         self._asleep: dict[str, int] = {}
         self._sleeps = 0
         self._flows: dict[int, int] = {}
+        self._injected: set[int] = set()
         self._flow = 0
         self._queued = 0
         self.last_ns = 0
@@ -79,7 +111,8 @@ class VmTracks:
             ev.ApfCleared: self._cleared,
             ev.BroadcastQueued: self._broadcast,
             ev.DoubleFault: self._double_fault,
-            ev.ExceptionInjected: self._injected,
+            ev.ExceptionQueued: self._exception_queued,
+            ev.ExceptionInjected: self._exception_injected,
             ev.ExceptionDropped: self._dropped,
             ev.InterruptQueued: self._interrupt,
             ev.TrapTaken: self._trap,
@@ -102,11 +135,16 @@ class VmTracks:
     def take(self, placed: PlacedEvent) -> None:
         event = placed.event
         self.last_ns = event.at_ns
+        self._on_cpu.take(event)
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event)
         elif isinstance(event, ev.Control):
             self._control(event)
+
+    def running(self, until_ns: int) -> list[tuple[int, str, int, int]]:
+        """Slices of tasks that may go on: vcpu, task, from when, until when at least."""
+        return self._on_cpu.so_far(until_ns)
 
     def complain(self, placed: PlacedEvent, what: str) -> None:
         """A log whose order cannot be rebuilt shows what went wrong, where it did."""
@@ -118,6 +156,7 @@ class VmTracks:
             self._out.end_sleep(at_ns, task, sleep, {"ended": "asleep at the end"})
         for vcpu in self._vcpus:
             self._enter(vcpu, at_ns, "")
+        self._on_cpu.close()
 
     # ------------------------------------------------------------------ vcpu states
 
@@ -126,7 +165,7 @@ class VmTracks:
         if state is None:
             state = self._vcpus[vcpu] = _Vcpu()
             self._out.add_vcpu(vcpu)
-            self._enter(vcpu, 0, "running")
+            self._enter(vcpu, 0, RUNNING)
         return state
 
     def _enter(self, vcpu: int, at_ns: int, state: str) -> None:
@@ -139,11 +178,14 @@ class VmTracks:
             self._out.end(at_ns, vcpu, open_.state)
         if state:
             self._out.begin(at_ns, vcpu, state)
+        if RUNNING in {open_.state, state}:
+            follow = self._on_cpu.runs if state == RUNNING else self._on_cpu.stops
+            follow(vcpu, at_ns)
         open_.state = state
 
     def _enter_l2(self, vcpu: int, at_ns: int) -> None:
         open_ = self._vcpu(vcpu)
-        if open_.state == "running" and not open_.l2:
+        if open_.state == RUNNING and not open_.l2:
             self._out.begin(at_ns, vcpu, "L2")
             open_.l2 = True
 
@@ -154,11 +196,13 @@ class VmTracks:
             open_.l2 = False
 
     def _halted(self, event: ev.VcpuHalted) -> None:
-        state = "idle" if event.why == "hlt" else event.why
-        self._enter(event.vcpu, event.at_ns, f"halted: {state}")
+        state = f"halted: {'idle' if event.why == 'hlt' else event.why}"
+        if event.why == "hlt" and self._vcpu(event.vcpu).pending:
+            state = PENDING
+        self._enter(event.vcpu, event.at_ns, state)
 
     def _resumed(self, event: ev.VcpuResumed) -> None:
-        self._enter(event.vcpu, event.at_ns, "running")
+        self._enter(event.vcpu, event.at_ns, RUNNING)
         self._mark(event, f"resumed by {event.why}")
 
     # ------------------------------------------------------------------ from not-present to ready
@@ -169,6 +213,8 @@ class VmTracks:
         if event.token is not None:
             self._flow += 1
             self._flows[event.token] = self._flow
+            if event.delivery == "injected":
+                self._injected.add(self._flow)
             self._arrow("start", event, event.vcpu, self._flow)
         elif event.delivery == "synchronous" and not event.served:
             self._enter(event.vcpu, event.at_ns, "waiting for a page")
@@ -178,7 +224,7 @@ class VmTracks:
         for vcpu, open_ in self._vcpus.items():
             if open_.waits_for == event.gfn:
                 open_.waits_for = None
-                self._enter(vcpu, event.at_ns, "running")
+                self._enter(vcpu, event.at_ns, RUNNING)
 
     def _started(self, event: ev.ApfStarted) -> None:
         if event.outcome == "queued":
@@ -202,26 +248,26 @@ class VmTracks:
         if event.delivery == "token":
             self._arrow("step", event, event.vcpu, self._flows.get(event.token))
         else:
-            self._arrow("finish", event, event.vcpu, self._flows.pop(event.token, None))
+            self._never(event, event.token, event.why or event.delivery)
 
     def _cleared(self, event: ev.ApfCleared) -> None:
         tokens = [token for token in event.tokens if token != BROADCAST_TOKEN]
         self._count_queued(event, -len(tokens))
         self._mark(event, f"cleared: {event.why}", tokens=[token_name(t) for t in event.tokens])
         for token in tokens:
-            self._arrow("finish", event, event.vcpu, self._flows.pop(token, None))
+            self._never(event, token, event.why)
 
     def _trap(self, event: ev.TrapTaken) -> None:
         self._leave_l2(event.vcpu, event.at_ns)
         token = token_name(event.cr2 & 0xFFFFFFFF)
         self._mark(event, f"trap: {event.handler}", cr2=token, reason=event.reason, task=event.task)
         if event.handler == "wake":
-            self._arrow("finish", event, event.vcpu, self._flows.pop(event.cr2 & 0xFFFFFFFF, None))
+            self._told(event, event.cr2 & 0xFFFFFFFF)
 
     def _latched(self, event: ev.ReasonLatched) -> None:
         self._mark(event, f"L{event.level} latched {event.apf_reason}", token=hex(event.token))
         if event.apf_reason == 2:
-            self._arrow("finish", event, event.vcpu, self._flows.pop(event.token, None))
+            self._told(event, event.token)
 
     # ------------------------------------------------------------------ tasks
 
@@ -251,13 +297,24 @@ class VmTracks:
     def _double_fault(self, event: ev.DoubleFault) -> None:
         self._mark(event, "double fault", gfn=f"{event.gfn:#x}")
 
-    def _injected(self, event: ev.ExceptionInjected) -> None:
+    def _exception_queued(self, event: ev.ExceptionQueued) -> None:
+        vcpu = self._vcpu(event.vcpu)
+        vcpu.pending = True
+        if vcpu.state == "halted: idle":
+            self._enter(event.vcpu, event.at_ns, PENDING)
+
+    def _exception_injected(self, event: ev.ExceptionInjected) -> None:
+        self._vcpu(event.vcpu).pending = False
         level = "" if event.level == 1 else f" into L{event.level}"
         self._mark(event, f"injected {event.kind}{level}", token=token_name(event.token))
         if event.kind == "not_present":
             self._arrow("step", event, event.vcpu, self._flows.get(event.token))
 
     def _dropped(self, event: ev.ExceptionDropped) -> None:
+        vcpu = self._vcpu(event.vcpu)
+        vcpu.pending = False
+        if vcpu.state == PENDING:
+            self._enter(event.vcpu, event.at_ns, "halted: idle")
         self._mark(event, f"dropped {event.kind}: {event.why}", token=token_name(event.token))
 
     def _interrupt(self, event: ev.InterruptQueued) -> None:
@@ -292,7 +349,7 @@ class VmTracks:
         self._mark(event, event.what, detail=event.detail)
 
     def _control(self, event: ev.Control) -> None:
-        self._mark(event, type(event).__name__)
+        self._mark(event, in_words(event), **{INTERVENTION: type(event).__name__})
 
     # ------------------------------------------------------------------ writing
 
@@ -306,6 +363,19 @@ class VmTracks:
     def _arrow(self, part: ArrowPart, event: ev.Event, vcpu: int, flow: int | None) -> None:
         if flow is not None:
             self._out.arrow(part, event.at_ns, vcpu, flow)
+
+    def _told(self, event: ev.TrapTaken | ev.ReasonLatched, token: int) -> None:
+        flow = self._flows.pop(token, None)
+        if flow is not None:
+            self._injected.discard(flow)
+        self._arrow("finish", event, event.vcpu, flow)
+
+    def _never(self, event: ev.ApfPresented | ev.ApfCleared, token: int, why: str) -> None:
+        flow = self._flows.pop(token, None)
+        if flow is not None:
+            injected = flow in self._injected
+            self._injected.discard(flow)
+            self._out.never(event.at_ns, event.vcpu, flow, why, injected=injected)
 
     def _count_queued(self, event: ev.Event, change: int) -> None:
         self._queued += change

@@ -24,7 +24,7 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self._inside = tag == "script"
+        self._inside = dict(attrs).get("id") == "result"
 
     def handle_endtag(self, tag: str) -> None:
         self._inside = False

@@ -6,6 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,15 +19,21 @@ import pytest
 from pagewake.cli import report as command
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
+from pagewake.observe.progress import Share, TaskProgress
 from pagewake.observe.report.durations import EDGES_NS, Durations
-from pagewake.observe.report.page import Point, page_of_grid, page_of_log
+from pagewake.observe.report.grids import Point, heats, in_groups, measured, ordered
+from pagewake.observe.report.live import DETAIL_MAX, _flat, live
+from pagewake.observe.report.overview import COLUMNS, FIRST_NS, Overview
+from pagewake.observe.report.page import page_of_grid, page_of_log
+from pagewake.observe.report.progress import VMS_MAX, progress_tables
 from pagewake.observe.report.reading import read_log
 from pagewake.observe.report.recorder import STRETCH_NS, Best, VmRecorder
 from pagewake.observe.report.replaying import FILE, command_of
+from pagewake.observe.report.svg import FILLS
 from pagewake.observe.report.timeline import Flight, Span, Timeline
 from pagewake.observe.report.timeline_chart import _thinned
 from pagewake.observe.report.verdict import verdict, worries
-from pagewake.observe.report.words import GLUE, duration, percent
+from pagewake.observe.report.words import GLUE, duration, on_axis, percent, short
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
 from pagewake.scenario.loading import load, loads
 from pagewake.scenario.writing import effective_toml
@@ -63,7 +72,8 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
         self._block: list[str] | None = None
-        self._json = ""
+        self.scripts: dict[str | None, str] = {}
+        self._of: str | None = None
         self.feed(text)
         self.close()
 
@@ -71,10 +81,12 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag == "script":
             self._block = []
+            self._of = dict(attrs).get("id")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "script" and self._block is not None:
-            self._json, self._block = "".join(self._block), None
+            self.scripts[self._of] = "".join(self._block)
+            self._block = None
 
     def handle_data(self, data: str) -> None:
         if self._block is not None:
@@ -85,7 +97,7 @@ class Page(HTMLParser):
     @property
     def result(self) -> Any:
         """What the block says."""
-        return json.loads(self._json)
+        return json.loads(self.scripts["result"])
 
     def has(self, text: str) -> bool:
         """Some piece of text is, or holds, this."""
@@ -146,7 +158,10 @@ def test_every_figure_of_the_result_stands_under_its_key(tmp_path: Path) -> None
     run = run_logged("row-02-kernel-fault", tmp_path)
     page = Page(page_of_log(run.directory))
 
+    elsewhere = {"progress", "per_vm", "per_group"}
     for key, value in without_wall_time(msgspec.to_builtins(run.result)).items():
+        if key in elsewhere:
+            continue
         assert key in page.texts, key
         if isinstance(value, dict):
             names = {"total", *value["per_task"]} if key == "work" else set(value)
@@ -171,7 +186,7 @@ def test_the_same_log_gives_the_same_bytes_in_every_process(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["row-17-l2-shadowed", "row-03-kernel-fault-irqs-off"])
-def test_a_page_names_no_address_and_runs_no_script(name: str, tmp_path: Path) -> None:
+def test_a_page_names_no_address_and_runs_no_script_but_its_own(name: str, tmp_path: Path) -> None:
     text = page_of_log(run_logged(name, tmp_path).directory)
     page = Page(text)
 
@@ -181,8 +196,14 @@ def test_a_page_names_no_address_and_runs_no_script(name: str, tmp_path: Path) -
         assert not any(name.startswith("on") for name in attributes)
         for key in ("src", "href", "xlink:href", "action", "data"):
             assert (attributes.get(key) or "#").startswith(("#", "data:,")), (tag, attributes)
+    data = {"type": "application/json"}
     scripts = [attributes for tag, attributes in page.tags if tag == "script"]
-    assert scripts == [{"type": "application/json", "id": "result"}]
+    assert scripts == [data | {"id": "timeline-data"}, data | {"id": "result"}, {}]
+    policy = next(a["content"] for _, a in page.tags if a.get("http-equiv"))
+    assert policy is not None
+    digest = b64encode(sha256(page.scripts[None].encode()).digest()).decode()
+    assert policy.startswith("default-src 'none';")
+    assert policy.endswith(f"script-src 'sha256-{digest}'")
 
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $x$ & more"
@@ -198,7 +219,7 @@ def test_what_a_scenario_says_is_only_ever_text(
 
     assert page.texts.count(EVIL) == 1
     assert page.has(f'description = "{EVIL}"')
-    assert (names.count("script"), names.count("img")) == (1, 0)
+    assert (names.count("script"), names.count("img")) == (3, 0)
 
 
 def test_nor_is_a_name_in_a_result_or_a_picture(tmp_path: Path) -> None:
@@ -212,7 +233,8 @@ def test_nor_is_a_name_in_a_result_or_a_picture(tmp_path: Path) -> None:
     grid = page_of_grid([point, point], read_log(run.directory).scenario, EVIL)
     for page in (Page(page_of_log(run.directory, evil)), Page(grid)):
         names = [tag for tag, _ in page.tags]
-        assert (names.count("script"), names.count("img")) == (1, 0)
+        assert (names.count("script"), names.count("img")) == (len(page.scripts), 0)
+        assert len(page.scripts) <= 3
         assert EVIL in json.dumps(page.result)
         assert page.has(EVIL)
 
@@ -573,3 +595,225 @@ def test_a_flight_knows_when_its_page_was_there(tmp_path: Path) -> None:
     assert flight.arrived_ns == completed.at_ns
     assert flight.until_ns is not None
     assert flight.from_ns < completed.at_ns < flight.until_ns
+
+
+# ---------------------------------------------------------------------------------- what is lost
+
+
+def test_a_ready_that_never_came_is_drawn_and_said(tmp_path: Path) -> None:
+    log = run_logged("row-12-ready-write-fails", tmp_path).directory
+    told, page = read_log(log), Page(page_of_log(log))
+    assert told.timeline is not None
+    (flight,) = told.timeline.flights
+
+    assert flight.lost
+    assert [(one.vm, one.vcpu, one.why) for one in told.lost] == [("vm-0", 0, flight.never)]
+    assert page.has("READY never came for 1 token that the guest was told of: silent")
+    assert page.has("the next host write to the shared area of vcpu 0 fails")
+    assert page.has("a task slept once, to the end, so that its vcpu could go on")
+    assert ("p", {"class": "verdict bad", "id": "verdict"}) in page.tags
+
+
+def test_a_vcpu_that_sleeps_with_an_exception_pending_is_named(tmp_path: Path) -> None:
+    log = run_logged("row-14-hlt-completion", tmp_path).directory
+    page = Page(page_of_log(log))
+    (one,) = read_log(log).pending
+
+    assert one.until_ns - one.from_ns > 17_000_000
+    assert page.has("Vcpu 0 of vm-0 slept in HLT with an exception pending, for 17.3 ms")
+    assert page.has("but one slept in HLT with an exception pending")
+
+
+def test_a_run_in_which_all_is_well_has_no_bad_verdict(tmp_path: Path) -> None:
+    page = Page(page_of_log(run_logged("row-01-user-fault", tmp_path).directory))
+    assert ("p", {"class": "verdict", "id": "verdict"}) in page.tags
+
+
+# ---------------------------------------------------------------------------------- the whole run
+
+
+def test_an_overview_adds_up_however_long_the_run_is() -> None:
+    overview = Overview()
+    overview.add_vcpu(0)
+    end_ns = 977 * FIRST_NS * 100
+    for at_ns in range(0, end_ns, end_ns // 977):
+        overview.state(0, "running", at_ns, at_ns + end_ns // 977)
+        overview.ran(0, "worker-0", at_ns, at_ns + end_ns // 977 // 2)
+    overview.sleepers(end_ns // 2, 3)
+    overview.sleepers(end_ns // 2 + 1, 0)
+    overview.close(end_ns)
+    states, tasks = overview.shares(0)
+
+    columns = -(-end_ns // overview.width_ns)
+    assert COLUMNS // 2 < columns <= COLUMNS
+    assert states["running"][0] == 1000
+    assert sum(states["running"][1::2]) == columns
+    share = sum(value * times for value, times in batched(tasks["worker-0"])) / columns
+    assert share == pytest.approx(500, abs=5)
+    asleep = [value for value, times in batched(overview.asleep()) for _ in range(times)]
+    assert max(asleep) == 3
+    assert asleep.index(3) == end_ns // 2 // overview.width_ns
+
+
+def batched(numbers: list[int]) -> list[tuple[int, int]]:
+    """The runs (value, times) of a packed list."""
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def test_l2_counts_for_itself_in_an_overview() -> None:
+    overview = Overview()
+    overview.add_vcpu(0)
+    overview.state(0, "L2", 10_000, 60_000)
+    overview.state(0, "running", 0, 100_000)
+    overview.close(100_000)
+    states, _ = overview.shares(0)
+
+    sums = {kind: sum(v * n for v, n in batched(runs)) for kind, runs in states.items()}
+    assert sums == {"nested": 50_000, "running": 50_000}
+
+
+def test_running_ends_where_an_l2_begins() -> None:
+    spans = [Span(0, "running", 0, 100), Span(0, "L2", 10, 20), Span(0, "L2", 30, 40)]
+    flat = sorted((one.from_ns, one.until_ns, one.state) for one in _flat(spans))
+
+    assert [edges[:2] for edges in flat] == [(0, 10), (10, 20), (20, 30), (30, 40), (40, 100)]
+
+
+def test_a_page_carries_as_much_detail_as_it_can() -> None:
+    step = STRETCH_NS // DETAIL_MAX // 2
+    spans = [Span(0, "running", at, at + step) for at in range(0, STRETCH_NS, step)]
+    whole = _timeline(spans, [])
+    shown = whole._replace(from_ns=STRETCH_NS // 2, until_ns=STRETCH_NS // 2 + 1_000_000)
+    data: Any = live(whole, shown, None, {})
+
+    assert data["shown"] == [shown.from_ns, shown.until_ns]
+    assert 0 < data["from"] < shown.from_ns < shown.until_ns < data["until"] < STRETCH_NS
+    assert len(data["vcpus"][0]["spans"]) <= 3 * DETAIL_MAX
+
+
+@pytest.mark.parametrize(
+    ("values_s", "said"),
+    [
+        ([0.0, 5e-5, 1e-4], ["0 µs", "50 µs", "100 µs"]),
+        ([0.09175, 0.0918], ["91.75 ms", "91.80 ms"]),
+        ([2.0, 2.5], ["2.0 s", "2.5 s"]),
+    ],
+)
+def test_ticks_share_a_unit_and_differ(values_s: list[float], said: list[str]) -> None:
+    assert [plain(text) for text in on_axis(values_s)] == said
+
+
+# ---------------------------------------------------------------------------------- grids
+
+
+def _grid_of(*axes: dict[str, str], touches: Sequence[int]) -> list[Point]:
+    return [
+        Point(
+            point,
+            result_of(
+                progress={
+                    "vm-0/t-0": TaskProgress(number, None, 0, None, 1, None, None, ends=False)
+                },
+                cpu={"task:t": 999, "blackout": 1},
+            ),
+        )
+        for point, number in zip(axes, touches, strict=True)
+    ]
+
+
+def test_points_stand_in_groups_by_what_matters_most() -> None:
+    axes = [{"size": size, "apf": apf} for size in ("1GiB", "2GiB") for apf in ("off", "pv")]
+    points = _grid_of(*axes, touches=[100, 900, 110, 990])
+
+    assert ordered(points) == ["apf", "size"]
+    assert [(one.heading, one.label, one.number) for one in in_groups(points)] == [
+        ("apf = off", "1GiB", 0),
+        ("", "2GiB", 2),
+        ("apf = pv", "1GiB", 1),
+        ("", "2GiB", 3),
+    ]
+
+
+def test_two_axes_make_a_heat_map() -> None:
+    axes = [{"size": size, "apf": apf} for size in ("1GiB", "2GiB") for apf in ("off", "pv")]
+    points = _grid_of(*axes, touches=[100, 900, 110, 990])
+    (heat,) = heats(points, measured(points))
+
+    assert (heat.name, heat.across, heat.down) == ("vm/t: touches", "apf", "size")
+    assert [row for row, _ in heat.rows] == ["1GiB", "2GiB"]
+    shades = [cell.shade for _, cells in heat.rows for cell in cells if cell is not None]
+    assert shades == [0, 4, 0, 4]
+    assert heats(points[:2], measured(points[:2])) == []
+
+
+def test_slim_shares_have_numbers(tmp_path: Path) -> None:
+    points = _grid_of({"a": "1"}, {"a": "2"}, touches=[1, 2])
+    page = Page(page_of_grid(points, load("row-01-user-fault"), "again"))
+    assert page.has("0.1 %")
+    assert page.has("blacked out for a page")
+
+
+# ---------------------------------------------------------------------------------- progress
+
+
+def test_how_far_tasks_came_stands_on_the_page(tmp_path: Path) -> None:
+    run = run_logged("trace-sqlite", tmp_path)
+    (kinds,) = progress_tables(run.result)
+    assert run.result.progress is not None
+    page = Page(page_of_log(run.directory))
+
+    assert kinds.headings[:4] == ["tasks", "number", "touches", "touches/s"]
+    touches = sum(task.touches for task in run.result.progress.values())
+    assert page.has(f"{touches:,}") or page.has(plain(short(touches)))
+    assert any("the last at" in cell for row in kinds.rows for cell in row)
+
+
+def test_of_many_vms_those_that_stood_still_most_are_named() -> None:
+    shares = {
+        f"vm-{number}": Share(cpu={"task:t": 100 - number, "blackout": number})
+        for number in range(VMS_MAX + 5)
+    }
+    (table,) = progress_tables(result_of(per_vm=shares))
+
+    assert [row[0] for row in table.rows][:2] == [f"vm-{VMS_MAX + 4}", f"vm-{VMS_MAX + 3}"]
+    assert len(table.rows) == VMS_MAX
+    assert plain(table.note).endswith("the other 5 VMs stood still 0 % to 4 % of their time.")
+
+
+# ---------------------------------------------------------------------------------- contrast
+
+AA = 4.5
+"""Of WCAG 2.2, success criterion 1.4.3, for text of any size."""
+
+
+def _colours() -> list[dict[str, str]]:
+    """The variables of the light scheme, and of the dark one."""
+    css = (SERVICES / "pagewake/observe/report/templates/page.css").read_text("utf-8")
+    blocks = re.findall(r":root \{([^}]*)\}", css)
+    return [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block)) for block in blocks]
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio that WCAG defines."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_can_be_read_on_every_colour(scheme: int) -> None:
+    colours = _colours()[scheme]
+    pairs = [(f"on-{name}", name) for name in FILLS]
+    pairs += [("ink", ground) for ground in ("paper", "raised", "warn-paper")]
+    pairs += [("faint", ground) for ground in ("paper", "raised")]
+    pairs += [("ink", f"heat-{shade}") for shade in range(3)]
+    pairs += [(f"on-heat-{shade}", f"heat-{shade}") for shade in (3, 4)]
+
+    assert {pair for pair in pairs if contrast(colours[pair[0]], colours[pair[1]]) < AA} == set()

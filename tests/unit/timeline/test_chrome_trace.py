@@ -12,6 +12,8 @@ import pytest
 from pagewake.errors import ConfigError, DataError
 from pagewake.events import types as ev
 from pagewake.timeline.chrome_trace import write_trace
+from pagewake.timeline.trace_file import TASKS_FROM
+from pagewake.timeline.trace_tracks import PENDING
 from tests.unit.verify.story import DURATION_NS, Story, page_fault_story, write_log
 
 
@@ -120,3 +122,65 @@ def test_a_damaged_log_leaves_no_trace_behind(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"journal-0\.jsonl:3: torn"):
         write_trace(log, tmp_path / "trace.json")
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def _silent(why: str) -> Story:
+    story = Story()
+    story.enable()
+    story.fault(0, 0x1000, 0x11)
+    story.sleep(0, 0x1000)
+    story.add(ev.AreaWriteFails, vcpu=0, count=1)
+    story.complete(0, 0x1000, 0x11)
+    story.add(ev.ApfPresented, vcpu=0, delivery="silent", token=0x1000, gfn=0x11, why=why)
+    return story
+
+
+def test_no_arrow_ends_at_a_ready_that_never_came(tmp_path: Path) -> None:
+    events = trace_of(tmp_path, _silent("write_failed"))
+    marks = {e["name"]: e["args"] for e in events if e["ph"] == "i"}
+
+    assert "f" not in {e["ph"] for e in events}
+    assert marks["READY never came"] == {"why": "silent: the host could not write its reason"}
+
+
+def test_nor_at_one_that_was_withdrawn(tmp_path: Path) -> None:
+    story = page_fault_story()
+    story.fault(0, 0x1000, 0x11)
+    story.add(ev.ApfCleared, vcpu=0, epoch=0, tokens=[0x1000], why="msr-disable")
+    events = trace_of(tmp_path, story)
+
+    assert [e["ph"] for e in events if e["ph"] in "sf"] == ["s", "f", "s"]
+    assert "READY never came" in {e["name"] for e in events}
+
+
+def test_interventions_are_told_in_words(tmp_path: Path) -> None:
+    (mark,) = [
+        e
+        for e in trace_of(tmp_path, _silent("write_failed"))
+        if "intervention" in e.get("args", {})
+    ]
+    assert mark["name"] == "the next host write to the shared area of vcpu 0 fails"
+    assert mark["args"]["intervention"] == "AreaWriteFails"
+
+
+def test_sleep_with_an_exception_pending_is_a_state_of_its_own(tmp_path: Path) -> None:
+    story = page_fault_story()
+    story.add(ev.VcpuHalted, vcpu=0, why="hlt")
+    story.wait(1_000)
+    story.queue(0, 0x10, "ready")
+    story.wait(1_000)
+    story.add(ev.VcpuResumed, vcpu=0, why="interrupt")
+    states = [e["name"] for e in trace_of(tmp_path, story) if e["ph"] == "B" and e["tid"] == 1]
+
+    assert states == ["running", "halted: idle", PENDING, "running"]
+
+
+def test_every_vcpu_has_a_track_of_the_tasks_that_it_ran(tmp_path: Path) -> None:
+    story = page_fault_story()
+    story.tell(0, 0x40, "synchronous", None, task="worker-0")
+    events = trace_of(tmp_path, story)
+    ran = [e for e in events if e["ph"] == "X"]
+
+    assert {(e["tid"], e["name"]) for e in ran} == {(TASKS_FROM, "worker-0")}
+    assert ran[0]["ts"] == 0
+    assert {e["args"]["name"] for e in events if e["name"] == "thread_name"} >= {"vcpu 0 tasks"}

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from pagewake.observe.report.colours import use_colours
+from pagewake.observe.report.grids import Measured, Placed
 from pagewake.observe.report.svg import PLACEHOLDERS as COLOUR
-from pagewake.observe.report.svg import Chart, blank, chart, panel
-from pagewake.observe.report.words import duration, percent
+from pagewake.observe.report.svg import WIDE_PX, Chart, blank, chart, panel, tip
+from pagewake.observe.report.words import duration, percent, short, use
 from pagewake.observe.result import WaitTimes
 
-TASK_COLOURS = ("task-1", "task-2", "task-3", "task-4", "task-5", "task-6")
-USES = {
-    "blackout": "blackout",
-    "halted": "halted",
-    "idle": "idle",
-    "l1": "nested",
-    "exit": "overhead",
-    "interrupt": "interrupt",
-}
 CHARACTER_PX = 6.3  # mean width of a character of the font at `FONT_PX`
 LABELLED_SHARE = 0.09  # of the bar: on a smaller part a percentage is wider than the part
 
@@ -33,6 +25,7 @@ class Bar(NamedTuple):
 
     label: str
     cpu: Mapping[str, int]
+    heading: str = ""
 
 
 class SleepTimes(NamedTuple):
@@ -40,12 +33,29 @@ class SleepTimes(NamedTuple):
 
     label: str
     times: WaitTimes | None
+    heading: str = ""
 
 
-def use_colours(kinds: Sequence[str]) -> dict[str, str]:
-    """Name of the colour of each kind of vcpu time."""
-    tasks = cycle(TASK_COLOURS)
-    return {kind: USES.get(kind) or next(tasks) for kind in kinds}
+class _Rows:
+    """Where the rows of a picture stand: below a heading, if it begins a group, and its label."""
+
+    def __init__(self, rows: Sequence[Bar | SleepTimes | Placed]) -> None:
+        self._rows = rows
+        self.bars: list[float] = []
+        self.height = 0.0
+        for row in rows:
+            self.height += 30 if row.heading else 0
+            self.height += 46 if row.label else 34
+            self.bars.append(self.height - 16)
+
+    def write(self, axes: Axes, at: float, width: int) -> None:
+        """Write headings and labels; `at` is the left edge, in data."""
+        for row, bar in zip(self._rows, self.bars, strict=True):
+            if row.label:
+                axes.text(at, bar - 20, shortened(row.label, width), va="center")
+            if row.heading:
+                heading = shortened(row.heading, width)
+                axes.text(at, bar - 42, heading, va="center", fontweight="bold")
 
 
 # ---------------------------------------------------------------------------------- vcpu time
@@ -56,16 +66,15 @@ def cpu_bars(name: str, bars: Sequence[Bar], kinds: Sequence[str]) -> Chart:
     colours = use_colours(kinds)
 
     def draw(width: int) -> Figure:
-        labelled = any(bar.label for bar in bars)
-        row = 46 if labelled else 34
-        figure = blank(width, row * len(bars) + 26)
-        axes = panel(figure, 6, 2, 12, 24)
+        rows = _Rows(bars)
+        figure = blank(width, round(rows.height) + 48)
+        axes = panel(figure, 6, 2, 12, 46)
         axes.set_xlim(0, 100)
-        axes.set_ylim(row * len(bars), 0)
-        for index, bar in enumerate(bars):
-            _stack(axes, bar, kinds, colours, (index + 1) * row - 16, width)
-            if labelled:
-                axes.text(0, index * row + 10, shortened(bar.label, width), va="center")
+        axes.set_ylim(rows.height, 0)
+        rows.write(axes, 0, width)
+        for bar, at in zip(bars, rows.bars, strict=True):
+            _stack(axes, bar, kinds, colours, at, width)
+        axes.set_xlabel("share of vcpu time", loc="left", labelpad=5)
         _percent_axis(axes)
         return figure
 
@@ -87,10 +96,13 @@ def _stack(
         if not spent:
             continue
         share = spent / total
-        axes.barh(at, 100 * share, 24, left=left, color=COLOUR[colours[kind]], linewidth=0)
         told = percent(spent, total)
+        colour = COLOUR[colours[kind]]
+        (piece,) = axes.barh(at, 100 * share, 24, left=left, color=colour, linewidth=0)
+        piece.set_gid(tip(f"{use(kind)}: {told}, {duration(spent / 1e9, 4)}"))
         if share > LABELLED_SHARE and share * width > CHARACTER_PX * len(told) + 8:
-            axes.text(left + 50 * share, at, told, ha="center", va="center", color=COLOUR["paper"])
+            ink = COLOUR[f"on-{colours[kind]}"]
+            axes.text(left + 50 * share, at, told, ha="center", va="center", color=ink)
         left += 100 * share
 
 
@@ -112,29 +124,41 @@ def shortened(text: str, width_px: int) -> str:
 # ---------------------------------------------------------------------------------- work
 
 
-def work_bars(name: str, rows: Sequence[tuple[str, float]]) -> Chart:
-    """The work of every point, relative to that of the first."""
+def measure_bars(name: str, measure: Measured, points: Sequence[Placed]) -> Chart:
+    """One measure of every point."""
 
     def draw(width: int) -> Figure:
-        figure = blank(width, 46 * len(rows) + 26)
-        axes = panel(figure, 6, 2, 44, 24)
-        axes.set_ylim(46 * len(rows), 0)
-        axes.set_xlim(0, max((value for _, value in rows), default=1.0) or 1.0)
-        for index, (label, value) in enumerate(rows):
-            at = (index + 1) * 46 - 16
-            axes.barh(at, value, 24, color=COLOUR["task-1"], linewidth=0)
-            axes.annotate(
-                f"{value:.3f}", (value, at), (4, 0), textcoords="offset points", va="center"
-            )
-            axes.text(0, index * 46 + 10, shortened(label, width), va="center")
-        axes.axvline(1, color=COLOUR["ink"], linewidth=1, linestyle=(0, (4, 3)))
-        axes.spines["left"].set_visible(False)
-        axes.yaxis.set_major_locator(NullLocator())
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.get_xticklabels()[0].set_horizontalalignment("left")
+        rows = _Rows(points)
+        figure = blank(width, round(rows.height) + 48)
+        axes = panel(figure, 6, 2, 84, 46)
+        axes.set_ylim(rows.height, 0)
+        scale = 1e9 if measure.is_time else 1
+        values = [measure.values[one.number] for one in points]
+        axes.set_xlim(0, max((value or 0 for value in values), default=0) / scale or 1.0)
+        rows.write(axes, 0, width)
+        for one, value, at in zip(points, values, rows.bars, strict=True):
+            shown, told = (value or 0) / scale, measure.told[one.number]
+            (bar,) = axes.barh(at, shown, 24, color=COLOUR["task-1"], linewidth=0)
+            bar.set_gid(tip(f"{told}, {measure.relative[one.number]} of the first point"))
+            axes.annotate(told, (shown, at), (4, 0), textcoords="offset points", va="center")
+        _count_axis(axes, measure, width)
         return figure
 
-    return chart(name, "work relative to the first point", draw)
+    return chart(name, measure.name, draw)
+
+
+def _count_axis(axes: Axes, measure: Measured, width: int) -> None:
+    axes.spines["left"].set_visible(False)
+    axes.yaxis.set_major_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(5 if width == WIDE_PX else 2))
+    told = duration if measure.is_time else _short
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: told(value)))
+    axes.get_xticklabels()[0].set_horizontalalignment("left")
+    axes.set_xlabel(measure.name, loc="left", labelpad=5)
+
+
+def _short(value: float) -> str:
+    return short(round(value)) if value == round(value) else f"{value:.3g}"
 
 
 # ---------------------------------------------------------------------------------- sleeps
@@ -142,28 +166,35 @@ def work_bars(name: str, rows: Sequence[tuple[str, float]]) -> Chart:
 
 def sleep_ranges(name: str, rows: Sequence[SleepTimes]) -> Chart | None:
     """p50, p90, p99 and the longest sleep of several runs, on one logarithmic axis."""
-    known = [times for _, times in rows if times is not None]
+    known = [row.times for row in rows if row.times is not None]
     if not known:
         return None
     low = min(times.p50 for times in known) / 1.6
     high = max(times.max for times in known) * 1.6
 
     def draw(width: int) -> Figure:
-        figure = blank(width, 46 * len(rows) + 26)
-        axes = panel(figure, 6, 2, 12, 24)
+        places = _Rows(rows)
+        figure = blank(width, round(places.height) + 48)
+        axes = panel(figure, 6, 2, 12, 46)
         axes.set_xscale("log")
         axes.set_xlim(low, high)
-        axes.set_ylim(46 * len(rows), 0)
-        for index, (label, times) in enumerate(rows):
-            at = (index + 1) * 46 - 16
-            axes.text(low, index * 46 + 10, shortened(label, width), va="center")
+        axes.set_ylim(places.height, 0)
+        places.write(axes, low, width)
+        axes.set_xlabel("time asleep, a logarithmic axis", loc="left", labelpad=5)
+        for (_, times, _), at in zip(rows, places.bars, strict=True):
             if times is None:
                 axes.text(low, at, "nobody was woken", va="center", color=COLOUR["faint"])
                 continue
             axes.plot([times.p50, times.max], [at, at], color=COLOUR["line"], linewidth=2)
-            marks = ((times.p50, "o"), (times.p90, "s"), (times.p99, "D"), (times.max, "|"))
-            for value, mark in marks:
-                axes.plot([value], [at], mark, color=COLOUR["task-1"], markersize=8)
+            marks = (
+                ("p50", times.p50, "o"),
+                ("p90", times.p90, "s"),
+                ("p99", times.p99, "D"),
+                ("longest", times.max, "|"),
+            )
+            for called, value, mark in marks:
+                about = tip(f"{called} {duration(value)}")
+                axes.plot([value], [at], mark, color=COLOUR["task-1"], markersize=8, gid=about)
         axes.spines["left"].set_visible(False)
         axes.yaxis.set_major_locator(NullLocator())
         _plain_time_axis(axes, low, high, width)

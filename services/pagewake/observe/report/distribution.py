@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from pagewake.observe.report.durations import EDGES_NS, Durations
-from pagewake.observe.report.svg import FONT_PX, Chart, blank, chart, panel
+from pagewake.observe.report.svg import FONT_PX, Chart, blank, chart, panel, tip
 from pagewake.observe.report.svg import PLACEHOLDERS as COLOUR
-from pagewake.observe.report.words import duration
+from pagewake.observe.report.words import count, duration
 from pagewake.observe.result import WaitTimes
 
 _APART_PX = 38  # two labels such as "p50" and "p90" side by side need this
@@ -58,7 +58,8 @@ def _histogram(axes: Axes, counted: Durations, first: int, behind: int, colour: 
     axes.set_xscale("log")
     for low, high, height in zip(left, right, counts, strict=True):
         if height:
-            axes.bar(low, height, high - low, align="edge", color=colour, linewidth=0)
+            (bar,) = axes.bar(low, height, high - low, align="edge", color=colour, linewidth=0)
+            bar.set_gid(tip(f"{duration(low)} to {duration(high)}: {count(height)}"))
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, max(counts) * 1.18)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))

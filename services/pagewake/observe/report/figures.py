@@ -9,7 +9,7 @@ import msgspec
 
 from pagewake.nested_svm.exit_codes import name_of
 from pagewake.observe.report import words
-from pagewake.observe.report.charts import use_colours
+from pagewake.observe.report.colours import use_colours
 from pagewake.observe.report.reading import LoggedRun
 from pagewake.observe.report.verdict import stood_still
 from pagewake.observe.result import RunResult
@@ -18,6 +18,8 @@ MAX_TASKS = 40
 """A table that fits a screen or two; the JSON below it has all of them."""
 MAX_ROUTES = 40
 """As many as `MAX_TASKS`; the most frequent ones come first."""
+_TABLES = ("progress", "per_group", "per_vm")
+"""Keys with tables of their own."""
 NOTHING = "\u2013"
 
 
@@ -120,6 +122,8 @@ def counters(result: RunResult) -> list[tuple[str, list[tuple[str, str]]]]:
     groups: list[tuple[str, list[tuple[str, str]]]] = []
     single: list[tuple[str, str]] = []
     for key, value in document(result).items():
+        if key in _TABLES:
+            continue
         if key == "work":
             per_task = list(result.work.per_task.items())
             rows = [("total", words.count(result.work.total))]

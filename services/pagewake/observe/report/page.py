@@ -1,33 +1,31 @@
 """The report of a run or of a grid: one HTML file that needs nothing but itself.
 
-No script runs in it and nothing is fetched, which its Content-Security-Policy makes sure of. The
-same log gives the same bytes. matplotlib and Jinja are loaded here and nowhere else, so import this
+Nothing is fetched, and no script runs in it but its own, whose hash it names: its
+Content-Security-Policy makes sure of both. It can be read without scripts. The same log gives the
+same bytes. matplotlib and Jinja are loaded here and nowhere else, so import this
 module when a report is wanted, not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jinja2
 
 from pagewake import __version__
 from pagewake.observe.headline import headline
-from pagewake.observe.report import words
+from pagewake.observe.report import grids, words
 from pagewake.observe.report.charts import (
     Bar,
     SleepTimes,
     cpu_bars,
+    measure_bars,
     sleep_ranges,
-    use_colours,
-    work_bars,
 )
 from pagewake.observe.report.distribution import durations_chart
 from pagewake.observe.report.figures import (
-    NOTHING,
-    Use,
     counters,
     document,
     kinds_of,
@@ -36,33 +34,26 @@ from pagewake.observe.report.figures import (
     tiles,
     uses,
 )
+from pagewake.observe.report.grids import Point
 from pagewake.observe.report.html import environment, json_block
+from pagewake.observe.report.moments import moments
+from pagewake.observe.report.progress import progress_tables, task_table
 from pagewake.observe.report.reading import LoggedRun, read_log
 from pagewake.observe.report.replaying import FILE, command_of
-from pagewake.observe.report.timeline import Timeline
-from pagewake.observe.report.timeline_chart import drawn_flights, legend, timeline_chart
-from pagewake.observe.report.verdict import stood_still, verdict, worries
+from pagewake.observe.report.verdict import (
+    never_ready,
+    pending_worries,
+    stood_still,
+    verdict,
+    worries,
+)
 from pagewake.observe.result import RunResult
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
 
 MAX_CHARTED = 40
 """Points of a grid with bars of their own: 46 pixels each. The table below has all points."""
-MAX_MARKS = 4_000
-"""Spans and flights in one SVG. Chosen: beyond, the page grows heavy and the picture is a blur."""
 DETAILS = ("work", "cpu", "by_event", "unresolved_tasks")
-
-
-class Point(NamedTuple):
-    """One run of a grid: the values of its axes, and its result."""
-
-    axes: Mapping[str, str]
-    result: RunResult
-
-    @property
-    def label(self) -> str:
-        """The values of its axes, such as `kernel.apf=pv`."""
-        return ", ".join(f"{key}={value}" for key, value in self.axes.items())
 
 
 def page_of_log(log: Path, result: RunResult | None = None) -> str:
@@ -97,8 +88,15 @@ def _of_run(told: LoggedRun) -> dict[str, object]:
         **_about(scenario, command),
         "kind": "run",
         "facts": [f"seed {result.seed}", f"profile {result.profile}", f"apf {result.apf}"],
-        "verdict": verdict(result),
-        "worries": list(worries(result)),
+        "verdict": verdict(result, told.pending),
+        "worries": (
+            found := [
+                *worries(result),
+                *never_ready(Counter(one.why for one in told.lost)),
+                *pending_worries(told.pending),
+            ]
+        ),
+        "bad": bool(found),
         "result": result,
         "results": [result],
         "json": json_block(document(result)),
@@ -118,7 +116,9 @@ def _of_run(told: LoggedRun) -> dict[str, object]:
             ],
             result.wait_sim_seconds,
         ),
-        "timelines": _timelines(told.timeline),
+        "progress": progress_tables(result),
+        "by_task": task_table(result),
+        **moments(told, kinds),
         "routes": routes(told),
         "reasons": reasons(told),
         "counters": [group for group in counters(result) if group[0] not in DETAILS],
@@ -137,31 +137,6 @@ def _about(scenario: Scenario, command: str) -> dict[str, object]:
     }
 
 
-def _timelines(whole: Timeline | None) -> list[dict[str, object]]:
-    """The stretch, and its busiest part where the stretch is too full to be read."""
-    if whole is None or not whole.vcpus:
-        return []
-    shown = whole.zoomed()
-    pictures = [] if shown.marks() > MAX_MARKS else [shown]
-    part = shown.busiest()
-    if part is not None:
-        pictures.append(part)
-    return [
-        {
-            "chart": timeline_chart(f"timeline-{number}", picture),
-            "legend": legend(picture),
-            "has_flights": bool(drawn_flights(picture)),
-            "hides_flights": bool(picture.flights) and not drawn_flights(picture),
-            "stretch": picture,
-            "whole": whole,
-            "shown_s": (picture.until_ns - picture.from_ns) / 1e9,
-            "is_part": picture is part,
-            "is_zoomed": picture is shown and shown is not whole,
-        }
-        for number, picture in enumerate(pictures)
-    ]
-
-
 # ---------------------------------------------------------------------------------- a grid
 
 
@@ -177,9 +152,17 @@ def _common(results: Sequence[RunResult]) -> list[str]:
 
 def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[str, object]:
     results = [point.result for point in points]
-    shown = points[:MAX_CHARTED]
-    kinds = kinds_of([point.result for point in shown])
-    first = results[0].work.total
+    found = grids.measured(points)
+    shown = grids.in_groups(points)[:MAX_CHARTED]
+    kinds = kinds_of(results)
+    worrying = [
+        f"{points[one.number].label}: {worry}"
+        for one in shown
+        for worry in (
+            *worries(results[one.number]),
+            *never_ready(results[one.number].silent or {}),
+        )
+    ]
     return {
         **_about(scenario, command),
         "needs_file": False,
@@ -187,26 +170,33 @@ def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[
         "facts": _common(results),
         "verdict": " ".join(headline([point.axes for point in points], results))
         or verdict(results[0]),
-        "worries": [
-            f"{point.label}: {worry}" for point in shown for worry in worries(point.result)
-        ],
+        "worries": worrying,
+        "bad": False,
         "points": points,
         "axes": list(points[0].axes),
         "results": results,
         "json": json_block([{"axes": dict(p.axes), **document(p.result)} for p in points]),
         "hidden": len(points) - len(shown),
-        "cpu": cpu_bars("cpu", [Bar(p.label, p.result.cpu) for p in shown], kinds),
-        "uses": [
-            Use(colour, words.use(kind), "", "") for kind, colour in use_colours(kinds).items()
+        "cpu": cpu_bars(
+            "cpu", [Bar(one.label, results[one.number].cpu, one.heading) for one in shown], kinds
+        ),
+        "uses": grids.headings(kinds),
+        "shares": grids.shares(points, kinds),
+        "measured": found,
+        "bars": [
+            (one.name, measure_bars(f"measure-{number}", one, shown))
+            for number, one in enumerate(found[: grids.MEASURES_MAX])
         ],
-        "work": work_bars("work", [(p.label, p.result.work.total / first) for p in shown])
-        if first
-        else None,
+        "heats": grids.heats(points, found),
         "sleeps": sleep_ranges(
-            "sleeps", [SleepTimes(p.label, p.result.wait_sim_seconds) for p in shown]
+            "sleeps",
+            [
+                SleepTimes(one.label, results[one.number].wait_sim_seconds, one.heading)
+                for one in shown
+            ],
         ),
         "still": [
-            words.percent(stood_still(p.result.cpu), sum(p.result.cpu.values())) for p in points
+            words.percent(stood_still(result.cpu), sum(result.cpu.values())) for result in results
         ],
-        "relative": [f"{p.result.work.total / first:.3f}" if first else NOTHING for p in points],
+        "series": grids.ordered(points),
     }

@@ -14,11 +14,13 @@ from pagewake.bus.log_sums import RUN_NAME
 from pagewake.errors import DataError
 from pagewake.events.types import ExitRouted, PageNotPresent, TaskWoken
 from pagewake.observe.report.durations import Durations
-from pagewake.observe.report.recorder import Best, VmRecorder
+from pagewake.observe.report.overview import Overview
+from pagewake.observe.report.recorder import Best, Lost, Pending, VmRecorder
 from pagewake.observe.report.timeline import Timeline
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult, SwapFacts, swap_facts
 from pagewake.scenario.loading import load
-from pagewake.scenario.model import Scenario
+from pagewake.scenario.model import Scenario, VmInstance
+from pagewake.timeline.on_cpu import guest_of
 from pagewake.verify.log_run import LogRun, PlacedEvent
 from pagewake.verify.vm_order import HostOrder, tasks_by_vm
 
@@ -29,6 +31,8 @@ class LoggedRun:
 
     `slept`: how long tasks slept until they were woken; `halted` and `blacked_out`: how long vcpus
     stood still each time. `routes` counts (level, exit code, route), `reasons` (delivery, why).
+    `lost` and `pending` are what nobody may overlook; `overview` is the whole run of the VM that
+    `timeline` shows a stretch of.
     """
 
     scenario: Scenario
@@ -39,6 +43,9 @@ class LoggedRun:
     blacked_out: Durations = field(default_factory=Durations)
     routes: Counter[tuple[int, int, str]] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost: list[Lost] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
+    overview: Overview | None = None
 
 
 def read_log(log: Path) -> LoggedRun:
@@ -104,7 +111,7 @@ class _Reading:
     def read_host(self, host: int) -> None:
         """Read the windows of one simulated host."""
         tasks = tasks_by_vm(self._scenario, host)
-        vms = {name: self._vm(name) for name in tasks}
+        vms = {vm.name: self._vm(vm) for vm in self._scenario.instances() if vm.host == host}
         order = HostOrder(tasks, vms, _stray)
         windows: Counter[str] = Counter()
         until_ns = 0
@@ -168,11 +175,17 @@ class _Reading:
             self._blacked_out,
             self._routes,
             self._reasons,
+            self._best.lost,
+            self._best.pending,
+            self._best.overview,
         )
 
-    def _vm(self, name: str) -> _Vm:
+    def _vm(self, vm: VmInstance) -> _Vm:
         self._vms += 1
-        recorder = VmRecorder(name, self._vms, self._best, self._halted, self._blacked_out)
+        guest = guest_of(self._scenario, vm)
+        recorder = VmRecorder(
+            vm.name, self._vms, self._best, self._halted, self._blacked_out, guest
+        )
         return _Vm(recorder, self._counter, self)
 
 

@@ -11,11 +11,28 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pagewake.events.types import WorkerCompleted
 from pagewake.observe.report.durations import Durations
-from pagewake.observe.report.timeline import BLACKOUT, Flight, Span, Timeline, is_halt
-from pagewake.timeline.trace_tracks import ArrowPart, VmTracks
+from pagewake.observe.report.overview import Overview
+from pagewake.observe.report.timeline import (
+    BLACKOUT,
+    Flight,
+    Mark,
+    Ran,
+    Span,
+    Timeline,
+    is_halt,
+)
+from pagewake.timeline.on_cpu import NOBODY, Guest
+from pagewake.timeline.trace_tracks import (
+    INTERVENTION,
+    NEVER_TOLD,
+    PENDING,
+    ArrowPart,
+    VmTracks,
+)
 from pagewake.verify.log_run import PlacedEvent
 
 # Ten steps of 10 ms: the stretch of 100 ms that the header is about.
@@ -28,29 +45,74 @@ MAX_SPANS = 20_000
 """Kept per VM; a stretch with more begins where they begin, and says so."""
 
 
+OVERVIEWS_MAX = 2_048
+"""Vcpus whose whole run is kept in less detail: 16 KiB each; of more, the first ones."""
+
+
+class Lost(NamedTuple):
+    """The guest was told of a fault, and never that its page is there: `why` in words."""
+
+    vm: str
+    vcpu: int
+    at_ns: int
+    why: str
+
+
+class Pending(NamedTuple):
+    """A vcpu slept in HLT with an exception pending."""
+
+    vm: str
+    vcpu: int
+    from_ns: int
+    until_ns: int
+
+
 class Best:
-    """The best stretch so far, over all VMs."""
+    """The best stretch so far, over all VMs, and around it the whole run of its VM in less detail.
+
+    Beside it, of all VMs, what a reader has to be told: `lost`, tokens that the guest waits for in
+    vain, and `pending`, how long vcpus slept in HLT with an exception pending.
+    """
 
     def __init__(self) -> None:
         self._key: tuple[int, int, int] | None = None
         self.timeline: Timeline | None = None
+        self.overview: Overview | None = None
+        self.lost: list[Lost] = []
+        self.pending: list[Pending] = []
+        self.overviews_left = OVERVIEWS_MAX
 
-    def offer(self, happened: int, from_ns: int, vm: int, picture: Callable[[], Timeline]) -> None:
+    def offer(
+        self,
+        happened: int,
+        from_ns: int,
+        vm: int,
+        picture: Callable[[], Timeline],
+        overview: Overview | None = None,
+    ) -> None:
         """A stretch; `vm` is the number of its VM, for equal ones."""
         key = (happened, -from_ns, -vm)
         if self._key is None or key > self._key:
             self._key = key
             self.timeline = picture()
+            self.overview = overview
 
 
 class VmRecorder:
     """Takes the tracks of one VM (`Tracks`), as a trace file does, and keeps the latest 100 ms."""
 
     def __init__(
-        self, name: str, number: int, best: Best, halts: Durations, waits: Durations
+        self,
+        name: str,
+        number: int,
+        best: Best,
+        halts: Durations,
+        waits: Durations,
+        guest: Guest = NOBODY,
     ) -> None:
         self.name = name
-        self.tracks = VmTracks(self)
+        self.tracks = VmTracks(self, guest)
+        self._overview = Overview()
         self._number = number
         self._best = best
         self._halts = halts
@@ -58,6 +120,8 @@ class VmRecorder:
         self._open: dict[int, list[tuple[str, int]]] = {}
         self._spans: deque[Span] = deque(maxlen=MAX_SPANS)
         self._flying: dict[int, Flight] = {}
+        self._tasks: deque[Ran] = deque(maxlen=MAX_SPANS)
+        self._marks: deque[Mark] = deque(maxlen=MAX_SPANS)
         self._flights: deque[Flight] = deque(maxlen=MAX_SPANS)
         self._sleepers: deque[tuple[int, int]] = deque([(0, 0)], maxlen=MAX_SPANS)
         self._steps: deque[int] = deque([0], maxlen=STEPS)
@@ -80,6 +144,7 @@ class VmRecorder:
         self._closing = True
         self._offer(at_ns)
         self.tracks.close(at_ns)
+        self._overview.close(at_ns)
 
     def _advance(self, step: int) -> None:
         """Time has reached this step; every stretch that ends before it is complete."""
@@ -97,6 +162,10 @@ class VmRecorder:
             self._spans.popleft()
         while self._flights and (self._flights[0].until_ns or 0) < before_ns:
             self._flights.popleft()
+        while self._tasks and self._tasks[0].until_ns < before_ns:
+            self._tasks.popleft()
+        while self._marks and self._marks[0].at_ns < before_ns:
+            self._marks.popleft()
         sleepers = self._sleepers
         while len(sleepers) > 1 and sleepers[1][0] <= before_ns:
             sleepers.popleft()
@@ -107,7 +176,11 @@ class VmRecorder:
             return
         happened = sum(self._steps)
         self._best.offer(
-            happened, from_ns, self._number, lambda: self._picture(from_ns, until_ns, happened)
+            happened,
+            from_ns,
+            self._number,
+            lambda: self._picture(from_ns, until_ns, happened),
+            self._overview,
         )
 
     def _picture(self, from_ns: int, until_ns: int, happened: int) -> Timeline:
@@ -116,6 +189,8 @@ class VmRecorder:
             spans += [Span(vcpu, state, since, until_ns) for state, since in stack]
         flights = [one for one in self._flights if (one.until_ns or 0) > from_ns]
         flights += self._flying.values()
+        tasks = [one for one in self._tasks if one.until_ns > from_ns]
+        tasks += [Ran(*slice_) for slice_ in self.tracks.running(until_ns)]
         busiest = Counter(item.vcpu for items in (spans, flights) for item in items)
         by_weight = sorted(busiest, key=lambda vcpu: (-busiest[vcpu], vcpu))
         shown = sorted(by_weight[:MAX_VCPUS])
@@ -130,12 +205,16 @@ class VmRecorder:
             vcpus=shown,
             hidden_vcpus=len(busiest) - len(shown),
             complete=len(self._spans) < MAX_SPANS and len(self._flights) < MAX_SPANS,
+            tasks=sorted(one for one in tasks if one.vcpu in shown and one.until_ns > from_ns),
+            marks=[mark for mark in self._marks if mark.at_ns >= from_ns],
         )
 
     # ------------------------------------------------------------------ from the tracks
 
     def add_vcpu(self, vcpu: int) -> None:
-        """A vcpu needs no track before its first span."""
+        if self._best.overviews_left:
+            self._best.overviews_left -= 1
+            self._overview.add_vcpu(vcpu)
 
     def begin(self, at_ns: int, vcpu: int, state: str) -> None:
         self._open.setdefault(vcpu, []).append((state, at_ns))
@@ -146,6 +225,9 @@ class VmRecorder:
         opened, since_ns = self._open[vcpu].pop()
         assert opened == state, f"{state} ends inside {opened}"
         self._spans.append(Span(vcpu, state, since_ns, at_ns))
+        self._overview.state(vcpu, state, since_ns, at_ns)
+        if state == PENDING:
+            self._best.pending.append(Pending(self.name, vcpu, since_ns, at_ns))
         if self._closing:
             return
         if state == BLACKOUT:
@@ -160,7 +242,21 @@ class VmRecorder:
         self._steps[-1] += 1
 
     def instant(self, at_ns: int, vcpu: int | None, name: str, args: dict[str, object]) -> None:
-        """Instants are not drawn."""
+        """Of the instants, interventions are drawn."""
+        if INTERVENTION in args:
+            self._marks.append(Mark(at_ns, vcpu, name))
+            self._overview.marks.append(Mark(at_ns, vcpu, name))
+
+    def ran(self, vcpu: int, task: str, from_ns: int, until_ns: int) -> None:
+        self._tasks.append(Ran(vcpu, task, from_ns, until_ns))
+        self._overview.ran(vcpu, task, from_ns, until_ns)
+
+    def never(self, at_ns: int, vcpu: int, number: int, why: str, *, injected: bool) -> None:
+        words = NEVER_TOLD.get(why, why)
+        flight = self._flying.pop(number)
+        self._flights.append(flight._replace(until_ns=at_ns, never=words, lost=injected))
+        if injected:
+            self._best.lost.append(Lost(self.name, vcpu, at_ns, words))
 
     def arrow(self, part: ArrowPart, at_ns: int, vcpu: int, number: int) -> None:
         if part == "start":
@@ -171,3 +267,4 @@ class VmRecorder:
     def counter(self, at_ns: int, name: str, value: int) -> None:
         if name == "sleepers":
             self._sleepers.append((at_ns, value))
+            self._overview.sleepers(at_ns, value)

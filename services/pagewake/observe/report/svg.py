@@ -23,11 +23,12 @@ FONT_PX = 11  # a little below the page's own text
 WIDE_PX = 820  # the column of the page
 NARROW_PX = 350  # a phone held upright
 
-COLOURS = (
-    *("ink", "faint", "line", "paper"),
+FILLS = (
     *("task-1", "task-2", "task-3", "task-4", "task-5", "task-6"),
-    *("blackout", "halted", "idle", "overhead", "nested", "flight", "running", "interrupt"),
+    *("blackout", "halted", "pending", "idle", "overhead", "nested", "running", "interrupt"),
 )
+"""Colours of areas; text on each has a colour of its own, `on-` and its name."""
+COLOURS = (*("ink", "faint", "line", "flight"), *FILLS, *(f"on-{name}" for name in FILLS))
 PLACEHOLDERS = {name: f"#01{number:02x}fe" for number, name in enumerate(COLOURS)}
 _VARIABLES = {colour: f"var(--{name})" for name, colour in PLACEHOLDERS.items()}
 
@@ -86,6 +87,14 @@ def panel(figure: Figure, left: float, top: float, right: float, bottom: float) 
     )
 
 
+_TIP = "tip:"
+
+
+def tip(text: str) -> str:
+    """The `gid` of an artist that says this when it is pointed at."""
+    return _TIP + text
+
+
 def _drawn(name: str, label: str, draw: Callable[[], Figure]) -> Markup:
     with _our_style(name):
         figure = draw()
@@ -116,5 +125,6 @@ def _inlined(text: str, label: str) -> Markup:
     text = head + text[text.index(">") + 1 :]
     text = text.replace("'DejaVu Sans'", "var(--font)")
     text = re.sub(r"#01[0-9a-f]{2}fe\b", lambda found: _VARIABLES[found[0]], text)
+    text = re.sub(rf'<g id="{_TIP}([^"]*)">', r'<g class="tip"><title>\1</title>', text)
     text = re.sub(r"^ +", "", text, flags=re.MULTILINE)
     return Markup(text)  # noqa: S704 - matplotlib escapes what it writes

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pagewake.timeline.trace_tracks import PENDING, RUNNING
+
 CROWDED = 600
 """So many instants in one picture are a blur."""
 READABLE = 160  # five pixels each on the wide picture
-RUNNING = "running"
 L2 = "L2"
 BLACKOUT = "waiting for a page"
+_COLOURS = {RUNNING: "running", L2: "nested", BLACKOUT: "blackout", PENDING: "pending"}
 _HALTED = "halted: "
-_NO_PAGE = ("halted: idle", "halted: offline")
+_NO_PAGE = ("halted: idle", "halted: offline", PENDING)
 
 
 class Span(NamedTuple):
@@ -24,13 +26,35 @@ class Span(NamedTuple):
     until_ns: int
 
 
+class Ran(NamedTuple):
+    """A task, or one of several, ran on a vcpu."""
+
+    vcpu: int
+    task: str
+    from_ns: int
+    until_ns: int
+
+
+class Mark(NamedTuple):
+    """Something that was done to the VM, or to one vcpu of it."""
+
+    at_ns: int
+    vcpu: int | None
+    words: str
+
+
 class Flight(NamedTuple):
-    """A token from not-present to ready; None: that came after the stretch, or not at all."""
+    """A token from not-present to its end; None: that came after the stretch.
+
+    `never`: there was no READY, for this reason; `lost`: though the guest waits for it.
+    """
 
     vcpu: int
     from_ns: int
     until_ns: int | None
     arrived_ns: int | None = None
+    never: str = ""
+    lost: bool = False
 
 
 class Timeline(NamedTuple):
@@ -46,12 +70,15 @@ class Timeline(NamedTuple):
     vcpus: list[int]
     hidden_vcpus: int
     complete: bool
+    tasks: Sequence[Ran] = ()
+    marks: Sequence[Mark] = ()
 
     def zoomed(self) -> Timeline:
         """The part in which anything happens, if that is less than a quarter; else the whole."""
         instants = [*self._instants()]
         if not instants:
             return self
+        instants += [mark.at_ns for mark in self.marks]
         first, last = min(instants), max(instants)
         if (last - first) * 4 > self.until_ns - self.from_ns:
             return self
@@ -59,7 +86,7 @@ class Timeline(NamedTuple):
         from_ns, until_ns = max(self.from_ns, first - margin), min(self.until_ns, last + margin)
         return self._replace(from_ns=from_ns, until_ns=until_ns)
 
-    def marks(self) -> int:
+    def drawn(self) -> int:
         """How many spans and flights there are to draw."""
         return len(self.spans) + len(self.flights)
 
@@ -96,6 +123,11 @@ def _fullest(instants: Sequence[int], length_ns: int) -> tuple[int, int]:
         if behind - first > best:
             best, begin = behind - first, at_ns
     return best, begin
+
+
+def colour_of(state: str) -> str:
+    """The name of the colour that a state of a vcpu is drawn in."""
+    return _COLOURS.get(state) or ("halted" if is_halt(state) else "idle")
 
 
 def is_halt(state: str) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pagewake.observe.report.words import count, counted, percent
+from pagewake.observe.report.recorder import Pending
+from pagewake.observe.report.words import count, counted, duration, instant, percent
 from pagewake.observe.result import RunResult
+from pagewake.timeline.trace_tracks import NEVER_TOLD
 
 _MODES = {
     "off": "With asynchronous page faults off, ",
@@ -36,13 +38,19 @@ _WRONG = (
 )
 
 
-def verdict(result: RunResult) -> str:
-    """What came of one run, in a few sentences."""
+def verdict(result: RunResult, pending: Sequence[Pending] = ()) -> str:
+    """What came of one run, in a few sentences; `pending` is what only its log tells."""
     faults = sum(result.not_present.values())
     if not faults:
         text = "No touch found its page in swap: there was nothing to tell the guest"
     else:
         text = f"{_faults(result, faults)}{_slept(result)}; {_stood_still(result.cpu)}"
+        if pending:
+            longest = max(one.until_ns - one.from_ns for one in pending)
+            text += (
+                f", but {'one' if len(pending) == 1 else count(len(pending)) + ' times one'} slept"
+                f" in HLT with an exception pending, for up to {duration(longest / 1e9)}"
+            )
     text += _routed(result)
     mode = _MODES.get(result.apf, "")
     if mode:
@@ -73,9 +81,10 @@ def _slept(result: RunResult) -> str:
     slept = result.waits.slept
     if not slept:
         return ""
-    left = f" ({count(result.sleepers)} of them to the end)" if result.sleepers else ""
     if slept == 1:
+        left = ", to the end," if result.sleepers else ""
         return f", and a task slept once{left} so that its vcpu could go on"
+    left = f", {count(result.sleepers)} of them to the end," if result.sleepers else ""
     return f", and tasks slept {count(slept)} times{left} so that their vcpus could go on"
 
 
@@ -119,6 +128,27 @@ def worries(result: RunResult) -> Iterator[str]:
         number = result.by_event.get(event, 0)
         if number:
             yield f"{one if number == 1 else f'{count(number)} {several}'}."
+
+
+def never_ready(counts: Mapping[str, int]) -> Iterator[str]:
+    """Sentences on tokens that the guest waits for in vain, by why, as in `RunResult.silent`."""
+    for why, number in counts.items():
+        if number:
+            yield (
+                f"READY never came for {counted(number, 'token')} that the guest was told of:"
+                f" {NEVER_TOLD.get(why, why)}."
+            )
+
+
+def pending_worries(pending: Sequence[Pending]) -> Iterator[str]:
+    """Sentences on vcpus that slept though something waited to be injected; the longest named."""
+    if pending:
+        one = max(pending, key=lambda each: each.until_ns - each.from_ns)
+        more = f", the longest of {count(len(pending))} times" if len(pending) > 1 else ""
+        yield (
+            f"Vcpu {one.vcpu} of {one.vm} slept in HLT with an exception pending, for"
+            f" {duration((one.until_ns - one.from_ns) / 1e9)} from {instant(one.from_ns)} on{more}."
+        )
 
 
 def _dummies(number: int) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+from math import floor, log10
+
 _USES = {
     "blackout": "blacked out for a page",
     "halted": "halted for a page",
@@ -46,9 +50,20 @@ def duration(value_s: float, digits: int = 3) -> str:
 
 def instant(at_ns: int) -> str:
     """A point of simulated time, every digit that says something."""
-    if 0 < at_ns < 100_000:
-        return f"{at_ns / 1e3:.3f}".rstrip("0").rstrip(".") + f"{GLUE}µs"
-    return f"{at_ns / 1e9:.9f}".rstrip("0").rstrip(".") + f"{GLUE}s"
+    unit, scale = next((one for one in _UNITS_S if at_ns >= one[1] * 1e9), ("s", 1.0))
+    digits = round(log10(scale * 1e9))
+    text = f"{at_ns / (scale * 1e9):.{digits}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + f"{GLUE}{unit}"
+
+
+def on_axis(values_s: Sequence[float]) -> list[str]:
+    """Labels of the ticks of an axis of time: one unit for all, and digits that tell them apart."""
+    largest = max((abs(value) for value in values_s), default=0.0)
+    unit, scale = next((one for one in _UNITS_S if largest >= one[1] * (1 - 1e-9)), _UNITS_S[-1])
+    apart = min((b - a for a, b in pairwise(sorted(values_s))), default=largest) / scale
+    digits = max(0, -floor(log10(apart) + 1e-9)) if apart > 0 else 0
+    digits += 0 if abs(apart * 10**digits - round(apart * 10**digits)) < 1e-6 else 1
+    return [f"{value / scale:.{digits}f}{GLUE}{unit}" for value in values_s]
 
 
 def use(kind: str) -> str:
