@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from docs.generate.markdown import code, head, prose, table
 from pagewake import errors
 from pagewake.cli.app import COMMANDS, command_of
+from pagewake.cli.fitting import ANYWAY
 from pagewake.cli.guard import INTERRUPTED
 from pagewake.cluster.settings import Settings
 from pagewake.errors import PagewakeError
@@ -22,7 +23,11 @@ SETTINGS_ABOUT = """
 Services and cluster commands read them from the environment. A flag of the same name, where a
 command has one, goes first.
 """
-DEBUG = ("`PAGEWAKE_DEBUG`", "", "`1` shows the traceback of an internal error")
+BESIDE = (
+    ("`PAGEWAKE_DEBUG`", "", "`1` shows the traceback of an internal error"),
+    (f"`{ANYWAY}`", "", "`1` runs what this machine has too little memory for"),
+)
+"""Of all commands, so they are no settings of services."""
 
 
 def page() -> str:
@@ -80,7 +85,7 @@ def _settings() -> str:
         (code(f"PAGEWAKE_{name.upper()}"), _default(field), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
-    return table(["variable", "default", "is"], [*rows, DEBUG])
+    return table(["variable", "default", "is"], [*rows, *BESIDE])
 
 
 def _default(field: FieldInfo) -> str:

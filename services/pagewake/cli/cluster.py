@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pagewake.bus.kafka import KafkaBus
 from pagewake.cli.check import CheckOption, check
+from pagewake.cli.fitting import ANYWAY
 from pagewake.cli.guard import complain
 from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
@@ -70,7 +71,11 @@ def settings_of(**flags: str | None) -> Settings:
 
 def _warn_of_unknown(environ: Iterable[str]) -> None:
     """A setting that is spelled wrong does nothing, which nobody would see."""
-    known = {"PAGEWAKE_DEBUG", *(f"PAGEWAKE_{name.upper()}" for name in Settings.model_fields)}
+    known = {
+        "PAGEWAKE_DEBUG",
+        ANYWAY,
+        *(f"PAGEWAKE_{name.upper()}" for name in Settings.model_fields),
+    }
     for name in sorted(environ):
         plain = name.upper()
         if plain.startswith("PAGEWAKE_") and plain not in known:

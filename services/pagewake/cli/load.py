@@ -26,6 +26,7 @@ from pagewake import __version__
 from pagewake.bus.kafka import KafkaBus
 from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
 from pagewake.cli.figures import Figures
+from pagewake.cli.fitting import refuse_start
 from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, replacing
@@ -42,7 +43,7 @@ from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.load import cluster, embedded
 from pagewake.load.embedded import Tell
 from pagewake.load.measured import LoadMode, LoadResult, Measurement, knee_of
-from pagewake.load.plan import parse_duration, parse_sizes
+from pagewake.load.plan import parse_duration, parse_sizes, scenario_for
 from pagewake.load.regression import check_comparable, in_words, read_baseline, regressions
 from pagewake.load.words import HEADINGS, cells, cost_cells, remarks, services
 from pagewake.observe.report.words import counted
@@ -167,6 +168,8 @@ def _baseline(path: Path | None, share: float | None, asked: _Asked) -> _Baselin
 def _found(asked: _Asked, settings: Settings) -> _Found:
     with _progress(len(asked.sizes)) as progress:
         if asked.mode == "embedded":
+            for vcpus in asked.sizes:
+                refuse_start(scenario_for(vcpus))
             return _embedded(asked, progress)
         return asyncio.run(_on_cluster(asked, settings, progress))
 

@@ -80,9 +80,10 @@ def test_a_host_that_cannot_hold_what_it_must_is_found_before(
 def test_more_memory_than_this_machine_has_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meminfo = tmp_path / "meminfo"
+    meminfo = tmp_path / "proc/meminfo"
+    meminfo.parent.mkdir()
     meminfo.write_text("MemTotal: 9 kB\nMemAvailable: 63 kB\nSwapFree: 0 kB\n", "ascii")
-    monkeypatch.setattr(fitting, "MEMINFO", meminfo)
+    monkeypatch.setattr(fitting, "ROOT", tmp_path)
     axis = ("--axis", "vm.0.task.1.working_set=4MiB,16MiB")
     scenario = small_scenario(tmp_path)
     outcome = invoke(capsys, "compare", scenario, *axis, "--set", "vm.0.memory=64MiB")
@@ -92,7 +93,7 @@ def test_more_memory_than_this_machine_has_is_refused(
     assert "this machine has 0 MiB free" in outcome.err
     assert fitting.side_by_side(31 << 10, 4) == 2
     assert fitting.side_by_side(1 << 20, 4) == 1
-    monkeypatch.setattr(fitting, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(fitting, "ROOT", tmp_path / "none")
     assert fitting.side_by_side(32 << 10, 4) == 4
 
 
