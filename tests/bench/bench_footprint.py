@@ -29,7 +29,7 @@ profile = "posted-v7"
 medium = "nvme"
 [[vm]]
 name = "vm"
-count = {count}
+count = {vms}
 vcpus = {vcpus}
 memory = "{memory}"
 limit = "{limit}"
@@ -44,7 +44,7 @@ populated = {populated}
 
 
 class Vms(NamedTuple):
-    count: int
+    vms: int
     vcpus: int
     memory: str
     limit: str

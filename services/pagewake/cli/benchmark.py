@@ -17,6 +17,7 @@ import typer
 from rich.console import RenderableType
 
 from pagewake.cli.figures import Figures
+from pagewake.cli.fitting import refuse_start
 from pagewake.cli.loading import load
 from pagewake.cli.options import JobsOption, JsonOption, SetOption
 from pagewake.cli.output import print_json
@@ -91,6 +92,8 @@ def benchmark(
     scenarios = [
         load(scenario, [*(sets or ()), f"kernel.apf={row.apf}"], seed) for row, seed in points
     ]
+    for loaded in scenarios:
+        refuse_start(loaded)
     started_s = time.monotonic()
     results = run_all(scenarios, jobs)
     by_mode = {

@@ -77,7 +77,9 @@ def test_more_vms_and_more_memory_need_more(tmp_path: Path) -> None:
     assert min(large, vcpus) > one
 
 
-@pytest.mark.parametrize("command", [("run",), ("compare", "--axis", "kernel.apf=off,pv")])
+@pytest.mark.parametrize(
+    "command", [("run",), ("compare", "--axis", "kernel.apf=off,pv"), ("benchmark", "--seeds", "1")]
+)
 def test_what_does_not_fit_is_refused(
     command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
