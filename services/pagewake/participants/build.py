@@ -75,10 +75,10 @@ def _of_host(plans: Iterable[VmPlan], index: int) -> list[VmPlan]:
     return [plan for plan in plans if plan.instance.host == index]
 
 
-def plan_vms(scenario: Scenario, instances: Iterable[VmInstance]) -> list[VmPlan]:
+def plan_vms(scenario: Scenario, instances: Sequence[VmInstance]) -> list[VmPlan]:
     """The plans of these VMs: their layout, and their memory at time 0."""
     layouts = {vm.name: lay_out(vm) for vm in scenario.vms}
-    hosts = {index: starts(scenario, index) for index in range(scenario.host.count)}
+    hosts = {index: starts(scenario, index) for index in dict.fromkeys(i.host for i in instances)}
     return [
         plan_vm(scenario, vm, layouts[vm.spec.name], hosts[vm.host][vm.spec.name])
         for vm in instances
