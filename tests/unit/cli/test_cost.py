@@ -27,4 +27,4 @@ def test_records_are_given_by_fault_where_there_was_one(
 def test_a_process_has_its_time_in_shares() -> None:
     cost = ClusterCost(9, 22.31, 40, 6_000, None, None, PROCESSES)
     shares = dict(_cost_figures(cost))["guest-a"]
-    assert shares == "10.0 s: waiting 75 %, codec 5 %, simulation 20 %"
+    assert shares == "10 s: waiting 75 %, codec 5 %, simulation 20 %"
