@@ -19,7 +19,13 @@ from pagewake.observe.result import Dummies, RunResult, Waits
 from pagewake.scenario.loading import load
 from tests.unit.cli.support import SERVICES, invoke
 
-RUNS = ("row-01-user-fault", "row-02-kernel-fault", "row-12-ready-write-fails", "row-18-l2-npt")
+RUNS = (
+    ("row-01-user-fault",),
+    ("row-02-kernel-fault",),
+    ("row-12-ready-write-fails",),
+    ("row-18-l2-npt",),
+    ("overcommit", ["scenario.duration=10ms", "vm.0.count=3"]),
+)
 CLOSED = [
     label(str(word)) for kind in (Delivery, HaltWhy, Route, WakeHow) for word in get_args(kind)
 ]
@@ -29,15 +35,16 @@ DOCS = SERVICES.parent / "docs"
 
 
 def labels(result: RunResult) -> list[str]:
-    """The labels of `run`; those that begin with `of` name a VM."""
+    """The labels of `run`; of those that name a VM, what stands before its name."""
     table = run_table(result)[1]
     assert isinstance(table, Table)
-    return [str(name) for name in table.columns[0].cells if not str(name).startswith("of ")]
+    names = map(str, table.columns[0].cells)
+    return [name.split()[0] if name.startswith(("of ", "within ")) else name for name in names]
 
 
-@pytest.mark.parametrize("scenario", RUNS)
-def test_every_label_of_run_and_compare_is_explained(scenario: str) -> None:
-    result = run_scenario(load(scenario))
+@pytest.mark.parametrize("scenario", RUNS, ids=str)
+def test_every_label_of_run_and_compare_is_explained(scenario: tuple[str, list[str]]) -> None:
+    result = run_scenario(load(*scenario))
     headings = compare_table([{"kernel.apf": "pv"}], [result]).headings[1:]
     for name in (*labels(result), *headings):
         assert meanings(name), f"{name}: add it to observe/glossary.py"
