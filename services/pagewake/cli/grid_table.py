@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pagewake.cli.figures import Figures
 from pagewake.cli.progress import duration
 from pagewake.cli.task_rows import percent
-from pagewake.observe.measures import ENDED, Measure, measures
+from pagewake.observe.measures import ENDED, RATES, Measure, measures
 from pagewake.observe.report.verdict import stood_still
 from pagewake.observe.result import RunResult
 from pagewake.observe.wrong import NOT_SENT
@@ -84,7 +84,7 @@ def _all(what: str, values: Sequence[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    return max(known) if what == ENDED else sum(known)
+    return sum(known) if what in RATES else max(known)
 
 
 def _value(measure: Measure, value: int | None) -> str:

@@ -137,7 +137,7 @@ def _groups(step: Step, axes: Axes) -> str:
         before = named[number - 1] if number else None
         if before is not None:
             text += ", but " if {before.gains, change.gains} == {True, False} else ", "
-        text += f"{_name(change, before)} {_told(change)}"
+        text += f"{_name(change, before)}{_told(change)}"
         if figure(min(change.ratios)) != figure(max(change.ratios)) and max(change.ratios) < inf:
             text += f" ({_range(change.ratios)}{over})"
             over = ""
@@ -148,10 +148,12 @@ def _groups(step: Step, axes: Axes) -> str:
 
 
 def _name(change: Change, before: Change | None) -> str:
-    """The group, without its VMs where they are those of the one before."""
-    vm, _, task = change.measure.group.partition("/")
-    same = before is not None and before.measure.group.partition("/")[0] == vm
-    return task if same else change.measure.group
+    """The group; without its VMs, or not at all, where that is as it was before."""
+    group = change.measure.group
+    vm, _, task = group.partition("/")
+    if before is None or before.measure.group.partition("/")[0] != vm:
+        return f"{group} "
+    return "" if before.measure.group == group else f"{task} "
 
 
 def _told(change: Change) -> str:

@@ -2,7 +2,9 @@
 
 A group is the tasks of one name in the VMs of one `[[vm]]` table: `web/worker`.  It has one measure
 of progress, the first of requests, work and touches that it counts; and where all of it finished at
-every point, when the last of it did, because then it came equally far everywhere.
+every point, when the last of it did, because then it came equally far everywhere.  Who serves
+requests also has what 99 of 100 took at the most: requests that come by themselves are as many
+whatever happens.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pagewake.observe.progress import TaskProgress, by_kind
 from pagewake.observe.result import RunResult
 
 ENDED = "ended"
+P99 = "request p99"
 RATES = ("requests", "work", "touches")
 """Progress, the nearest to what a user of the workload sees first; more is better."""
 
@@ -38,6 +41,7 @@ def measures(results: Sequence[RunResult]) -> dict[Measure, list[int | None]]:
         tasks = [groups.get(group, []) for groups in grouped]
         measure = Measure(group, _what(tasks))
         found[measure] = [_value(measure.what, of_run) for of_run in tasks]
+        found[Measure(group, P99)] = [_p99_ns(result, group) for result in results]
     return {measure: values for measure, values in found.items() if any(values)}
 
 
@@ -54,3 +58,8 @@ def _value(what: str, tasks: Sequence[TaskProgress]) -> int | None:
     if what == ENDED:
         return max(task.finished_ns or 0 for task in tasks)
     return sum(getattr(task, what) or 0 for task in tasks)
+
+
+def _p99_ns(result: RunResult, group: str) -> int | None:
+    latency = result.latency.get(group)
+    return None if latency is None else latency.p99_ns

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pagewake.observe.headline import GROUPS_MAX, figure, headline
+from pagewake.observe.latency import Latency
 from pagewake.observe.measures import Measure, measures
 from pagewake.observe.progress import TaskProgress
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult
@@ -129,6 +130,23 @@ def test_seeds_are_a_spread_and_no_effect() -> None:
     runs = [run(worker=touched(touches)) for touches in (100, 104, 102)]
     assert headline(axes, runs) == [
         "3 seeds, all else equal, lie apart by at most: web/worker touches 4 %."
+    ]
+
+
+def test_who_serves_requests_has_their_latency_too() -> None:
+    def served(requests: int, p99_ns: int) -> RunResult:
+        task = TaskProgress(9, None, requests, None, 1, None, None, ends=False)
+        latency = {"web/server": Latency(requests, 0, 1.0, p99_ns=p99_ns)}
+        return msgspec.structs.replace(run(server=task), latency=latency)
+
+    assert headline([OFF, PV], [served(500, 900), served(500, 300)]) == [
+        "kernel.apf=pv against off: web/server the same requests, 0.333 times the request p99."
+    ]
+    assert headline([OFF, PV], [served(500, 300), served(1_000, 600)]) == [
+        (
+            "kernel.apf=pv against off: web/server 2.00 times the requests,"
+            " but 2.00 times the request p99."
+        )
     ]
 
 
