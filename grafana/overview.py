@@ -88,6 +88,7 @@ def overview() -> dashboard.Dashboard:
                         f"{_of_groups('pagewake_group_resident_pages')} * {PAGE_BYTES}", "bytes"),
                     "work": (_of_groups("pagewake_group_work_total"), "short"),
                     "touches": (_of_groups("pagewake_group_touches_total"), "short"),
+                    "requests": (_of_groups("pagewake_group_requests_total"), "short"),
                     "finished": (_of_groups("pagewake_group_tasks_finished_total"), "short"),
                     "killed": (_of_groups("pagewake_group_tasks_killed_total"), "short"),
                 },

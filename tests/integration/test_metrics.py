@@ -108,6 +108,7 @@ def assert_totals_agree(found: Counter[tuple[str, ...]], result: RunResult) -> N
             groups[key[0]] += count
     assert groups["group_work_total"] == result.work.total
     assert groups["group_touches_total"] == result.touches
+    assert groups["group_requests_total"] == result.requests
     for how in ("finished", "killed"):
         of_vms = sum(getattr(share, how) for share in (result.per_group or {}).values())
         assert groups[f"group_tasks_{how}_total"] == of_vms

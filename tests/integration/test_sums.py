@@ -322,6 +322,7 @@ def test_the_metrics_of_a_cluster_are_its_result(name: str) -> None:
         ("host_evictions_total",): result.evictions,
         ("group_work_total",): result.work.total,
         ("group_touches_total",): result.touches or 0,
+        ("group_requests_total",): result.requests or 0,
         ("group_tasks_finished_total",): result.by_event.get("TaskFinished", 0),
         ("group_tasks_killed_total",): result.by_event.get("TaskKilled", 0),
         ("group_sleepers",): result.sleepers,
@@ -358,6 +359,11 @@ vcpus = 1
 memory = "2MiB"
 limit = "2MiB"
 [[vm.task]]
+name = "answerer"
+pattern = "requests"
+rate = 20000
+service = "10us"
+[[vm.task]]
 name = "once"
 pattern = "sequential"
 working_set = "1MiB"
@@ -380,9 +386,14 @@ def test_the_metrics_of_groups_move_while_the_run_does(tmp_path: Path) -> None:
     last = of_groups(metrics.collect())
     for group, share in shares.items():
         assert last["group_touches_total", group] == share.touches > 0
+        assert last["group_requests_total", group] == share.requests
         assert last["group_tasks_finished_total", group] == share.finished
     assert shares["job"].finished == 2
-    for key in (("group_touches_total", "web"), ("group_tasks_finished_total", "job")):
+    for key in (
+        ("group_touches_total", "web"),
+        ("group_requests_total", "job"),
+        ("group_tasks_finished_total", "job"),
+    ):
         values = [each[key] for each in seen]
         assert values == sorted(values), "a counter goes back"
         assert len(set(values)) > 2, "it moves on the way"

@@ -120,6 +120,10 @@ OF_GROUPS: tuple[Read[Group], ...] = (
         "counter", "group_touches", "Touches of memory by its tasks, up to their last exit",
         _sum(lambda kernel: sum(task.touches for task in kernel.all_tasks())),
     ),
+    Read(
+        "counter", "group_requests", "Requests that its tasks answered",
+        _sum(lambda kernel: sum(task.requests_done for task in kernel.all_tasks())),
+    ),
     Read("counter", "group_tasks_finished", "Tasks that are done", _sum(_in_state("finished"))),
     Read("counter", "group_tasks_killed", "Tasks killed by a token", _sum(_in_state("killed"))),
 )  # fmt: skip
