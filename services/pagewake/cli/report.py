@@ -40,6 +40,10 @@ def report(log: LogArgument, output: OutputOption) -> None:
     write_run(output, log)
 
 
+class NoRoomError(ConfigError):
+    """The log that a page is made from does not fit where temporary files go."""
+
+
 @contextmanager
 def log_for(output: Path | None, log: Path | None) -> Iterator[Path | None]:
     """A directory for the log that a page is made from: the one to keep, or a temporary one."""
@@ -54,7 +58,7 @@ def log_for(output: Path | None, log: Path | None) -> Iterator[Path | None]:
             if directory not in str(error):
                 raise
             why = getattr(error.__cause__, "strerror", None) or "cannot be written"
-            raise ConfigError(
+            raise NoRoomError(
                 f"TMPDIR ({gettempdir()}) has the log that {output} is made from: {why}; set TMPDIR"
                 " to a place with more room, or keep the log elsewhere (--log)"
             ) from None

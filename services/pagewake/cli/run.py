@@ -14,7 +14,7 @@ from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOp
 from pagewake.cli.output import print_json
 from pagewake.cli.places import refuse_place
 from pagewake.cli.progress import following
-from pagewake.cli.report import ReportOption, log_for, write_run
+from pagewake.cli.report import NoRoomError, ReportOption, log_for, write_run
 from pagewake.cli.screen import print_result
 from pagewake.cli.tables import run_table
 from pagewake.engine.run import run_scenario
@@ -50,16 +50,24 @@ def run(
     refuse_start(loaded)
     refuse_place(report, log)
     tell_hints([loaded])
-    with log_for(report, log) as written:
-        result = _simulate(loaded, shards, written)
-        if as_json:
-            print_json(result)
-        else:
-            print_result(*run_table(result))
-        if report is not None and written is not None:
-            write_run(report, written, result)
+    try:
+        with log_for(report, log) as written:
+            result = _simulate(loaded, shards, written)
+            _show(result, as_json=as_json)
+            if report is not None and written is not None:
+                write_run(report, written, result)
+    except NoRoomError:  # the same run once more, for its figures
+        _show(_simulate(loaded, shards, None), as_json=as_json)
+        raise
     if checked:
         check((loaded.name, result))
+
+
+def _show(result: RunResult, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    else:
+        print_result(*run_table(result))
 
 
 def _simulate(scenario: Scenario, shards: int, log: Path | None) -> RunResult:

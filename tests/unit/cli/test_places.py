@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from pagewake.cli.report import log_for
+from pagewake.engine.run import run_scenario
 from pagewake.errors import ConfigError
+from pagewake.observe.result import RunResult
 from tests.unit.cli.support import SERVICES, invoke, small_scenario
 
 GRID = ("--axis", "kernel.apf=off,pv")
@@ -119,6 +121,26 @@ def test_a_log_for_a_page_that_finds_no_room_names_tmpdir(tmp_path: Path) -> Non
         log_for(tmp_path / "out.html", None) as log,
     ):
         written(log)
+
+
+def test_figures_are_printed_where_a_log_for_a_page_finds_no_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate = run_scenario
+
+    def full(*arguments: Any, log_dir: Path | None, **options: Any) -> RunResult:
+        if log_dir is not None:
+            cause = OSError(28, "No space left on device")
+            raise ConfigError(f"{log_dir}: cannot be written") from cause
+        return simulate(*arguments, **options)
+
+    monkeypatch.setattr("pagewake.cli.run.run_scenario", full)
+    page = tmp_path / "out.html"
+    outcome = invoke(capsys, "run", small_scenario(tmp_path, "10ms"), "--report", str(page))
+    assert outcome.code == 2
+    assert "TMPDIR" in outcome.err
+    assert "digest" in outcome.out
+    assert not page.exists()
 
 
 def test_another_error_of_the_run_stays_as_it_is(tmp_path: Path) -> None:
