@@ -15,7 +15,7 @@ README_BYTES_MAX = 8192
 
 
 def test_every_command_is_in_the_table() -> None:
-    listed = set(re.findall(r"^\| `pagewake (\w+)", README, re.MULTILINE))
+    listed = set(re.findall(r"^\| `pagewake ([\w-]+)", README, re.MULTILINE))
     assert listed == set(COMMANDS)
 
 

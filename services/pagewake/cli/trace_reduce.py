@@ -13,6 +13,7 @@ import typer
 
 from pagewake.cli.guard import complain
 from pagewake.cli.output import replacing
+from pagewake.cli.places import Kind, refuse_place
 from pagewake.cli.progress import reading
 from pagewake.errors import ConfigError
 from pagewake.scenario.keys import BadValueError
@@ -21,6 +22,8 @@ from pagewake.scenario.page_trace import RawFile, Readable, read_trace
 from pagewake.scenario.trace_reduce import Reduction, write_rows
 
 STANDARD_INPUT = "-"
+REDUCED = Kind("a reduced trace", b"")
+"""Any file may be written over, if it is forced."""
 
 TraceArgument = Annotated[
     str,
@@ -57,6 +60,7 @@ def trace_reduce(
 ) -> None:
     """Write a trace in the page format, in fewer rows that replay to the same digest."""
     with _opened(trace, output) as (name, raw):
+        refuse_place(output, kind=REDUCED)
         if output.exists() and not force:
             raise ConfigError(f"{output} exists: name another file, or add --force")
         reductions: list[Reduction] = []

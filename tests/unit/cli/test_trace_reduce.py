@@ -151,3 +151,21 @@ def test_a_bad_input_is_answered_and_leaves_nothing(
     assert (refused.code, refused.out) == (code, "")
     assert why in refused.err
     assert set(program.parent.iterdir()) == before
+
+
+PLACES = {
+    "-": "name a file for a reduced trace",
+    "nosuch/out.csv": "nosuch does not exist",
+    ".": "is a directory",
+    "/dev/null": "is a device or a pipe",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_where_it_cannot_go_is_said_before_anything_is_read(
+    pagewake: Command, program: Path, place: str
+) -> None:
+    program.write_text("no trace")
+    refused = pagewake("trace-reduce", program.name, "-o", place, "--force")
+    assert refused.code == 2
+    assert PLACES[place] in refused.err
