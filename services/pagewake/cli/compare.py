@@ -37,7 +37,8 @@ AxisOption = Annotated[
     typer.Option(
         "--axis",
         metavar="KEY=A,B,...",
-        help="Values of one key to run with; several axes make a grid.",
+        help="Values of one key, or of overcommit (memory promised to memory there is), the first"
+        " of them to compare with; several axes make a grid.",
     ),
 ]
 
@@ -53,7 +54,11 @@ def compare(
     as_json: JsonOption = False,
     checked: CheckOption = False,
 ) -> None:
-    """Run a scenario at every point of a grid and print one table."""
+    """Run a scenario at every point of a grid and print one table.
+
+    Below it stands what each axis changes, all else equal. What is finished is printed even if a
+    point fails, or at Ctrl-C.
+    """
     cells = grid(axis)
     refuse_twice_set(cells[0], seed, sets or ())
     refuse_place(report)

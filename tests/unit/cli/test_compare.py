@@ -149,6 +149,33 @@ def test_an_interruption_leaves_the_points_that_are_finished(tmp_path: Path) -> 
     assert re.search("interrupted: [01] of 2 runs done", err)
 
 
+# ------------------------------------------------------------------------------- what it says
+
+
+def test_what_an_axis_changes_stands_below_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, "compare", small_scenario(tmp_path), *MODES)
+    assert outcome.code == 0
+    table, _, sentence = outcome.out.partition("\n\nkernel.apf=pv against off: ")
+    assert "touches" in table
+    assert re.fullmatch(r"vm/faulter .* the touches,.* worker .*the work\.\n", sentence, re.DOTALL)
+
+
+def test_a_check_names_the_points_at_which_something_went_wrong(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    grid = ("compare", "row-12-ready-write-fails", *MODES)
+    assert invoke(capsys, *grid).code == 0
+    outcome = invoke(capsys, *grid, "--check")
+    assert outcome.code == 1
+    assert "unresolved" in outcome.out
+    assert "kernel.apf=pv: 1 wake-up lost: vm-0/toucher-0" in outcome.err
+    assert "kernel.apf=off" not in outcome.err
+    fixed = ("--axis", "kernel.apf=off", "--check")
+    assert invoke(capsys, "compare", "row-12-ready-write-fails", *fixed).code == 0
+
+
 # ------------------------------------------------------------------------------- --resume
 
 
