@@ -8,6 +8,7 @@ import msgspec
 
 from docs.generate.events import typed
 from docs.generate.markdown import code, head, prose, table
+from pagewake.observe.expectations import Expectation
 from pagewake.observe.latency import Latency
 from pagewake.observe.progress import Share, TaskProgress
 from pagewake.observe.result import Dummies, RunResult, Waits, WaitTimes, Work
@@ -46,6 +47,7 @@ KEYS: Mapping[str, str] = {
     "cpu": "vcpu time in ns, by kind; `task:NAME` went to the tasks of that name",
     "by_event": "domain events, by name",
     "latency": "of requests, by `group/task`, the names of the `[[vm]]` and the `[[vm.task]]`",
+    "expected": "what the scenario expects of them (`[[expect]]`), and whether it came true",
     "touches": "touches of all tasks",
     "requests": "requests that all tasks served",
     "silent": "tokens announced as absent and never as ready, by why: "
@@ -62,7 +64,7 @@ NULL = """
 All from `touches` to `in_swap_bytes` is null where a log of version 0.1.0
 was read: it does not hold them.
 """
-PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes, Latency)
+PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes, Latency, Expectation)
 
 
 def page() -> str:

@@ -206,6 +206,15 @@ name = "log"
 pattern = "requests"
 arrivals_file = "arrivals.txt"
 service = "20us"
+[[expect]]
+of = "vm/web"
+mean = "1ms"
+p50 = "1ms"
+p90 = "1ms"
+p99 = "1ms"
+p999 = "1ms"
+max = "1ms"
+throughput = 100
 """
 )
 TRACE = "icount,page,kind,count\n" + "".join(f"{40 * n},{n % 9},L,1\n" for n in range(20))
@@ -340,7 +349,15 @@ MOVES_THE_DIGEST = [
     change("served", "vm.0.task.2.arrivals_file=others.txt"),
     change("exact", "event.0.count=2"),
 ]
-CHANGES_THE_RESULT = [change("busy", "kernel.increment=2ns")]
+CHANGES_THE_RESULT = [
+    change("busy", "kernel.increment=2ns"),
+    change("served", "expect.0.of=vm/app"),
+    *(
+        change("served", f"expect.0.{name}=2ms")
+        for name in ("mean", "p50", "p90", "p99", "p999", "max")
+    ),
+    change("served", "expect.0.throughput=200"),
+]
 """Counted in the result, in no event."""
 
 IS_REFUSED = [

@@ -1,4 +1,4 @@
-"""`--check` of commands that print results: exit 1 where something went wrong in a run."""
+"""Exit 1 of commands that print results: an `[[expect]]` was missed, or with `--check`, worse."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from pagewake.cli.tables import missed
 from pagewake.errors import CheckFailedError
 from pagewake.observe.result import RunResult
 from pagewake.observe.wrong import wrongs
@@ -18,9 +19,12 @@ CheckOption: TypeAlias = Annotated[
 ]
 
 
-def check(*named: tuple[str, RunResult]) -> None:
-    """CheckFailedError that says, by the name of a run, what went wrong in which of them."""
-    found = [(which, list(wrongs(result))) for which, result in named]
+def check(*named: tuple[str, RunResult], also_wrongs: bool) -> None:
+    """CheckFailedError that says, by the name of a run, what was missed or went wrong in which."""
+    found = [
+        (which, [*missed(result), *(wrongs(result) if also_wrongs else ())])
+        for which, result in named
+    ]
     told = [f"{which}: {'; '.join(clauses)}" for which, clauses in found if clauses]
     if told:
         raise CheckFailedError("\n  ".join(told))

@@ -133,8 +133,7 @@ def submit(
         print_json({**msgspec.to_builtins(result), "cluster": cost})
     else:
         print_result(*run_table(result, _cost_figures(cost)))
-    if checked:
-        check((plan.run, result))
+    check((plan.run, result), also_wrongs=checked)
 
 
 def _cost_figures(cost: ClusterCost) -> Iterator[tuple[str, str]]:

@@ -74,8 +74,8 @@ def compare(
             if report is not None:
                 command = again(scenario, axis, seed, sets or ())
                 write_grid(report, finished, results, scenarios[min(kept.results)], command)
-    if checked:
-        check(*zip(map(label_of, finished), results, strict=True))
+    named = zip(map(label_of, finished), results, strict=True)
+    check(*named, also_wrongs=checked)
 
 
 def points(

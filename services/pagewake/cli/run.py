@@ -59,8 +59,7 @@ def run(
     except NoRoomError:  # the same run once more, for its figures
         _show(_simulate(loaded, shards, None), as_json=as_json)
         raise
-    if checked:
-        check((loaded.name, result))
+    check((loaded.name, result), also_wrongs=checked)
 
 
 def _show(result: RunResult, *, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -10,6 +10,7 @@ from rich.table import Table
 from pagewake.cli.figures import Counted, Figures
 from pagewake.cli.progress import duration, factor, seconds
 from pagewake.cli.task_rows import group_rows, label, shares, task_rows, trouble_rows
+from pagewake.observe.expectations import Expectation
 from pagewake.observe.result import RunResult, WaitTimes
 from pagewake.scenario.units import mib
 
@@ -19,10 +20,34 @@ def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, text in (*_figures(result), *beside, ("digest", result.digest)):
+    for name, text in (
+        *_figures(result),
+        *_expectations(result),
+        *beside,
+        ("digest", result.digest),
+    ):
         table.add_row(name, Counted(text))
     head = f"{result.scenario}: seed {result.seed}, profile {result.profile}, apf {result.apf}"
     return [head, table, *([requests_table(result)] if result.latency else [])]
+
+
+def _expectations(result: RunResult) -> Iterator[tuple[str, str]]:
+    for each in result.expected:
+        yield "expected" if each.met else "MISSED", f"{each.of} {_expected(each)}"
+
+
+def missed(result: RunResult) -> Iterator[str]:
+    """What the scenario expects and did not come true, in words."""
+    for each in result.expected:
+        if not each.met:
+            yield f"{each.of} {_expected(each)}"
+
+
+def _expected(each: Expectation) -> str:
+    if each.what == "throughput":
+        return f"{each.what} {factor(each.found or 0)}/s, expected at least {factor(each.limit)}/s"
+    found = "of no request" if each.found is None else duration(each.found / 1e9)
+    return f"{each.what} {found}, expected at most {duration(each.limit / 1e9)}"
 
 
 def requests_table(result: RunResult) -> Figures:

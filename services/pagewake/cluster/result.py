@@ -137,5 +137,6 @@ class ResultReader:
             shards=len(plan.topology.shards),
             version=__version__,
             swap=swap_facts(scenario),
+            expects=scenario.expects,
         )
         return self._counter.finish(facts, [shard.summary for shard in endings])

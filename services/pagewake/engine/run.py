@@ -66,6 +66,7 @@ def run_scenario(
         shards=len(plan.topology.shards),
         version=__version__,
         swap=swap_facts(scenario),
+        expects=scenario.expects,
     )
     return counter.finish(facts, outcome.summaries)
 

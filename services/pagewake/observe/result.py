@@ -39,10 +39,11 @@ from pagewake.events.types import (
     WakeHow,
 )
 from pagewake.host_memory.frames import compressed
+from pagewake.observe.expectations import Expectation, expectations
 from pagewake.observe.latency import Latencies, Latency
 from pagewake.observe.progress import Endings, Share, TaskProgress, parts_of, sum_of
 from pagewake.participants.at_start import media_of, swapped_pages
-from pagewake.scenario.model import Scenario, group_of
+from pagewake.scenario.model import Expect, Scenario, group_of
 from pagewake.scenario.units import PAGE_BYTES
 
 
@@ -105,6 +106,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     shards: int
     version: str
     swap: SwapFacts | None = None
+    expects: tuple[Expect, ...] = ()
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +143,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     cpu: dict[str, int]
     by_event: dict[str, int]
     latency: dict[str, Latency]
+    expected: list[Expectation]
     touches: int | None
     requests: int | None
     silent: dict[str, int] | None
@@ -226,6 +229,7 @@ class ResultCounter:
         whole = None if parts is None else sum_of(parts.per_group.values())
         swap = facts.swap
         in_swap = None if swap is None else swap.pages + total.evictions - total.page_ins
+        latency = self._latency(facts.sim_ns, closing)
         return RunResult(
             scenario=facts.scenario,
             seed=facts.seed,
@@ -254,7 +258,8 @@ class ResultCounter:
             sleepers=sum(summary.sleepers for summary in closing),
             cpu=_summed(summary.cpu for summary in closing),
             by_event={kind.__name__: n for kind, n in sorted(self._seen.items(), key=_by_name)},
-            latency=self._latency(facts.sim_ns, closing),
+            latency=latency,
+            expected=list(expectations(facts.expects, latency)),
             touches=None if whole is None else whole.touches,
             requests=None if whole is None else whole.requests,
             silent=None if whole is None else whole.silent,

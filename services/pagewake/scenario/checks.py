@@ -16,7 +16,7 @@ from pagewake.guest_kernel.requests import Spread
 from pagewake.scenario import units
 from pagewake.scenario.keys import BadValueError
 from pagewake.scenario.locate import Path
-from pagewake.scenario.model import PATTERNS, Scenario, Task, Vm
+from pagewake.scenario.model import PATTERNS, Expect, Scenario, Task, Vm
 
 _REGION = ("random", "sequential", "zipf")
 _SERVED = ("requests",)
@@ -81,6 +81,25 @@ def check_scenario(scenario: Scenario, document: Mapping[str, Any]) -> None:
         _check_vm(scenario, vm, ("vm", index), document["vm"][index]["task"])
     for index, event in enumerate(scenario.events):
         _check_event(scenario, event.control, ("event", index))
+    for index, expect in enumerate(scenario.expects):
+        _check_expect(scenario, expect, ("expect", index))
+
+
+def _check_expect(scenario: Scenario, expect: Expect, path: Path) -> None:
+    """Only requests have latencies; and something has to be expected of them."""
+    tasks = {f"{vm.name}/{task.name}": task for vm in scenario.vms for task in vm.tasks}
+    serving = [name for name, task in tasks.items() if task.pattern == "requests"]
+    if expect.of in tasks and expect.of not in serving:
+        text = f'a task of pattern "{tasks[expect.of].pattern}" answers no requests'
+        raise BadValueError(text, (*path, "of"))
+    if expect.of not in serving:
+        hint = nearest(expect.of, serving) if serving else "none here has the pattern requests"
+        raise BadValueError(
+            f'there is no task "{expect.of}" that answers requests: {hint}', (*path, "of")
+        )
+    if expect.throughput is None and not any(expect.limits_ns().values()):
+        text = 'nothing is expected; add for example p99 = "2ms" or throughput = "100/s"'
+        raise BadValueError(text, (*path, "of"))
 
 
 def _check_names(names: list[str], path: Path, what: str) -> None:

@@ -262,6 +262,35 @@ def group_of(vm: str) -> str:
     return vm.rpartition("-")[0]
 
 
+_AT_MOST = Duration(1)
+
+
+class Expect(_Part, frozen=True, kw_only=True):
+    """`[[expect]]`: what the requests of a task have to come to, in all its VMs together."""
+
+    of: Annotated[str, Key("of", Text(), "whose requests: VM/TASK, by their names in the file")]
+    mean_ns: Annotated[int | None, Key("mean", _AT_MOST, "mean latency, at most")] = None
+    p50_ns: Annotated[int | None, Key("p50", _AT_MOST, "half of the latencies, at most")] = None
+    p90_ns: Annotated[int | None, Key("p90", _AT_MOST, "90 % of them, at most")] = None
+    p99_ns: Annotated[int | None, Key("p99", _AT_MOST, "99 % of them, at most")] = None
+    p999_ns: Annotated[int | None, Key("p999", _AT_MOST, "99.9 % of them, at most")] = None
+    max_ns: Annotated[int | None, Key("max", _AT_MOST, "all of them, at most")] = None
+    throughput: Annotated[
+        float | None, Key("throughput", Rate(), "requests answered a second, at least")
+    ] = None
+
+    def limits_ns(self) -> dict[str, int | None]:
+        """Limits on latencies, by what people call them."""
+        return {
+            "mean": self.mean_ns,
+            "p50": self.p50_ns,
+            "p90": self.p90_ns,
+            "p99": self.p99_ns,
+            "p99.9": self.p999_ns,
+            "max": self.max_ns,
+        }
+
+
 class Scenario(_Part, frozen=True, kw_only=True):
     """One scenario file."""
 
@@ -274,6 +303,9 @@ class Scenario(_Part, frozen=True, kw_only=True):
     vms: Annotated[tuple[Vm, ...], Tables("vm", "virtual machines")]
     events: Annotated[
         tuple[ScheduledEvent, ...], Key("event", EventsReader(), "interventions")
+    ] = ()
+    expects: Annotated[
+        tuple[Expect, ...], Tables("expect", "limits that a run has to keep, or the exit code is 1")
     ] = ()
 
     @property

@@ -59,6 +59,23 @@ def test_what_does_not_fit_is_told(change: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("expect", "message"),
+    [
+        ('of = "web/wroker"\np99 = "1ms"', 'did you mean "web/worker"?'),
+        ('of = "web/batch"\np99 = "1ms"', 'a task of pattern "work" answers no requests'),
+        ('of = "web/worker"', "nothing is expected"),
+        ('of = "web/worker"\np98 = "1ms"', 'unknown key "p98"'),
+        ('of = "web/worker"\np99 = 1', "expect.0.p99"),
+    ],
+)
+def test_an_expectation_that_cannot_be_held_is_refused(expect: str, message: str) -> None:
+    batch = '[[vm.task]]\nname = "batch"\npattern = "work"'
+    with pytest.raises(ConfigError) as caught:
+        loads(f"{TEXT}{batch}\n[[expect]]\n{expect}\n")
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["40us", "exponential 1500ns"])
 def test_a_spread_is_written_as_it_is_read(text: str) -> None:
     reader = SpreadReader()

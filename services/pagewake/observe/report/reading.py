@@ -164,6 +164,7 @@ class _Reading:
             shards=sum(file.topic.startswith("apf.") for file in reader.files),
             version=self._scenario.about.version,
             swap=self._swap_facts(),
+            expects=self._scenario.expects,
         )
         result = self._counter.finish(facts, [ended.summary for _, ended in run.endings])
         return LoggedRun(
