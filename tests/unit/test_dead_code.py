@@ -54,7 +54,6 @@ ALLOWED = {
     "load.measured:max_s": IN_JSON,
     "observe.progress:blackout_ns": IN_JSON,
     "observe.progress:halted_ns": IN_JSON,
-    "scenario.model:expects": SHOWN,
     "scenario.model:shows": SHOWN,
 }
 

@@ -53,14 +53,14 @@ def test_no_answer_meets_no_limit_on_latencies() -> None:
 
 @pytest.mark.parametrize("command", [("run",), ("compare", "--axis", "scenario.seed=1,2")])
 def test_commands_print_the_result_and_exit_with_1(
-    tmp_path: Path, command: tuple[str, ...]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
 ) -> None:
     path = tmp_path / "web.toml"
     path.write_text(with_limits('p99 = "50us"'), "utf-8")
     name, *options = command
-    missed = invoke(name, str(path), *options)
+    missed = invoke(capsys, name, str(path), *options)
     assert missed.code == 1
-    assert "requests" in missed.stdout or "scenario.seed" in missed.stdout
-    assert "expected at most 50 us" in missed.stderr
+    assert "requests" in missed.out or "scenario.seed" in missed.out
+    assert "expected at most 50 us" in missed.err
     path.write_text(with_limits('p99 = "1s"'), "utf-8")
-    assert invoke(name, str(path), *options).code == 0
+    assert invoke(capsys, name, str(path), *options).code == 0
