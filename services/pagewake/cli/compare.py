@@ -15,7 +15,7 @@ from pagewake.cli.fitting import refuse_start, side_by_side
 from pagewake.cli.grid_table import compare_table
 from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
-from pagewake.cli.output import print_json
+from pagewake.cli.output import print_json, resolved
 from pagewake.cli.parallel import Outcome, cores, run_each
 from pagewake.cli.places import refuse_place
 from pagewake.cli.report import ReportOption, write_grid
@@ -62,6 +62,8 @@ def compare(
     cells = grid(axis)
     refuse_twice_set(cells[0], seed, sets or ())
     refuse_place(report)
+    if resume is not None and report is not None and resolved(resume) == resolved(report):
+        raise ConfigError(f"{report}: --resume keeps its points there; name another file")
     scenarios = points(scenario, cells, sets or (), seed)
     tell_hints(scenarios)
     kept = Kept(resume, cells, scenarios)

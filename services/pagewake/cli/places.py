@@ -26,6 +26,7 @@ class Kind(NamedTuple):
 
 
 PAGE = Kind("a page", b"<!DOCTYPE html>")
+POINTS = Kind("a file of finished points", b'{"axes"')
 TIMELINE = Kind("a timeline of pagewake", b'{"displayTimeUnit"')
 
 

@@ -19,7 +19,8 @@ import msgspec
 import typer
 
 from pagewake import __version__
-from pagewake.cli.output import replacing, resolved
+from pagewake.cli.output import replacing
+from pagewake.cli.places import POINTS, refuse_place
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
 from pagewake.scenario.model import Scenario
@@ -65,7 +66,7 @@ class Kept:
         if path is None:
             return
         self._keys = [key_of(scenario) for scenario in scenarios]
-        _refuse_place(path)
+        refuse_place(path, kind=POINTS)
         if path.exists():
             self._read(path)
 
@@ -104,13 +105,11 @@ class Kept:
             text = path.read_bytes()
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        whole, _, torn = text.rpartition(b"\n")
+        whole, end, torn = text.rpartition(b"\n")
         for number, line in enumerate(whole.splitlines(), 1):
             self._take(f"{path}:{number}", line)
-        if torn and not whole:
-            self._take(f"{path}:1", torn)  # not one line of ours: it says what it is
         if torn:
-            replacing(path, lambda temporary: _write(temporary, whole + b"\n" if whole else b""))
+            replacing(path, lambda temporary: _write(temporary, whole + end))
 
     def _take(self, where: str, line: bytes) -> None:
         try:
@@ -132,18 +131,6 @@ class Kept:
                 "this grid, or was run with other settings: name another file"
             )
         self.results[self._keys.index(found.point)] = result
-
-
-def _refuse_place(path: Path) -> None:
-    place = resolved(path)
-    if place.is_dir():
-        raise ConfigError(f"{path} is a directory: name a file to keep finished points in")
-    if place.exists() and not place.is_file():
-        raise ConfigError(f"{path} is a device or a pipe, not a file: name a file")
-    if not place.parent.is_dir():
-        raise ConfigError(f"{path}: the directory {place.parent} does not exist")
-    if not os.access(place if place.exists() else place.parent, os.W_OK):
-        raise ConfigError(f"{path}: cannot be written: name a file in a place of your own")
 
 
 def _write(path: Path, text: bytes) -> None:

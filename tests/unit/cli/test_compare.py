@@ -254,12 +254,25 @@ def test_a_scenario_is_no_file_to_resume_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scenario = small_scenario(tmp_path)
-    assert "not a finished point" in refused(capsys, scenario, Path(scenario))
+    other = "is there, and is not a file of finished points"
+    assert other in refused(capsys, scenario, Path(scenario))
     one_line = tmp_path / "one"
     one_line.write_text("no line end", "utf-8")
+    assert other in refused(capsys, scenario, one_line)
+    one_line.write_text('{"axes":{}}\n', "utf-8")
     assert "one:1: not a finished point" in refused(capsys, scenario, one_line)
     assert "is a directory" in refused(capsys, scenario, tmp_path)
     assert "does not exist" in refused(capsys, scenario, tmp_path / "none" / "grid.jsonl")
+
+
+def test_a_page_does_not_go_where_the_points_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = str(tmp_path / "grid")
+    arguments = (small_scenario(tmp_path), *MODES, "--resume", both, "--report", both)
+    outcome = invoke(capsys, "compare", *arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--resume keeps its points there" in outcome.err
 
 
 def test_the_file_of_another_version_is_refused(
