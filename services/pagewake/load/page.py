@@ -166,7 +166,7 @@ def _axes(
         axes.yaxis.set_major_locator(FixedLocator(_round_steps(axes)))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
         axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: told(value)))
     axes.grid(axis="y")

@@ -4,7 +4,8 @@ No event says that the guest's scheduler switched. But events name the task that
 and sleeps, wake-ups, moves and ends say which tasks a vcpu could have run in between: with one left
 it was that one, and the same name at both ends of less than a tick means that nobody else ran, as a
 switch that no event shows needs a tick. Where several remain, all of them are named. What is beyond
-a log: that a task with timers of its own, a script, slept or ran unnoticed between two events.
+a log: that a task with timers of its own, as scripts and servers of requests have, slept or ran
+unnoticed between two events.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ NAMED_MAX = 3
 """So many names fit a slice; of more candidates only the number is told."""
 _NAMING = (
     ev.PageNotPresent, ev.TrapTaken, ev.TaskSlept, ev.DummyConsumed, ev.TaskFinished,
-    ev.SleeperFreed,
+    ev.SleeperFreed, ev.RequestDone,
 )  # fmt: skip
 """Events whose `task` is what the vcpu was running."""
 
@@ -116,6 +117,8 @@ class OnCpu:
         if isinstance(event, ev.TaskSlept):
             if not event.halted:
                 self._leave(event.vcpu, event.at_ns, event.task)
+        elif isinstance(event, ev.RequestDone):
+            self._begin(self._cpu(event.vcpu), event.at_ns, None, fresh=False)  # it may sleep now
         elif isinstance(event, ev.TaskFinished | ev.TaskKilled):
             self._leave(event.vcpu, event.at_ns, event.task)
         elif isinstance(event, ev.TaskWoken):

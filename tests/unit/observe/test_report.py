@@ -59,6 +59,13 @@ pattern = "work"
 """
 
 
+SERVED = EMPTY.replace('name = "empty"', 'name = "served"').replace(
+    'pattern = "work"',
+    'pattern = "requests"\nworking_set = "64KiB"\nrate = 10000\nservice = "20us"\n'
+    "touches_per_request = 2",
+)
+
+
 def plain(text: str) -> str:
     """With spaces that break."""
     return text.replace(GLUE, " ")
@@ -158,7 +165,7 @@ def test_every_figure_of_the_result_stands_under_its_key(tmp_path: Path) -> None
     run = run_logged("row-02-kernel-fault", tmp_path)
     page = Page(page_of_log(run.directory))
 
-    elsewhere = {"progress", "per_vm", "per_group"}
+    elsewhere = {"progress", "per_vm", "per_group", "latency"}
     for key, value in without_wall_time(msgspec.to_builtins(run.result)).items():
         if key in elsewhere:
             continue
@@ -608,10 +615,32 @@ def test_a_ready_that_never_came_is_drawn_and_said(tmp_path: Path) -> None:
 
     assert flight.lost
     assert [(one.vm, one.vcpu, one.why) for one in told.lost] == [("vm-0", 0, flight.never)]
+    assert told.lost[0].reason == "write_failed"
     assert page.has("READY never came for 1 token that the guest was told of: silent")
     assert page.has("the next host write to the shared area of vcpu 0 fails")
+    assert page.has("task other")
+    assert page.has("one of several tasks")
     assert page.has("a task slept once, to the end, so that its vcpu could go on")
     assert ("p", {"class": "verdict bad", "id": "verdict"}) in page.tags
+
+
+def test_tokens_withdrawn_by_a_migration_are_said_and_are_not_bad(tmp_path: Path) -> None:
+    page = Page(page_of_log(run_logged("row-11-migrate-sleepers", tmp_path).directory))
+
+    assert page.has("cancelled: the VM was migrated; broadcasts woke 4 tasks instead")
+    assert ("p", {"class": "verdict", "id": "verdict"}) in page.tags
+
+
+def test_requests_have_a_table_and_a_picture_of_latencies(tmp_path: Path) -> None:
+    (tmp_path / "served.toml").write_text(SERVED, "utf-8")
+    run = run_logged(str(tmp_path / "served.toml"), tmp_path)
+    (found,) = run.result.latency.values()
+    page = Page(page_of_log(run.directory))
+
+    assert found.p99_ns is not None
+    assert page.has("How long requests took")
+    assert page.has(f"{found.count:,}")
+    assert page.has(plain(duration(found.p99_ns / 1e9)))
 
 
 def test_a_vcpu_that_sleeps_with_an_exception_pending_is_named(tmp_path: Path) -> None:

@@ -164,8 +164,11 @@ def _short(value: float) -> str:
 # ---------------------------------------------------------------------------------- sleeps
 
 
-def sleep_ranges(name: str, rows: Sequence[SleepTimes]) -> Chart | None:
-    """p50, p90, p99 and the longest sleep of several runs, on one logarithmic axis."""
+def time_ranges(name: str, rows: Sequence[SleepTimes], what: str, none: str) -> Chart | None:
+    """p50, p90, p99 and the longest of times, a row each, on one logarithmic axis.
+
+    `what` they are; `none` is said of a row without any.
+    """
     known = [row.times for row in rows if row.times is not None]
     if not known:
         return None
@@ -180,10 +183,10 @@ def sleep_ranges(name: str, rows: Sequence[SleepTimes]) -> Chart | None:
         axes.set_xlim(low, high)
         axes.set_ylim(places.height, 0)
         places.write(axes, low, width)
-        axes.set_xlabel("time asleep, a logarithmic axis", loc="left", labelpad=5)
+        axes.set_xlabel(f"{what}, a logarithmic axis", loc="left", labelpad=5)
         for (_, times, _), at in zip(rows, places.bars, strict=True):
             if times is None:
-                axes.text(low, at, "nobody was woken", va="center", color=COLOUR["faint"])
+                axes.text(low, at, none, va="center", color=COLOUR["faint"])
                 continue
             axes.plot([times.p50, times.max], [at, at], color=COLOUR["line"], linewidth=2)
             marks = (
@@ -200,7 +203,7 @@ def sleep_ranges(name: str, rows: Sequence[SleepTimes]) -> Chart | None:
         _plain_time_axis(axes, low, high, width)
         return figure
 
-    return chart(name, "how long tasks slept", draw)
+    return chart(name, what, draw)
 
 
 def _plain_time_axis(axes: Axes, low: float, high: float, width: int) -> None:

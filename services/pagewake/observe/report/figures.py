@@ -18,7 +18,7 @@ MAX_TASKS = 40
 """A table that fits a screen or two; the JSON below it has all of them."""
 MAX_ROUTES = 40
 """As many as `MAX_TASKS`; the most frequent ones come first."""
-_TABLES = ("progress", "per_group", "per_vm")
+_TABLES = ("progress", "per_group", "per_vm", "latency")
 """Keys with tables of their own."""
 NOTHING = "\u2013"
 
@@ -63,6 +63,15 @@ def tiles(result: RunResult) -> list[tuple[str, str, str]]:
     if result.work.per_task:
         tasks = words.counted(len(result.work.per_task), "task")
         found.append(("work", words.short(result.work.total), f"increments by {tasks}"))
+    if result.touches:
+        rate = round(result.touches * 1e9 / result.sim_ns)
+        found.append(("touches", words.short(result.touches), f"{words.short(rate)} a second"))
+    if result.latency:
+        answered = sum(one.count for one in result.latency.values())
+        worst = max((one.p99_ns or 0 for one in result.latency.values()), default=0)
+        found.append(
+            ("requests", words.short(answered), f"p99 at most {words.duration(worst / 1e9)}")
+        )
     if any(result.exits.values()):
         exits = sum(result.exits.values())
         found.append(("nested exits", words.count(exits), "routed, by all hypervisors"))

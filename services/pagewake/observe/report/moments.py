@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pagewake.observe.report import words
 from pagewake.observe.report.colours import use_colours
 from pagewake.observe.report.html import json_block
-from pagewake.observe.report.live import live
+from pagewake.observe.report.live import MIXED, live
 from pagewake.observe.report.reading import LoggedRun
 from pagewake.observe.report.timeline import Mark, Timeline
 from pagewake.observe.report.timeline_chart import (
     MARKS_MAX,
     drawn_flights,
     legend,
+    task_of,
     timeline_chart,
 )
 
@@ -45,7 +47,6 @@ def moments(told: LoggedRun, kinds: Sequence[str]) -> dict[str, object]:
     if len(pictures) == 2 and shown.drawn() > MAX_MARKS:
         del pictures[0]
     numbered = _numbered(told, pictures[0])
-    colour_names = dict(legend(stretch))
     return {
         **about,
         "timelines": [
@@ -53,7 +54,8 @@ def moments(told: LoggedRun, kinds: Sequence[str]) -> dict[str, object]:
             | {"is_part": picture is part, "is_zoomed": picture is shown and shown is not stretch}
             for number, picture in enumerate(pictures)
         ],
-        "legend": list(colour_names.items()),
+        "legend": legend(stretch),
+        "legend_tasks": _tasks(stretch, colours),
         "has_flights": bool(stretch.flights),
         "marks": numbered,
         "has_overview": told.overview is not None and bool(told.overview.vcpus),
@@ -61,6 +63,13 @@ def moments(told: LoggedRun, kinds: Sequence[str]) -> dict[str, object]:
             live(stretch, part or shown, told.overview, colours), indented=False
         ),
     }
+
+
+def _tasks(stretch: Timeline, colours: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Colour and name of the kinds of tasks in the picture; one for where several may have run."""
+    kinds = dict.fromkeys(task_of(ran.task) for ran in stretch.tasks)
+    named = [(colours[kind], words.use(f"task:{kind}")) for kind in kinds if kind in colours]
+    return [*named, (MIXED, "one of several tasks")] if "" in kinds else named
 
 
 def _numbered(told: LoggedRun, picture: Timeline) -> list[tuple[int, Mark]]:

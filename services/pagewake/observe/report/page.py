@@ -22,7 +22,7 @@ from pagewake.observe.report.charts import (
     SleepTimes,
     cpu_bars,
     measure_bars,
-    sleep_ranges,
+    time_ranges,
 )
 from pagewake.observe.report.distribution import durations_chart
 from pagewake.observe.report.figures import (
@@ -37,10 +37,17 @@ from pagewake.observe.report.figures import (
 from pagewake.observe.report.grids import Point
 from pagewake.observe.report.html import environment, json_block
 from pagewake.observe.report.moments import moments
-from pagewake.observe.report.progress import progress_tables, task_table
+from pagewake.observe.report.progress import (
+    latency_table,
+    latency_times,
+    progress_tables,
+    task_table,
+)
 from pagewake.observe.report.reading import LoggedRun, read_log
 from pagewake.observe.report.replaying import FILE, command_of
+from pagewake.observe.report.svg import Chart
 from pagewake.observe.report.verdict import (
+    is_bad,
     never_ready,
     pending_worries,
     stood_still,
@@ -53,6 +60,7 @@ from pagewake.scenario.writing import effective_toml
 
 MAX_CHARTED = 40
 """Points of a grid with bars of their own: 46 pixels each. The table below has all points."""
+NOBODY_ANSWERED = "nothing was answered"
 DETAILS = ("work", "cpu", "by_event", "unresolved_tasks")
 
 
@@ -89,14 +97,12 @@ def _of_run(told: LoggedRun) -> dict[str, object]:
         "kind": "run",
         "facts": [f"seed {result.seed}", f"profile {result.profile}", f"apf {result.apf}"],
         "verdict": verdict(result, told.pending),
-        "worries": (
-            found := [
-                *worries(result),
-                *never_ready(Counter(one.why for one in told.lost)),
-                *pending_worries(told.pending),
-            ]
-        ),
-        "bad": bool(found),
+        "worries": [
+            *worries(result),
+            *never_ready(Counter(one.reason for one in told.lost), result),
+            *pending_worries(told.pending),
+        ],
+        "bad": is_bad(result, told.lost, told.pending),
         "result": result,
         "results": [result],
         "json": json_block(document(result)),
@@ -118,6 +124,13 @@ def _of_run(told: LoggedRun) -> dict[str, object]:
         ),
         "progress": progress_tables(result),
         "by_task": task_table(result),
+        "latency": latency_table(result),
+        "latencies": time_ranges(
+            "latencies",
+            [SleepTimes(name, latency_times(one)) for name, one in result.latency.items()],
+            "latency of requests",
+            NOBODY_ANSWERED,
+        ),
         **moments(told, kinds),
         "routes": routes(told),
         "reasons": reasons(told),
@@ -160,7 +173,7 @@ def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[
         for one in shown
         for worry in (
             *worries(results[one.number]),
-            *never_ready(results[one.number].silent or {}),
+            *never_ready(results[one.number].silent or {}, results[one.number]),
         )
     ]
     return {
@@ -171,7 +184,7 @@ def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[
         "verdict": " ".join(headline([point.axes for point in points], results))
         or verdict(results[0]),
         "worries": worrying,
-        "bad": False,
+        "bad": any(is_bad(result, (), ()) for result in results),
         "points": points,
         "axes": list(points[0].axes),
         "results": results,
@@ -188,15 +201,38 @@ def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[
             for number, one in enumerate(found[: grids.MEASURES_MAX])
         ],
         "heats": grids.heats(points, found),
-        "sleeps": sleep_ranges(
+        "sleeps": time_ranges(
             "sleeps",
             [
                 SleepTimes(one.label, results[one.number].wait_sim_seconds, one.heading)
                 for one in shown
             ],
+            "time asleep",
+            "nobody was woken",
         ),
         "still": [
             words.percent(stood_still(result.cpu), sum(result.cpu.values())) for result in results
         ],
+        "latencies": [
+            (name, picture)
+            for number, name in enumerate(results[0].latency)
+            if (picture := _latencies(number, name, shown, results)) is not None
+        ],
         "series": grids.ordered(points),
     }
+
+
+def _latencies(
+    number: int, name: str, shown: Sequence[grids.Placed], results: Sequence[RunResult]
+) -> Chart | None:
+    """The latencies of one group of tasks at every point."""
+    found = [(one, results[one.number].latency.get(name)) for one in shown]
+    return time_ranges(
+        f"latencies-{number}",
+        [
+            SleepTimes(one.label, None if latency is None else latency_times(latency), one.heading)
+            for one, latency in found
+        ],
+        f"latency of {name}",
+        NOBODY_ANSWERED,
+    )

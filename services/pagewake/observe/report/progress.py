@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pagewake.observe.latency import Latency
 from pagewake.observe.progress import Share, TaskProgress, by_kind
 from pagewake.observe.report import words
 from pagewake.observe.report.figures import NOTHING
 from pagewake.observe.report.verdict import stood_still
-from pagewake.observe.result import RunResult
+from pagewake.observe.result import RunResult, WaitTimes
 
 TASKS_MAX = 40
 """Tasks named one by one: a table that fits a screen or two; the JSON has all of them."""
@@ -160,3 +161,35 @@ def _still(share: Share) -> float:
 
 def _share(share: Share) -> str:
     return words.percent(stood_still(share.cpu), sum(share.cpu.values()))
+
+
+def latency_table(result: RunResult) -> Table | None:
+    """How long requests took, a row per group of tasks; None where there were none."""
+    if not result.latency:
+        return None
+    times = list(next(iter(result.latency.values())).times_ns())
+    rows = [
+        [
+            name,
+            words.count(one.count),
+            words.short(round(one.throughput_per_s)),
+            *(_time(ns) for ns in one.times_ns().values()),
+            words.count(one.unfinished),
+        ]
+        for name, one in result.latency.items()
+    ]
+    headings = ["requests of", "answered", "a second", *times, "unfinished"]
+    note = "Times count from the instant at which a request was meant to come."
+    return Table("latency of requests", headings, rows, note)
+
+
+def _time(ns: float | None) -> str:
+    return NOTHING if ns is None else words.duration(ns / 1e9)
+
+
+def latency_times(latency: Latency) -> WaitTimes | None:
+    """Percentiles for a picture; None where nothing was answered."""
+    p50, p90, p99, most = latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.max_ns
+    if p50 is None or p90 is None or p99 is None or most is None:
+        return None
+    return WaitTimes(p50 / 1e9, p90 / 1e9, p99 / 1e9, most / 1e9)

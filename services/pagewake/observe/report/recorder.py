@@ -50,12 +50,17 @@ OVERVIEWS_MAX = 2_048
 
 
 class Lost(NamedTuple):
-    """The guest was told of a fault, and never that its page is there: `why` in words."""
+    """The guest was told of a fault, and never that its page is there; `reason` as in the event."""
 
     vm: str
     vcpu: int
     at_ns: int
-    why: str
+    reason: str
+
+    @property
+    def why(self) -> str:
+        """The reason in words."""
+        return NEVER_TOLD.get(self.reason, self.reason)
 
 
 class Pending(NamedTuple):
@@ -256,7 +261,7 @@ class VmRecorder:
         flight = self._flying.pop(number)
         self._flights.append(flight._replace(until_ns=at_ns, never=words, lost=injected))
         if injected:
-            self._best.lost.append(Lost(self.name, vcpu, at_ns, words))
+            self._best.lost.append(Lost(self.name, vcpu, at_ns, why))
 
     def arrow(self, part: ArrowPart, at_ns: int, vcpu: int, number: int) -> None:
         if part == "start":

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pagewake.observe.report.recorder import Pending
+from pagewake.observe.report.recorder import Lost, Pending
 from pagewake.observe.report.words import count, counted, duration, instant, percent
 from pagewake.observe.result import RunResult
+from pagewake.observe.wrong import NOT_SENT, wrongs
 from pagewake.timeline.trace_tracks import NEVER_TOLD
 
 _MODES = {
@@ -130,14 +131,21 @@ def worries(result: RunResult) -> Iterator[str]:
             yield f"{one if number == 1 else f'{count(number)} {several}'}."
 
 
-def never_ready(counts: Mapping[str, int]) -> Iterator[str]:
-    """Sentences on tokens that the guest waits for in vain, by why, as in `RunResult.silent`."""
+def never_ready(counts: Mapping[str, int], result: RunResult) -> Iterator[str]:
+    """Sentences on tokens that were never ready, by why, as in `RunResult.silent`."""
     for why, number in counts.items():
         if number:
+            woken = result.wakes.get("broadcast", 0)
+            instead = f"; broadcasts woke {counted(woken, 'task')} instead" if woken else ""
             yield (
                 f"READY never came for {counted(number, 'token')} that the guest was told of:"
-                f" {NEVER_TOLD.get(why, why)}."
+                f" {NEVER_TOLD.get(why, why)}{'' if why in NOT_SENT else instead}."
             )
+
+
+def is_bad(result: RunResult, lost: Sequence[Lost], pending: Sequence[Pending]) -> bool:
+    """Whether something happened that must not: a reader has to see it first."""
+    return any(wrongs(result)) or bool(pending) or any(one.reason in NOT_SENT for one in lost)
 
 
 def pending_worries(pending: Sequence[Pending]) -> Iterator[str]:
