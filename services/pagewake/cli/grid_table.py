@@ -138,7 +138,12 @@ def _p50(result: RunResult) -> float | None:
     return result.wait_sim_seconds.p50 if result.wait_sim_seconds else None
 
 
+def _missed(result: RunResult) -> float:
+    return sum(not expectation.met for expectation in result.expected)
+
+
 _FIGURES: Mapping[str, tuple[Callable[[RunResult], float | None], Callable[[float], str]]] = {
+    "missed": (_missed, _count),
     "killed": (_killed, _count),
     "unresolved": (lambda result: result.unresolved, _count),
     "READYs not sent": (_not_sent, _count),

@@ -66,6 +66,9 @@ GLOSSARY = (
          " end.", ("pass",), "reference/result.md"),
     Word("requests", "Requests that tasks served from end to end.", ("request",),
          "reference/result.md"),
+    Word("expected", "A limit that the scenario sets its requests (`[[expect]]`), beside what came"
+         " of it; where it was missed the exit code is 1.", ("MISSED", "expect"),
+         "reference/scenario.md"),
     Word("finished", "Tasks that came to their end before the run did, and when.", ("ended",),
          "reference/result.md"),
     Word("killed", "Tasks of nested guests that got a token which their kernel does not know: to it"

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from pagewake.cli.grid_table import GROUPS_MAX, grid_columns
+from pagewake.observe.expectations import Expectation
 from pagewake.observe.progress import TaskProgress
 from pagewake.observe.result import Dummies, ResultCounter, RunFacts, RunResult, WaitTimes
 
@@ -84,11 +85,13 @@ def test_what_went_wrong_at_one_point_is_a_column_for_all() -> None:
         unresolved=2,
         silent={"write_failed": 3},
         dummies=Dummies(9, 4, 1, 4),
+        expected=[Expectation("vm/server", "p99", 4, 5, False)],
     )
     first, second = rows(run(), wrong)
     assert set(first.values()) == {"off", "0"}
     assert second == {
-        **PV, "killed": "1", "unresolved": "2", "READYs not sent": "3", "dummies": "5"
+        **PV, "missed": "1", "killed": "1", "unresolved": "2", "READYs not sent": "3",
+        "dummies": "5",
     }  # fmt: skip
 
 
