@@ -82,13 +82,13 @@
     }
     return low;
   };
-  const lanesOf = (waits, end) => {
+  const lanesOf = (waits, end, apart) => {
     const ends = [];
     for (const wait of waits) {
       let lane = ends.findIndex((taken) => taken < wait.from);
       if (lane < 0) lane = ends.length < LANES ? ends.length : LANES - 1;
       wait.lane = lane;
-      ends[lane] = Math.max(ends[lane] ?? 0, (wait.until ?? end) + (end - waits[0].from) / 200);
+      ends[lane] = Math.max(ends[lane] ?? 0, (wait.until ?? end) + apart);
     }
     return ends.length;
   };
@@ -106,7 +106,7 @@
         const waits = vcpu.waits.map(([from, arrived, until, never = "", lost = 0]) => (
           { from, there: from + arrived, until: until ? from + until : null, never, lost }));
         return {
-          number: vcpu.number, waits, lanes: waits.length ? lanesOf(waits, data.until) : 0,
+          number: vcpu.number, waits, lanes: lanesOf(waits, data.until, (data.shown[1] - data.shown[0]) / 80),
           spans: unpacked(vcpu.spans), ran: unpacked(vcpu.ran),
           states: tables(vcpu.overview), tasks: tables(vcpu.tasks),
         };
@@ -348,7 +348,7 @@
 
     drawAxis(top) {
       const { data } = this, length = this.until - this.from;
-      const rough = length / Math.max(2, this.width / 110), power = 10 ** Math.floor(Math.log10(rough));
+      const rough = length / Math.max(3, this.width / 110), power = 10 ** Math.floor(Math.log10(rough));
       const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough);
       const [unit, scale] = unitOf(this.until);
       const digits = Math.max(0, -Math.floor(Math.log10(step / scale) + 1e-9));
