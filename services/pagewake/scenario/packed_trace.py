@@ -12,11 +12,13 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pagewake.errors import ConfigError
 from pagewake.scenario.trace_text import Bools, Ints, TraceBlock, join
 
 BLOCK_ROWS = 65_536
@@ -46,11 +48,18 @@ class _Spool:
             self._spill()
 
     def _spill(self) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="pagewake-trace-")  # noqa: SIM115 - kept
-            weakref.finalize(self, self._file.close)
-        self._file.write(b"".join(self._parts))
-        self._file.flush()
+        try:
+            if self._file is None:
+                file = tempfile.TemporaryFile(prefix="pagewake-trace-")  # noqa: SIM115 - kept
+                weakref.finalize(self, _close, file)
+                self._file = file
+            self._file.write(b"".join(self._parts))
+            self._file.flush()
+        except OSError as error:
+            raise ConfigError(
+                f"{tempfile.gettempdir()}: has no room for a packed trace ({error.strerror});"
+                " name a directory that has in TMPDIR"
+            ) from None
         self._parts.clear()
 
     def read(self, index: int) -> bytes:
@@ -58,6 +67,11 @@ class _Spool:
             return self._parts[index]
         start, end = self._ends[index : index + 2]
         return os.pread(self._file.fileno(), end - start, start)
+
+
+def _close(file: IO[bytes]) -> None:
+    with suppress(OSError):  # what a full disk did not take is tried again
+        file.close()
 
 
 class _Layout(NamedTuple):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagewake.errors import ConfigError
 from pagewake.scenario import packed_trace
 from pagewake.scenario.packed_trace import PackedTrace, PageNumbers
 from pagewake.scenario.trace_text import TraceBlock
@@ -70,6 +72,13 @@ def test_it_reads_the_same_from_memory_and_from_a_file(
     trace = PackedTrace(cut(rows, 70), 64)
     assert (trace._spool._file is None) == (kept_bytes == 1 << 30)
     assert unpacked(trace) == expected(rows)
+
+
+def test_a_full_disk_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_trace, "KEPT_BYTES_MAX", 0)
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb"))
+    with pytest.raises(ConfigError, match=r"no room for a packed trace \(No space left.*TMPDIR"):
+        PackedTrace(cut(drawn(100), 70), 64)
 
 
 def test_any_row_may_be_asked_for_at_any_time() -> None:
