@@ -25,6 +25,9 @@ from pagewake.verify.verify import verify_log
 from tests.support.cluster import FakeCluster
 
 SHORTENED = {
+    "ci-batch": "10ms",
+    "database": "10ms",
+    "web": "10ms",
     "natapov-2010": "300ms",
     "overcommit": "30ms",
     "nested": "100ms",

@@ -62,6 +62,9 @@ MOVED_BY_SOME: dict[str, Callable[[ev.Event], bool]] = {
 }
 """The same for counters that pass over events of a kind."""
 SHORT = {
+    "ci-batch": "20ms",
+    "database": "20ms",
+    "web": "20ms",
     "natapov-2010": "500ms",
     "nested": "100ms",
     "overcommit": "60ms",
