@@ -76,9 +76,11 @@ def test_it_reads_the_same_from_memory_and_from_a_file(
 
 def test_a_full_disk_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_trace, "KEPT_BYTES_MAX", 0)
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb"))
-    with pytest.raises(ConfigError, match=r"no room for a packed trace \(No space left.*TMPDIR"):
-        PackedTrace(cut(drawn(100), 70), 64)
+    why = r"no room for a packed trace \(No space left.*TMPDIR"
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+        with pytest.raises(ConfigError, match=why):
+            PackedTrace(cut(drawn(100), 70), 64)
 
 
 def test_any_row_may_be_asked_for_at_any_time() -> None:
