@@ -20,6 +20,7 @@ from pagewake.cli import report as command
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
 from pagewake.observe.progress import Share, TaskProgress
+from pagewake.observe.report.charts import shortened
 from pagewake.observe.report.durations import EDGES_NS, Durations
 from pagewake.observe.report.grids import Point, heats, in_groups, measured, ordered
 from pagewake.observe.report.live import DETAIL_MAX, _flat, live
@@ -761,6 +762,16 @@ def test_points_stand_in_groups_by_what_matters_most() -> None:
         ("apf = pv", "1GiB", 1),
         ("", "2GiB", 3),
     ]
+
+
+def test_long_labels_keep_both_ends() -> None:
+    labels = [f"vm.0.limit=1536MiB, {'x' * 60}, {apf}" for apf in ("off", "pv")]
+    cut = [shortened(label, 350) for label in labels]
+
+    assert all(len(text) < len(label) for text, label in zip(cut, labels, strict=True))
+    assert cut[0].startswith("vm.0.limit=1536MiB")
+    assert [text[-5:] for text in cut] == [", off", "x, pv"]
+    assert shortened("off", 350) == "off"
 
 
 def test_two_axes_make_a_heat_map() -> None:

@@ -116,9 +116,12 @@ def _percent_axis(axes: Axes) -> None:
 
 
 def shortened(text: str, width_px: int) -> str:
-    """The text, cut to what fits into a picture of that width."""
+    """The text, cut to what fits into a picture of that width; both ends stay, as they differ."""
     room = int((width_px - 30) / CHARACTER_PX)
-    return text if len(text) <= room else text[: room - 1] + "…"
+    if len(text) <= room:
+        return text
+    end = (room - 1) // 2
+    return f"{text[: room - 1 - end]}…{text[-end:]}"
 
 
 # ---------------------------------------------------------------------------------- work

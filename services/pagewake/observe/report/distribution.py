@@ -28,14 +28,16 @@ def durations_chart(
     first, behind = _extent([counted for _, _, counted in shown])
 
     def draw(width: int) -> Figure:
-        figure = blank(width, 182 * len(shown) - 2)
+        figure = blank(width, 182 * len(shown) + 18)
         for index, (label, colour, counted) in enumerate(shown):
-            axes = panel(figure, 48, 40 + 182 * index, 14, 24 + 182 * (len(shown) - 1 - index))
+            axes = panel(figure, 48, 40 + 182 * index, 14, 44 + 182 * (len(shown) - 1 - index))
             _histogram(axes, counted, first, behind, COLOUR[colour])
             axes.set_title(label, loc="left", fontsize=FONT_PX, pad=20, x=-42 / (width - 62))
             if colour == "task-1" and times is not None:
                 _percentiles(axes, times)
             _time_axis(axes, first, behind, width)
+            if counted is shown[-1][2]:
+                axes.set_xlabel("how long, a logarithmic axis", loc="left", labelpad=5)
         return figure
 
     return chart(name, "how long tasks slept and vcpus stood still", draw)
