@@ -166,7 +166,7 @@ def test_every_figure_of_the_result_stands_under_its_key(tmp_path: Path) -> None
     run = run_logged("row-02-kernel-fault", tmp_path)
     page = Page(page_of_log(run.directory))
 
-    elsewhere = {"progress", "per_vm", "per_group", "latency"}
+    elsewhere = {"progress", "per_vm", "per_group", "latency", "expected"}
     for key, value in without_wall_time(msgspec.to_builtins(run.result)).items():
         if key in elsewhere:
             continue
@@ -642,6 +642,16 @@ def test_requests_have_a_table_and_a_picture_of_latencies(tmp_path: Path) -> Non
     assert page.has("How long requests took")
     assert page.has(f"{found.count:,}")
     assert page.has(plain(duration(found.p99_ns / 1e9)))
+
+
+def test_what_is_expected_of_requests_is_held_against_what_came(tmp_path: Path) -> None:
+    expect = '\n[[expect]]\nof = "vm/worker"\np99 = "1ns"\nthroughput = 1\n'
+    (tmp_path / "served.toml").write_text(SERVED + expect, "utf-8")
+    page = Page(page_of_log(run_logged(str(tmp_path / "served.toml"), tmp_path).directory))
+
+    assert page.has("What the scenario expects is not met: p99 of vm/worker.")
+    assert {"met", "not met"} <= set(page.texts)
+    assert ("p", {"class": "verdict bad", "id": "verdict"}) in page.tags
 
 
 def test_a_vcpu_that_sleeps_with_an_exception_pending_is_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ MAX_TASKS = 40
 """A table that fits a screen or two; the JSON below it has all of them."""
 MAX_ROUTES = 40
 """As many as `MAX_TASKS`; the most frequent ones come first."""
-_TABLES = ("progress", "per_group", "per_vm", "latency")
+_TABLES = ("progress", "per_group", "per_vm", "latency", "expected")
 """Keys with tables of their own."""
 NOTHING = "\u2013"
 

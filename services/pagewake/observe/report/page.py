@@ -38,6 +38,7 @@ from pagewake.observe.report.grids import Point
 from pagewake.observe.report.html import environment, json_block
 from pagewake.observe.report.moments import moments
 from pagewake.observe.report.progress import (
+    expected_table,
     latency_table,
     latency_times,
     progress_tables,
@@ -125,6 +126,7 @@ def _of_run(told: LoggedRun) -> dict[str, object]:
         "progress": progress_tables(result),
         "by_task": task_table(result),
         "latency": latency_table(result),
+        "expected": expected_table(result),
         "latencies": time_ranges(
             "latencies",
             [SleepTimes(name, latency_times(one)) for name, one in result.latency.items()],

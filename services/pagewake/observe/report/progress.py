@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pagewake.observe.expectations import Expectation
 from pagewake.observe.latency import Latency
 from pagewake.observe.progress import Share, TaskProgress, by_kind
 from pagewake.observe.report import words
@@ -181,6 +182,24 @@ def latency_table(result: RunResult) -> Table | None:
     headings = ["requests of", "answered", "a second", *times, "unfinished"]
     note = "Times count from the instant at which a request was meant to come."
     return Table("latency of requests", headings, rows, note)
+
+
+def expected_table(result: RunResult) -> Table | None:
+    """What the scenario expects of its requests, and whether it came so; None without such."""
+    rows = [
+        [one.of, one.what, _amount(one, one.limit), _amount(one, one.found), _met(one)]
+        for one in result.expected
+    ]
+    headings = ["requests of", "what", "limit", "found", ""]
+    return Table("expected", headings, rows) if rows else None
+
+
+def _amount(one: Expectation, value: float | None) -> str:
+    return f"{value:,.4g} a second" if one.what == "throughput" and value else _time(value)
+
+
+def _met(one: Expectation) -> str:
+    return "met" if one.met else "not met"
 
 
 def _time(ns: float | None) -> str:

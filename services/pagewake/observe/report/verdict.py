@@ -113,6 +113,9 @@ def _routed(result: RunResult) -> str:
 
 def worries(result: RunResult) -> Iterator[str]:
     """Sentences on what went wrong in the guest, or in the kernel that was simulated."""
+    unmet = [f"{one.what} of {one.of}" for one in result.expected if not one.met]
+    if unmet:
+        yield f"What the scenario expects is not met: {', '.join(unmet)}."
     if result.unresolved:
         names = ", ".join(result.unresolved_tasks[:5])
         more = ", …" if result.unresolved > 5 else ""
@@ -145,7 +148,9 @@ def never_ready(counts: Mapping[str, int], result: RunResult) -> Iterator[str]:
 
 def is_bad(result: RunResult, lost: Sequence[Lost], pending: Sequence[Pending]) -> bool:
     """Whether something happened that must not: a reader has to see it first."""
-    return any(wrongs(result)) or bool(pending) or any(one.reason in NOT_SENT for one in lost)
+    unmet = not all(one.met for one in result.expected)
+    not_sent = any(one.reason in NOT_SENT for one in lost)
+    return any(wrongs(result)) or unmet or not_sent or bool(pending)
 
 
 def pending_worries(pending: Sequence[Pending]) -> Iterator[str]:
