@@ -664,6 +664,12 @@ def test_a_vcpu_that_sleeps_with_an_exception_pending_is_named(tmp_path: Path) -
     assert page.has("but one slept in HLT with an exception pending")
 
 
+def test_with_the_fix_of_2012_no_exception_is_slept_upon(tmp_path: Path) -> None:
+    fixed = "kernel.overrides.present_makes_runnable=true"
+    log = run_logged("row-14-hlt-completion", tmp_path, fixed).directory
+    assert read_log(log).pending == []
+
+
 def test_a_run_in_which_all_is_well_has_no_bad_verdict(tmp_path: Path) -> None:
     page = Page(page_of_log(run_logged("row-01-user-fault", tmp_path).directory))
     assert ("p", {"class": "verdict", "id": "verdict"}) in page.tags

@@ -231,7 +231,7 @@ class VmRecorder:
         assert opened == state, f"{state} ends inside {opened}"
         self._spans.append(Span(vcpu, state, since_ns, at_ns))
         self._overview.state(vcpu, state, since_ns, at_ns)
-        if state == PENDING:
+        if state == PENDING and at_ns > since_ns:  # later kernels resume at the same instant
             self._best.pending.append(Pending(self.name, vcpu, since_ns, at_ns))
         if self._closing:
             return
