@@ -800,6 +800,9 @@ def test_two_axes_make_a_heat_map() -> None:
     shades = [cell.shade for _, cells in heat.rows for cell in cells if cell is not None]
     assert shades == [0, 4, 0, 4]
     assert heats(points[:2], measured(points[:2])) == []
+    alike = _grid_of(*axes, touches=[1000, 1001, 1003, 1002])
+    (heat,) = heats(alike, measured(alike))
+    assert {cell.shade for _, cells in heat.rows for cell in cells if cell is not None} == {0}
 
 
 def test_slim_shares_have_numbers(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from pagewake.observe.result import RunResult
 
 HEAT_STEPS = 5
 """Shades of a heat map, from the worst to the best value."""
+ALIKE = 1.02
+"""Values whose largest is not more than this times the smallest are not told apart by shades."""
 MEASURES_MAX = 6
 """Groups of tasks with a picture of their own; the table has all of them."""
 
@@ -33,7 +35,7 @@ class Point(NamedTuple):
 class Measured(NamedTuple):
     """One measure at every point: what it is called, the numbers, and relative to the first.
 
-    `is_time`: it is when something ended, so less is better.
+    `is_time`: it is a time, so less is better.
     """
 
     name: str
@@ -139,7 +141,7 @@ def _what(measure: Measure) -> str:
 def _told(measure: Measure, value: int | None) -> str:
     if value is None:
         return NOTHING
-    return words.duration(value / 1e9, 4) if measure.what == ENDED else words.count(value)
+    return words.duration(value / 1e9, 4) if measure.less_is_better else words.count(value)
 
 
 def _ratio(value: int | None, first: int | None) -> str:
@@ -166,14 +168,14 @@ def _heat(points: Sequence[Point], one: Measured, across: str, down: str) -> Hea
         value = None if number is None else one.values[number]
         if number is None or value is None:
             return None
-        share = (value - low) / (high - low) if high > low else 0.0
-        share = 1 - share if one.is_time else share
+        share = (value - low) / (high - low) if high > low * ALIKE else 0.0
+        share = 1 - share if one.is_time and high > low * ALIKE else share
         shade = min(int(max(share, 0) * HEAT_STEPS), HEAT_STEPS - 1)
         return Cell(one.told[number], one.relative[number], shade)
 
     return Heat(
         one.name,
-        "dark is sooner" if one.is_time else "dark is more",
+        "stronger is less" if one.is_time else "stronger is more",
         across,
         down,
         columns,
