@@ -27,6 +27,7 @@ from tests.support.cluster import FakeCluster
 SHORTENED = {
     "ci-batch": "10ms",
     "database": "10ms",
+    "jvm-gc": "10ms",
     "web": "10ms",
     "natapov-2010": "300ms",
     "overcommit": "30ms",

@@ -64,6 +64,7 @@ MOVED_BY_SOME: dict[str, Callable[[ev.Event], bool]] = {
 SHORT = {
     "ci-batch": "20ms",
     "database": "20ms",
+    "jvm-gc": "20ms",
     "web": "20ms",
     "natapov-2010": "500ms",
     "nested": "100ms",

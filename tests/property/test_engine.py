@@ -88,7 +88,16 @@ def tasks(draw: st.DrawFn, inner: bool = False) -> str:
         lines.append(f"touches = {draw(st.integers(1, 2_000))}")
     if not inner and draw(st.booleans()):
         lines.append(f'start = "{draw(MOMENTS)}us"')
+    if not inner:
+        lines += draw(st.lists(st.sampled_from(PHASES), max_size=3))
     return "\n".join(lines)
+
+
+PHASES = (
+    '[[vm.task.phase]]\ntouches = 7\npattern = "random"\nhot_set = 0.05\nhot_start = 0.97',
+    '[[vm.task.phase]]\ntouches = 300\npattern = "sequential"',
+    '[[vm.task.phase]]\ntouches = 40\npattern = "zipf"\ntheta = 0.5\nworking_set = "64KiB"',
+)
 
 
 @st.composite

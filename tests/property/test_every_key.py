@@ -177,6 +177,33 @@ populated = true
         for name in ("one", "other")
     )
 )
+PHASED = (
+    HEAD
+    + """
+[host]
+medium = "nvme"
+"""
+    + VM
+    + """
+[[vm.task]]
+name = "mutator"
+pattern = "random"
+working_set = "6MiB"
+populated = true
+hot_set = 0.1
+[[vm.task.phase]]
+touches = 20
+[[vm.task.phase]]
+touches = 9
+pattern = "zipf"
+[[vm.task]]
+name = "other"
+pattern = "random"
+working_set = "2MiB"
+populated = true
+hot_set = 0.1
+"""
+)
 SERVED = (
     HEAD
     + """
@@ -225,6 +252,7 @@ TEXTS = {
     "crowded": CROWDED,
     "shared": SHARED,
     "served": SERVED,
+    "phased": PHASED,
 }
 ARRIVALS = {"arrivals.txt": "0.001\n0.0015\n", "others.txt": "0.002\n0.0025\n"}
 
@@ -346,6 +374,16 @@ MOVES_THE_DIGEST = [
     change("busy", "vm.0.task.0.kernel_for=200ns"),
     change("busy", "vm.0.task.0.no_preempt=true", given=("kernel.overrides.preempt=true",)),
     change("busy", "vm.0.task.3.finish_after=1ms"),
+    change("phased", "vm.0.task.1.hot_set=0.3"),
+    change("phased", "vm.0.task.1.hot_touches=0.5"),
+    change("phased", "vm.0.task.1.hot_start=0.5"),
+    change("phased", "vm.0.task.0.phase.0.touches=30"),
+    change("phased", "vm.0.task.0.phase.0.pattern=sequential"),
+    change("phased", "vm.0.task.0.phase.0.working_set=1MiB"),
+    change("phased", "vm.0.task.0.phase.1.theta=0.2"),
+    change("phased", "vm.0.task.0.phase.0.hot_set=0.5"),
+    change("phased", "vm.0.task.0.phase.0.hot_touches=0.2"),
+    change("phased", "vm.0.task.0.phase.0.hot_start=0.5"),
     change("served", "vm.0.task.0.service=100us"),
     change("served", "vm.0.task.0.touches_per_request=5"),
     change("served", "vm.0.task.0.rate=8000"),

@@ -32,7 +32,11 @@ from pagewake.simtime.randomness import Draws, mix_u64
 __all__ = [
     "AccessKind",
     "AccessStream",
+    "HotSet",
+    "HotStream",
     "Pages",
+    "Phase",
+    "PhasedStream",
     "RandomStream",
     "Region",
     "SequentialStream",
@@ -153,6 +157,92 @@ class RandomStream(PatternStream):
         product = _product(self._draws.block_u32(block, size), self.region.pages)
         product >>= np.uint64(32)
         return product.view(np.int64)
+
+
+class HotSet(NamedTuple):
+    """`pages` from `first` on (round the end of the region) take `touches_below` / 2**32."""
+
+    first: int
+    pages: int
+    touches_below: int
+
+
+class HotStream(PatternStream):
+    """Most touches go to a hot set, whose pages are alike; the others to any page."""
+
+    __slots__ = ("_heat", "hot")
+
+    def __init__(
+        self,
+        view: Pages,
+        region: Region,
+        touching: Touching,
+        seed: int,
+        entity: str,
+        hot: HotSet,
+    ) -> None:
+        super().__init__(view, region, touching, seed, entity)
+        self._heat = Draws(seed, f"{entity}/hot")
+        self.hot = hot
+
+    def _pick(self, block: int, size: int) -> NDArray[np.int64]:
+        raw = self._draws.block_u32(block, size)
+        hot = self._heat.block_u32(block, size) < self.hot.touches_below
+        limits = np.where(hot, np.uint64(self.hot.pages), np.uint64(self.region.pages))
+        place = ((raw * limits) >> np.uint64(32)).view(np.int64)
+        place += np.where(hot, self.hot.first, 0)
+        place -= place // self.region.pages * self.region.pages
+        return place
+
+
+class Phase(NamedTuple):
+    """So many touches as `source` has them; its region begins at 0, and it only picks pages."""
+
+    touches: int
+    source: PatternStream
+
+
+class PhasedStream(PatternStream):
+    """Phases in turn, over and over; each goes on where it stood a round before."""
+
+    __slots__ = ("phases", "round_touches")
+
+    def __init__(
+        self,
+        view: Pages,
+        region: Region,
+        touching: Touching,
+        seed: int,
+        entity: str,
+        phases: tuple[Phase, ...],
+    ) -> None:
+        super().__init__(view, region, touching, seed, entity)
+        self.phases = phases
+        self.round_touches = sum(phase.touches for phase in phases)
+
+    @property
+    def passes(self) -> int:
+        """Rounds through all phases."""
+        return self.touches // self.round_touches
+
+    def _pick(self, block: int, size: int) -> NDArray[np.int64]:
+        index, stop = block * size, (block + 1) * size
+        found: list[NDArray[Any]] = []
+        while index < stop:
+            found.append(self._phase_pages(index)[: stop - index])
+            index += len(found[-1])
+        return np.concatenate(found).astype(np.int64)
+
+    def _phase_pages(self, index: int) -> NDArray[Any]:
+        """Pages from touch `index` on, as far as its phase and a block of that reach."""
+        turn, at = divmod(index, self.round_touches)
+        number = 0
+        while at >= self.phases[number].touches:
+            at -= self.phases[number].touches
+            number += 1
+        touches, source = self.phases[number]
+        pages: NDArray[Any] = source.rows(turn * touches + at)[0]
+        return pages[: touches - at]
 
 
 class SequentialStream(PatternStream):

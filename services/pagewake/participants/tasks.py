@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import msgspec
+
 from pagewake.guest_kernel.requests import (
     Arrivals,
     Clients,
@@ -14,7 +16,11 @@ from pagewake.guest_kernel.requests import (
 )
 from pagewake.guest_kernel.streams import (
     AccessStream,
+    HotSet,
+    HotStream,
     PatternStream,
+    Phase,
+    PhasedStream,
     RandomStream,
     Region,
     SequentialStream,
@@ -118,13 +124,44 @@ def _stream(
 def _pattern(
     scenario: model.Scenario, spec: model.Task, entity: str, where: Region, pages: Pages
 ) -> PatternStream:
-    touching = Touching(spec.access, spec.write_share, spec.touch_ns, spec.touches)  # type: ignore[arg-type]
+    if spec.phases:
+        return _phased(scenario, spec, entity, where, pages)
+    touching = _touching(spec)
     if spec.pattern == "sequential":
         return SequentialStream(pages, where, touching, scenario.seed, entity, spec.stride_pages)
     if spec.pattern in ("zipf", "requests"):
         table = zipf_table(where.pages, spec.theta)
         return ZipfStream(pages, where, touching, scenario.seed, entity, table)
+    if spec.hot_set:
+        return HotStream(pages, where, touching, scenario.seed, entity, _hot(spec, where.pages))
     return RandomStream(pages, where, touching, scenario.seed, entity)
+
+
+def _hot(spec: model.Task, pages: int) -> HotSet:
+    hot_pages = max(1, round(spec.hot_set * pages))
+    return HotSet(round(spec.hot_start * pages), hot_pages, round(spec.hot_touches * 2**32))
+
+
+def _phased(
+    scenario: model.Scenario, spec: model.Task, entity: str, where: Region, pages: Pages
+) -> PhasedStream:
+    phases: list[Phase] = []
+    for index, phase in enumerate(spec.phases):
+        given = {
+            name: value
+            for name in phase.__struct_fields__
+            if name != "touches" and (value := getattr(phase, name)) is not None
+        }
+        part = msgspec.structs.replace(spec, **given, phases=(), access="read", touches=None)
+        region = Region(0, part.region_pages)
+        source = _pattern(scenario, part, f"{entity}/phase-{index}", region, pages)
+        phases.append(Phase(phase.touches, source))
+    touching = _touching(spec)
+    return PhasedStream(pages, where, touching, scenario.seed, entity, tuple(phases))
+
+
+def _touching(spec: model.Task) -> Touching:
+    return Touching(spec.access, spec.write_share, spec.touch_ns, spec.touches)  # type: ignore[arg-type]
 
 
 def _trace(spec: model.Task, entity: str, where: Region, pages: Pages) -> TraceStream:

@@ -36,6 +36,8 @@ KEYS_OF_PATTERNS: Mapping[str, tuple[str, ...]] = {
     "touches": _REGION,
     "stride": ("sequential",),
     "theta": ("zipf", *_SERVED),
+    **dict.fromkeys(("hot_set", "hot_touches", "hot_start"), ("random",)),
+    "phase": _REGION,
     "trace": ("trace",),
     "trace_sha256": ("trace",),
     "repeat": ("trace",),
@@ -209,6 +211,7 @@ def _task_problems(scenario: Scenario, vm: Vm, task: Task) -> Iterator[tuple[boo
     yield task.start_ns >= scenario.duration_ns, "start", f'after the end of the run, at "{span}"'
     yield from _inner_problems(task)
     yield from _request_problems(task)
+    yield from _phase_problems(task)
     kernel = (task.kernel_every_ns is None) != (task.kernel_for_ns is None)
     lone = "kernel_for" if task.kernel_every_ns is None else "kernel_every"
     yield kernel, lone, "kernel_every and kernel_for go together"
@@ -231,6 +234,19 @@ def _task_problems(scenario: Scenario, vm: Vm, task: Task) -> Iterator[tuple[boo
         if given and step.op == "touch" and step.page >= task.region_pages:
             last = task.region_pages - 1
             yield True, f"script.{index}", f"page {step.page} is outside; the last one is {last}"
+
+
+def _phase_problems(task: Task) -> Iterator[tuple[bool, str, str]]:
+    """A phase has the keys of its own pattern, and memory of the task."""
+    for index, phase in enumerate(task.phases):
+        pattern = phase.pattern or task.pattern
+        if (phase.working_set_pages or 0) > task.region_pages:
+            most = units.format_pages(task.region_pages)
+            yield True, f"phase.{index}", f'working_set: more than the task has; at most "{most}"'
+        for name in ("theta", "hot_set", "hot_touches", "hot_start"):
+            if getattr(phase, name) is not None and pattern not in KEYS_OF_PATTERNS[name]:
+                text = f'{name}: a phase of pattern "{pattern}" has none'
+                yield True, f"phase.{index}", text
 
 
 def _request_problems(task: Task) -> Iterator[tuple[bool, str, str]]:

@@ -115,6 +115,29 @@ class Host(_Part, frozen=True, kw_only=True):
     costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()
 
 
+_HOT_SET = Key("hot_set", Number(0.0, 1.0), "share of the working set that is hot; 0 = none")
+_HOT_TOUCHES = Key("hot_touches", Number(0.0, 1.0), "share of the touches that go there alone")
+_HOT_START = Key("hot_start", Number(0.0, 1.0), "where it begins, as a share of the working set")
+_THETA = Key("theta", Number(0.0, 5.0), "skew; 0 = uniform")
+TOUCHING = ("random", "sequential", "zipf")
+
+
+class Phase(_Part, frozen=True, kw_only=True):
+    """`[[vm.task.phase]]`: for so many touches something else; then the next, and round again."""
+
+    touches: Annotated[int, Key("touches", Integer(1), "of this phase, each time")]
+    pattern: Annotated[
+        str | None, Key("pattern", Choice("pattern", TOUCHING), "which pages; else the task's")
+    ] = None
+    working_set_pages: Annotated[
+        int | None, Key("working_set", Size(), "the first so many of the task's memory")
+    ] = None
+    theta: Annotated[float | None, _THETA] = None
+    hot_set: Annotated[float | None, _HOT_SET] = None
+    hot_touches: Annotated[float | None, _HOT_TOUCHES] = None
+    hot_start: Annotated[float | None, _HOT_START] = None
+
+
 class Task(_Part, frozen=True, kw_only=True):
     """`[[vm.task]]`: some threads of one guest that do the same."""
 
@@ -142,7 +165,11 @@ class Task(_Part, frozen=True, kw_only=True):
     touch_ns: Annotated[int, Key("touch", Duration(1), "CPU time of one touch")] = 100
     touches: Annotated[int | None, Key("touches", Integer(1), "finish after so many")] = None
     stride_pages: Annotated[int, Key("stride", Integer(1), "pages from touch to touch")] = 1
-    theta: Annotated[float, Key("theta", Number(0.0, 5.0), "skew; 0 = uniform")] = 0.99
+    theta: Annotated[float, _THETA] = 0.99
+    hot_set: Annotated[float, _HOT_SET] = 0.0
+    hot_touches: Annotated[float, _HOT_TOUCHES] = 0.9
+    hot_start: Annotated[float, _HOT_START] = 0.0
+    phases: Annotated[tuple[Phase, ...], Tables("phase", "phases of its touches, in turn")] = ()
     trace: Annotated[str | None, Key("trace", Text(), "file, or builtin:NAME")] = None
     trace_sha256: Annotated[
         str | None, Key("trace_sha256", Text("[0-9a-f]{64}", "a SHA-256"), "of the trace file")

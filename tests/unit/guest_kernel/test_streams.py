@@ -13,6 +13,10 @@ from pagewake.guest_kernel import touch_buffer, trace_stream
 from pagewake.guest_kernel.streams import (
     AccessKind,
     AccessStream,
+    HotSet,
+    HotStream,
+    Phase,
+    PhasedStream,
     RandomStream,
     Region,
     SequentialStream,
@@ -107,6 +111,25 @@ def test_writes_do_not_depend_on_which_page_is_drawn() -> None:
 def test_sequential_goes_round_the_region(stride: int) -> None:
     stream = SequentialStream(view_of(30), Region(20, 10), Touching(), 5, "t", stride)
     assert gfns(stream, 700) == [20 + i * stride % 10 for i in range(700)]
+
+
+def test_a_hot_set_takes_its_share_wherever_it_begins() -> None:
+    hot = HotSet(90, 20, round(0.9 * 2**32))
+    stream = HotStream(view_of(100), Region(0, 100), Touching(), 1, "a", hot)
+    found = np.bincount(gfns(stream, 20_000), minlength=100)
+    inside = found[90:].sum() + found[:10].sum()
+    assert inside / 20_000 == pytest.approx(0.9 + 0.1 * 0.2, abs=0.01)
+    assert found.min() > 0
+
+
+def test_phases_follow_one_another_and_go_on_where_they_stood() -> None:
+    view, none = view_of(50), Touching()
+    up = SequentialStream(view, Region(0, 30), none, 1, "up")
+    down = SequentialStream(view, Region(0, 30), none, 1, "down", 29)
+    phases = (Phase(3, up), Phase(2, down))
+    stream = PhasedStream(view, Region(10, 30), none, 1, "both", phases)
+    assert gfns(stream, 12) == [10, 11, 12, 10, 39, 13, 14, 15, 38, 37, 16, 17]
+    assert stream.passes == 2
 
 
 def test_two_entities_touch_different_pages_and_one_always_the_same() -> None:
