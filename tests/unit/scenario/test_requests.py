@@ -76,6 +76,23 @@ def test_an_expectation_that_cannot_be_held_is_refused(expect: str, message: str
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        ('touches = 5\nworking_set = "4MiB"', 'more than the task has; at most "1MiB"'),
+        ("touches = 5\ntheta = 0.5", 'theta: a phase of pattern "random" has none'),
+        ('touches = 5\npattern = "zipf"\nhot_set = 0.5', 'hot_set: a phase of pattern "zipf"'),
+        ('touches = 5\npattern = "work"', '"work" is no pattern'),
+        ('pattern = "zipf"', 'the required key "touches" is missing'),
+    ],
+)
+def test_a_phase_that_does_not_fit_is_refused(phase: str, message: str) -> None:
+    heap = '[[vm.task]]\nname = "heap"\npattern = "random"\nworking_set = "1MiB"'
+    with pytest.raises(ConfigError) as caught:
+        loads(f"{TEXT}{heap}\n[[vm.task.phase]]\n{phase}\n")
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["40us", "exponential 1500ns"])
 def test_a_spread_is_written_as_it_is_read(text: str) -> None:
     reader = SpreadReader()
