@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from rich.table import Table
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json
 from pagewake.cli.screen import print_text
-from pagewake.errors import ConfigError, nearest
+from pagewake.errors import ConfigError
 from pagewake.observe.glossary import GLOSSARY, Word, meanings, names_of
 
 
@@ -27,11 +28,18 @@ def explain(
     found = meanings(asked) if asked else list(GLOSSARY)
     if not found:
         known = [name for each in GLOSSARY for name in names_of(each)]
-        raise ConfigError(f'no output has the word "{asked}": {nearest(asked.lower(), known)}')
+        raise ConfigError(f'no output has the word "{asked}": {_nearest(asked.lower(), known)}')
     if as_json:
         print_json([each._asdict() for each in found])
     else:
         print_text(_table(found, briefly=not asked))
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    """At most three that are written alike; all of them would fill the screen."""
+    close = get_close_matches(word, dict.fromkeys(known), n=3, cutoff=0.5)
+    hint = f"nearest: {', '.join(close)}; " if close else ""
+    return f"{hint}`pagewake explain` lists them all"
 
 
 def _table(words: list[Word], *, briefly: bool) -> RenderableType:

@@ -38,9 +38,9 @@ GLOSSARY = (
          " task and runs another one.", ("paravirtual",), PROTOCOL),
     Word("profile", "The rules of one generation of kernels; `scenarios --profiles` lists them.",
          ("kernel.profile",), "reference/scenario.md"),
-    Word("bm", "The benchmark of the series, `bm -f 4 -w 4 -t 60`: four tasks that count"
-         " (workers) beside four that touch memory of which part is swapped out (faulters), for"
-         " 60 s.", ("bm -f 4 -w 4 -t 60", "benchmark"), "explanation/semantics.md"),
+    Word("bm", "The benchmark of the series (semantics 5.3), `bm -f 4 -w 4 -t 60`: four tasks that"
+         " count (workers) beside four that touch memory of which part is swapped out (faulters),"
+         " for 60 s.", ("bm -f 4 -w 4 -t 60", "benchmark"), "explanation/model.md"),
     Word("worker", "A task that counts and touches no memory: what it has done is `work`.",
          ("workers",)),
     Word("faulter", "A task that touches pages of which part is in swap.", ("faulters",)),

@@ -78,7 +78,7 @@ def test_an_unknown_word_has_a_nearest_one(capsys: pytest.CaptureFixture[str]) -
     outcome = invoke(capsys, "explain", "blakout")
     assert outcome.code == 2
     assert outcome.out == ""
-    assert 'no output has the word "blakout": did you mean "blackout"?' in outcome.err
+    assert 'no output has the word "blakout": nearest: blackout' in outcome.err
 
 
 def test_without_a_word_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
