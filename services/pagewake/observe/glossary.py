@@ -62,6 +62,8 @@ GLOSSARY = (
     Word("of first", "The figure on its left, relative to that of the first row.", ("ratio",)),
     Word("touches", "Touches of memory that tasks completed: the progress of tasks that touch"
          " pages.", ("touch",), "reference/result.md"),
+    Word("request p99", "The time that 99 of 100 requests did not exceed, from when they came until"
+         " they were served.", ("request p50", "response time"), "reference/result.md"),
     Word("passes", "How often a task went through its working set, or its trace, from end to"
          " end.", ("pass",), "reference/result.md"),
     Word("requests", "Requests that tasks served from end to end.", ("request",),

@@ -24,6 +24,7 @@ RUNS = (
     ("row-02-kernel-fault",),
     ("row-12-ready-write-fails",),
     ("row-18-l2-npt",),
+    ("web", ["scenario.duration=20ms"]),
     ("overcommit", ["scenario.duration=10ms", "vm.0.count=3"]),
 )
 CLOSED = [
