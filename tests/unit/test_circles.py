@@ -10,7 +10,7 @@ import pytest
 
 CIRCLES = {
     # a guest kernel's functions recurse like this: handlers schedule, scheduling stops a cpu
-    "guest_kernel": {"apf_handler", "hotplug", "kernel", "nmi", "script", "vcpu"},
+    "guest_kernel": {"apf_handler", "hotplug", "kernel", "nmi", "script", "serving", "vcpu"},
     # a thread knows its VM, a VM has threads
     "kvm": {"thread", "vm"},
 }

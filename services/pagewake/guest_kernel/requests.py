@@ -19,19 +19,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-from pagewake.events import types as ev
 from pagewake.guest_kernel.streams import PatternStream
 from pagewake.guest_kernel.touch_buffer import BufferedStream, Pages, Region, Rows
-from pagewake.kvm.ports import Step
 from pagewake.simtime.randomness import Draws
-
-if TYPE_CHECKING:
-    from pagewake.guest_kernel.tasks import Task
-    from pagewake.guest_kernel.vcpu import GuestCpu
 
 NS_PER_S = 1e9
 
@@ -207,26 +201,6 @@ class Requests:
             number += 1
         held = sum(1 for arrived_ns in self._held.values() if arrived_ns < until_ns)
         return number - self.taken + held
-
-
-def next_request(cpu: GuestCpu, at_ns: int, task: Task) -> Step:
-    """What the task served is done; it goes on with the next, or sleeps until that comes."""
-    queue, served, stream = task.requests, task.request, task.stream
-    assert queue is not None
-    assert isinstance(stream, RequestStream)
-    if served is not None:
-        cpu.thread.note(
-            ev.RequestDone, at_ns, task.name, served.number, served.arrived_ns, served.taken_ns
-        )
-        queue.done(served, at_ns)
-        task.requests_done += 1
-    request = task.request = queue.take(at_ns)
-    if request is None:
-        return cpu.finish(at_ns, task)
-    stream.begin(request.service_ns, request.touches)
-    if request.arrived_ns > at_ns:
-        return cpu.sleep_until(at_ns, task, request.arrived_ns)
-    return cpu.run_base(at_ns)
 
 
 # --------------------------------------------------------------------------- what it touches

@@ -33,9 +33,9 @@ from pagewake.guest_kernel.overlays import (
     Trap,
     What,
 )
-from pagewake.guest_kernel.requests import next_request
 from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.script import run_script
+from pagewake.guest_kernel.serving import next_request
 from pagewake.guest_kernel.tasks import Task
 from pagewake.kvm.modes import OFFLINE
 from pagewake.kvm.ports import (
