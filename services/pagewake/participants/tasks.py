@@ -129,11 +129,11 @@ def _pattern(
     touching = _touching(spec)
     if spec.pattern == "sequential":
         return SequentialStream(pages, where, touching, scenario.seed, entity, spec.stride_pages)
+    if spec.hot_set and spec.pattern != "zipf":  # a task with one may have a phase of zipf
+        return HotStream(pages, where, touching, scenario.seed, entity, _hot(spec, where.pages))
     if spec.pattern in ("zipf", "requests"):
         table = zipf_table(where.pages, spec.theta)
         return ZipfStream(pages, where, touching, scenario.seed, entity, table)
-    if spec.hot_set:
-        return HotStream(pages, where, touching, scenario.seed, entity, _hot(spec, where.pages))
     return RandomStream(pages, where, touching, scenario.seed, entity)
 
 

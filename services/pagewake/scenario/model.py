@@ -115,7 +115,9 @@ class Host(_Part, frozen=True, kw_only=True):
     costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()
 
 
-_HOT_SET = Key("hot_set", Number(0.0, 1.0), "share of the working set that is hot; 0 = none")
+_HOT_SET = Key(
+    "hot_set", Number(0.0, 1.0), "share of the working set that is hot, instead of a skew; 0 = none"
+)
 _HOT_TOUCHES = Key("hot_touches", Number(0.0, 1.0), "share of the touches that go there alone")
 _HOT_START = Key("hot_start", Number(0.0, 1.0), "where it begins, as a share of the working set")
 _THETA = Key("theta", Number(0.0, 5.0), "skew; 0 = uniform")
