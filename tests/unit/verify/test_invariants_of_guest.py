@@ -391,3 +391,47 @@ def test_an_exit_to_a_kernel_that_latches_no_reason_loses_its_token_and_no_other
     assert named(story, "I3", guest_reads_reason=False) == []
     assert named(story, "I6") == [story.events[-1].n]
     assert story.last(ev.ReasonWritten).n in named(story, "I3")
+
+
+# ------------------------------------------------------------------------------ requests
+
+
+def answered(story: Story, at_ns: int, task: str, request: int, *arrived_taken_ns: int) -> None:
+    story.at_ns = at_ns
+    arrived_ns, taken_ns = arrived_taken_ns
+    story.add(
+        ev.RequestDone,
+        vcpu=0,
+        task=task,
+        request=request,
+        arrived_ns=arrived_ns,
+        taken_ns=taken_ns,
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "request_", "arrived_ns", "taken_ns"),
+    [
+        ("server-0", 1, 950, 920),  # taken before it came
+        ("server-0", 1, 400, 1_500),  # taken after it was answered
+        ("server-0", 1, 400, 800),  # taken while the server had another
+        ("server-1", 0, 400, 400),  # answered twice
+    ],
+)
+def test_a_request_that_cannot_be_is_named(
+    task: str, request_: int, arrived_ns: int, taken_ns: int
+) -> None:
+    story = Story()
+    answered(story, 900, "server-0", 0, 100, 100)
+    answered(story, 1_000, task, request_, arrived_ns, taken_ns)
+
+    assert named(story, "request") == [2]
+
+
+def test_servers_of_a_group_take_turns() -> None:
+    story = Story()
+    answered(story, 900, "server-0", 1, 150, 200)
+    answered(story, 950, "server-1", 0, 100, 100)
+    answered(story, 990, "server-0", 2, 300, 900)
+
+    assert named(story, "request") == []

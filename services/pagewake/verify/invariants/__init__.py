@@ -16,6 +16,7 @@ whatever produced these is checked alike: a run, a log, a hand-written case in a
 | `token`    | tokens count up per vcpu                                 | semantics 1.3            |
 | `sleepers` | the sleeper table, replayed                              | semantics 2.3            |
 | `page-in`  | asked once, answered once, not too early                 | design, "Time"           |
+| `request`  | answered once, by one server, one after another          | how-to/workloads.md      |
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pagewake.verify.invariants.halts import Halts
 from pagewake.verify.invariants.injection import InjectionAllowed
 from pagewake.verify.invariants.page_ins import PageIns
 from pagewake.verify.invariants.queued import Queued
+from pagewake.verify.invariants.requests import Requests
 from pagewake.verify.invariants.rules import Rules, rules_of
 from pagewake.verify.invariants.sleepers import Sleepers
 from pagewake.verify.invariants.tokens import Tokens
@@ -48,6 +50,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     Halts,
     Sleepers,
     PageIns,
+    Requests,
 )
 
 
