@@ -79,5 +79,5 @@ def test_ctrl_c_leaves_no_run_behind(cluster: Cluster) -> None:
     out, err = command.communicate(timeout=60)
     assert command.returncode == 130, err
     assert msgspec.json.decode(out, type=LoadResult).interrupted
-    assert "interrupted: 0 of 1 sizes measured" in err
+    assert "interrupted: 0 of 1 size measured" in err
     assert loads_of(cluster) == before

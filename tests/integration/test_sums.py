@@ -213,9 +213,11 @@ def assert_tasks_agree(result: RunResult, sums: LogSums, scenario: Scenario) -> 
         kind: {f"{event['vm']}/{event['task']}": event["at_ns"] for event in sums.of(kind)}
         for kind in ("TaskFinished", "TaskKilled")
     }
+    served = Counter(f"{event['vm']}/{event['task']}" for event in sums.of("RequestDone"))
     for name, task in result.progress.items():
         kind, spec = specs[name]
         spent_ns[kind] += task.cpu_ns
+        assert task.requests == served[name], name
         assert task.touches == touches_in(spec, task), name
         assert task.finished_ns == ended["TaskFinished"].get(name)
         assert task.killed_ns == ended["TaskKilled"].get(name)
@@ -238,6 +240,11 @@ def touches_in(spec: Task, task: TaskProgress) -> int:
             return touches
         assert task.touches * spec.touch_ns <= task.cpu_ns
         return min(task.touches, touches)
+    if spec.pattern == "requests":  # of the one that it serves at the end, some
+        assert task.requests is not None
+        done = task.requests * spec.touches_per_request
+        assert done <= task.touches <= done + spec.touches_per_request
+        return task.touches
     if spec.pattern == "trace":
         icounts = icounts_of(str(spec.trace))
         passes, into_ns = divmod(task.cpu_ns, (int(icounts[-1]) + 1) * spec.cpi_ns)
@@ -249,6 +256,8 @@ def passes_of(spec: Task, touches: int) -> int | None:
     """How often so many touches go through a trace, or a region that is touched in order."""
     if spec.pattern == "trace":
         return touches // len(icounts_of(str(spec.trace)))
+    if spec.phases:
+        return touches // sum(phase.touches for phase in spec.phases)
     if spec.pattern == "sequential":
         return touches * spec.stride_pages // spec.region_pages
     return None
