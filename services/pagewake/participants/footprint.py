@@ -18,7 +18,7 @@ POPULATED_PAGE_BYTES = 16
 """Of each page written before time 0, on top: the page table, the replacement list and the way
 there (17 to 19)."""
 ZIPF_PAGE_BYTES = 40
-"""Measured: 43, while the table of a zipf pattern is made; tasks alike share it."""
+"""Measured: 43, while the table of a skew is made; tasks alike share it."""
 
 
 def memory_bytes(scenario: Scenario) -> int:
@@ -27,7 +27,7 @@ def memory_bytes(scenario: Scenario) -> int:
         (task.region_pages, task.theta)
         for vm in scenario.vms
         for task in vm.tasks
-        if task.pattern == "zipf"
+        if task.pattern in ("zipf", "requests") and not (task.hot_set or task.phases)
     }
     tables = ZIPF_PAGE_BYTES * sum(pages for pages, _ in zipf)
     return tables + sum(vm.count * _vm_bytes(vm) for vm in scenario.vms)
