@@ -108,8 +108,24 @@ def _of_run(told: LoggedRun) -> dict[str, object]:
         "results": [result],
         "json": json_block(document(result)),
         "tiles": tiles(result),
-        "cpu": cpu_bars("cpu", [Bar("", result.cpu)], kinds) if result.cpu else None,
         "uses": uses(result.cpu, kinds),
+        "progress": progress_tables(result),
+        "by_task": task_table(result),
+        "latency": latency_table(result),
+        "expected": expected_table(result),
+        **_run_pictures(told, kinds),
+        **moments(told, kinds),
+        "routes": routes(told),
+        "reasons": reasons(told),
+        "counters": [group for group in counters(result) if group[0] not in DETAILS],
+        "details": [group for group in counters(result) if group[0] in DETAILS],
+    }
+
+
+def _run_pictures(told: LoggedRun, kinds: Sequence[str]) -> dict[str, object]:
+    result = told.result
+    return {
+        "cpu": cpu_bars("cpu", [Bar("", result.cpu)], kinds) if result.cpu else None,
         "durations": durations_chart(
             "durations",
             [
@@ -123,21 +139,12 @@ def _of_run(told: LoggedRun) -> dict[str, object]:
             ],
             result.wait_sim_seconds,
         ),
-        "progress": progress_tables(result),
-        "by_task": task_table(result),
-        "latency": latency_table(result),
-        "expected": expected_table(result),
         "latencies": time_ranges(
             "latencies",
             [SleepTimes(name, latency_times(one)) for name, one in result.latency.items()],
             "latency of requests",
             NOBODY_ANSWERED,
         ),
-        **moments(told, kinds),
-        "routes": routes(told),
-        "reasons": reasons(told),
-        "counters": [group for group in counters(result) if group[0] not in DETAILS],
-        "details": [group for group in counters(result) if group[0] in DETAILS],
     }
 
 
@@ -192,17 +199,32 @@ def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[
         "results": results,
         "json": json_block([{"axes": dict(p.axes), **document(p.result)} for p in points]),
         "hidden": len(points) - len(shown),
-        "cpu": cpu_bars(
-            "cpu", [Bar(one.label, results[one.number].cpu, one.heading) for one in shown], kinds
-        ),
         "uses": grids.headings(kinds),
         "shares": grids.shares(points, kinds),
         "measured": found,
+        "heats": grids.heats(points, found),
+        "still": [
+            words.percent(stood_still(result.cpu), sum(result.cpu.values())) for result in results
+        ],
+        "series": grids.ordered(points),
+        **_grid_pictures(results, shown, found, kinds),
+    }
+
+
+def _grid_pictures(
+    results: Sequence[RunResult],
+    shown: Sequence[grids.Placed],
+    found: Sequence[grids.Measured],
+    kinds: Sequence[str],
+) -> dict[str, object]:
+    return {
+        "cpu": cpu_bars(
+            "cpu", [Bar(one.label, results[one.number].cpu, one.heading) for one in shown], kinds
+        ),
         "bars": [
             (one.name, measure_bars(f"measure-{number}", one, shown))
             for number, one in enumerate(found[: grids.MEASURES_MAX])
         ],
-        "heats": grids.heats(points, found),
         "sleeps": time_ranges(
             "sleeps",
             [
@@ -212,15 +234,11 @@ def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[
             "time asleep",
             "nobody was woken",
         ),
-        "still": [
-            words.percent(stood_still(result.cpu), sum(result.cpu.values())) for result in results
-        ],
         "latencies": [
             (name, picture)
             for number, name in enumerate(results[0].latency)
             if (picture := _latencies(number, name, shown, results)) is not None
         ],
-        "series": grids.ordered(points),
     }
 
 

@@ -147,7 +147,7 @@ def _shares(name: str, shares: Sequence[tuple[str, Share]]) -> Table:
             words.count(share.page_ins),
             words.count(share.evictions),
             _share(share),
-            f"{share.finished} of {share.tasks}",
+            f"{share.finished} of {share.tasks}" if share.finished else NOTHING,
             words.count(share.killed) if share.killed else NOTHING,
         ]
         for vm, share in shares
