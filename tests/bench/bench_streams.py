@@ -52,7 +52,7 @@ class LocalTrace:
 
 
 def view_of(pages: int, mapped: int) -> PageView:
-    return PageView(np.full(pages, mapped, np.uint8), *np.zeros((2, pages), np.uint8))
+    return PageView(pages, mapped)
 
 
 def patterns(view: PageView, pages: int) -> Iterator[tuple[str, AccessStream]]:
@@ -101,7 +101,7 @@ def measured(mapped: int, measure: Callable[[AccessStream, PageView], float]) ->
         view = view_of(pages, mapped)
         for name, stream in patterns(view, pages):
             rows.setdefault(name, []).append(measure(stream, view))
-            view.mapped[:] = mapped
+            view.mapped[:] = bytes([mapped]) * pages
     return rows
 
 

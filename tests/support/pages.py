@@ -1,19 +1,17 @@
-"""A page table for access streams: arrays that a test fills."""
+"""A page table for access streams, which a test fills."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from pagewake.kvm.page_table import Pages
 
 
-class PageView:
-    """Implements `Pages`: 1 = mapped, accessed, dirty."""
+class PageView(Pages):
+    """`pages` gfns, all mapped or none; no bit is set."""
 
-    __slots__ = ("accessed", "dirty", "mapped")
+    __slots__ = ()
 
-    def __init__(
-        self, mapped: NDArray[np.uint8], accessed: NDArray[np.uint8], dirty: NDArray[np.uint8]
-    ) -> None:
-        self.mapped = mapped
-        self.accessed = accessed
-        self.dirty = dirty
+    def __init__(self, pages: int, mapped: int = 1) -> None:
+        self.base = 0
+        self.mapped = bytearray([mapped]) * pages
+        self.accessed = bytearray(pages)
+        self.dirty = bytearray(pages)

@@ -8,6 +8,7 @@ ready page; the guest zeroes it and acknowledges, and the host sends the next in
 from __future__ import annotations
 
 from pagewake.events.ids import Token
+from pagewake.kvm.ports import AreaPort
 
 PAGE_BYTES = 4096
 
@@ -17,10 +18,10 @@ def area_gpa(cpu: int) -> int:
     return (cpu + 1) * PAGE_BYTES
 
 
-class ApfArea:
+class ApfArea(AreaPort):
     """`reason` is the word at 0 (5.8: flags), `token` the word at 4, `enabled` the guest's own."""
 
-    __slots__ = ("enabled", "reason", "token")
+    __slots__ = ("enabled",)
 
     def __init__(self) -> None:
         self.reason = 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pagewake.guest_kernel import apf_handler
 from pagewake.guest_kernel.overlays import BOOT, Interrupts
-from pagewake.kvm.ports import IRQ_CALL, Step
+from pagewake.kvm.ports import IRQ_CALL, WAIT, Step
 
 if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
@@ -71,7 +71,7 @@ def stop(cpu: GuestCpu, at_ns: int) -> Step:
     cpu.thread.park(at_ns)
     if cpu.calls:
         come_online(cpu, at_ns)
-    return None
+    return WAIT
 
 
 def come_online(cpu: GuestCpu, at_ns: int) -> None:

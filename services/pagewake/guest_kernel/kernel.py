@@ -6,8 +6,9 @@ kernel; run queues are one per CPU (design, "Who owns which state").
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
@@ -22,35 +23,51 @@ from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.vcpu import GuestCpu
 from pagewake.kvm.gfn_hash import NEW_MULTIPLIER, OLD_MULTIPLIER
 from pagewake.kvm.machine import Machine
-from pagewake.kvm.ports import IRQ_RESCHED, Op, Step
+from pagewake.kvm.ports import IRQ_RESCHED, OP_GUEST_LATER, GuestPort, Step
 from pagewake.kvm.profile import Switches
+from pagewake.simtime.state import Saved
+
+EXIT_INTR = 0x060
 
 
-class InnerGuestsPort(Protocol):
+class InnerGuestsPort(Saved, ABC):
     """The hypervisor side of a guest whose tasks include vcpu threads (`nested_svm`)."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def inner_tasks(self) -> list[Task]: ...
 
+    @abstractmethod
     def run(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step: ...
 
+    @abstractmethod
     def latch(self, cpu: GuestCpu, at_ns: int) -> Step: ...
 
-    def interrupt(self, cpu: GuestCpu, at_ns: int, code: int = ...) -> Step: ...
+    @abstractmethod
+    def interrupt(self, cpu: GuestCpu, at_ns: int, code: int = EXIT_INTR) -> Step: ...
 
+    @abstractmethod
     def event(self, cpu: GuestCpu, at_ns: int, task: Task) -> Step: ...
 
+    @abstractmethod
     def cr3(self, cpu: GuestCpu) -> str: ...
 
+    @abstractmethod
     def exception(
         self, cpu: GuestCpu, at_ns: int, token: Token, kind: ev.ApfKind, level: int
     ) -> Step: ...
 
+    @abstractmethod
     def mapped(self, gfn: Gfn) -> None: ...
 
+    @abstractmethod
     def unmapped(self, gfns: Sequence[int]) -> None: ...
 
+    @abstractmethod
     def control(self, event: ev.Control) -> bool: ...
 
+    @abstractmethod
     def tokens_taken(self) -> Iterator[int]: ...
 
 
@@ -66,7 +83,7 @@ Waiter = Task | Halting
 """Who may stand in the sleeper hash; by name, as events have it."""
 
 
-class GuestKernel:
+class GuestKernel(GuestPort):
     """See the module."""
 
     __slots__ = (
@@ -115,7 +132,7 @@ class GuestKernel:
         self.unfinished = sum(1 for task in self.all_tasks() if task.inner is None)
         for task in tasks:
             if task.start_ns:
-                self.vm.push(task.start_ns, task.cpu, -1, Op.GUEST_LATER, task.index)
+                self.vm.push(task.start_ns, task.cpu, -1, OP_GUEST_LATER, task.index)
             else:  # as if they had always run: nobody starts with a debit
                 self.cpus[task.cpu].rq.waiting.append(task)
         for cpu in self.cpus:

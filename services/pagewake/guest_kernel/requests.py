@@ -24,8 +24,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from pagewake.guest_kernel.streams import PatternStream
-from pagewake.guest_kernel.touch_buffer import BufferedStream, Pages, Region, Rows
+from pagewake.guest_kernel.touch_buffer import BufferedStream, Region, Rows
+from pagewake.kvm.page_table import Pages
 from pagewake.simtime.randomness import Draws
+from pagewake.simtime.state import Saved
 
 NS_PER_S = 1e9
 
@@ -145,7 +147,7 @@ class Clients(Arrivals):
 # --------------------------------------------------------------------------- the queue
 
 
-class Requests:
+class Requests(Saved):
     """The queue of the group `name`; `limit`: there are no more than so many."""
 
     __slots__ = ("_arrivals", "_draws", "_held", "limit", "name", "service", "taken", "touches")
@@ -214,8 +216,6 @@ class RequestStream(BufferedStream):
     """
 
     __slots__ = ("_began_ns", "_ends_ns", "_touches", "source")
-
-    _count: int
 
     def __init__(
         self, view: Pages, region: Region, source: PatternStream, *, writing: bool = False

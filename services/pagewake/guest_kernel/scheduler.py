@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from pagewake.guest_kernel.tasks import Task
+from pagewake.simtime.state import Saved
 
 NICE_0_WEIGHT = 1024
 
@@ -24,7 +25,7 @@ class SchedulerConfig(msgspec.Struct, frozen=True):
     balance_ns: int = 64_000_000
 
 
-class RunQueue:
+class RunQueue(Saved):
     """Runnable tasks of one CPU; `curr` is running and not in `waiting`."""
 
     __slots__ = ("config", "curr", "exec_start_ns", "min_vruntime", "slice_start_ns", "waiting")

@@ -17,10 +17,11 @@ from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.unresolved import unresolved
 from pagewake.kvm.modes import GUEST
 from pagewake.simtime.ports import NEVER_NS, ShardOutput
+from pagewake.simtime.state import Saved
 from pagewake.simtime.window import HOST_ORDER
 
 
-class Shard:
+class Shard(Saved):
     """The VMs of `kernels`, in name order."""
 
     __slots__ = ("_bound", "_bounds", "_due", "_index", "_ready", "frozen", "kernels", "until_ns")

@@ -25,13 +25,14 @@ import msgspec
 from pagewake.events.ids import Token
 from pagewake.kvm.abi import BROADCAST_TOKEN
 from pagewake.kvm.gfn_hash import OLD_MULTIPLIER, hash_32
+from pagewake.simtime.state import Saved
 
 TaskT = TypeVar("TaskT", bound="int | str")
 
 HASH_BITS = 8
 
 
-class Entry(Generic[TaskT]):
+class Entry(Saved, Generic[TaskT]):
     """A node of the table; `cpu` is where it was made, `task` None marks a dummy."""
 
     __slots__ = ("cpu", "halted", "task", "token")
@@ -76,7 +77,7 @@ INSERTED_DUMMY: Final = WakeResult("inserted-dummy")
 UNLINKED_DUMMY: Final = WakeResult("unlinked-dummy")
 
 
-class Sleepers(Generic[TaskT]):
+class Sleepers(Saved, Generic[TaskT]):
     """See the module.  `leaked` counts dummies unlinked and never freed."""
 
     __slots__ = ("_entries", "_lost", "_multiplier", "leaked")

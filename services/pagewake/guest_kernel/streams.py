@@ -21,13 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagewake.guest_kernel.touch_buffer import (
+    ENDLESS,
     AccessStream,
     BufferedStream,
-    Pages,
     Region,
     Rows,
 )
+from pagewake.kvm.page_table import Pages
 from pagewake.simtime.randomness import Draws, mix_u64
+from pagewake.simtime.state import Saved
 
 __all__ = [
     "AccessKind",
@@ -113,7 +115,7 @@ class PatternStream(BufferedStream):
         self._write_below = round(touching.write_share * 2**32)
 
     def remaining_ns(self) -> int | None:
-        return None if self._count is None else self._count * self.touch_ns - self.cpu_ns
+        return None if self._count == ENDLESS else self._count * self.touch_ns - self.cpu_ns
 
     @abstractmethod
     def _pick(self, block: int, size: int) -> NDArray[np.int64]:
@@ -135,7 +137,7 @@ class PatternStream(BufferedStream):
         """Touches from `index` on, to the end of their block."""
         size = self._block_touches
         block, skip = divmod(index, size)
-        stop = size if self._count is None else self._count - block * size
+        stop = min(size, self._count - block * size)
         pages: NDArray[Any] = self._pick(block, size)
         base, length = self.region
         if base:
@@ -276,7 +278,7 @@ class SequentialStream(PatternStream):
         return place
 
 
-class ZipfTable:
+class ZipfTable(Saved):
     """Alias table of a Zipf distribution: the page of rank r has weight 1 / r^theta.
 
     Ranks are spread over the region by a permutation keyed with `key`.  One table serves all

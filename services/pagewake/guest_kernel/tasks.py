@@ -10,11 +10,13 @@ that queue (`requests.py`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from pagewake.guest_kernel.requests import Request, Requests
 from pagewake.guest_kernel.streams import AccessStream, WorkStream
+from pagewake.simtime.state import Saved
 
 State = Literal["new", "runnable", "sleeping", "asleep", "halting", "finished", "killed"]
 """`sleeping`: by its own timer; `asleep`: in the sleeper hash; `halting`: sti;hlt in task_wait."""
@@ -51,14 +53,17 @@ class KernelSections:
     no_preempt: bool = False
 
 
-class InnerVcpuPort(Protocol):
+class InnerVcpuPort(Saved, ABC):
     """A vcpu of a nested guest (`nested_svm`), as the task that is its thread sees it."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def ran(self, ran_ns: int) -> None:
         """The thread consumed this much CPU time."""
 
 
-class Task:
+class Task(Saved):
     """One schedulable entity."""
 
     __slots__ = (

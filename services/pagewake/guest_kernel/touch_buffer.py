@@ -16,14 +16,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-STEP_TOUCHES_MIN = 64
-STEP_TOUCHES_MAX = 16_384
-RELEASE_TOUCHES_MIN = 512
+from pagewake.kvm.page_table import Pages
+from pagewake.simtime.ports import NEVER_NS
+from pagewake.simtime.state import Saved, attributes
+
+STEP_TOUCHES_MIN: Final = 8
+"""So few are looked up one by one, which is cheaper than an array operation."""
+STEP_TOUCHES_MAX: Final = 16_384
+RELEASE_TOUCHES_MIN: Final = 512
+
+ENDLESS: Final = NEVER_NS
+"""The number of touches of a stream that goes on for ever."""
 
 Rows = tuple[NDArray[Any], ...]
 """Parallel columns of coming touches: gfns, then (unless all are alike) whether each writes."""
@@ -36,15 +44,7 @@ class Region(NamedTuple):
     pages: int
 
 
-class Pages(Protocol):
-    """The address space that a task touches; arrays indexed by gfn of that space."""
-
-    mapped: NDArray[np.uint8]
-    accessed: NDArray[np.uint8]
-    dirty: NDArray[np.uint8]
-
-
-class AccessStream(ABC):
+class AccessStream(Saved, ABC):
     """What one task does with its CPU time, as far as memory is concerned."""
 
     __slots__ = ("cpu_ns", "touches")
@@ -97,6 +97,7 @@ class BufferedStream(AccessStream):
         "_clean",
         "_count",
         "_first",
+        "_gfns",
         "_rows",
         "_size",
         "_step",
@@ -110,19 +111,23 @@ class BufferedStream(AccessStream):
         assert region.pages >= 1
         self.view = view
         self.region = region
-        self._count = count
+        self._count = ENDLESS if count is None else count
         self._writing = writing
         self._clean = 0
         self._step = STEP_TOUCHES_MIN
         self._forget()
 
-    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+    def __getstate__(self) -> dict[str, Any]:
         """All but the buffer and what was learned from it."""
-        slots = {name: getattr(self, name) for name in _slots_of(type(self))}
-        return None, slots | self._cold()
+        return {name: getattr(self, name) for name in attributes(self)} | self._cold()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+        self._forget()
 
     def _cold(self) -> dict[str, Any]:
-        return {"_rows": (), "_size": 0, "_first": 0, "_clean": self.touches}
+        return {"_rows": (), "_gfns": None, "_clean": self.touches}
 
     # ------------------------------------------------------------------ what a subclass knows
 
@@ -158,19 +163,23 @@ class BufferedStream(AccessStream):
             offset = index - self._first
             if not 0 <= offset < self._size:
                 offset = self._load(index)
-            pages = self._rows[0]
-            if not mapped[pages[offset]]:
+            if not mapped[self._gfns[offset]]:
                 return start_ns - cpu_ns
-            self._look_ahead(mapped.take(pages[offset : offset + self._step]))
+            self._look_ahead(mapped, offset)
 
-    def _look_ahead(self, found: NDArray[np.uint8]) -> None:
-        hits = found.tobytes().find(0)
-        if hits < 0:
-            self._clean += len(found)
-            self._step = min(self._step * 2, STEP_TOUCHES_MAX)
+    def _look_ahead(self, mapped: bytearray, offset: int) -> None:
+        """The touch at `offset` hits: see how many of those behind it do, too."""
+        stop = min(offset + self._step, self._size)
+        if self._step == STEP_TOUCHES_MIN:
+            at = offset + 1
+            while at < stop and mapped[self._gfns[at]]:
+                at += 1
         else:
-            self._clean += hits
-            self._step = STEP_TOUCHES_MIN
+            found = np.frombuffer(mapped, np.uint8).take(self._rows[0][offset:stop])
+            misses = found.tobytes().find(0)
+            at = stop if misses < 0 else offset + misses
+        self._clean += at - offset
+        self._step = min(self._step * 8, STEP_TOUCHES_MAX) if at == stop else STEP_TOUCHES_MIN
 
     def advance(self, ran_ns: int) -> None:
         target_ns = self.cpu_ns + ran_ns
@@ -189,27 +198,32 @@ class BufferedStream(AccessStream):
             self._release(executed)
 
     def _execute(self, offset: int, stop: int) -> None:
-        if stop - offset == 1:
-            self._execute_one(offset)
+        if stop - offset <= STEP_TOUCHES_MIN:
+            for at in range(offset, stop):
+                self._execute_one(at)
             return
-        pages = self._rows[0][offset:stop].astype(np.intp, copy=False)
+        pages = self._rows[0][offset:stop].astype(np.intp)
         view = self.view
         if self._first + stop > self._clean:
-            assert view.mapped.take(pages).all(), "a task ran through a touch of an unmapped page"
+            mapped = np.frombuffer(view.mapped, np.uint8)
+            assert mapped.take(pages).all(), "a task ran through a touch of an unmapped page"
             self._clean = self._first + stop
-        view.accessed[pages] = 1
+        pages += view.base
+        np.frombuffer(view.accessed, np.uint8)[pages] = 1
         if self._writing:
-            view.dirty[pages] = 1
+            np.frombuffer(view.dirty, np.uint8)[pages] = 1
         elif len(self._rows) > 1:
-            view.dirty[pages.take(np.flatnonzero(self._rows[1][offset:stop]))] = 1
+            written = pages.take(np.flatnonzero(self._rows[1][offset:stop]))
+            np.frombuffer(view.dirty, np.uint8)[written] = 1
 
     def _execute_one(self, offset: int) -> None:
         """What `_execute` does, without the price of array operations: a thrashing task's case."""
-        gfn = self._rows[0][offset]
+        gfn = self._gfns[offset]
         view = self.view
         if self._first + offset >= self._clean:
             assert view.mapped[gfn], "a task ran through a touch of an unmapped page"
             self._clean = self._first + offset + 1
+        gfn += view.base
         view.accessed[gfn] = 1
         if self._writes(offset):
             view.dirty[gfn] = 1
@@ -220,7 +234,7 @@ class BufferedStream(AccessStream):
         mapped = self.view.mapped
         while True:
             offset = self._load(index)
-            touch = int(self._rows[0][offset]), self._writes(offset)
+            touch = self._gfns[offset], self._writes(offset)
             if not mapped[touch[0]] or self._start_ns(index + 1) != now_ns:
                 return touch
             index += 1
@@ -256,6 +270,7 @@ class BufferedStream(AccessStream):
     def _hold(self, first: int, rows: Rows) -> None:
         self._first = first
         self._rows = rows
+        self._gfns = rows[0].data
         self._size = len(rows[0])
 
     def _release(self, executed: int) -> None:
@@ -269,8 +284,5 @@ class BufferedStream(AccessStream):
     def _forget(self) -> None:
         self._first = 0
         self._rows = ()
+        self._gfns = memoryview(b"")
         self._size = 0
-
-
-def _slots_of(kind: type) -> list[str]:
-    return [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]

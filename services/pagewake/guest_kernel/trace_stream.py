@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from pagewake.errors import ConfigError
-from pagewake.guest_kernel.touch_buffer import BufferedStream, Pages, Region, Rows
+from pagewake.guest_kernel.touch_buffer import BufferedStream, Region, Rows
+from pagewake.kvm.page_table import Pages
 
 AHEAD_ROWS_MAX = 262_144
 TILED_ROWS_MAX = 16_384

@@ -58,10 +58,9 @@ def _takes_interrupt(cpu: GuestCpu) -> bool:
 def _exceptions(thread: VcpuThread, cpu: GuestCpu) -> Iterator[int]:
     """READY as #PF: queued for a vcpu that runs and for its own kernel, or its trap taken."""
     queued = thread.exc
-    if queued is not None and not thread.mp_halted:
-        token, kind, level = queued
-        if kind == "ready" and level == 1:
-            yield token
+    to_itself = queued is not None and queued.level == 1 and not thread.mp_halted
+    if queued is not None and to_itself and queued.kind == "ready":
+        yield queued.token
     for what in _under_way(cpu):
         if isinstance(what, Trap):
             yield what.cr2

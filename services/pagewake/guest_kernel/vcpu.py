@@ -44,8 +44,10 @@ from pagewake.kvm.ports import (
     IRQ_RESCHED,
     IRQ_TIMER,
     OP_GUEST,
+    OP_GUEST_LATER,
+    WAIT,
     FaultContext,
-    Op,
+    GuestCpuPort,
     Step,
     VcpuPort,
 )
@@ -57,20 +59,16 @@ PLAN_NS = 4_000_000
 EXIT_NMI = 0x061
 
 
-class GuestCpu:
-    """Implements `kvm.ports.GuestCpuPort`."""
+class GuestCpu(GuestCpuPort):
+    """See the module."""
 
     __slots__ = (
         "ack_due",
         "area",
         "calls",
-        "cpl",
         "curr",
-        "depth",
-        "guest_mode",
         "id",
         "idle_halting",
-        "if_flag",
         "kernel",
         "mm",
         "need_resched",
@@ -79,15 +77,12 @@ class GuestCpu:
         "online",
         "over",
         "rq",
-        "shadow",
         "since_ns",
         "stopping",
         "suspended",
         "thread",
         "vm",
     )
-
-    apf_vector = apf_handler.APF_VECTOR
 
     def __init__(self, kernel: GuestKernel, thread: VcpuPort) -> None:
         self.kernel = kernel
@@ -97,6 +92,7 @@ class GuestCpu:
         self.area = kernel.areas[area_gpa(thread.id)]
         self.rq = RunQueue(kernel.scheduler)
         self.curr: Task | None = None
+        self.apf_vector = apf_handler.APF_VECTOR
         self.if_flag = True
         self.cpl = 0
         self.shadow = False
@@ -301,7 +297,7 @@ class GuestCpu:
             stop_ns = remaining_ns
         stop_ns = stream.cpu_until_miss(stop_ns)
         if stop_ns >= limit_ns and self.thread.timer_at and self.if_flag:
-            return None  # the tick comes first
+            return WAIT  # the tick comes first
         return at_ns + stop_ns, OP_GUEST
 
     def _base_event(self, at_ns: int) -> Step:
@@ -343,7 +339,7 @@ class GuestCpu:
         self.thread.note(ev.TaskFinished, at_ns, task.name)
         task.state = "finished"
         if self.kernel.finished(at_ns):
-            return None
+            return WAIT
         return self.block(at_ns)
 
     def block(self, at_ns: int) -> Step:
@@ -355,7 +351,7 @@ class GuestCpu:
     def sleep_until(self, at_ns: int, task: Task, wake_ns: int) -> Step:
         """The current task sleeps by a timer of its own."""
         task.state = "sleeping"
-        self.vm.push(wake_ns, self.id, -1, Op.GUEST_LATER, task.index)
+        self.vm.push(wake_ns, self.id, -1, OP_GUEST_LATER, task.index)
         return self.block(at_ns)
 
     def schedule(self, at_ns: int) -> Step:

@@ -13,9 +13,10 @@ from pagewake.events.types import PageNotPresent
 from pagewake.host_memory.config import VmMemory
 from pagewake.host_memory.frames import Watermarks
 from pagewake.host_memory.replacement import PageList
+from pagewake.simtime.state import Saved
 
 
-class VmAccount:
+class VmAccount(Saved):
     """One VM of the host; `index` is its place in name order."""
 
     __slots__ = (

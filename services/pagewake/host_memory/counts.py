@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pagewake.simtime.state import Saved
+
 BUCKETS = 64  # no time of a run has more bits
 
 
@@ -36,7 +38,7 @@ class MemorySummary(NamedTuple):
     pool: int
 
 
-class Counts:
+class Counts(Saved):
     """Counts the page-ins of all VMs of one host."""
 
     __slots__ = ("page_in_ns_total", "page_in_ns_log2")

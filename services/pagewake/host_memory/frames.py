@@ -25,8 +25,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pagewake.simtime.state import Saved
 
-class Watermarks:
+
+class Watermarks(Saved):
     """When reclaim of one limit starts and stops, and how many pages it examines at a time."""
 
     __slots__ = ("low", "high", "batch")
@@ -52,7 +54,7 @@ def host_marks(memory_pages: int, vms: Iterable[HasReserve]) -> Watermarks:
     return Watermarks(memory_pages, sum(vm.reserve_pages for vm in vms))
 
 
-class Frames:
+class Frames(Saved):
     """Charges per VM, indexed by the VM's place in name order; `leaving`: those under reclaim."""
 
     __slots__ = (

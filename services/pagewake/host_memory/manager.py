@@ -18,7 +18,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, Final
 
 from pagewake.errors import ConfigError
 from pagewake.events.ids import Gfn
@@ -43,9 +43,10 @@ from pagewake.host_memory.media import Medium
 from pagewake.host_memory.outbox import Outbox
 from pagewake.host_memory.reclaim import Reclaim
 from pagewake.host_memory.swap import Device
+from pagewake.simtime.state import Saved
 
 
-class HostMemory:
+class HostMemory(Saved):
     """Memory of one simulated host; implements `pagewake.simtime.ports.HostDomain`.
 
     Raises ConfigError for a configuration that cannot be started.
@@ -90,7 +91,7 @@ class HostMemory:
 
     def handle(self, events: Sequence[ToHost]) -> None:
         """Take in one window's events of all shards, sorted by (at_ns, vm, n)."""
-        handlers, accounts = self._HANDLERS, self._by_name
+        handlers, accounts = HANDLERS, self._by_name
         for event in events:
             now_ns = event.at_ns
             assert now_ns >= self._now_ns, "events are handed over out of order"
@@ -142,7 +143,7 @@ class HostMemory:
 
     # ------------------------------------------------------------------------------ what comes in
 
-    def _not_present(self, vm: VmAccount, event: PageNotPresent) -> None:
+    def not_present(self, vm: VmAccount, event: PageNotPresent) -> None:
         if event.joined:
             return
         if event.served:
@@ -152,23 +153,23 @@ class HostMemory:
             self._reclaim.short_of += 1
         self._settle(vm, event.at_ns)
 
-    def _touched(self, vm: VmAccount, event: PageTouched) -> None:
+    def touched(self, vm: VmAccount, event: PageTouched) -> None:
         for gfn in event.gfns:
             vm.pages.admit(gfn)
         self._use_stock(vm, len(event.gfns))
         self._settle(vm, event.at_ns)
 
-    def _aged(self, vm: VmAccount, event: PagesAged) -> None:
+    def aged(self, vm: VmAccount, event: PagesAged) -> None:
         self._reclaim.aged(vm, event)
         self._settle(vm, event.at_ns)
 
-    def _evicted(self, vm: VmAccount, event: PagesEvicted) -> None:
+    def evicted(self, vm: VmAccount, event: PagesEvicted) -> None:
         self._reclaim.evicted(vm, event)
         if event.dropped and self._blocked:
             self._serve_blocked(event.at_ns)
         self._settle(vm, event.at_ns)
 
-    def _cleared(self, vm: VmAccount, event: ApfCleared) -> None:
+    def cleared(self, vm: VmAccount, event: ApfCleared) -> None:
         """Nothing to do: the I/O of withdrawn tokens goes on."""
 
     # ------------------------------------------------------------------------------------ page-ins
@@ -317,10 +318,11 @@ class HostMemory:
         for vm in accounts:
             self._frames.charge(vm.index, vm.pages.count + vm.stock)
 
-    _HANDLERS: ClassVar[Mapping[type[ToHost], Callable[[HostMemory, VmAccount, Any], None]]] = {
-        PageNotPresent: _not_present,
-        PageTouched: _touched,
-        PagesAged: _aged,
-        PagesEvicted: _evicted,
-        ApfCleared: _cleared,
-    }
+
+HANDLERS: Final[Mapping[type[ToHost], Callable[[HostMemory, VmAccount, Any], None]]] = {
+    PageNotPresent: HostMemory.not_present,
+    PageTouched: HostMemory.touched,
+    PagesAged: HostMemory.aged,
+    PagesEvicted: HostMemory.evicted,
+    ApfCleared: HostMemory.cleared,
+}

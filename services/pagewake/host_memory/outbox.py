@@ -12,9 +12,10 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from pagewake.events.types import Control, MediumChanged, ToShard
+from pagewake.simtime.state import Saved
 
 
-class Outbox:
+class Outbox(Saved):
     """Pending deliveries of one host, scheduled interventions included."""
 
     __slots__ = ("lookahead_ns", "_pending", "_inserted", "_handed_out_ns")

@@ -36,9 +36,10 @@ from pagewake.host_memory.account import VmAccount
 from pagewake.host_memory.frames import Frames, Watermarks
 from pagewake.host_memory.outbox import Outbox
 from pagewake.host_memory.swap import Device
+from pagewake.simtime.state import Saved
 
 
-class Reclaim:
+class Reclaim(Saved):
     """Reclaim of one host. `short_of`: frames that its VMs wait for, all together."""
 
     __slots__ = (

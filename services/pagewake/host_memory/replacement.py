@@ -18,10 +18,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pagewake.simtime.state import Saved
+
 OUT, LISTED, ISOLATED = range(3)
 
 
-class PageList:
+class PageList(Saved):
     """Pages of one VM that have a frame. `place[gfn]`: OUT, LISTED, or ISOLATED by reclaim."""
 
     __slots__ = ("place", "count", "_ring", "_oldest", "_mask")

@@ -24,9 +24,10 @@ from heapq import heappop, heappush
 
 from pagewake.host_memory.media import AccessTime, Medium
 from pagewake.simtime.randomness import Draws
+from pagewake.simtime.state import Saved
 
 
-class Device:
+class Device(Saved):
     """Simulates the swap device of one host."""
 
     __slots__ = (

@@ -25,12 +25,13 @@ from pagewake.kvm.msr import (
     decode_enable,
 )
 from pagewake.kvm.profile import Switches
+from pagewake.simtime.state import Saved
 
 PAGE_SHIFT = 12
 ASYNC_PF_PER_VCPU = 64
 
 
-class Work:
+class Work(Saved):
     """One page-in for one vcpu; `page`: its worker got it, `told`: the guest was injected."""
 
     __slots__ = ("cr3", "done", "gfn", "level", "page", "told", "token")
@@ -45,7 +46,7 @@ class Work:
         self.told = False
 
 
-class AsyncPf:
+class AsyncPf(Saved):
     """`vcpu.async_pf` and `vcpu.arch.apf` of one vcpu.
 
     What begins again when, beside the work, which `completion.clear` withdraws in all three cases:
@@ -233,7 +234,7 @@ class AsyncPf:
     def clear(self) -> list[Work | None]:
         """clear_queue(): every item withdrawn, in order of start, then broadcasts."""
         items: list[Work | None] = list(self.queue.values())
-        items.extend(work for work in self.done if work is None)
+        items += [None] * self.done.count(None)
         self.queue.clear()
         self.done.clear()
         self.queued = 0

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
     """Serve the fault; CPU time in ns, or None for a blackout."""
     vm = vcpu.vm
-    state = int(vm.pages.state[context.gfn])
+    state = vm.pages.state[context.gfn]
     if state == MAPPED:
         return 0
     if state == PRESENT:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pagewake.errors import PagewakeError
 from pagewake.events.ids import Gfn
 from pagewake.kvm.abi import U32
+from pagewake.simtime.state import Saved
 
 OLD_MULTIPLIER = 0x9E370001
 NEW_MULTIPLIER = 0x61C88647
@@ -29,7 +30,7 @@ def hash_32(value: int, bits: int, multiplier: int = OLD_MULTIPLIER) -> int:
     return ((value & U32) * multiplier & U32) >> (32 - bits)
 
 
-class GfnHash:
+class GfnHash(Saved):
     """`apf.gfns` of one vcpu.  `probe_fixed` False: the look-up of the posted series."""
 
     __slots__ = ("_multiplier", "_probe_fixed", "_slots", "_used")

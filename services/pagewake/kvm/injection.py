@@ -70,13 +70,12 @@ def queue_exception(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ApfKind
 
 def drop_exception(vcpu: VcpuThread, at_ns: int, why: ev.DropWhy) -> None:
     """The queued exception is cleared before it reached the guest."""
-    if vcpu.exc is None:
+    exc, vcpu.exc = vcpu.exc, None
+    if exc is None:
         return
-    token, kind, _ = vcpu.exc
-    vcpu.exc = None
     if vcpu.nested is not None:
         vcpu.nested.drop_exception()
-    vcpu.note(ev.ExceptionDropped, at_ns, token, kind, why)
+    vcpu.note(ev.ExceptionDropped, at_ns, exc.token, exc.kind, why)
 
 
 def raise_ready(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) -> bool:

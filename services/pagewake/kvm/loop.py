@@ -14,11 +14,29 @@ is kicked.  What a fault becomes is decided in `fault.py`, what a completion bec
 
 from __future__ import annotations
 
+from typing import Any
+
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm import completion, fault
 from pagewake.kvm.modes import BLACKOUT, GUEST, HOST
-from pagewake.kvm.ports import OP_CHECK, OP_ENTER, OP_LOOP, FaultContext, Op, Step
+from pagewake.kvm.ports import (
+    OP_CHECK,
+    OP_ENTER,
+    OP_GUEST,
+    OP_GUEST_LATER,
+    OP_HOST_EXIT,
+    OP_JOINED,
+    OP_LOOP,
+    OP_PAGING_ON,
+    OP_SYNC_DONE,
+    OP_TIMER,
+    OP_UNBLOCK,
+    WAIT,
+    FaultContext,
+    Op,
+    Step,
+)
 from pagewake.kvm.thread import VcpuThread
 
 
@@ -26,6 +44,37 @@ class Vcpu(VcpuThread):
     """A vcpu thread together with the rules that move it."""
 
     __slots__ = ()
+
+    def execute(self, op: Op, at_ns: int, arg: Any) -> Step:  # noqa: ANN401 - see Vm.push
+        """Do what was planned for this instant; `arg` is what it was planned with."""
+        if op is OP_GUEST:
+            return self.guest.step(at_ns)
+        if op is OP_CHECK:
+            return self.check(at_ns)
+        if op is OP_LOOP:
+            return self.loop(at_ns)
+        if op is OP_ENTER:
+            return self.enter(at_ns)
+        if op is OP_UNBLOCK:
+            return self.unblock(at_ns)
+        if op is OP_SYNC_DONE:
+            return self.sync_done(at_ns, arg)
+        self._happens(op, at_ns, arg)
+        return WAIT
+
+    def _happens(self, op: Op, at_ns: int, arg: Any) -> None:  # noqa: ANN401 - see Vm.push
+        """What comes to this vcpu whatever it does, planned apart from its own next step."""
+        if op is OP_TIMER:
+            self.timer(at_ns, arg)
+        elif op is OP_HOST_EXIT:
+            self.host_exit(at_ns, arg)
+        elif op is OP_GUEST_LATER:
+            self.vm.guest.later(self.id, at_ns, arg)
+        elif op is OP_JOINED:
+            self.joined(at_ns, arg)
+        else:
+            assert op is OP_PAGING_ON, f"{self}: {op.name} is no step of a vcpu"
+            completion.paging_toggled(self, at_ns)
 
     # ------------------------------------------------------------------ exits that a rule answers
 
@@ -47,7 +96,7 @@ class Vcpu(VcpuThread):
             self.become("wait")
             self.blackout_gfn = context.gfn
             self.account(at_ns, "blackout")
-            return None
+            return WAIT
         return self.after_exit(at_ns, self.vm.costs.exit_ns + cost_ns)
 
     def init_sipi(self, at_ns: int, irqs: int) -> None:
@@ -64,13 +113,13 @@ class Vcpu(VcpuThread):
 
     # ------------------------------------------------------------------ the loop
 
-    def check(self, at_ns: int, _: object) -> Step:
+    def check(self, at_ns: int) -> Step:
         """check_completion(): the only place where completions are noticed, until 5.8."""
         late = self.vm.switches.completion_kicks  # 5.8: a request, honoured behind APF_HALT
         cost_ns = completion.check(self, at_ns) if self.apf.done and not late else 0
         return at_ns + self.vm.costs.entry_ns // 2 + cost_ns, OP_LOOP
 
-    def loop(self, at_ns: int, _: object) -> Step:
+    def loop(self, at_ns: int) -> Step:
         """Top of the loop: block, or honour requests and enter."""
         if self.mp_halted or self.apf.halted:
             return self._block(at_ns)
@@ -83,20 +132,23 @@ class Vcpu(VcpuThread):
             cost_ns = completion.check(self, at_ns)
         return at_ns + half_ns + cost_ns, OP_ENTER
 
-    def enter(self, at_ns: int, _: object) -> Step:
+    def enter(self, at_ns: int) -> Step:
         """Entry: exception first, then NMI, then interrupts (semantics 3.9)."""
         if self.vm.switches.completion_kicks and completion.presentable(self):
-            return self.loop(at_ns, None)  # a request came in: entry is cancelled
+            return self.loop(at_ns)  # a request came in: entry is cancelled
         assert self.mode is HOST, f"{self}, {self.mode.name}, cannot enter"
         self.mode = GUEST
         self.arm_host_exits(at_ns)
         guest = self.guest
-        if self.exc is not None:
-            (token, kind, level), self.exc = self.exc, None
+        exc = self.exc
+        if exc is not None:
+            self.exc = None
             vm = self.vm
-            vm.journal(ev.ExceptionInjected(at_ns, vm.name, vm.n, self.id, token, kind, level))
+            vm.journal(
+                ev.ExceptionInjected(at_ns, vm.name, vm.n, self.id, exc.token, exc.kind, exc.level)
+            )
             self.account(at_ns, "interrupt")
-            step = guest.take_exception(at_ns, token, kind, level)
+            step = guest.take_exception(at_ns, exc.token, exc.kind, exc.level)
             if self.nmi is not None and self.mode is GUEST:
                 return self.exit_plain(at_ns)  # NMI window
             return step
@@ -116,9 +168,9 @@ class Vcpu(VcpuThread):
         self.become("block")
         self.account(at_ns, "halted" if self.apf.halted else "idle")
         self.gen += 1
-        return None
+        return WAIT
 
-    def unblock(self, at_ns: int, _: object) -> Step:
+    def unblock(self, at_ns: int) -> Step:
         """The thread runs again."""
         self.become("run")
         return self._unhalt(at_ns)
@@ -132,7 +184,7 @@ class Vcpu(VcpuThread):
             why = "nmi"
         self.resumed(at_ns, why)
         self.account(at_ns, "exit")
-        return self.check(at_ns, None)
+        return self.check(at_ns)
 
     # ------------------------------------------------------------------ page-ins
 
@@ -143,7 +195,7 @@ class Vcpu(VcpuThread):
         elif self.mode is BLACKOUT and self.blackout_gfn == gfn:
             self.become("page")
             self.gen += 1
-            self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, Op.SYNC_DONE, gfn)
+            self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, OP_SYNC_DONE, gfn)
         else:
             self.vm.pages.release(gfn)
 
@@ -165,17 +217,3 @@ class Vcpu(VcpuThread):
             self.vm.pages.release(gfn)
         else:
             self.page_in_done(at_ns, gfn, token)
-
-    # ------------------------------------------------------------------ guest side
-
-    def guest_step(self, at_ns: int, _: object) -> Step:
-        """A step planned by the guest."""
-        return self.guest.step(at_ns)
-
-    def guest_later(self, at_ns: int, arg: int) -> None:
-        """A guest timer that is not tied to what the vcpu does now."""
-        self.vm.guest.later(self.id, at_ns, arg)
-
-    def paging_on(self, at_ns: int, _: object) -> None:
-        """CR0.PG is set again."""
-        completion.paging_toggled(self, at_ns)

@@ -19,18 +19,14 @@ from pagewake.events import types as ev
 from pagewake.kvm import interventions
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.loop import Vcpu
-from pagewake.kvm.ports import OP_DELIVER, Op, Step
+from pagewake.kvm.ports import OP_DELIVER, OP_JOINED, OP_WAIT
 from pagewake.kvm.vm import RANK_CONTROL, RANK_HOST, RANK_OWN, Vm
-
-Handler = Callable[[Vcpu, int, Any], Step]
 
 
 class Machine(Vm):
     """See the module."""
 
     __slots__ = ()
-
-    vcpus: list[Vcpu]
 
     def __init__(self, config: VmConfig) -> None:
         super().__init__(config)
@@ -52,7 +48,6 @@ class Machine(Vm):
         self.until = until_ns
         heap = self.heap
         vcpus = self.vcpus
-        handlers = HANDLERS
         while heap and heap[0][0] < until_ns:
             at_ns, _, index, _, gen, op, arg = heappop(heap)
             if op is OP_DELIVER:
@@ -63,14 +58,14 @@ class Machine(Vm):
             vcpu = vcpus[index]
             if gen >= 0 and gen != vcpu.gen:
                 continue
-            step = handlers[op](vcpu, at_ns, arg)
-            while step is not None:
+            step = vcpu.execute(op, at_ns, arg)
+            while step[1] is not OP_WAIT:
                 at_ns, op = step
                 if at_ns >= self.until or (heap and heap[0][0] <= at_ns):
                     self.seq += 1
                     heappush(heap, (at_ns, RANK_OWN, index, self.seq, vcpu.gen, op, None))
                     break
-                step = handlers[op](vcpu, at_ns, None)
+                step = vcpu.execute(op, at_ns, None)
 
     def forget_steps(self, until_ns: int) -> None:
         """A frozen VM answers the host, and does nothing more of its own accord."""
@@ -106,7 +101,7 @@ class Machine(Vm):
             if (vcpu, token) != flight.first:
                 arg = (event.gfn, token, self.epoch)
                 self.joining += 1
-                self.push(event.at_ns + hop, vcpu, -1, Op.JOINED, arg)
+                self.push(event.at_ns + hop, vcpu, -1, OP_JOINED, arg)
             else:
                 self.vcpus[vcpu].page_in_done(event.at_ns, event.gfn, token)
 
@@ -140,21 +135,6 @@ class Machine(Vm):
             for vcpu in self.vcpus:
                 vcpu.sync(at_ns)
 
-
-HANDLERS: Final[Mapping[Op, Handler]] = {
-    Op.CHECK: Vcpu.check,
-    Op.LOOP: Vcpu.loop,
-    Op.ENTER: Vcpu.enter,
-    Op.UNBLOCK: Vcpu.unblock,
-    Op.SYNC_DONE: Vcpu.sync_done,
-    Op.TIMER: Vcpu.timer,
-    Op.HOST_EXIT: Vcpu.host_exit,
-    Op.GUEST: Vcpu.guest_step,
-    Op.GUEST_LATER: Vcpu.guest_later,
-    Op.PAGING_ON: Vcpu.paging_on,
-    Op.JOINED: Vcpu.joined,
-}
-assert HANDLERS.keys() == set(Op) - {Op.DELIVER}, "every step of a vcpu has its function"
 
 CONSUMERS: Final[Mapping[type[ev.ToShard], Callable[[Machine, Any], None]]] = {
     ev.PageReady: Machine.take_page_ready,

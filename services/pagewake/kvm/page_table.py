@@ -4,42 +4,66 @@ Per gfn one of five states.  `UNTOUCHED`: no frame, no swap copy.  `ABSENT`: in 
 `IN_FLIGHT`: the host is reading it.  `PRESENT`: in host memory but not in the page table (just
 read, or under write-back).  `MAPPED`: a touch needs no exit.
 
-The arrays `mapped`, `accessed` and `dirty` are what hardware sees and sets; access streams read and
-write them in blocks.  A page counts as dirty until it has a valid copy in swap, so a first touch
-makes it dirty whatever the access (design, "First touches"; semantics 3.1 and 3.6).
+`mapped`, `accessed` and `dirty` are what hardware sees and sets; access streams read and write
+them, one by one or in blocks.  A page counts as dirty until it has a valid copy in swap, so a first
+touch makes it dirty whatever the access (design, "First touches"; semantics 3.1 and 3.6).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 from numpy.typing import NDArray
 
 from pagewake.events.ids import Gfn
+from pagewake.simtime.state import Saved
 
-UNTOUCHED, ABSENT, IN_FLIGHT, PRESENT, MAPPED = range(5)
+UNTOUCHED: Final = 0
+ABSENT: Final = 1
+IN_FLIGHT: Final = 2
+PRESENT: Final = 3
+MAPPED: Final = 4
 
 
-class PageTable:
-    """State of `pages` guest frames; all arrays are indexed by gfn."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Pages(Saved):
+    """The address space that a task touches: a byte for each gfn, 1 or 0.
 
-    __slots__ = ("accessed", "dirty", "held", "mapped", "state")
+    Accessed and dirty bits are those of L0's page table, in which gfn 0 of this space is `base`.
+    """
+
+    __slots__ = ("accessed", "base", "dirty", "mapped")
+
+    mapped: bytearray
+    accessed: bytearray
+    dirty: bytearray
+    base: int
+
+
+class PageTable(Pages):
+    """State of `pages` guest frames; indexed by gfn."""
+
+    __slots__ = ("held", "state")
 
     def __init__(self, pages: int) -> None:
-        self.state: NDArray[np.uint8] = np.zeros(pages, np.uint8)
-        self.mapped: NDArray[np.uint8] = np.zeros(pages, np.uint8)
-        self.accessed: NDArray[np.uint8] = np.zeros(pages, np.uint8)
-        self.dirty: NDArray[np.uint8] = np.zeros(pages, np.uint8)
+        self.base = 0
+        self.state = bytearray(pages)
+        self.mapped = bytearray(pages)
+        self.accessed = bytearray(pages)
+        self.dirty = bytearray(pages)
         self.held: dict[int, int] = {}
 
     def populate(self, gfns: NDArray[np.int64], resident: NDArray[np.bool_]) -> None:
         """Pages written before time 0: those resident are mapped and dirty, the rest in swap."""
-        inside, outside = gfns[resident], gfns[~resident]
-        self.state[inside] = MAPPED
-        self.mapped[inside] = 1
-        self.dirty[inside] = 1
-        self.state[outside] = ABSENT
+        inside = gfns[resident]
+        state = np.frombuffer(self.state, np.uint8)
+        state[inside] = MAPPED
+        state[gfns[~resident]] = ABSENT
+        np.frombuffer(self.mapped, np.uint8)[inside] = 1
+        np.frombuffer(self.dirty, np.uint8)[inside] = 1
 
     def map_page(self, gfn: Gfn) -> None:
         """Enter the page into the page table; its accessed bit starts clear."""
@@ -72,44 +96,40 @@ class PageTable:
 
     def harvest(self, gfns: Sequence[int]) -> tuple[list[int], list[int]]:
         """Read and clear accessed bits: (accessed gfns, dirty gfns)."""
-        where = np.asarray(gfns, np.int64)
-        accessed = where[self.accessed[where] != 0]
-        dirty = where[self.dirty[where] != 0]
-        self.accessed[where] = 0
-        return accessed.tolist(), dirty.tolist()
+        accessed = self.accessed
+        dirty = self.dirty
+        used = [gfn for gfn in gfns if accessed[gfn]]
+        for gfn in used:
+            accessed[gfn] = 0
+        return used, [gfn for gfn in gfns if dirty[gfn]]
 
     def unmap(self, gfns: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
         """First step of eviction: (dropped, dirty, refused), by the state at this instant."""
         dropped: list[int] = []
         dirty: list[int] = []
         refused: list[int] = []
-        where = np.asarray(gfns, np.int64)
-        held = self.held
-        for gfn, state, modified in zip(
-            gfns, self.state[where].tolist(), self.dirty[where].tolist(), strict=True
-        ):
-            if gfn in held or state not in (PRESENT, MAPPED):
+        for gfn in gfns:
+            if gfn in self.held or self.state[gfn] < PRESENT:
                 refused.append(gfn)
-            elif modified:
+                continue
+            self.mapped[gfn] = 0
+            if self.dirty[gfn]:
+                self.dirty[gfn] = 0
+                self.state[gfn] = PRESENT
                 dirty.append(gfn)
             else:
+                self.state[gfn] = ABSENT
                 dropped.append(gfn)
-        self.mapped[dropped] = 0
-        self.state[dropped] = ABSENT
-        self.mapped[dirty] = 0
-        self.dirty[dirty] = 0
-        self.state[dirty] = PRESENT
         return dropped, dirty, refused
 
     def drop(self, gfns: Sequence[int]) -> tuple[list[int], list[int]]:
         """Second step, after write-back: (dropped, refused: mapped again or held)."""
         dropped: list[int] = []
         refused: list[int] = []
-        held = self.held
-        for gfn, state in zip(gfns, self.state[np.asarray(gfns, np.int64)].tolist(), strict=True):
-            if gfn in held or state != PRESENT:
+        for gfn in gfns:
+            if gfn in self.held or self.state[gfn] != PRESENT:
                 refused.append(gfn)
             else:
+                self.state[gfn] = ABSENT
                 dropped.append(gfn)
-        self.state[dropped] = ABSENT
         return dropped, refused

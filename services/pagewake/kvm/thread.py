@@ -7,23 +7,29 @@ over them is `loop.py`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from pagewake.events import types as ev
-from pagewake.events.ids import Token
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.async_pf import AsyncPf
 from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HOST, OFFLINE, TRANSITIONS, Change
 from pagewake.kvm.ports import (
     IRQ_TIMER,
     OP_CHECK,
     OP_ENTER,
+    OP_HOST_EXIT,
     OP_LOOP,
+    OP_TIMER,
+    OP_UNBLOCK,
+    OP_WAIT,
     GuestCpuPort,
     NestedPort,
     Op,
     PendingException,
     Step,
+    VcpuPort,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 Rest = ParamSpec("Rest")
 
 
-class VcpuThread:
+class VcpuThread(VcpuPort):
     """State of one vcpu that L0 keeps; `gen` voids planned steps that are no longer true."""
 
     __slots__ = (
@@ -46,14 +52,9 @@ class VcpuThread:
         "gen",
         "guest",
         "host_exits",
-        "id",
-        "irqs",
-        "mode",
         "mp_halted",
         "nested",
-        "nmi",
         "stall_ns",
-        "timer_at",
         "timers",
         "unpaged_until_ns",
         "vm",
@@ -91,6 +92,16 @@ class VcpuThread:
         mode = TRANSITIONS[self.mode].get(change)
         assert mode is not None, f"{self}, {self.mode.name}, cannot {change}"
         self.mode = mode
+
+    # ------------------------------------------------------------------ what the rules do with it
+
+    @abstractmethod
+    def execute(self, op: Op, at_ns: int, arg: Any) -> Step:  # noqa: ANN401 - see Vm.push
+        """Do what was planned for this instant; `arg` is what it was planned with."""
+
+    @abstractmethod
+    def page_in_done(self, at_ns: int, gfn: Gfn, token: Token | None) -> None:
+        """The worker finished, or the thread's own synchronous read did."""
 
     # ------------------------------------------------------------------ what is written down
 
@@ -202,7 +213,7 @@ class VcpuThread:
         if self.mode is BLOCKED and self.runnable():
             self.become("event")
             self.gen += 1
-            self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, Op.UNBLOCK)
+            self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, OP_UNBLOCK)
 
     def kick(self, at_ns: int) -> None:
         """Make a running vcpu leave the guest for the host's attention."""
@@ -210,7 +221,6 @@ class VcpuThread:
             if self.guest.guest_mode and self.nested is not None:
                 self.nested.external_exit(at_ns)
             step = self.exit_plain(at_ns)
-            assert step is not None
             self.vm.push(step[0], self.id, self.gen, step[1])
         else:
             self.poke(at_ns)
@@ -260,7 +270,7 @@ class VcpuThread:
         due_ns = self.timer_at = at_ns - (at_ns - offset) % period + period
         if due_ns not in self.timers:
             self.timers.add(due_ns)
-            self.vm.push(due_ns, self.id, -1, Op.TIMER, due_ns)
+            self.vm.push(due_ns, self.id, -1, OP_TIMER, due_ns)
 
     def disarm_timer(self) -> None:
         """Whatever the guest timer was armed for is void."""
@@ -280,7 +290,7 @@ class VcpuThread:
             if period and not self.host_exits.get(period):
                 self.host_exits[period] = True
                 due = at_ns - (at_ns - period * (2 * self.id + 1) // 7) % period + period
-                self.vm.push(due, self.id, -1, Op.HOST_EXIT, period)
+                self.vm.push(due, self.id, -1, OP_HOST_EXIT, period)
 
     def host_exit(self, at_ns: int, period: int) -> None:
         """The host's own tick, or a background exit: leaves the guest if it runs."""
@@ -305,5 +315,5 @@ class VcpuThread:
             self.guest.stop(at_ns)
             self.gen += 1
             step = self.guest.resume(at_ns)
-            if step is not None:
+            if step[1] is not OP_WAIT:
                 self.vm.push(step[0], self.id, self.gen, step[1])

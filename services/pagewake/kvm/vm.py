@@ -5,7 +5,7 @@ The rules work on it; `machine.py` executes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from heapq import heappush
 from typing import Any, Concatenate, ParamSpec
 
@@ -15,16 +15,17 @@ from pagewake.events import types as ev
 from pagewake.events.digest import BLOCK_EVENTS, RunningDigest
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.config import VmConfig
-from pagewake.kvm.page_table import IN_FLIGHT, MAPPED, PRESENT, PageTable
+from pagewake.kvm.page_table import IN_FLIGHT, PRESENT, PageTable
 from pagewake.kvm.ports import GuestPort, Op
 from pagewake.kvm.thread import VcpuThread
+from pagewake.simtime.state import Saved
 
 RANK_CONTROL, RANK_HOST, RANK_OWN = 0, 1, 2
 
 Rest = ParamSpec("Rest")
 
 
-class InFlight:
+class InFlight(Saved):
     """A gfn the host is reading: who waits, in order; `fresh` if there is nothing to read."""
 
     __slots__ = ("first", "fresh", "waiters")
@@ -42,11 +43,11 @@ class InFlight:
                 self.first = None
 
 
-class Vm:
+class Vm(Saved):
     """See the module; `guest` objects are attached by the guest kernel before the first step."""
 
     guest: GuestPort
-    vcpus: Sequence[VcpuThread]
+    vcpus: list[VcpuThread]
     __slots__ = (
         "config",
         "consumed",
@@ -184,7 +185,7 @@ class Vm:
 
     def is_present(self, gfn: Gfn) -> bool:
         """In host memory: in the page table or not."""
-        return int(self.pages.state[gfn]) in (PRESENT, MAPPED)
+        return self.pages.state[gfn] >= PRESENT
 
     def freeze(self, at_ns: int) -> None:
         """The last task finished: nothing of this VM counts any more."""

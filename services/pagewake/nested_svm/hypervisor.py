@@ -25,6 +25,7 @@ from pagewake.nested_svm.routing import (
     intercept,
     special,
 )
+from pagewake.simtime.state import Saved
 
 Todo: TypeAlias = Literal["vmexit", "wait", "wake", "fault", "fail_entry", "other"]
 
@@ -53,7 +54,7 @@ class Disposition(NamedTuple):
     fpu_activate: bool = False
 
 
-class NestedSvm:
+class NestedSvm(Saved):
     """See the module.  `guest_mode`, `intercepts` and `npt` are the owner's to set."""
 
     __slots__ = (

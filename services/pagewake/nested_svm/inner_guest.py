@@ -15,12 +15,20 @@ from collections.abc import Iterator, Sequence
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.guest_kernel import apf_handler
-from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.guest_kernel.kernel import GuestKernel, InnerGuestsPort
 from pagewake.guest_kernel.overlays import INNER_LATCH, InnerLatch
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.vcpu import GuestCpu
 from pagewake.kvm.abi import REASON_NOT_PRESENT, REASON_READY
-from pagewake.kvm.ports import OP_GUEST, FaultContext, GuestCpuPort, Step, VcpuPort
+from pagewake.kvm.ports import (
+    OP_GUEST,
+    WAIT,
+    FaultContext,
+    GuestCpuPort,
+    NestedPort,
+    Step,
+    VcpuPort,
+)
 from pagewake.nested_svm.exit_codes import EXCP_PF, HLT, INTR, NPF, PF_VECTOR
 from pagewake.nested_svm.hypervisor import Disposition, Exit, NestedSvm
 from pagewake.nested_svm.inner_memory import InnerMemory
@@ -31,8 +39,8 @@ PROCESS_CONTEXT = 3
 """pf_interception calls task_wait itself: no kernel code was interrupted by the fault."""
 
 
-class VcpuNested:
-    """L0's nested SVM for one vcpu; implements `kvm.ports.NestedPort`."""
+class VcpuNested(NestedPort):
+    """L0's nested SVM for one vcpu."""
 
     __slots__ = ("guest", "l1_npt", "masking", "svm", "thread")
 
@@ -88,8 +96,8 @@ def inner_vcpu(task: Task) -> InnerVcpu:
     return task.inner
 
 
-class InnerGuests:
-    """The nested guests of one VM; implements `guest_kernel.kernel.InnerGuestsPort`."""
+class InnerGuests(InnerGuestsPort):
+    """The nested guests of one VM."""
 
     __slots__ = ("kernel", "latch_stall_ns", "memory", "nested", "vcpus", "vm")
 
@@ -124,7 +132,7 @@ class InnerGuests:
         limit_ns = cpu.limit_ns(at_ns)
         stop_ns = vcpu.plan_ns(inside, limit_ns)
         if stop_ns >= limit_ns and cpu.thread.timer_at:
-            return None  # the tick comes first
+            return WAIT  # the tick comes first
         return at_ns + stop_ns, OP_GUEST
 
     def cr3(self, cpu: GuestCpu) -> str:
@@ -166,7 +174,7 @@ class InnerGuests:
         inside.state = "finished"
         vcpu.remove_current()
         if self.kernel.finished(at_ns):
-            return None
+            return WAIT
         return cpu.run_base(at_ns)
 
     # ------------------------------------------------------------------ exits of the nested guest
@@ -241,7 +249,7 @@ class InnerGuests:
         if done.todo == "vmexit":
             self._vmexit_to_l2(cpu, at_ns, vcpu, done)
             if self.vm.frozen_ns is not None:
-                return None
+                return WAIT
         elif done.interception is not None and done.todo == "wait":
             self._trap_event(cpu, at_ns, due.exit, "wait")
             return apf_handler.task_wait(
@@ -298,7 +306,7 @@ class InnerGuests:
             return cpu.resume(at_ns)
         self._kill(cpu, at_ns, vcpu, token)
         if self.vm.frozen_ns is not None:
-            return None
+            return WAIT
         return cpu.run_base(at_ns)
 
     def interrupt(self, cpu: GuestCpu, at_ns: int, code: int = INTR) -> Step:

@@ -1,8 +1,8 @@
 """A nested guest's memory: a range of L1's gfns behind L1's own table for it.
 
 Only L0 swaps.  A touch walks L1's table first (absent: exit to L1, which maps without I/O), then
-L0's; `mapped` is what both together allow.  Accessed and dirty bits live in L0's arrays, of which
-this is a window (design, "Nesting").
+L0's; `mapped` is what both together allow.  Accessed and dirty bits live in L0's page table, of
+which this is a window (design, "Nesting").
 """
 
 from __future__ import annotations
@@ -12,39 +12,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pagewake.kvm.page_table import PageTable
+from pagewake.kvm.page_table import Pages, PageTable
 
 
-class InnerMemory:
-    """Implements the page view of access streams; arrays are indexed by the L2 guest's gfn."""
+class InnerMemory(Pages):
+    """The gfns of the L2 guest: `pages` of L1's, from `base` on."""
 
-    __slots__ = ("accessed", "base", "dirty", "mapped", "pages", "present", "table")
+    __slots__ = ("pages", "present", "table")
 
     def __init__(self, table: PageTable, base: int, pages: int) -> None:
         self.table = table
         self.base = base
         self.pages = pages
-        self.present: NDArray[np.uint8] = np.zeros(pages, np.uint8)
-        self._attach()
-
-    def _attach(self) -> None:
-        window = slice(self.base, self.base + self.pages)
-        self.accessed = self.table.accessed[window]
-        self.dirty = self.table.dirty[window]
-        self.mapped = self.table.mapped[window] & self.present
-
-    def __getstate__(self) -> tuple[PageTable, int, int, NDArray[np.uint8]]:
-        return self.table, self.base, self.pages, self.present
-
-    def __setstate__(self, state: tuple[PageTable, int, int, NDArray[np.uint8]]) -> None:
-        self.table, self.base, self.pages, self.present = state
-        self._attach()
+        self.present = bytearray(pages)
+        self.mapped = bytearray(pages)
+        self.accessed = table.accessed
+        self.dirty = table.dirty
 
     def written(self, gfns: NDArray[np.int64]) -> None:
         """Pages (of L1's memory) written before time 0 are in L1's table."""
-        inside = gfns[(gfns >= self.base) & (gfns < self.base + self.pages)] - self.base
-        self.present[inside] = 1
-        self.mapped[inside] = self.table.mapped[inside + self.base]
+        for gfn in gfns[(gfns >= self.base) & (gfns < self.base + self.pages)].tolist():
+            self.allow(gfn - self.base)
 
     def allow(self, gfn: int) -> None:
         """L1 mapped the L2 gfn."""
@@ -60,5 +48,6 @@ class InnerMemory:
     def l0_unmapped(self, gfns: Sequence[int]) -> list[int]:
         """L0 unmapped these gfns of L1; those of the L2 guest are returned."""
         inner = [gfn - self.base for gfn in gfns if 0 <= gfn - self.base < self.pages]
-        self.mapped[inner] = 0
+        for gfn in inner:
+            self.mapped[gfn] = 0
         return inner

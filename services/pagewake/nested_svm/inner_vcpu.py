@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from msgspec.structs import asdict
 
 from pagewake.guest_kernel.scheduler import RunQueue, SchedulerConfig
-from pagewake.guest_kernel.tasks import Task
+from pagewake.guest_kernel.tasks import InnerVcpuPort, Task
 from pagewake.kvm.config import ExitRates
 from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_ACK, MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT
 from pagewake.kvm.switches import Switches
@@ -46,7 +46,7 @@ class DueExit(NamedTuple):
     rcx: int = 0
 
 
-class InnerVcpu:
+class InnerVcpu(InnerVcpuPort):
     """See the module; `svm` is L1's nested SVM state for this vcpu."""
 
     __slots__ = (

@@ -30,6 +30,7 @@ from pagewake.nested_svm.exit_codes import (
     WRITE_CR8,
     WRITE_DR7,
 )
+from pagewake.simtime.state import Saved
 
 Special: TypeAlias = Literal["host", "continue"]
 Intercept: TypeAlias = Literal["host", "done"]
@@ -41,7 +42,7 @@ _MSRS_PER_RANGE = 0x2000
 _BYTES_PER_RANGE = 0x800
 
 
-class PermissionMap:
+class PermissionMap(Saved):
     """A permission map in the guest hypervisor's memory: `fill`, but for some `changed` bytes."""
 
     __slots__ = ("changed", "fill", "unreadable")
@@ -65,7 +66,7 @@ class PermissionMap:
         return sum(changed.get(offset + n, fill) << 8 * n for n in range(4))
 
 
-class Intercepts:
+class Intercepts(Saved):
     """What the guest hypervisor intercepts of its own guest: words of 32, 32, 32, 64 bits, maps."""
 
     __slots__ = ("cr", "dr", "exceptions", "io_map", "misc", "msr_map")

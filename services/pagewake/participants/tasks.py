@@ -30,8 +30,8 @@ from pagewake.guest_kernel.streams import (
     ZipfTable,
 )
 from pagewake.guest_kernel.tasks import KernelSections, Task
-from pagewake.guest_kernel.touch_buffer import Pages
 from pagewake.guest_kernel.trace_stream import TraceStream
+from pagewake.kvm.page_table import Pages
 from pagewake.participants.regions import Layout, TaskRegion
 from pagewake.scenario import model
 from pagewake.scenario.arrivals import ArrivalsFile

@@ -7,15 +7,16 @@ A simulated host's memory manager is a `HostDomain`; some VMs of that simulated 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from pagewake.events.types import Control, Journal, ShardSummary, ToHost, ToShard
+from pagewake.simtime.state import Saved
 
-NEVER_NS = 1 << 62
-"""An instant, or a time to wait, that no run reaches: 146 years; twice it fits 64 bits."""
+NEVER_NS: Final = 1 << 61
+"""An instant, or a time to wait, that no run reaches: 73 years; twice it fits 63 bits."""
 
 
-class ShardOutput:
+class ShardOutput(Saved):
     """What a shard did in one window.
 
     `to_host` is sorted by (at_ns, vm, n).  An answer of a VM that is frozen goes to the host like

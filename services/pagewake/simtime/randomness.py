@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pagewake.simtime.state import Saved
+
 # The step and the multipliers are those of splitmix64. Floats are exact up to 2**53.
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _STEP = 0x9E37_79B9_7F4A_7C15
@@ -40,7 +42,7 @@ def key_of(seed: int, entity: str) -> tuple[int, int]:
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
 
-class Draws:
+class Draws(Saved):
     """All draws of one entity; holds nothing but its key."""
 
     __slots__ = ("key_0", "key_1")

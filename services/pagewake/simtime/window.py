@@ -23,6 +23,7 @@ from typing import Generic, TypeAlias, TypeVar
 from pagewake.errors import InternalError
 from pagewake.events.types import ToHost, ToShard, WindowClosed, WindowOpened
 from pagewake.simtime.ports import HostDomain, ShardDomain, ShardOutput
+from pagewake.simtime.state import Saved
 
 Cut: TypeAlias = Callable[[int, int], int]
 Host = TypeVar("Host", bound=HostDomain)
@@ -30,7 +31,7 @@ Shard = TypeVar("Shard", bound=ShardDomain)
 HOST_ORDER = attrgetter("at_ns", "vm", "n")
 
 
-class Sequencer(Generic[Host]):
+class Sequencer(Saved, Generic[Host]):
     """One simulated host's side: `names` are its shards, `shard_of` maps each VM to one."""
 
     __slots__ = (
@@ -177,7 +178,7 @@ class Sequencer(Generic[Host]):
             )
 
 
-class Follower(Generic[Shard]):
+class Follower(Saved, Generic[Shard]):
     """The shard's end of the protocol: applies what a window hands it, and closes the window."""
 
     __slots__ = ("name", "shard", "window", "from_ns", "until_ns", "last")

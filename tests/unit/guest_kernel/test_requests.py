@@ -84,7 +84,7 @@ def test_a_client_asks_again_when_it_has_thought_about_its_answer() -> None:
 
 
 def test_touches_are_spread_evenly_over_each_request() -> None:
-    view = PageView(*(np.ones(16, np.uint8) for _ in range(3)))
+    view = PageView(16)
     region = Region(0, 16)
     source = RandomStream(view, region, Touching(), 1, "vm/s-0")
     stream = RequestStream(view, region, source)

@@ -14,10 +14,18 @@ from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm import machine
 from pagewake.kvm.config import HostCosts, VmConfig
-from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.page_table import ABSENT
-from pagewake.kvm.ports import OP_GUEST, FaultContext, Step
+from pagewake.kvm.ports import (
+    OP_GUEST,
+    WAIT,
+    AreaPort,
+    FaultContext,
+    GuestCpuPort,
+    GuestPort,
+    Step,
+)
 from pagewake.kvm.profile import resolve
+from pagewake.kvm.thread import VcpuThread
 from tests.support.abi import MSR_EN
 
 AnyEvent = TypeVar("AnyEvent", bound=ev.Event)
@@ -31,7 +39,7 @@ PASS_NS = 500 + ENTRY_NS
 """A plain exit until the guest runs again."""
 
 
-class Area:
+class Area(AreaPort):
     """The shared area; a guest under test reads it when it takes an exception."""
 
     def __init__(self) -> None:
@@ -39,10 +47,10 @@ class Area:
         self.token = Token(0)
 
 
-class ScriptedGuest:
-    """Implements `GuestCpuPort`: `seen` has what it was entered with, `plan` what it will do."""
+class ScriptedGuest(GuestCpuPort):
+    """`seen` has what it was entered with, `plan` what it will do."""
 
-    def __init__(self, thread: Vcpu) -> None:
+    def __init__(self, thread: VcpuThread) -> None:
         self.thread = thread
         self.area = Area()
         self.if_flag = True
@@ -51,9 +59,13 @@ class ScriptedGuest:
         self.guest_mode = False
         self.depth = 1
         self.apf_vector = 0
-        self.cr3 = "process"
+        self.root = "process"
         self.plan: list[tuple[int, Exit]] = []
         self.seen: list[tuple[Any, ...]] = []
+
+    @property
+    def cr3(self) -> str:
+        return self.root
 
     def area_at(self, gpa: int) -> Area:
         return self.area
@@ -76,7 +88,7 @@ class ScriptedGuest:
         return self._next(at_ns)
 
     def _next(self, at_ns: int) -> Step:
-        return (max(at_ns, self.plan[0][0]), OP_GUEST) if self.plan else None
+        return (max(at_ns, self.plan[0][0]), OP_GUEST) if self.plan else WAIT
 
     def step(self, at_ns: int) -> Step:
         return self.plan.pop(0)[1](at_ns)
@@ -88,14 +100,14 @@ class ScriptedGuest:
         pass
 
     def boot(self, at_ns: int) -> Step:
-        return None
+        return WAIT
 
     def runs_memory_task(self) -> bool:
         return False
 
 
-class NoKernel:
-    """Implements `GuestPort`."""
+class NoKernel(GuestPort):
+    """Wants to know of control events only."""
 
     def __init__(self) -> None:
         self.controls: list[ev.Control] = []
@@ -147,7 +159,7 @@ class Machine:
             nested=None,
         )
         self.vm = machine.Machine(replace(base, **(config or {})))
-        self.vm.pages.state[:] = ABSENT
+        self.vm.pages.state[:] = bytes([ABSENT]) * base.pages
         self.kernel = NoKernel()
         self.vm.guest = self.kernel
         self.guests = [ScriptedGuest(thread) for thread in self.vm.vcpus]
@@ -158,7 +170,7 @@ class Machine:
             thread.power_on()
 
     @property
-    def vcpu(self) -> Vcpu:
+    def vcpu(self) -> VcpuThread:
         """The first."""
         return self.vm.vcpus[0]
 

@@ -122,7 +122,7 @@ class TestPresent:
         machine = Machine(profile, config={"nested": NestedConfig(npt=False)})
         machine.touch(1_000, 7)
         machine.arrives(100_000, 7, token=Token(0))
-        machine.sets(200_000, cr3=cr3)
+        machine.sets(200_000, root=cr3)
         machine.run(300_000)
         (presented,) = machine.of(ev.ApfPresented)
         assert (presented.prefaulted, presented.delivery) == (prefaulted, "token")
@@ -131,7 +131,7 @@ class TestPresent:
         machine = Machine()
         machine.touch(1_000, 7)
         machine.arrives(100_000, 7, token=Token(0))
-        machine.sets(200_000, cr3="other")
+        machine.sets(200_000, root="other")
         machine.run(300_000)
         assert machine.of(ev.ApfPresented)[0].prefaulted
 

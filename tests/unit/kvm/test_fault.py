@@ -9,7 +9,7 @@ from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.gfn_hash import SLOTS
 from pagewake.kvm.modes import BLACKOUT
 from pagewake.kvm.page_table import MAPPED, PRESENT, UNTOUCHED
-from pagewake.kvm.ports import FaultContext, PendingException
+from pagewake.kvm.ports import WAIT, FaultContext, PendingException
 from tests.unit.kvm.scripted import ENABLE, ENTRY_NS, SEND_ALWAYS, Machine
 
 EXIT_NS = 500
@@ -123,7 +123,7 @@ class TestCannotDoAsyncPf:
         machine.run(500)
         machine.vcpu.exc = PendingException(Token(0x5000), "ready", 1)
         step = machine.vcpu.exit_fault(1_000, FaultContext(Gfn(7), False, 3, 1, "task"))
-        assert step is None
+        assert step == WAIT
         (fault,) = machine.of(ev.PageNotPresent)
         assert (fault.delivery, fault.why) == ("synchronous", "reinjection")
 

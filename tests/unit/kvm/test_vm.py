@@ -152,7 +152,7 @@ class TestEviction:
 class TestStock:
     def touched(self, touches: int, stock: int) -> Machine:
         machine = Machine(stock=stock)
-        machine.vm.pages.state[:] = UNTOUCHED
+        machine.vm.pages.state[:] = bytes([UNTOUCHED]) * 256
         for number in range(touches):
             machine.touch(1_000 + 10_000 * number, number)
         machine.run(1_000_000)

@@ -33,12 +33,15 @@ def test_a_dropped_exception_leaves_no_exit_owed() -> None:
     guest.guest_mode, guest.depth = True, 2
 
     injection.queue_exception(thread, 1_000, Token(0x1000), "not_present")
-    assert (thread.exc, svm.owed) == ((0x1000, "not_present", 1), Exit(EXCP_PF, 0, 0x1000))
+    assert thread.exc is not None
+    assert (thread.exc.token, thread.exc.kind, thread.exc.level) == (0x1000, "not_present", 1)
+    assert svm.owed == Exit(EXCP_PF, 0, 0x1000)
 
     machine.deliver(ev.RegistersSet(2_000, "vm", 0, 0))
     machine.vm.heap = [step for step in machine.vm.heap if step[0] == 2_000]
     machine.run(3_000)
-    assert (thread.exc, svm.owed) == (None, None)
+    assert machine.vcpu.exc is None
+    assert svm.owed is None
 
 
 @pytest.mark.parametrize(
