@@ -7,6 +7,8 @@ ready page; the guest zeroes it and acknowledges, and the host sends the next in
 
 from __future__ import annotations
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events.ids import Token
 from pagewake.kvm.ports import AreaPort
 
@@ -18,6 +20,7 @@ def area_gpa(cpu: int) -> int:
     return (cpu + 1) * PAGE_BYTES
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ApfArea(AreaPort):
     """`reason` is the word at 0 (5.8: flags), `token` the word at 4, `enabled` the guest's own."""
 

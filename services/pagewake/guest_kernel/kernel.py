@@ -10,14 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
-from pagewake.guest_kernel.costs import KernelCosts
+from pagewake.guest_kernel.costs import KernelCosts, SchedulerConfig
 from pagewake.guest_kernel.hotplug import WriteMsr
 from pagewake.guest_kernel.overlays import BOOT
 from pagewake.guest_kernel.requests import Requests
-from pagewake.guest_kernel.scheduler import SchedulerConfig
 from pagewake.guest_kernel.sleepers import Sleepers
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.vcpu import GuestCpu
@@ -30,6 +31,7 @@ from pagewake.simtime.state import Saved
 EXIT_INTR = 0x060
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class InnerGuestsPort(Saved, ABC):
     """The hypervisor side of a guest whose tasks include vcpu threads (`nested_svm`)."""
 
@@ -83,6 +85,7 @@ Waiter = Task | Halting
 """Who may stand in the sleeper hash; by name, as events have it."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class GuestKernel(GuestPort):
     """See the module."""
 

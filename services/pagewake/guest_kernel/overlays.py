@@ -6,66 +6,104 @@ data: a snapshot keeps them, and `unresolved.py` looks for tokens in them.
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 from pagewake.events.ids import Token
+from pagewake.simtime.state import Saved
 
 
-class Trap(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class What(Saved):
+    """What an overlay was for; its kind says how it ends."""
+
+    __slots__ = ()
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Trap(What):
     """#PF, taken at privilege level `cpl`; for an APF CR2 is the token."""
 
-    cr2: int
-    cpl: int
+    __slots__ = ("cpl", "cr2")
+
+    def __init__(self, cr2: int, cpl: int) -> None:
+        self.cr2 = cr2
+        self.cpl = cpl
 
 
-class Interrupts(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Interrupts(What):
     """Handlers of these interrupts (bit mask), one after the other."""
 
-    irqs: int
+    __slots__ = ("irqs",)
+
+    def __init__(self, irqs: int) -> None:
+        self.irqs = irqs
 
 
-class Spin(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Spin(What):
     """A wake that found no memory for its dummy tries again."""
 
-    token: Token
-    spins: int
+    __slots__ = ("spins", "token")
+
+    def __init__(self, token: Token, spins: int) -> None:
+        self.token = token
+        self.spins = spins
 
 
-class NmiDone(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class NmiDone(What):
     """An NMI handler that interrupted a task, and whether it takes a page fault."""
 
-    faults: bool
+    __slots__ = ("faults",)
+
+    def __init__(self, faults: bool) -> None:
+        self.faults = faults
 
 
-class Switched(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Switched(What):
     """A context switch."""
 
+    __slots__ = ()
 
-class Iret(msgspec.Struct, frozen=True, gc=False):
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Iret(What):
     """The return to what lies below."""
 
+    __slots__ = ()
 
-class IrqExit(msgspec.Struct, frozen=True, gc=False):
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class IrqExit(What):
     """The end of an interrupt handler: schedule if it is due, else return."""
 
+    __slots__ = ()
 
-class Boot(msgspec.Struct, frozen=True, gc=False):
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Boot(What):
     """The CPU starts."""
 
+    __slots__ = ()
 
-class Booted(msgspec.Struct, frozen=True, gc=False):
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Booted(What):
     """The CPU has enabled APF; interrupts come on."""
 
+    __slots__ = ()
 
-class InnerLatch(msgspec.Struct, frozen=True, gc=False):
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class InnerLatch(What):
     """L1's KVM right behind its VMRUN."""
 
+    __slots__ = ()
 
-What: TypeAlias = (
-    Trap | Interrupts | Switched | Spin | NmiDone | Iret | IrqExit | Boot | Booted | InnerLatch
-)
 
 SWITCHED: Final = Switched()
 IRET: Final = Iret()
@@ -75,9 +113,13 @@ BOOTED: Final = Booted()
 INNER_LATCH: Final = InnerLatch()
 
 
-class Overlay(msgspec.Struct, gc=False):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Overlay(Saved):
     """Ends at `end_ns` while the vcpu runs, `left_ns` after its entry while it does not."""
 
-    what: What
-    end_ns: int
-    left_ns: int
+    __slots__ = ("end_ns", "left_ns", "what")
+
+    def __init__(self, what: What, end_ns: int, left_ns: int) -> None:
+        self.what = what
+        self.end_ns = end_ns
+        self.left_ns = left_ns

@@ -21,8 +21,9 @@ from copy import copy
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple, Protocol
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
+from pagewake.guest_kernel.spread import Spread
 from pagewake.guest_kernel.streams import PatternStream
 from pagewake.guest_kernel.touch_buffer import BufferedStream, Region, Rows
 from pagewake.kvm.page_table import Pages
@@ -30,19 +31,6 @@ from pagewake.simtime.randomness import Draws
 from pagewake.simtime.state import Saved
 
 NS_PER_S = 1e9
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """A time that is always the same, or exponentially distributed with that mean."""
-
-    mean_ns: int
-    exponential: bool = False
-
-    def draw(self, draws: Draws, counter: int) -> int:
-        """Whole ns, rounded to the nearest."""
-        if self.exponential:
-            return round(draws.exponential(counter) * self.mean_ns)
-        return self.mean_ns
 
 
 class Request(NamedTuple):
@@ -147,6 +135,7 @@ class Clients(Arrivals):
 # --------------------------------------------------------------------------- the queue
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Requests(Saved):
     """The queue of the group `name`; `limit`: there are no more than so many."""
 
@@ -208,6 +197,7 @@ class Requests(Saved):
 # --------------------------------------------------------------------------- what it touches
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RequestStream(BufferedStream):
     """The touches of a server, spread evenly over the CPU time of each request.
 

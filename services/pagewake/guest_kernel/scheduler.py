@@ -8,23 +8,16 @@ with its latency, minimum granularity and wake-up granularity; all of them scena
 
 from __future__ import annotations
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
+from pagewake.guest_kernel.costs import SchedulerConfig
 from pagewake.guest_kernel.tasks import Task
 from pagewake.simtime.state import Saved
 
 NICE_0_WEIGHT = 1024
 
 
-class SchedulerConfig(msgspec.Struct, frozen=True):
-    """Tunables, ns; a table of the scenario file as they stand."""
-
-    latency_ns: int = 18_000_000
-    min_granularity_ns: int = 2_250_000
-    wakeup_granularity_ns: int = 3_000_000
-    balance_ns: int = 64_000_000
-
-
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RunQueue(Saved):
     """Runnable tasks of one CPU; `curr` is running and not in `waiting`."""
 

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events.types import ShardSummary, TaskAccount, ToShard
 from pagewake.guest_kernel import lookahead
 from pagewake.guest_kernel.kernel import GuestKernel
@@ -21,6 +23,7 @@ from pagewake.simtime.state import Saved
 from pagewake.simtime.window import HOST_ORDER
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Shard(Saved):
     """The VMs of `kernels`, in name order."""
 

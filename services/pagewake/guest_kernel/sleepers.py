@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 from pagewake.events.ids import Token
 from pagewake.kvm.abi import BROADCAST_TOKEN
@@ -32,6 +32,7 @@ TaskT = TypeVar("TaskT", bound="int | str")
 HASH_BITS = 8
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Entry(Saved, Generic[TaskT]):
     """A node of the table; `cpu` is where it was made, `task` None marks a dummy."""
 
@@ -55,13 +56,22 @@ class WaitResult(NamedTuple):
     victim: int | str | None = None
 
 
-class WakeResult(msgspec.Struct, frozen=True, gc=False):
+class WakeResult:
     """Of one attempt of task_wake; `task`, `cpu` and `halted` are those of the woken entry."""
 
-    kind: Literal["woke", "inserted-dummy", "unlinked-dummy"]
-    task: int | str | None = None
-    cpu: int = -1
-    halted: bool = False
+    __slots__ = ("cpu", "halted", "kind", "task")
+
+    def __init__(
+        self,
+        kind: Literal["woke", "inserted-dummy", "unlinked-dummy"],
+        task: int | str | None = None,
+        cpu: int = -1,
+        halted: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.task = task
+        self.cpu = cpu
+        self.halted = halted
 
 
 class WakeAllResult(NamedTuple):
@@ -77,6 +87,7 @@ INSERTED_DUMMY: Final = WakeResult("inserted-dummy")
 UNLINKED_DUMMY: Final = WakeResult("unlinked-dummy")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Sleepers(Saved, Generic[TaskT]):
     """See the module.  `leaked` counts dummies unlinked and never freed."""
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 from numpy.typing import NDArray
 
 from pagewake.guest_kernel.touch_buffer import (
@@ -66,6 +67,7 @@ class Touching(NamedTuple):
     touches: int | None = None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WorkStream(AccessStream):
     """Computation: no touch that can miss."""
 
@@ -93,6 +95,7 @@ class WorkStream(AccessStream):
         return None if self.finish_after_ns is None else self.finish_after_ns - self.cpu_ns
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PatternStream(BufferedStream):
     """Touch i starts at i * touch_ns; which page it is, the subclass says, for whole blocks.
 
@@ -150,6 +153,7 @@ class PatternStream(BufferedStream):
         return pages[skip:stop], writes[skip:stop]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RandomStream(PatternStream):
     """Every page of the region equally likely, each touch for itself."""
 
@@ -169,6 +173,7 @@ class HotSet(NamedTuple):
     touches_below: int
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HotStream(PatternStream):
     """Most touches go to a hot set, whose pages are alike; the others to any page."""
 
@@ -204,6 +209,7 @@ class Phase(NamedTuple):
     source: PatternStream
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PhasedStream(PatternStream):
     """Phases in turn, over and over; each goes on where it stood a round before."""
 
@@ -247,6 +253,7 @@ class PhasedStream(PatternStream):
         return pages[: touches - at]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SequentialStream(PatternStream):
     """Every `stride`-th page from the start of the region, wrapping around at its end."""
 
@@ -278,6 +285,7 @@ class SequentialStream(PatternStream):
         return place
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ZipfTable(Saved):
     """Alias table of a Zipf distribution: the page of rank r has weight 1 / r^theta.
 
@@ -320,6 +328,7 @@ class ZipfTable(Saved):
         return whole
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ZipfStream(PatternStream):
     """Few pages take most touches: Zipf's law over the pages of the region."""
 

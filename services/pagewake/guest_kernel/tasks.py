@@ -14,6 +14,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.guest_kernel.requests import Request, Requests
 from pagewake.guest_kernel.streams import AccessStream, WorkStream
 from pagewake.simtime.state import Saved
@@ -53,6 +55,7 @@ class KernelSections:
     no_preempt: bool = False
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class InnerVcpuPort(Saved, ABC):
     """A vcpu of a nested guest (`nested_svm`), as the task that is its thread sees it."""
 
@@ -63,6 +66,7 @@ class InnerVcpuPort(Saved, ABC):
         """The thread consumed this much CPU time."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Task(Saved):
     """One schedulable entity."""
 

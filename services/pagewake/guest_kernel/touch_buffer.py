@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 from numpy.typing import NDArray
 
 from pagewake.kvm.page_table import Pages
@@ -44,6 +45,7 @@ class Region(NamedTuple):
     pages: int
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AccessStream(Saved, ABC):
     """What one task does with its CPU time, as far as memory is concerned."""
 
@@ -90,6 +92,7 @@ class AccessStream(Saved, ABC):
         return None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BufferedStream(AccessStream):
     """An access stream with a buffer of coming touches, filled by its subclass."""
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 
 from pagewake.errors import ConfigError
 from pagewake.guest_kernel.touch_buffer import BufferedStream, Region, Rows
@@ -43,6 +44,7 @@ class TraceSource(Protocol):
         """The run."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class TraceStream(BufferedStream):
     """The touches of `source`, `repeat` times over; ConfigError if the region is too small."""
 

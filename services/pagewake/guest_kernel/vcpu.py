@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.guest_kernel import apf_handler, hotplug, nmi
@@ -59,6 +61,7 @@ PLAN_NS = 4_000_000
 EXIT_NMI = 0x061
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class GuestCpu(GuestCpuPort):
     """See the module."""
 

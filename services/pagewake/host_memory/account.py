@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events.types import PageNotPresent
 from pagewake.host_memory.config import VmMemory
 from pagewake.host_memory.frames import Watermarks
@@ -16,6 +18,7 @@ from pagewake.host_memory.replacement import PageList
 from pagewake.simtime.state import Saved
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class VmAccount(Saved):
     """One VM of the host; `index` is its place in name order."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.simtime.state import Saved
 
 BUCKETS = 64  # no time of a run has more bits
@@ -38,6 +40,7 @@ class MemorySummary(NamedTuple):
     pool: int
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Counts(Saved):
     """Counts the page-ins of all VMs of one host."""
 

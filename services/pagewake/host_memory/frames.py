@@ -23,11 +23,13 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 from numpy.typing import NDArray
 
 from pagewake.simtime.state import Saved
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Watermarks(Saved):
     """When reclaim of one limit starts and stops, and how many pages it examines at a time."""
 
@@ -54,6 +56,7 @@ def host_marks(memory_pages: int, vms: Iterable[HasReserve]) -> Watermarks:
     return Watermarks(memory_pages, sum(vm.reserve_pages for vm in vms))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Frames(Saved):
     """Charges per VM, indexed by the VM's place in name order; `leaving`: those under reclaim."""
 

@@ -20,6 +20,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.errors import ConfigError
 from pagewake.events.ids import Gfn
 from pagewake.events.types import (
@@ -46,6 +48,7 @@ from pagewake.host_memory.swap import Device
 from pagewake.simtime.state import Saved
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HostMemory(Saved):
     """Memory of one simulated host; implements `pagewake.simtime.ports.HostDomain`.
 

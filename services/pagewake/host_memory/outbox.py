@@ -10,11 +10,13 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from pagewake.events.types import Control, MediumChanged, ToShard
 from pagewake.simtime.state import Saved
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Outbox(Saved):
     """Pending deliveries of one host, scheduled interventions included."""
 

@@ -31,6 +31,8 @@ from bisect import insort
 from collections.abc import Sequence
 from operator import itemgetter
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events.types import AgePages, PageDropped, PagesAged, PagesEvicted, PageUnmapped
 from pagewake.host_memory.account import VmAccount
 from pagewake.host_memory.frames import Frames, Watermarks
@@ -39,6 +41,7 @@ from pagewake.host_memory.swap import Device
 from pagewake.simtime.state import Saved
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Reclaim(Saved):
     """Reclaim of one host. `short_of`: frames that its VMs wait for, all together."""
 

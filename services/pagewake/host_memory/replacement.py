@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Sequence
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 from numpy.typing import NDArray
 
 from pagewake.simtime.state import Saved
@@ -23,6 +24,7 @@ from pagewake.simtime.state import Saved
 OUT, LISTED, ISOLATED = range(3)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PageList(Saved):
     """Pages of one VM that have a frame. `place[gfn]`: OUT, LISTED, or ISOLATED by reclaim."""
 

@@ -22,11 +22,14 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from heapq import heappop, heappush
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.host_memory.media import AccessTime, Medium
 from pagewake.simtime.randomness import Draws
 from pagewake.simtime.state import Saved
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Device(Saved):
     """Simulates the swap device of one host."""
 

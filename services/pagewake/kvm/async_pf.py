@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import HaltWhy
 from pagewake.kvm.abi import U32
@@ -31,6 +33,7 @@ PAGE_SHIFT = 12
 ASYNC_PF_PER_VCPU = 64
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Work(Saved):
     """One page-in for one vcpu; `page`: its worker got it, `told`: the guest was injected."""
 
@@ -46,6 +49,7 @@ class Work(Saved):
         self.told = False
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AsyncPf(Saved):
     """`vcpu.async_pf` and `vcpu.arch.apf` of one vcpu.
 

@@ -7,6 +7,8 @@ delete of a frame that is not in the table empties the slot where its look-up en
 
 from __future__ import annotations
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.errors import PagewakeError
 from pagewake.events.ids import Gfn
 from pagewake.kvm.abi import U32
@@ -30,6 +32,7 @@ def hash_32(value: int, bits: int, multiplier: int = OLD_MULTIPLIER) -> int:
     return ((value & U32) * multiplier & U32) >> (32 - bits)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class GfnHash(Saved):
     """`apf.gfns` of one vcpu.  `probe_fixed` False: the look-up of the posted series."""
 

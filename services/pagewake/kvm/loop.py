@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm import completion, fault
@@ -40,6 +42,7 @@ from pagewake.kvm.ports import (
 from pagewake.kvm.thread import VcpuThread
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Vcpu(VcpuThread):
     """A vcpu thread together with the rules that move it."""
 

@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from typing import Any, Final
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from pagewake.errors import InternalError
 from pagewake.events import types as ev
@@ -23,6 +24,7 @@ from pagewake.kvm.ports import OP_DELIVER, OP_JOINED, OP_WAIT
 from pagewake.kvm.vm import RANK_CONTROL, RANK_HOST, RANK_OWN, Vm
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Machine(Vm):
     """See the module."""
 

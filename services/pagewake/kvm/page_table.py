@@ -43,6 +43,7 @@ class Pages(Saved):
     base: int
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PageTable(Pages):
     """State of `pages` guest frames; indexed by gfn."""
 

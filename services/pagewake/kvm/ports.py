@@ -64,6 +64,7 @@ WAIT: Final[Step] = (0, OP_WAIT)
 IRQ_TIMER, IRQ_RESCHED, IRQ_DEVICE, IRQ_APF, IRQ_CALL = 1, 2, 4, 8, 16
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PendingException(Saved):
     """Exception 14 queued for the next entry: CR2 = token, for the guest at `level`."""
 
@@ -161,6 +162,7 @@ class GuestCpuPort(Saved, ABC):
         """First entry of this CPU."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class VcpuPort(Saved, ABC):
     """What a guest, and a hypervisor in it, may do to the vcpu thread that runs it.
 
@@ -281,6 +283,7 @@ class GuestPort(Saved, ABC):
         """A control event; False if it is not the guest's business."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NestedPort(Saved, ABC):
     """L0's nested SVM for one vcpu."""
 

@@ -11,6 +11,8 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.async_pf import AsyncPf
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 Rest = ParamSpec("Rest")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class VcpuThread(VcpuPort):
     """State of one vcpu that L0 keeps; `gen` voids planned steps that are no longer true."""
 

@@ -10,6 +10,7 @@ from heapq import heappush
 from typing import Any, Concatenate, ParamSpec
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
 from pagewake.events.digest import BLOCK_EVENTS, RunningDigest
@@ -25,6 +26,7 @@ RANK_CONTROL, RANK_HOST, RANK_OWN = 0, 1, 2
 Rest = ParamSpec("Rest")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class InFlight(Saved):
     """A gfn the host is reading: who waits, in order; `fresh` if there is nothing to read."""
 
@@ -43,6 +45,7 @@ class InFlight(Saved):
                 self.first = None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Vm(Saved):
     """See the module; `guest` objects are attached by the guest kernel before the first step."""
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events.types import Route, VmexitReason
 from pagewake.kvm.switches import Switches
 from pagewake.nested_svm.exit_codes import ERR, EXCP_BASE, EXCP_PF, NPF
@@ -54,6 +56,7 @@ class Disposition(NamedTuple):
     fpu_activate: bool = False
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NestedSvm(Saved):
     """See the module.  `guest_mode`, `intercepts` and `npt` are the owner's to set."""
 

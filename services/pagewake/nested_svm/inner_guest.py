@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.guest_kernel import apf_handler
@@ -39,6 +41,7 @@ PROCESS_CONTEXT = 3
 """pf_interception calls task_wait itself: no kernel code was interrupted by the fault."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class VcpuNested(NestedPort):
     """L0's nested SVM for one vcpu."""
 
@@ -96,6 +99,7 @@ def inner_vcpu(task: Task) -> InnerVcpu:
     return task.inner
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class InnerGuests(InnerGuestsPort):
     """The nested guests of one VM."""
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 from numpy.typing import NDArray
 
 from pagewake.kvm.page_table import Pages, PageTable
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class InnerMemory(Pages):
     """The gfns of the L2 guest: `pages` of L1's, from `base` on."""
 

@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from msgspec.structs import asdict
+from mypy_extensions import mypyc_attr
 
-from pagewake.guest_kernel.scheduler import RunQueue, SchedulerConfig
+from pagewake.guest_kernel.costs import SchedulerConfig
+from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.tasks import InnerVcpuPort, Task
 from pagewake.kvm.config import ExitRates
 from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_ACK, MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT
@@ -46,6 +48,7 @@ class DueExit(NamedTuple):
     rcx: int = 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class InnerVcpu(InnerVcpuPort):
     """See the module; `svm` is L1's nested SVM state for this vcpu."""
 

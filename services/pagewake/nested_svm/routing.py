@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.kvm.abi import U32
 from pagewake.nested_svm.exit_codes import (
     ERR,
@@ -42,6 +44,7 @@ _MSRS_PER_RANGE = 0x2000
 _BYTES_PER_RANGE = 0x800
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PermissionMap(Saved):
     """A permission map in the guest hypervisor's memory: `fill`, but for some `changed` bytes."""
 
@@ -66,6 +69,7 @@ class PermissionMap(Saved):
         return sum(changed.get(offset + n, fill) << 8 * n for n in range(4))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Intercepts(Saved):
     """What the guest hypervisor intercepts of its own guest: words of 32, 32, 32, 64 bits, maps."""
 

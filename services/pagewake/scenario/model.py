@@ -12,9 +12,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from pagewake.guest_kernel.costs import KernelCosts
-from pagewake.guest_kernel.requests import Spread
-from pagewake.guest_kernel.scheduler import SchedulerConfig
+from pagewake.guest_kernel.costs import KernelCosts, SchedulerConfig
+from pagewake.guest_kernel.spread import Spread
 from pagewake.guest_kernel.tasks import ScriptStep
 from pagewake.kvm.config import HostCosts, NestedConfig
 from pagewake.kvm.profile import Switches, nearest_profile, resolve

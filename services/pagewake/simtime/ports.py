@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events.types import Control, Journal, ShardSummary, ToHost, ToShard
 from pagewake.simtime.state import Saved
 
@@ -16,6 +18,7 @@ NEVER_NS: Final = 1 << 61
 """An instant, or a time to wait, that no run reaches: 73 years; twice it fits 63 bits."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ShardOutput(Saved):
     """What a shard did in one window.
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from mypy_extensions import mypyc_attr
 
 from pagewake.simtime.state import Saved
 
@@ -42,6 +43,7 @@ def key_of(seed: int, entity: str) -> tuple[int, int]:
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Draws(Saved):
     """All draws of one entity; holds nothing but its key."""
 

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Generic, TypeAlias, TypeVar
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.errors import InternalError
 from pagewake.events.types import ToHost, ToShard, WindowClosed, WindowOpened
 from pagewake.simtime.ports import HostDomain, ShardDomain, ShardOutput
@@ -31,6 +33,7 @@ Shard = TypeVar("Shard", bound=ShardDomain)
 HOST_ORDER = attrgetter("at_ns", "vm", "n")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Sequencer(Saved, Generic[Host]):
     """One simulated host's side: `names` are its shards, `shard_of` maps each VM to one."""
 
@@ -178,6 +181,7 @@ class Sequencer(Saved, Generic[Host]):
             )
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Follower(Saved, Generic[Shard]):
     """The shard's end of the protocol: applies what a window hands it, and closes the window."""
 

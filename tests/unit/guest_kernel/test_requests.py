@@ -17,8 +17,8 @@ from pagewake.guest_kernel.requests import (
     Request,
     Requests,
     RequestStream,
-    Spread,
 )
+from pagewake.guest_kernel.spread import Spread
 from pagewake.guest_kernel.streams import RandomStream, Region, Touching
 from pagewake.simtime.randomness import Draws
 from tests.support.pages import PageView

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagewake.guest_kernel.scheduler import RunQueue, SchedulerConfig
+from pagewake.guest_kernel.costs import SchedulerConfig
+from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.tasks import Task
 
 MS = 1_000_000
