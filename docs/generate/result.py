@@ -16,8 +16,8 @@ from pagewake.observe.result import Dummies, RunResult, Waits, WaitTimes, Work
 ABOUT = """
 What `pagewake run --json` prints: one object. `submit --wait --json` prints the same, `compare
 --json` a list of them, each with its `axes`; the page that `report` writes has it inside, but for
-`wall_s`, which alone depends on the machine. Names of tasks are `vm/task`, both of them instances,
-as in `bm-0/faulter-1`.
+`wall_s` and `jobs`, which alone depend on the machine. Names of tasks are `vm/task`, both of them
+instances, as in `bm-0/faulter-1`.
 """
 KEYS: Mapping[str, str] = {
     "scenario": "name of the scenario",
@@ -59,6 +59,7 @@ KEYS: Mapping[str, str] = {
     "in_swap_bytes": "memory of the hosts that they take there; 0 unless the medium is memory",
     "shards": "how many the run was split into",
     "version": "of pagewake",
+    "jobs": "processes that simulated it; null for a run of a cluster and for a log",
 }
 NULL = """
 All from `touches` to `in_swap_bytes` is null where a log of version 0.1.0

@@ -7,7 +7,14 @@ defect of pagewake itself and ends it with 70.
 from __future__ import annotations
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
+
+OUT_OF_MEMORY = (
+    "this machine has too little memory for it: simulate less memory (vm.0.memory, vm.0.limit)"
+    " or fewer VMs (vm.0.count) at a time"
+)
 
 
 class PagewakeError(Exception):
@@ -44,6 +51,18 @@ class InternalError(PagewakeError):
     """An invariant of pagewake itself is broken."""
 
     exit_code = 70
+
+
+def described(error: Exception) -> str:
+    """The error and where it was raised, in one line; PAGEWAKE_DEBUG=1 prints the traceback too."""
+    if os.environ.get("PAGEWAKE_DEBUG") == "1":
+        traceback.print_exception(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return (
+        f"{type(error).__name__}: {error}{place}:"
+        " a defect of pagewake; PAGEWAKE_DEBUG=1 shows the traceback"
+    )
 
 
 def nearest(word: str, options: Iterable[str]) -> str:

@@ -92,6 +92,8 @@ def timed_run(scenario: Scenario, warm_share: float = 0.3, log_dir: Path | None 
         observer=counter.feed,
         on_progress=mark,
     )
+    if log is not None:
+        log.finish(outcome.digest, outcome.host_digests, [plan.code])
     ended = time.process_time()
     gc.enable()
     if log is not None:

@@ -1,7 +1,8 @@
 """Any small scenario, under any legal interleaving: one digest, and every invariant holds.
 
 Scenarios are drawn over kernel profiles, switches, media, tasks and interventions; windows are cut
-at random and VMs dealt out over one to three shards.  The log of each run is verified.
+at random, VMs dealt out over one to three shards, and simulated hosts over processes.  The log of
+each run is verified.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pagewake.engine.run import run_scenario
+from pagewake.engine.run import RunOrder, run_scenario
 from pagewake.errors import ConfigError
 from pagewake.kvm.switches import SWITCHES
 from pagewake.observe.result import RunResult
@@ -26,6 +27,7 @@ from pagewake.participants.at_start import refuse_overfull
 from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
 from pagewake.verify.verify import verify_log
+from tests.support.runs import files_of, run_in_pieces
 
 DRAWN = {
     "preempt": ("true",),
@@ -246,6 +248,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             *overrides,
             draw(hypervisors()) if levels else "",
             f"[host]\nmedium = {draw(st.sampled_from(MEDIA))}",
+            f"count = {draw(st.integers(1, 2))}",
             f"exits_per_s = {draw(st.sampled_from((0, 3_000)))}",
             f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
@@ -282,7 +285,7 @@ def random_cut(seed: int) -> Callable[[int, int], int]:
 
 def _said(result: RunResult) -> RunResult:
     """All that a result says of the scenario, accounting included."""
-    return msgspec.structs.replace(result, wall_s=0.0, windows=0, shards=0)
+    return msgspec.structs.replace(result, wall_s=0.0, windows=0, shards=0, jobs=None)
 
 
 @pytest.mark.slow
@@ -297,6 +300,9 @@ def test_any_cut_and_any_shards_give_one_digest_and_a_log_that_verifies(
         cut = run_scenario(scenario, shards=shards, cut=random_cut(seed))
         assert (cut.digest, cut.events) == (whole.digest, whole.events)
         assert _said(cut) == _said(whole)
+        pieces = run_in_pieces(RunOrder(scenario, log_dir=directory / "pieces"), processes=3)
+        assert _said(pieces) == _said(whole)
+        assert files_of(directory / "pieces") == files_of(directory / "log")
         report = verify_log(directory / "log")
         assert report.problems == []
         assert (report.digest, report.events) == (whole.digest, whole.events)

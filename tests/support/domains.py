@@ -269,9 +269,10 @@ def run_domains(
     cut: Cut | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> EmbeddedOutcome:
-    """An embedded run of these domains."""
-    return run_embedded(
-        plan_of(parts, duration_ns),
+    """An embedded run of these domains; its log is finished."""
+    plan = plan_of(parts, duration_ns)
+    outcome = run_embedded(
+        plan,
         [HostPart(host, [shard for _, shard in shards]) for host, shards in parts],  # type: ignore[arg-type, misc]
         log=log,
         observer=observer,
@@ -279,3 +280,6 @@ def run_domains(
         cut=cut,
         should_stop=should_stop,
     )
+    if log is not None:
+        log.finish(outcome.digest, outcome.host_digests, [plan.code])
+    return outcome

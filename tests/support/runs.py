@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import TypeVar
 
 from pagewake.bus.log_reader import LogReader
-from pagewake.engine.run import run_scenario
+from pagewake.engine.run import Assembly, RunOrder, run_piece, run_scenario
+from pagewake.engine.split import deal
 from pagewake.events.types import Event
 from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import load
@@ -33,6 +35,23 @@ def run_logged(name: str, directory: Path, *sets: str, seed: int | None = None) 
     log = directory / f"{Path(name).stem}-{len(list(directory.iterdir()))}"
     result = run_scenario(load(name, sets, seed), log_dir=log)
     return LoggedRun(result, read_events(log), log)
+
+
+def run_in_pieces(order: RunOrder, processes: int) -> RunResult:
+    """A run as so many processes have it, but here: what goes between them is pickled, as theirs.
+
+    The last piece is done first.
+    """
+    with Assembly(order, deal(order.scenario, processes)) as assembly:
+        for number, piece in reversed(list(enumerate(assembly.pieces))):
+            done = run_piece(pickle.loads(pickle.dumps(piece)))
+            assembly.take(number, pickle.loads(pickle.dumps(done)))
+        return assembly.result()
+
+
+def files_of(log: Path) -> dict[str, bytes]:
+    """Every file of a log, by name."""
+    return {path.name: path.read_bytes() for path in log.iterdir()}
 
 
 def read_events(log: Path) -> list[Event]:

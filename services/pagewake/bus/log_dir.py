@@ -71,17 +71,53 @@ class _LogFile:
         return FileSum(self.hash.hexdigest(), self.records, self.last)
 
 
-class LogWriter:
+class LogFiles:
+    """Files of a log that is being written; each is one process's alone."""
+
+    def __init__(self, directory: Path, temporary: Path) -> None:
+        """They are in `temporary`; `directory` is the name that the log will have."""
+        self.directory = directory
+        self._temporary = temporary
+        self._files: dict[str, _LogFile] = {}
+
+    def declare(self, topic: str, partition: int) -> None:
+        """Have a file for this partition, even if nothing is ever appended."""
+        name = file_name(topic, partition)
+        if name not in self._files:
+            self._files[name] = _LogFile(self._temporary / name)
+
+    def append(self, topic: str, partition: int, encoded: Encoded) -> None:
+        """Append a record to the file of a declared partition."""
+        try:
+            self._files[f"{topic}-{partition}.jsonl"].append(encoded)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def sums(self) -> dict[str, FileSum]:
+        """Write what is left; what the files contain, by name."""
+        try:
+            for file in self._files.values():
+                file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return {name: file.sum() for name, file in self._files.items()}
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        where = f" ({error.filename})" if error.filename else ""
+        return ConfigError(f"{self.directory}: cannot be written: {error.strerror}{where}")
+
+
+class LogWriter(LogFiles):
     """Writes one log.  As a context manager it leaves nothing behind unless it was finished."""
 
     def __init__(self, directory: Path, run_toml: str) -> None:
         """`run_toml` is the text of `run.toml`; ConfigError when `directory` cannot be written."""
         self.directory = directory
         self.run_toml = run_toml
-        self._files: dict[str, _LogFile] = {}
         self._place = self._resolved()
         self._missing: list[Path] = []
-        self._temporary = self._make_temporary()
+        super().__init__(directory, self._make_temporary())
+        self._elsewhere: dict[str, FileSum] = {}
 
     def _resolved(self) -> Path:
         try:
@@ -118,25 +154,20 @@ class LogWriter:
         if around is not None:
             raise ConfigError(f"{directory} lies inside the log {around}: name one outside of it")
 
-    def declare(self, topic: str, partition: int) -> None:
-        """Have a file for this partition, even if nothing is ever appended."""
-        name = file_name(topic, partition)
-        if name not in self._files:
-            self._files[name] = _LogFile(self._temporary / name)
+    def files(self) -> LogFiles:
+        """Of this log, for whoever else writes a part of it, and hands back their sums."""
+        return LogFiles(self.directory, self._temporary)
 
-    def append(self, topic: str, partition: int, encoded: Encoded) -> None:
-        """Append a record to the file of a declared partition."""
-        try:
-            self._files[f"{topic}-{partition}.jsonl"].append(encoded)
-        except OSError as error:
-            raise self._unwritable(error) from error
+    def adopt(self, sums: dict[str, FileSum]) -> None:
+        """Files that were written elsewhere belong to the log."""
+        assert not self._elsewhere.keys() & sums.keys(), "a file is one process's alone"
+        self._elsewhere |= sums
 
     def finish(self, digest: str, host_digests: list[str], codes: list[str]) -> None:
         """Write what is left and `digest.txt`, and give the directory its name."""
+        sums = self.sums() | self._elsewhere
+        files = {name: sums[name] for name in sorted(sums, key=_natural)}
         try:
-            for file in self._files.values():
-                file.flush()
-            files = {name: self._files[name].sum() for name in sorted(self._files, key=_natural)}
             run_sum = sum_of(self.run_toml.encode())
             text = format_sums(Sums(digest, host_digests, codes, run_sum, files))
             (self._temporary / DIGEST_NAME).write_text(text, encoding="utf-8", newline="\n")
@@ -150,10 +181,6 @@ class LogWriter:
         for made in self._missing:
             with suppress(OSError):  # not empty: the log, or somebody else's file, is in it
                 made.rmdir()
-
-    def _unwritable(self, error: OSError) -> ConfigError:
-        where = f" ({error.filename})" if error.filename else ""
-        return ConfigError(f"{self.directory}: cannot be written: {error.strerror}{where}")
 
     def __enter__(self) -> Self:
         return self

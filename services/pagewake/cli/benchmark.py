@@ -25,6 +25,7 @@ from pagewake.cli.parallel import run_all
 from pagewake.cli.progress import duration, seconds
 from pagewake.cli.screen import folded, print_result
 from pagewake.cli.task_rows import label, percent
+from pagewake.engine.run import RunOrder
 from pagewake.errors import ConfigError
 from pagewake.observe.published import (
     BENCHMARK,
@@ -95,7 +96,7 @@ def benchmark(
     for loaded in scenarios:
         refuse_start(loaded)
     started_s = time.monotonic()
-    results = run_all(scenarios, jobs)
+    results = run_all([RunOrder(scenario) for scenario in scenarios], jobs)
     by_mode = {
         row.apf: [result for (at, _), result in zip(points, results, strict=True) if at is row]
         for row in BENCHMARK

@@ -11,20 +11,20 @@ import msgspec
 import typer
 
 from pagewake.cli.check import CheckOption, check
-from pagewake.cli.fitting import refuse_start, side_by_side
+from pagewake.cli.fitting import refuse_start
 from pagewake.cli.grid_table import compare_table
 from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json, resolved
-from pagewake.cli.parallel import Outcome, cores, run_each
+from pagewake.cli.parallel import Outcome, run_each
 from pagewake.cli.places import refuse_place
 from pagewake.cli.report import ReportOption, write_grid
 from pagewake.cli.resume import Kept, ResumeOption
 from pagewake.cli.screen import folded, print_result
+from pagewake.engine.run import RunOrder
 from pagewake.errors import ConfigError, PagewakeError
 from pagewake.observe.headline import headline
 from pagewake.observe.result import RunResult
-from pagewake.participants.footprint import memory_bytes
 from pagewake.scenario.loading import settings_of
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.settings import parse_axis
@@ -122,9 +122,8 @@ def run_missing(kept: Kept, scenarios: Sequence[Scenario], jobs: int | None) -> 
         else:
             failed.append((names[index], outcome))
 
-    chosen = [scenarios[number] for number in missing]
-    needed = max(map(memory_bytes, chosen), default=0)
-    run_each(chosen, take, jobs or side_by_side(needed, cores()), names)
+    if missing:
+        run_each([RunOrder(scenarios[number]) for number in missing], take, jobs, names)
     if failed:
         raise type(failed[0][1])("; ".join(f"at {name}: {error}" for name, error in failed))
 

@@ -12,13 +12,9 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
-from pagewake.errors import ConfigError, InternalError, PagewakeError
+from pagewake.errors import OUT_OF_MEMORY, ConfigError, InternalError, PagewakeError, described
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-OUT_OF_MEMORY = (
-    "this machine has too little memory for it: simulate less memory (vm.0.memory, vm.0.limit)"
-    " or fewer VMs (vm.0.count) at a time"
-)
 
 
 class InterruptedRunError(Exception):
@@ -66,18 +62,6 @@ def _internal(error: Exception) -> int:
     """Report an error that only a defect of pagewake can raise."""
     complain(f"internal error: {described(error)}")
     return InternalError.exit_code
-
-
-def described(error: Exception) -> str:
-    """The error and where it was raised, in one line; PAGEWAKE_DEBUG=1 prints the traceback too."""
-    if os.environ.get("PAGEWAKE_DEBUG") == "1":
-        traceback.print_exception(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return (
-        f"{type(error).__name__}: {error}{place}:"
-        " a defect of pagewake; PAGEWAKE_DEBUG=1 shows the traceback"
-    )
 
 
 def complain(message: str) -> None:

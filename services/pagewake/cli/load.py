@@ -28,9 +28,8 @@ from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
 from pagewake.cli.figures import Figures
 from pagewake.cli.fitting import refuse_start
 from pagewake.cli.guard import InterruptedRunError
-from pagewake.cli.options import JsonOption
+from pagewake.cli.options import JobsOption, JsonOption
 from pagewake.cli.output import print_json, replacing
-from pagewake.cli.parallel import cores
 from pagewake.cli.places import refuse_place
 from pagewake.cli.screen import folded, print_result
 from pagewake.cluster import client
@@ -39,6 +38,7 @@ from pagewake.cluster.kafka_errors import told_to_a_person
 from pagewake.cluster.listener import MQTT_DEFAULT
 from pagewake.cluster.logs import log_to_person, tell_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
+from pagewake.engine.split import cores
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.load import cluster, embedded
 from pagewake.load.embedded import Tell
@@ -61,7 +61,7 @@ DurationOption: TypeAlias = Annotated[
     str, typer.Option("--duration", help="Wall time to measure each size for.")
 ]
 EmbeddedOption: TypeAlias = Annotated[
-    bool, typer.Option("--embedded", help="In this process, without brokers.")
+    bool, typer.Option("--embedded", help="On this machine's cores, without brokers.")
 ]
 HtmlOption: TypeAlias = Annotated[
     Path | None,
@@ -94,6 +94,11 @@ class _Asked(NamedTuple):
     sizes: list[int]
     warm_s: float
     duration_s: float
+    jobs: int | None
+
+    def processes(self, vcpus: int) -> int | None:
+        """How many a size has; None on a cluster."""
+        return embedded.processes_for(vcpus, self.jobs) if self.mode == "embedded" else None
 
 
 class _Baseline(NamedTuple):
@@ -114,6 +119,7 @@ def load(
     vcpus: VcpusOption = "64,256,1024",
     duration: DurationOption = "30s",
     in_process: EmbeddedOption = False,
+    jobs: JobsOption = None,
     html: HtmlOption = None,
     baseline: BaselineOption = None,
     regression: RegressionOption = None,
@@ -122,7 +128,7 @@ def load(
     as_json: JsonOption = False,
 ) -> None:
     """Measure throughput, latency and cost of growing sizes, and find the knee."""
-    asked = _asked(vcpus, duration, "embedded" if in_process else "cluster")
+    asked = _asked(vcpus, duration, "embedded" if in_process else "cluster", jobs)
     before = _baseline(baseline, regression, asked)
     refuse_place(html)
     found = _found(asked, settings_of(kafka=kafka, mqtt=mqtt))
@@ -144,9 +150,11 @@ def load(
         raise CheckFailedError(f"worse than {baseline}: {told}")
 
 
-def _asked(vcpus: str, duration: str, mode: LoadMode) -> _Asked:
+def _asked(vcpus: str, duration: str, mode: LoadMode, jobs: int | None) -> _Asked:
+    if mode == "cluster" and jobs is not None:
+        raise ConfigError("--jobs: a cluster has the processes it has; give --embedded with it")
     sizes, duration_s = parse_sizes(vcpus), parse_duration(duration)
-    return _Asked(mode, sizes, min(WARM_SHARE * duration_s, WARM_S_MAX), duration_s)
+    return _Asked(mode, sizes, min(WARM_SHARE * duration_s, WARM_S_MAX), duration_s, jobs)
 
 
 def _baseline(path: Path | None, share: float | None, asked: _Asked) -> _Baseline | None:
@@ -158,7 +166,7 @@ def _baseline(path: Path | None, share: float | None, asked: _Asked) -> _Baselin
     if path is None:
         return None
     result = read_baseline(path)
-    check_comparable(result, asked.mode, asked.sizes)
+    check_comparable(result, asked.mode, {vcpus: asked.processes(vcpus) for vcpus in asked.sizes})
     return _Baseline(result, REGRESSION if share is None else share)
 
 
@@ -179,7 +187,7 @@ def _embedded(asked: _Asked, progress: _Bar) -> _Found:
     for vcpus in asked.sizes:
         tell = progress.of(vcpus)
         try:
-            found.append(embedded.measure(vcpus, asked.warm_s, asked.duration_s, tell))
+            found.append(embedded.measure(vcpus, asked.warm_s, asked.duration_s, tell, asked.jobs))
         except KeyboardInterrupt:
             return _Found(found, interrupted=True)
     return _Found(found, interrupted=False)

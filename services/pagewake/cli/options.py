@@ -30,7 +30,13 @@ ShardsOption: TypeAlias = Annotated[
 ]
 JobsOption: TypeAlias = Annotated[
     int | None,
-    typer.Option("--jobs", min=1, help="Runs side by side (default: one per core)."),
+    typer.Option(
+        "--jobs",
+        min=1,
+        help="Processes for runs and for simulated hosts; 1: this one does it all"
+        " (default: one per core; 1 for what is short).",
+        show_default=False,
+    ),
 ]
 JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout.")

@@ -1,44 +1,38 @@
-"""Several independent runs on the machine's cores, one fresh process per run.
+"""The runs of a command on the machine's cores.
 
-Each process reports through its own pipe: progress, then the result or the error.  A process that
-ends without either is an error, not a wait for ever.  Interruption ends all of them at once.
+A run, or some hosts of one, has a process of its own; what needs only one is done in this process.
+Interruption ends all of them at once.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context, resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from pagewake.cli.guard import OUT_OF_MEMORY, described
-from pagewake.cli.progress import following
+from pagewake.cli.fitting import side_by_side
+from pagewake.cli.progress import Reach, following
+from pagewake.engine.crew import Crew, Ended, Tell, at_times, outcome_of
 from pagewake.engine.embedded import OnProgress
-from pagewake.engine.run import run_scenario
-from pagewake.errors import ConfigError, InternalError, PagewakeError
+from pagewake.engine.run import (
+    Assembly,
+    Piece,
+    RunOrder,
+    SimulatedPiece,
+    run_piece,
+    run_scenario,
+)
+from pagewake.engine.split import cores, deal_runs, is_worthwhile
+from pagewake.errors import PagewakeError
 from pagewake.observe.result import RunResult
-from pagewake.scenario.model import Scenario
+from pagewake.participants.footprint import memory_bytes
 
 Outcome: TypeAlias = RunResult | PagewakeError
-
-REPORT_EVERY_S = 0.1
-"""As often as a bar is drawn (`progress.REDRAW_S`)."""
+Take: TypeAlias = Callable[[int, Outcome], None]
 
 
-def cores() -> int:
-    """How many processes this machine runs side by side for us."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def run_all(scenarios: Sequence[Scenario], jobs: int | None = None) -> list[RunResult]:
-    """The result of each scenario, in their order; raises the first error among them."""
+def run_all(orders: Sequence[RunOrder], jobs: int | None = None) -> list[RunResult]:
+    """The result of each run, in their order; raises the first error among them."""
     results: dict[int, RunResult] = {}
 
     def take(index: int, outcome: Outcome) -> None:
@@ -46,139 +40,127 @@ def run_all(scenarios: Sequence[Scenario], jobs: int | None = None) -> list[RunR
             raise outcome
         results[index] = outcome
 
-    run_each(scenarios, take, jobs)
+    run_each(orders, take, jobs)
     return [result for _, result in sorted(results.items())]
 
 
 def run_each(
-    scenarios: Sequence[Scenario],
-    take: Callable[[int, Outcome], None],
+    orders: Sequence[RunOrder],
+    take: Take,
     jobs: int | None = None,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Run scenarios, `jobs` at a time (default: all cores); `take` gets each outcome as it comes.
+    """Run them in `jobs` processes; `take` gets each outcome as it comes.
 
-    `names`: what each is called in the account of a long command.  An error of one run is its
-    outcome and ends no other.  Raises InterruptedRunError.
+    By default there are as many as cores, one if the runs are too short for it, and as many runs at
+    once as there is memory for.  `names`: what each is called in the account of a long command.
+    An error of one run is its outcome and ends no other.  Raises InterruptedRunError.
     """
+    scenarios = [order.scenario for order in orders]
+    at_once, processes = len(orders), jobs or 1
+    if jobs is None and is_worthwhile(scenarios):
+        processes = cores()
+        at_once = side_by_side(max(map(memory_bytes, scenarios)), processes)
+    deals = deal_runs(scenarios, processes, at_once)
     total_ns = sum(scenario.duration_ns for scenario in scenarios)
-    with following(total_ns, len(scenarios)) as reach:
-        if len(scenarios) == 1:
-            take(0, _outcome(scenarios[0], reach.report))
-            return
-        crew = _Crew(scenarios)
-        try:
-            while crew.busy(jobs or cores()):
-                for index, message in crew.news():
-                    if isinstance(message, int):
-                        reach.report_of(index, message)
-                    else:
-                        reach.report_of(index, scenarios[index].duration_ns)
-                        take(index, message)
-                        reach.run_finished(names[index] if names else "")
-        finally:
-            crew.dismiss()
+    with following(total_ns, len(orders)) as reach:
+        if processes == 1 or [len(deal) for deal in deals] == [1]:
+            _in_this_process(orders, take, reach, names)
+        else:
+            _SideBySide(orders, deals, take, reach, names).run(processes, at_once)
 
 
-class _Crew:
-    """The processes under way, at most `jobs`."""
-
-    def __init__(self, scenarios: Sequence[Scenario]) -> None:
-        self._waiting = list(enumerate(scenarios))[::-1]
-        self._working: dict[Connection, tuple[int, SpawnProcess]] = {}
-
-    def busy(self, jobs: int) -> bool:
-        """Start what there is room for; false when nothing is left to wait for."""
-        while self._waiting and len(self._working) < jobs:
-            self._start(*self._waiting.pop())
-        return bool(self._working)
-
-    def news(self) -> list[tuple[int, int | Outcome]]:
-        """Wait for messages: how far a run is, or its outcome."""
-        heard: list[tuple[int, int | Outcome]] = []
-        for pipe in wait(list(self._working)):
-            assert isinstance(pipe, Connection)
-            index, process = self._working[pipe]
-            message = _receive(pipe, process)
-            if not isinstance(message, int):
-                process.join()
-                del self._working[pipe]
-            heard.append((index, message))
-        return heard
-
-    def dismiss(self) -> None:
-        """Kill the processes that still run."""
-        for _, process in self._working.values():
-            process.kill()
-        for _, process in self._working.values():
-            process.join()
-
-    def _start(self, index: int, scenario: Scenario) -> None:
-        context = get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(theirs, scenario), daemon=True)
-        resource_tracker.ensure_running()  # its start would undo the mask
-        with _interruption_held():
-            process.start()
-            self._working[ours] = (index, process)
-        theirs.close()
+def _in_this_process(
+    orders: Sequence[RunOrder], take: Take, reach: Reach, names: Sequence[str] | None
+) -> None:
+    for index, order in enumerate(orders):
+        take(index, _outcome(order, reach.reporter(index)))
+        reach.report_of(index, order.scenario.duration_ns)
+        reach.run_finished(names[index] if names else "")
 
 
-@contextmanager
-def _interruption_held() -> Iterator[None]:
-    """Ctrl-C waits until the block is done; a process started inside never sees one.
-
-    It goes to the whole foreground group, but is the parent's business alone.  The mask is what the
-    child inherits; the handler is for threads of numpy's libraries, which the mask does not cover.
-    """
-    arrived: list[int] = []
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    handler = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if arrived:
-        signal.raise_signal(signal.SIGINT)
-
-
-def _receive(pipe: Connection, process: SpawnProcess) -> int | Outcome:
-    try:
-        message: int | Outcome = pipe.recv()
-    except EOFError:
-        process.join()
-        return InternalError(
-            f"a worker process ended with exit code {process.exitcode} before its run was done"
-            " (out of memory? fewer at a time: --jobs 1)"
+def _outcome(order: RunOrder, report: OnProgress) -> Outcome:
+    return outcome_of(
+        lambda: run_scenario(
+            order.scenario,
+            shards=order.shards,
+            log_dir=order.log_dir,
+            on_progress=report,
+            recorded=order.recorded,
         )
-    return message
+    ).outcome
 
 
-def _work(pipe: Connection, scenario: Scenario) -> None:
-    """The body of a worker process: one run; ends quietly when the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's business alone
-    next_report_s = 0.0
+class _SideBySide:
+    """Runs under way in several processes."""
 
-    def report(at_ns: int, _windows: int) -> None:
-        nonlocal next_report_s
-        now_s = time.monotonic()
-        if now_s >= next_report_s:
-            next_report_s = now_s + REPORT_EVERY_S
-            pipe.send(at_ns)
+    def __init__(
+        self,
+        orders: Sequence[RunOrder],
+        deals: Sequence[Sequence[Sequence[int]]],
+        take: Take,
+        reach: Reach,
+        names: Sequence[str] | None,
+    ) -> None:
+        self._orders = orders
+        self._deals = deals
+        self._take = take
+        self._reach = reach
+        self._names = names
+        self._crew: Crew[tuple[int, int], Piece, int, SimulatedPiece] = Crew(_simulate)
+        self._under_way: dict[int, Assembly] = {}
+        self._reached_ns = [[0] * len(deal) for deal in deals]
 
-    with suppress(BrokenPipeError):
-        pipe.send(_outcome(scenario, report))
+    def run(self, processes: int, at_once: int) -> None:
+        """Run all, so many processes and so many runs at a time."""
+        waiting = deque(range(len(self._orders)))
+        try:
+            while waiting or self._under_way:
+                while waiting and self._has_room(waiting[0], processes, at_once):
+                    self._start(waiting.popleft())
+                for (index, number), news in self._crew.news():
+                    self._hear(index, number, news)
+        finally:
+            self._crew.dismiss()
+            for assembly in self._under_way.values():
+                assembly.close()
+
+    def _has_room(self, index: int, processes: int, at_once: int) -> bool:
+        fits = len(self._crew) + len(self._deals[index]) <= processes
+        return fits and len(self._under_way) < at_once
+
+    def _start(self, index: int) -> None:
+        assembly = Assembly(self._orders[index], self._deals[index])
+        self._under_way[index] = assembly
+        for number, piece in enumerate(assembly.pieces):
+            self._crew.start((index, number), piece)
+
+    def _hear(self, index: int, number: int, news: int | Ended[SimulatedPiece]) -> None:
+        if index not in self._under_way:
+            return  # another piece of its run has failed
+        if not isinstance(news, Ended):
+            self._reach_of(index, number, news)
+            return
+        self._reach_of(index, number, self._orders[index].scenario.duration_ns)
+        done = news.outcome
+        if isinstance(done, PagewakeError):
+            self._crew.dismiss(lambda key: key[0] == index)
+            self._end(index, done)
+        elif self._under_way[index].take(number, done):
+            self._end(index, outcome_of(self._under_way[index].result).outcome)
+
+    def _reach_of(self, index: int, number: int, at_ns: int) -> None:
+        """A run is as far as its piece that is furthest behind."""
+        reached = self._reached_ns[index]
+        reached[number] = at_ns
+        self._reach.report_of(index, min(reached))
+
+    def _end(self, index: int, outcome: Outcome) -> None:
+        self._under_way.pop(index).close()
+        self._take(index, outcome)
+        self._reach.run_finished(self._names[index] if self._names else "")
 
 
-def _outcome(scenario: Scenario, report: OnProgress) -> Outcome:
-    try:
-        return run_scenario(scenario, on_progress=report)
-    except PagewakeError as error:
-        return error
-    except BrokenPipeError:
-        raise
-    except MemoryError:
-        return ConfigError(OUT_OF_MEMORY)
-    except Exception as error:  # noqa: BLE001 - the parent reports it
-        return InternalError(f"in a run: {described(error)}")
+def _simulate(piece: Piece, tell: Tell[int]) -> SimulatedPiece:
+    told = at_times(tell)
+    return run_piece(piece, lambda at_ns, _: told(at_ns))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,9 +49,13 @@ class Reach:
         self._bar: _Bar | None = None
         self._terminal = sys.stderr.isatty()
 
-    def report(self, at_ns: int, windows: int = 0) -> None:
-        """The only run has reached `at_ns`; the form in which a run reports."""
-        self.report_of(0, at_ns)
+    def reporter(self, run: int) -> Callable[[int, int], None]:
+        """By which a run in this process says how far it is."""
+
+        def report(at_ns: int, _windows: int) -> None:
+            self.report_of(run, at_ns)
+
+        return report
 
     def report_of(self, run: int, at_ns: int) -> None:
         """A run has reached `at_ns`; draws now and then."""

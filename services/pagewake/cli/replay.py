@@ -10,12 +10,12 @@ from pagewake import __version__
 from pagewake.bus.log_reader import LogReader
 from pagewake.bus.log_sums import RUN_NAME
 from pagewake.cli.loading import load
-from pagewake.cli.options import JsonOption, LogArgument
+from pagewake.cli.options import JobsOption, JsonOption, LogArgument
 from pagewake.cli.output import print_json, print_line
-from pagewake.cli.progress import following
+from pagewake.cli.parallel import run_all
 from pagewake.cli.versions import tell_version
 from pagewake.engine.recorded import recorded_of
-from pagewake.engine.run import run_scenario
+from pagewake.engine.run import RunOrder
 from pagewake.errors import CheckFailedError, DataError
 from pagewake.scenario.model import Scenario
 
@@ -30,15 +30,14 @@ class ReplayResult(msgspec.Struct, frozen=True):
     version: str
 
 
-def replay(log: LogArgument, as_json: JsonOption = False) -> None:
+def replay(log: LogArgument, jobs: JobsOption = None, as_json: JsonOption = False) -> None:
     """Execute a log's scenario again and compare digests; exit 1 if they differ."""
     tell_version(log)
     recorded = recorded_digest(log)
     scenario = recorded_scenario(log)
-    with following(scenario.duration_ns) as reach:
-        recorded_run = recorded_of(log, scenario)
-        outcome_of = run_scenario(scenario, on_progress=reach.report, recorded=recorded_run)
-        replayed = outcome_of.digest
+    order = RunOrder(scenario, recorded=recorded_of(log, scenario))
+    (result,) = run_all([order], jobs)
+    replayed = result.digest
     version = scenario.about.version
     outcome = ReplayResult(recorded == replayed, recorded, replayed, version, __version__)
     if as_json:

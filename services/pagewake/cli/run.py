@@ -10,16 +10,22 @@ import typer
 from pagewake.cli.check import CheckOption, check
 from pagewake.cli.fitting import refuse_start
 from pagewake.cli.loading import load, tell_hints
-from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
+from pagewake.cli.options import (
+    JobsOption,
+    JsonOption,
+    ScenarioArgument,
+    SeedOption,
+    SetOption,
+    ShardsOption,
+)
 from pagewake.cli.output import print_json
+from pagewake.cli.parallel import run_all
 from pagewake.cli.places import refuse_place
-from pagewake.cli.progress import following
 from pagewake.cli.report import NoRoomError, ReportOption, log_for, write_run
 from pagewake.cli.screen import print_result
 from pagewake.cli.tables import run_table
-from pagewake.engine.run import run_scenario
+from pagewake.engine.run import RunOrder
 from pagewake.observe.result import RunResult
-from pagewake.scenario.model import Scenario
 
 LogOption = Annotated[
     Path | None,
@@ -37,6 +43,7 @@ def run(
     seed: SeedOption = None,
     sets: SetOption = None,
     shards: ShardsOption = 1,
+    jobs: JobsOption = None,
     log: LogOption = None,
     report: ReportOption = None,
     as_json: JsonOption = False,
@@ -52,12 +59,13 @@ def run(
     tell_hints([loaded])
     try:
         with log_for(report, log) as written:
-            result = _simulate(loaded, shards, written)
+            (result,) = run_all([RunOrder(loaded, shards, written)], jobs)
             _show(result, as_json=as_json)
             if report is not None and written is not None:
                 write_run(report, written, result)
     except NoRoomError:  # the same run once more, for its figures
-        _show(_simulate(loaded, shards, None), as_json=as_json)
+        (result,) = run_all([RunOrder(loaded, shards)], jobs)
+        _show(result, as_json=as_json)
         raise
     check((loaded.name, result), also_wrongs=checked)
 
@@ -67,8 +75,3 @@ def _show(result: RunResult, *, as_json: bool) -> None:
         print_json(result)
     else:
         print_result(*run_table(result))
-
-
-def _simulate(scenario: Scenario, shards: int, log: Path | None) -> RunResult:
-    with following(scenario.duration_ns) as reach:
-        return run_scenario(scenario, shards=shards, log_dir=log, on_progress=reach.report)

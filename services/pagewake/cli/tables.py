@@ -94,7 +94,8 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
 
 
 def _simulated(result: RunResult) -> str:
-    took = f"in {duration(result.wall_s)} ({factor(result.speed)} x real time)"
+    where = f" in {result.jobs} processes" if (result.jobs or 1) > 1 else ""
+    took = f"in {duration(result.wall_s)}{where} ({factor(result.speed)} x real time)"
     counted = f"{result.events:,} events, {result.windows:,} windows"
     return f"{seconds(result.sim_ns)} {took}, {counted}"
 

@@ -1,22 +1,23 @@
-"""The embedded runtime: all participants of a run in one process, as fast as the CPU allows.
+"""The embedded runtime: simulated hosts and their shards in one process, as fast as the CPU allows.
 
 The participants are the objects of the cluster; only the bus differs.  Commits to the shards and
 to the host pass the codec, so what this runtime accepts would have survived the wire; the journal,
 which nobody in the process reads, is encoded only for a log.
 
-Simulated hosts do not interact.  Each step is one window of the host that is furthest behind, so
-progress means the same with one host and with twenty.
+Simulated hosts do not interact, so a process may have all hosts of a run or some of them.  Each
+step is one window of the host that is furthest behind, so progress means the same with one host
+and with twenty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple, TypeAlias
 
-from pagewake.bus.log_dir import LogWriter
+from pagewake.bus.log_dir import LogFiles
 from pagewake.bus.memory import MemoryBus
-from pagewake.events.codec import JOURNAL_TOPIC
+from pagewake.events.codec import FAULTS, JOURNAL_TOPIC
 from pagewake.events.digest import combine_hosts, combine_vms
 from pagewake.events.types import Event, ShardSummary
 from pagewake.participants.build import HostPart
@@ -26,6 +27,7 @@ from pagewake.participants.participant import (
     ShardParticipant,
 )
 from pagewake.participants.plan import RunPlan
+from pagewake.participants.topology import HostPlace
 from pagewake.simtime.window import Cut
 
 Observer: TypeAlias = Callable[[list[Event]], None]
@@ -35,17 +37,48 @@ STRETCH = 64
 """Windows of one host in a row: enough to use what its state brought into the CPU's caches."""
 
 
-class EmbeddedOutcome(NamedTuple):
-    """What a run came to.
+class HostOutcome(NamedTuple):
+    """What one simulated host came to; `end_ns` is where it ended."""
 
-    `sim_ns` is where its last simulated host ended; `summaries` are those of all shards.
-    """
-
-    sim_ns: int
+    host: int
+    end_ns: int
     windows: int
     digest: str
-    host_digests: list[str]
     summaries: list[ShardSummary]
+
+
+class EmbeddedOutcome(NamedTuple):
+    """What a run came to, host by host."""
+
+    hosts: list[HostOutcome]
+
+    @classmethod
+    def together(cls, parts: Iterable[EmbeddedOutcome]) -> EmbeddedOutcome:
+        """The outcome of all hosts, whichever process had them."""
+        return cls(sorted(host for part in parts for host in part.hosts))
+
+    @property
+    def sim_ns(self) -> int:
+        """Where the last simulated host ended."""
+        return max(host.end_ns for host in self.hosts)
+
+    @property
+    def windows(self) -> int:
+        return sum(host.windows for host in self.hosts)
+
+    @property
+    def digest(self) -> str:
+        """The run's digest, of its hosts' own."""
+        return combine_hosts(self.host_digests)
+
+    @property
+    def host_digests(self) -> list[str]:
+        return [host.digest for host in self.hosts]
+
+    @property
+    def summaries(self) -> list[ShardSummary]:
+        """Those of all shards, host by host."""
+        return [summary for host in self.hosts for summary in host.summaries]
 
 
 class InterruptedRun(KeyboardInterrupt):
@@ -60,48 +93,52 @@ class InterruptedRun(KeyboardInterrupt):
 def run_embedded(
     plan: RunPlan,
     parts: Sequence[HostPart],
+    indexes: Sequence[int] | None = None,
     *,
-    log: LogWriter | None = None,
+    log: LogFiles | None = None,
     observer: Observer | None = None,
     on_progress: OnProgress | None = None,
     cut: Cut | None = None,
     should_stop: Callable[[], bool] | None = None,
     ends_ns: Sequence[int] | None = None,
 ) -> EmbeddedOutcome:
-    """Run to the end; `parts` are the domains of the plan, as `build` makes them.
+    """Run to the end; `parts` are the domains of these hosts of the plan, as `build` makes them.
 
-    `observer` gets the domain events of one shard and window at a time.  `on_progress` gets
-    simulated time and windows.  A log is finished, not closed.  `ends_ns` are the hosts' own
-    durations, where they are shorter.  Raises InterruptedRun, a KeyboardInterrupt.
+    `indexes` are all hosts by default.  `observer` gets the domain events of one shard and window
+    at a time.  `on_progress` gets simulated time and windows.  A log is filled, not finished.
+    `ends_ns` are the own durations of all hosts, where they are shorter.  Raises InterruptedRun,
+    a KeyboardInterrupt.
     """
     limit_ns = plan.scenario.duration_ns
+    indexes = range(len(parts)) if indexes is None else indexes
     hosts = [
         _Host(
-            HostParticipant(plan, index, part.host, duration_ns=min(end_ns, limit_ns), cut=cut),
+            HostParticipant(
+                plan,
+                index,
+                part.host,
+                duration_ns=limit_ns if ends_ns is None else min(ends_ns[index], limit_ns),
+                cut=cut,
+            ),
             _shards(plan, index, part, journal=log is not None),
             log,
             observer,
         )
-        for index, (part, end_ns) in enumerate(
-            zip(parts, ends_ns or [limit_ns] * len(parts), strict=True)
-        )
+        for index, part in zip(indexes, parts, strict=True)
     ]
     if log is not None:
-        for topic, count in plan.topology.partitions().items():
-            for partition in range(count):
-                log.declare(topic, partition)
-    windows = _run_all(hosts, on_progress, should_stop)
-    digests = [host.digest() for host in hosts]
-    outcome = EmbeddedOutcome(
-        max(host.end_ns() for host in hosts),
-        windows,
-        combine_hosts(digests),
-        digests,
-        [summary for host in hosts for summary in host.summaries()],
-    )
-    if log is not None:
-        log.finish(outcome.digest, digests, [plan.code])
-    return outcome
+        for index in indexes:
+            _declare(plan.topology.hosts[index], log)
+    _run_all(hosts, on_progress, should_stop)
+    return EmbeddedOutcome([host.outcome() for host in hosts])
+
+
+def _declare(place: HostPlace, log: LogFiles) -> None:
+    """Every partition that a host or its shards write to."""
+    log.declare(FAULTS, place.index)
+    for shard in place.shards:
+        log.declare(shard.topic, shard.partition)
+        log.declare(JOURNAL_TOPIC, shard.journal)
 
 
 def _shards(plan: RunPlan, host: int, part: HostPart, *, journal: bool) -> list[ShardParticipant]:
@@ -118,10 +155,10 @@ def _run_all(
     hosts: list[_Host],
     on_progress: OnProgress | None,
     should_stop: Callable[[], bool] | None,
-) -> int:
+) -> None:
     """Run windows of the host that is furthest behind, a stretch at a time, until none is left.
 
-    Returns how many there were.  Which host runs when changes nothing: they do not interact.
+    Which host runs when changes nothing: they do not interact.
     """
     behind = [(0, index) for index in range(len(hosts))]
     heapify(behind)
@@ -148,7 +185,6 @@ def _run_all(
                 break
         else:
             heappush(behind, (at_ns, index))
-    return windows
 
 
 class _Host:
@@ -160,7 +196,7 @@ class _Host:
         self,
         host: HostParticipant,
         shards: list[ShardParticipant],
-        log: LogWriter | None,
+        log: LogFiles | None,
         observer: Observer | None,
     ) -> None:
         self.host = host
@@ -198,13 +234,16 @@ class _Host:
         assert self.host.end_ns is not None
         return self.host.end_ns
 
-    def digest(self) -> str:
-        """The digest of all VMs of all its shards."""
+    def outcome(self) -> HostOutcome:
+        """What it came to: the digest of all its VMs, what its shards account for."""
+        shards = [shard.follower.shard for shard in self.shards]
         digests: dict[str, str] = {}
-        for shard in self.shards:
-            digests |= shard.follower.shard.digests()
-        return combine_vms(digests)
-
-    def summaries(self) -> list[ShardSummary]:
-        """What the shards account for, in their order."""
-        return [shard.follower.shard.summary() for shard in self.shards]
+        for shard in shards:
+            digests |= shard.digests()
+        return HostOutcome(
+            self.host.partition,
+            self.end_ns(),
+            self.host.window + 1,
+            combine_vms(digests),
+            [shard.summary() for shard in shards],
+        )

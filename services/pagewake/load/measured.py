@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import log2
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 from hdrh.histogram import HdrHistogram
 
+Number = TypeVar("Number", int, float)
 LoadMode: TypeAlias = Literal["cluster", "embedded"]
 
 US_MAX = 3_600_000_000
@@ -41,7 +42,10 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """One measured size.  A sum over all processes is null where one of them said nothing."""
+    """One measured size.  A sum over all processes is null where one of them said nothing.
+
+    `jobs` are the processes of an embedded one; null on a cluster.
+    """
 
     vcpus: int
     vms: int
@@ -57,6 +61,7 @@ class Measurement(msgspec.Struct, frozen=True):
     memory_bytes_per_vcpu: float | None
     kafka_bytes_per_fault: float | None
     services: list[Cost]
+    jobs: int | None = None
 
 
 class Regression(msgspec.Struct, frozen=True):
@@ -97,6 +102,17 @@ class Latencies:
         """Count one window."""
         self._counts.record_value(min(max(0, round(wall_s * 1e6)), US_MAX))
 
+    def merge(self, other: Latencies) -> None:
+        """Count in the windows that another process counted."""
+        self._counts.add(other._counts)
+
+    def __getstate__(self) -> bytes:
+        encoded: bytes = self._counts.encode()
+        return encoded
+
+    def __setstate__(self, encoded: bytes) -> None:
+        self._counts = HdrHistogram.decode(encoded)
+
     def summary(self) -> Latency:
         """The percentiles; zeros if nothing was counted."""
         p50, p99, p999 = (
@@ -111,10 +127,11 @@ def cost_of(service: str, cpu_share: float, faults_per_s: float, memory: int | N
     return Cost(service, cpu_share, per_million, memory)
 
 
-def total(values: Iterable[float | None]) -> float | None:
+def total(values: Iterable[Number | None]) -> Number | None:
     """A sum; None of nothing, and where a part is not known."""
     known = list(values)
-    return sum(value or 0 for value in known) if known and None not in known else None
+    sure = [value for value in known if value is not None]
+    return sum(sure[1:], sure[0]) if sure and len(sure) == len(known) else None
 
 
 def knee_of(sizes: Iterable[Measurement]) -> tuple[int | None, bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import msgspec
 
 from pagewake.errors import ConfigError, DataError
 from pagewake.load.measured import LoadResult, Measurement, Regression
+from pagewake.observe.report.words import counted
 
 FILE_BYTES_MAX = 16 << 20
 """A result has a few kilobytes per size; what is larger is some other file."""
@@ -52,14 +53,21 @@ def read_baseline(path: Path) -> LoadResult:
         raise DataError(f"{path}: not a result of pagewake load --json: {error}") from None
 
 
-def check_comparable(baseline: LoadResult, mode: str, sizes: list[int]) -> None:
-    """ConfigError if there is nothing in it to compare with."""
+def check_comparable(baseline: LoadResult, mode: str, jobs: Mapping[int, int | None]) -> None:
+    """ConfigError if there is nothing in it to compare with; `jobs` are the processes by size."""
     if baseline.mode != mode:
         raise ConfigError(f"--baseline was measured {baseline.mode}, this is {mode}")
     known = {size.vcpus for size in baseline.sizes}
-    if not known & set(sizes):
+    if not known & jobs.keys():
         shown = ",".join(map(str, sorted(known))) or "none"
         raise ConfigError(f"--baseline has none of these sizes; it has --vcpus {shown}")
+    for size in baseline.sizes:
+        before, now = (size.jobs or 1), (jobs.get(size.vcpus, size.jobs) or 1)
+        if before != now:
+            raise ConfigError(
+                f"--baseline was measured in {counted(before, 'process', 'processes')} at"
+                f" {size.vcpus:,} vcpus, this would be in {now}: give --jobs {before}"
+            )
 
 
 def regressions(baseline: LoadResult, now: LoadResult, allowed: float) -> list[Regression]:

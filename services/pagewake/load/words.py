@@ -58,6 +58,9 @@ def remarks(result: LoadResult) -> list[str]:
     flat = _flatness(result)
     if flat:
         said.append(flat)
+    jobs = max((size.jobs or 1 for size in result.sizes), default=1)
+    if jobs > 1:
+        said.append(f"Simulated hosts were spread over up to {jobs} processes (--jobs).")
     said.append(
         f"Each size was warmed up for {result.warm_s:g} s and {WARM_WINDOWS} windows of every"
         f" simulated host at least, measured for {result.duration_s:g} s of wall time or longer,"

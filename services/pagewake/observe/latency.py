@@ -61,6 +61,20 @@ class Latencies:
         self.sum_ns += latency_ns
         self.max_ns = max(self.max_ns, latency_ns)
 
+    def merge(self, other: Latencies) -> None:
+        """Count in the requests that another counted."""
+        self._histogram.add(other._histogram)
+        self.count += other.count
+        self.sum_ns += other.sum_ns
+        self.max_ns = max(self.max_ns, other.max_ns)
+
+    def __getstate__(self) -> tuple[bytes, int, int, int]:
+        return self._histogram.encode(), self.count, self.sum_ns, self.max_ns
+
+    def __setstate__(self, state: tuple[bytes, int, int, int]) -> None:
+        encoded, self.count, self.sum_ns, self.max_ns = state
+        self._histogram = HdrHistogram.decode(encoded)
+
     def latency(self, sim_ns: int, unfinished: int) -> Latency:
         """What they come to in a run of that length."""
         count = self.count

@@ -107,12 +107,14 @@ class RunFacts(msgspec.Struct, frozen=True):
     version: str
     swap: SwapFacts | None = None
     expects: tuple[Expect, ...] = ()
+    jobs: int | None = None
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """The contract's keys in the contract's order, then ours.
 
-    What is null, from `touches` on, is not in the log that was read.
+    What is null, from `touches` on, is not in the log that was read.  `jobs` is null for what was
+    not simulated by this command.
     """
 
     scenario: str
@@ -154,6 +156,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     in_swap_bytes: int | None
     shards: int
     version: str
+    jobs: int | None
 
     @property
     def speed(self) -> float:
@@ -209,6 +212,22 @@ class ResultCounter:
         unplaced = ended.read - sum(ended.vm_read.values())
         if unplaced:  # version 0.1.0 did not say of which VMs
             self._vms[""].page_ins += unplaced
+
+    def merge(self, other: ResultCounter) -> None:
+        """Count in what another counted of other VMs."""
+        self._seen.update(other._seen)
+        for vm, share in other._vms.items():
+            self._vms[vm].add(share)
+        self._endings.finished_ns.update(other._endings.finished_ns)
+        self._endings.killed_ns.update(other._endings.killed_ns)
+        self._waited_ns.extend(other._waited_ns)
+        self._halts.update(other._halts)
+        for how, wakes in other._wakes.items():
+            self._wakes[how] += wakes
+        for route, exits in other._exits.items():
+            self._exits[route] += exits
+        for name, latencies in other._latencies_of.items():
+            self._latencies_of.setdefault(name, Latencies()).merge(latencies)
 
     @property
     def events(self) -> int:
@@ -270,6 +289,7 @@ class ResultCounter:
             in_swap_bytes=None if swap is None else _swap_bytes(in_swap or 0, swap.ratio_milli),
             shards=facts.shards,
             version=facts.version,
+            jobs=facts.jobs,
         )
 
     def _latency(self, sim_ns: int, closing: Sequence[ShardSummary]) -> dict[str, Latency]:

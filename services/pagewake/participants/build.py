@@ -44,16 +44,19 @@ class VmPlan(NamedTuple):
     resident: NDArray[np.bool_]
 
 
-def build(plan: RunPlan) -> list[HostPart]:
-    """All domains of a run, host by host."""
+def build(plan: RunPlan, hosts: Sequence[int] | None = None) -> list[HostPart]:
+    """The domains of a run, host by host: of all, or of these."""
     scenario = plan.scenario
-    vms = {vm.instance.name: vm for vm in plan_vms(scenario, scenario.instances())}
+    places = plan.topology.hosts if hosts is None else [plan.topology.hosts[i] for i in hosts]
+    wanted = {place.index for place in places}
+    mine = [instance for instance in scenario.instances() if instance.host in wanted]
+    vms = {vm.instance.name: vm for vm in plan_vms(scenario, mine)}
     return [
         HostPart(
             build_host(scenario, host.index, _of_host(vms.values(), host.index)),
             [build_shard(scenario, [vms[vm] for vm in shard.vms]) for shard in host.shards],
         )
-        for host in plan.topology.hosts
+        for host in places
     ]
 
 

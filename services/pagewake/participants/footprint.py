@@ -34,7 +34,6 @@ def memory_bytes(scenario: Scenario) -> int:
 
 
 def _vm_bytes(vm: Vm) -> int:
-    vcpus = sum(vm.vcpus_at(level) for level in range(1, vm.nested + 2))
     populated = sum(region.pages for region in lay_out(vm).populated())
     pages = vm.memory_pages * PAGE_BYTES + populated * POPULATED_PAGE_BYTES
-    return VM_BYTES + vcpus * VCPU_BYTES + pages
+    return VM_BYTES + vm.vcpus_in_all * VCPU_BYTES + pages

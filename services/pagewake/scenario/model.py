@@ -271,6 +271,11 @@ class Vm(_Part, frozen=True, kw_only=True):
         """What the host lets it keep resident."""
         return self.memory_pages if self.own_limit_pages is None else self.own_limit_pages
 
+    @property
+    def vcpus_in_all(self) -> int:
+        """Its own and those of its nested guests."""
+        return sum(self.vcpus_at(level) for level in range(1, self.nested + 2))
+
     def vcpus_at(self, level: int) -> int:
         """Vcpus that tasks of a level run on; 0 where there is no such guest."""
         inner = {1: self.vcpus, 2: self.l2 and self.l2.vcpus, 3: self.l3 and self.l3.vcpus}

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pagewake.cli import compare as command
 from pagewake.cli import fitting, parallel, progress
 from pagewake.cli.parallel import Outcome
 from pagewake.engine import run as engine
+from pagewake.engine.run import RunOrder
 from pagewake.errors import DataError
 from pagewake.scenario.model import Scenario
 from tests.unit.cli.support import Outcome as Printed
@@ -100,12 +100,8 @@ def test_more_memory_than_this_machine_has_is_refused(
 # ------------------------------------------------------------------------------- an error, Ctrl-C
 
 
-def _take_at(take: Any, index: int, _: int, outcome: Outcome) -> None:
-    take(index, outcome)
-
-
 def failing(monkeypatch: pytest.MonkeyPatch, apf: str, error: Exception) -> None:
-    """Have the runs of one mode fail, in this process."""
+    """Have the runs of one mode fail; a short grid runs in this process."""
     run = engine.run_scenario
 
     def runs(scenario: Scenario, **how: Any) -> Any:
@@ -113,12 +109,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, apf: str, error: Exception) -> None
             raise error
         return run(scenario, **how)
 
-    def one_by_one(scenarios: list[Scenario], take: Any, *_how: Any) -> None:
-        for index, scenario in enumerate(scenarios):
-            parallel.run_each([scenario], partial(_take_at, take, index))
-
     monkeypatch.setattr(parallel, "run_scenario", runs)
-    monkeypatch.setattr(command, "run_each", one_by_one)
 
 
 def test_a_point_that_fails_leaves_the_others(
@@ -187,9 +178,9 @@ def test_a_grid_goes_on_with_the_points_that_are_missing(
     ran: list[str] = []
     run = parallel.run_each
 
-    def noting(scenarios: list[Scenario], *how: Any) -> None:
-        ran.extend(each.kernel.apf for each in scenarios)
-        run(scenarios, *how)
+    def noting(orders: list[RunOrder], *how: Any) -> None:
+        ran.extend(order.scenario.kernel.apf for order in orders)
+        run(orders, *how)
 
     monkeypatch.setattr(command, "run_each", noting)
     both = compared(capsys, scenario, *MODES, *kept)

@@ -45,6 +45,36 @@ def test_a_table_names_every_size(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "<svg" in page.read_text("utf-8")
 
 
+def test_hosts_are_measured_in_several_processes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pagewake.load.plan.VCPUS_PER_HOST", 4)
+    sizes = ("load", "--embedded", "--vcpus", "4,8", "--duration", "100ms")
+    found: list[Measurement] = []
+    for jobs in ("1", "2"):
+        outcome = invoke(capsys, *sizes, "--json", "--jobs", jobs)
+        assert (outcome.code, outcome.err) == (0, "")
+        alone, spread = msgspec.json.decode(outcome.out, type=LoadResult).sizes
+        assert (alone.jobs, spread.jobs, spread.hosts) == (1, int(jobs), 2)
+        found.append(spread)
+    one, two = found
+    assert two.wall_s >= 0.1
+    assert two.windows > 10
+    assert two.faults_per_window == pytest.approx(one.faults_per_window, rel=0.5)
+    assert one.memory_bytes_per_vcpu is not None
+    assert two.memory_bytes_per_vcpu is not None
+    assert two.memory_bytes_per_vcpu > one.memory_bytes_per_vcpu
+    (cost,) = two.services
+    assert cost.cpu_share > 0
+    assert "up to 2 processes" in invoke(capsys, *sizes, "--jobs", "2").out
+
+
+def test_a_cluster_has_the_processes_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = invoke(capsys, "load", "--jobs", "2")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--jobs: a cluster has the processes it has" in outcome.err
+
+
 def test_what_got_worse_ends_with_1_and_its_name(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -134,7 +134,7 @@ def test_nothing_is_drawn_where_there_is_no_terminal(
 ) -> None:
     monkeypatch.setattr("pagewake.cli.progress.SHOW_AFTER_S", 0.0)
     reach = Reach(100)
-    reach.report(50)
+    reach.report_of(0, 50)
     reach.close()
     assert capsys.readouterr() == ("", "")
 

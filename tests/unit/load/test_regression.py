@@ -58,9 +58,11 @@ def test_what_one_side_does_not_know_is_not_compared() -> None:
 
 def test_what_cannot_be_compared() -> None:
     with pytest.raises(ConfigError, match="measured cluster, this is embedded"):
-        check_comparable(result(measured(), mode="cluster"), "embedded", [64])
+        check_comparable(result(measured(), mode="cluster"), "embedded", {64: 1})
     with pytest.raises(ConfigError, match="it has --vcpus 64"):
-        check_comparable(result(measured()), "embedded", [65])
+        check_comparable(result(measured()), "embedded", {65: 1})
+    with pytest.raises(ConfigError, match=r"in 1 process at 64 vcpus, this .* in 2: give --jobs 1"):
+        check_comparable(result(measured()), "embedded", {64: 2})
 
 
 def test_what_is_no_baseline(tmp_path: Path) -> None:

@@ -159,7 +159,8 @@ def _figure(value: object) -> str:
 
 
 def document(result: RunResult) -> dict[str, object]:
-    """The result as `run --json` has it, but for the wall time: equal runs give equal pages."""
+    """The result as `run --json` has it, but for how it was run: equal runs give equal pages."""
     builtins: dict[str, object] = msgspec.to_builtins(result)
-    del builtins["wall_s"]
+    for name in ("wall_s", "jobs"):
+        del builtins[name]
     return builtins
