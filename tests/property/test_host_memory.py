@@ -7,17 +7,20 @@ what it cannot see by itself, and that cutting a run into windows otherwise chan
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from random import Random
 from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagewake.events.types import PageReady, ToShard
+from pagewake.events.types import PageReady, ToHost, ToShard, WindowOpened
 from pagewake.host_memory.config import VmMemory
 from pagewake.host_memory.frames import compressed
 from pagewake.host_memory.manager import HostMemory
 from pagewake.host_memory.media import MEDIA, Medium, uniform_medium
+from pagewake.simtime.ports import NEVER_NS
+from pagewake.simtime.window import Answers
 from tests.unit.host_memory.driver import US, FakeShard, Touch, host_with, memory, run
 
 S = TypeVar("S", bound=FakeShard)
@@ -146,6 +149,37 @@ def test_a_host_restored_from_its_pickle_goes_on_as_if_nothing_had_happened(
         run(other, other_shards)
     assert seen_by(other_shards) == seen_by(shards)
     assert sums(other) == sums(host)
+
+
+class Promised:
+    """Checks every answer of a host against what it said when the window was opened.
+
+    A window lasts until the first instant at which something in it may be answered.
+    """
+
+    def __init__(self, host: HostMemory) -> None:
+        self.host = host
+        self.lookahead_ns, self.take, self.next_ns = host.lookahead_ns, host.take, host.next_ns
+        self.stop_ns = 0
+
+    def handle(self, events: Sequence[ToHost]) -> None:
+        host, outbox = self.host, self.host._outbox
+        for event in events:
+            if event.at_ns >= self.stop_ns:
+                opened = WindowOpened(0, NEVER_NS, False, host.lookahead_ns, *host.calm())
+                self.answers, self.stop_ns = Answers(opened), NEVER_NS
+            self.stop_ns = min(self.stop_ns, self.answers.soonest_ns([event]))
+            before = outbox._inserted
+            host.handle([event])
+            put = [at_ns for at_ns, _, inserted, *_ in outbox._pending if inserted > before]
+            assert min(put, default=NEVER_NS) >= self.stop_ns
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_no_answer_comes_before_the_end_of_its_window(case: Case) -> None:
+    host, shards = case.build(FakeShard)
+    run(Promised(host), shards)  # type: ignore[arg-type]
 
 
 class TimedShard(FakeShard):

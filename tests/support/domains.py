@@ -41,7 +41,7 @@ from pagewake.participants.build import HostPart
 from pagewake.participants.plan import RunPlan
 from pagewake.participants.topology import HostPlace, ShardPlace, Topology
 from pagewake.scenario.loading import loads
-from pagewake.simtime.ports import ShardOutput
+from pagewake.simtime.ports import Calm, ShardOutput
 from pagewake.simtime.randomness import Draws
 from pagewake.simtime.window import Cut
 
@@ -56,6 +56,7 @@ class FakeHost:
         self, seed: int, lookahead_ns: int, vms: Sequence[str], agings: Sequence[int] = ()
     ) -> None:
         self.lookahead_ns = lookahead_ns
+        self.reads = seed % 4
         self.draws = Draws(seed, "device")
         self.free_ns = 0
         self.served = 0
@@ -82,7 +83,7 @@ class FakeHost:
                 self.free_ns = max(self.free_ns, event.at_ns) + service_ns
                 self.put(PageReady(self.free_ns, event.vm, 0, 0, event.gfn, 0, event.token))
 
-    def take(self, until_ns: int) -> list[ToShard]:
+    def take(self, from_ns: int, until_ns: int) -> list[ToShard]:
         taken = []
         while self.due and self.due[0][0] < until_ns:
             taken.append(heappop(self.due)[3])
@@ -90,6 +91,10 @@ class FakeHost:
 
     def next_ns(self) -> int | None:
         return self.due[0][0] if self.due else None
+
+    def calm(self) -> Calm:
+        """Its one device takes requests in turn, and they cause nothing else."""
+        return Calm(self.reads, self.lookahead_ns, self.free_ns + self.lookahead_ns)
 
     def intervene(self, control: Control) -> None:
         self.put(control)

@@ -43,6 +43,7 @@ class AppliedCommit(msgspec.Struct, frozen=True):
     seq: int
     window: int
     events: list[Record]
+    code: str
 
 
 class Outbox:
@@ -140,7 +141,7 @@ class Inbox:
         progress.seq += 1
         progress.part = 0
         progress.events = []
-        return AppliedCommit(commit.source, commit.seq, commit.window, events)
+        return AppliedCommit(commit.source, commit.seq, commit.window, events, commit.code)
 
     def _ignore(self, commit: Commit, progress: SourceProgress) -> None:
         """Count a duplicate; BrokenLogError if its content differs from what was applied."""

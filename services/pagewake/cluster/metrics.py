@@ -255,9 +255,9 @@ def _of_groups(shards: Sequence[Owned]) -> Iterator[Metric]:
 def _of_hosts(owned: Sequence[Owned]) -> Iterator[Metric]:
     """Of simulated hosts: how their run stands, and their memory."""
     hosts = [
-        (each.labels, HostView(each.participant, memory, memory.summary(), memory.page_ins()))
+        (each.labels, HostView(host, memory, memory.summary(), memory.page_ins(host.at_ns)))
         for each in owned
-        if (memory := each.participant.memory) is not None
+        if (memory := (host := each.participant).memory) is not None
     ]
     resident = Counter[Labels]()
     for labels, view in hosts:

@@ -771,23 +771,36 @@ EVENTS: tuple[type[Event], ...] = (*TO_HOST, *TO_SHARD, *JOURNAL)
 
 
 class WindowOpened(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
-    """Host to shard: simulate up to `until_ns`, exclusive. The last window of a host has `last`."""
+    """Host to shard: simulate up to `until_ns`, exclusive. The last window of a host has `last`.
+
+    `lookahead_ns` 0: up to there whatever happens. Else the window is open-ended: the shard closes
+    it that long after the first event that it tells the host, if this is sooner, and what was
+    handed out for later stays with it.  Of the first `reads` requests for pages in swap, none is
+    answered before `reads_ns`, nor sooner than `read_ns` after it was asked: it need not close
+    for these before.
+    """
 
     window: int
     until_ns: int
     last: bool = False
+    lookahead_ns: int = 0
+    reads: int = 0
+    read_ns: int = 0
+    reads_ns: int = 0
 
 
 class WindowClosed(msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_defaults=True):
     """Shard to host: simulated up to the edge; nothing for the host to react to before `next_ns`.
 
     `next_ns` None: never, of its own accord.  `frozen_ns`: all VMs of the shard are frozen, the
-    last of them since then.
+    last of them since then.  `until_ns`: where the shard closed an open-ended window; None: where
+    the host said.
     """
 
     window: int
     next_ns: int | None
     frozen_ns: int | None = None
+    until_ns: int | None = None
 
 
 class TaskAccount(msgspec.Struct, frozen=True, omit_defaults=True):

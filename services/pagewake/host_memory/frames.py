@@ -127,6 +127,11 @@ class Frames(Saved):
         self.ratio_milli = ratio_milli
         self.pool = compressed(self.stored, ratio_milli) if ratio_milli else 0
 
+    def least_ahead(self, marks: NDArray[np.int64]) -> int:
+        """Of all VMs, the fewest frames beyond its mark that are free to it or will be."""
+        charged = np.frombuffer(self.charges, np.int64) - np.frombuffer(self.leaving, np.int64)
+        return int((np.frombuffer(self.limits, np.int64) - charged - marks).min())
+
     def by_pressure(self, floor: NDArray[np.int64]) -> list[int]:
         """VMs that have more than their floor: most of it relative to the limit first.
 

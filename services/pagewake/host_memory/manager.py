@@ -45,6 +45,7 @@ from pagewake.host_memory.media import Medium
 from pagewake.host_memory.outbox import Outbox
 from pagewake.host_memory.reclaim import Reclaim
 from pagewake.host_memory.swap import Device
+from pagewake.simtime.ports import Calm
 from pagewake.simtime.state import Saved
 
 
@@ -103,13 +104,22 @@ class HostMemory(Saved):
                 self._change_medium(now_ns)
             handlers[type(event)](self, accounts[event.vm], event)
 
-    def take(self, until_ns: int) -> list[ToShard]:
+    def take(self, from_ns: int, until_ns: int) -> list[ToShard]:
         """Hand out, once, what takes effect before `until_ns`: (at_ns, vm, insertion)."""
-        return self._outbox.take(until_ns)
+        return self._outbox.take(from_ns, until_ns)
 
     def next_ns(self) -> int | None:
         """When the next delivery or intervention takes effect."""
         return self._outbox.next_ns()
+
+    def calm(self) -> Calm:
+        """How many page-ins can begin before frames are short, and when the first can be done."""
+        if self._changes or self._device.medium.synchronous:
+            return Calm()
+        reads = self._reclaim.spare()
+        if reads < 1:
+            return Calm()
+        return Calm(reads, self._device.medium.read_min_ns, self._device.soonest_ns())
 
     def intervene(self, control: Control) -> None:
         """Schedule an intervention; it must not lie in a span that was handed out already.
@@ -136,9 +146,9 @@ class HostMemory(Saved):
             pool=self._frames.pool,
         )
 
-    def page_ins(self) -> PageIns:
-        """The page-ins that the shards know of, as in `run --json`."""
-        return self._counts.page_ins(self._outbox.reads_under_way())
+    def page_ins(self, now_ns: int) -> PageIns:
+        """The page-ins that the shards know of at `now_ns`, as in `run --json`."""
+        return self._counts.page_ins(self._outbox.reads_under_way(now_ns))
 
     def swap_queue(self, now_ns: int) -> int:
         """Requests that the device has not completed."""

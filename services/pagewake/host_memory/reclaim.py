@@ -31,6 +31,7 @@ from bisect import insort
 from collections.abc import Sequence
 from operator import itemgetter
 
+import numpy as np
 from mypy_extensions import mypyc_attr
 
 from pagewake.events.types import AgePages, PageDropped, PagesAged, PagesEvicted, PageUnmapped
@@ -55,6 +56,7 @@ class Reclaim(Saved):
         "_lag_ns",
         "_writeback_pages",
         "_marks",
+        "_lows",
     )
 
     def __init__(
@@ -76,6 +78,7 @@ class Reclaim(Saved):
         self._lag_ns = lag_ns
         self._writeback_pages = writeback_pages
         self._marks = host_marks
+        self._lows = np.array([vm.marks.low for vm in accounts], np.int64)
 
     def balance(self, vm: VmAccount, now_ns: int) -> None:
         """Start as many batches as the VM, and the host, are short of."""
@@ -89,6 +92,15 @@ class Reclaim(Saved):
             vm.fruitless = 0
         if self._marks is not None:
             self._balance_host(self._marks, now_ns)
+
+    def spare(self) -> int:
+        """So many frames may be taken, by whatever VMs, before `balance` has anything to do."""
+        if self.short_of:
+            return 0
+        spare = self._frames.least_ahead(self._lows)
+        if self._marks is not None:
+            spare = min(spare, self._frames.left() + self._frames.total_leaving - self._marks.low)
+        return spare
 
     def aged(self, vm: VmAccount, event: PagesAged) -> None:
         """Step 1 is answered: unmap what was not accessed."""

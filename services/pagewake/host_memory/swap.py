@@ -62,6 +62,11 @@ class Device(Saved):
         heappush(workers, done)
         return done
 
+    def soonest_ns(self) -> int:
+        """No read submitted from now on is complete before."""
+        begun_ns = max(self._channels[0], self._workers[0] if self._workers else 0)
+        return begun_ns + self.medium.read_min_ns
+
     def write(self, now_ns: int, pages: int) -> int:
         """Submit the write-back of `pages` neighbours as one request; when it is complete."""
         if self.medium.synchronous:

@@ -29,7 +29,7 @@ class _CountedEvent(msgspec.Struct, gc=False):
 
     event: str
     first_touch: bool = False
-    until_ns: int = 0
+    until_ns: int | None = None
 
 
 class _Commit(msgspec.Struct):
@@ -96,9 +96,10 @@ class _HostWindows:
             elif seen.event == "WindowClosed":
                 window.closes += 1
                 window.closed_ms = max(window.closed_ms, at_ms)
+                window.until_ns = window.until_ns if seen.until_ns is None else seen.until_ns
             elif seen.event == "WindowOpened":
                 window.opened_ms = max(window.opened_ms, at_ms)
-                window.until_ns = seen.until_ns
+                window.until_ns = window.until_ns or seen.until_ns or 0
 
     def stretch(self, latencies: Latencies) -> HostStretch | None:
         """The whole windows; None if there are not enough of them to tell a rate."""

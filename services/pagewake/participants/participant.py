@@ -19,9 +19,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from pagewake.bus.port import AppliedCommit, BrokenLogError, Inbox, Outbox
-from pagewake.errors import DataError
+from pagewake.errors import DataError, InternalError
 from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Encoded, Record, decode_commit, name_of
-from pagewake.events.types import Event
+from pagewake.events.types import Event, ToHost, WindowClosed
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.manager import HostMemory
@@ -180,7 +180,7 @@ class HostParticipant(_Saved):
     """One simulated host of a run, at time 0."""
 
     opens_windows: ClassVar[bool] = True
-    saved = ("inbox", "sequencer", "_outboxes", "_orders", "_seen", "paused", "speed")
+    saved = ("inbox", "sequencer", "_outboxes", "_seen", "paused", "speed")
     kernels: tuple[GuestKernel, ...] = ()
 
     def __init__(
@@ -213,7 +213,6 @@ class HostParticipant(_Saved):
             for shard in place.shards
         }
         self._sources = frozenset(self._outboxes)
-        self._orders: list[Order] = []
         self._seen: dict[str, Answer] = {}
         self.paused = False
         self.speed = 0.0
@@ -269,8 +268,6 @@ class HostParticipant(_Saved):
         return Step(self._open(), []) if closed and not self.sequencer.ended else NOTHING
 
     def _open(self) -> list[Out]:
-        if self._orders:
-            self._obey()
         handed = self.sequencer.open()
         if self.lap is not None:
             self.lap("simulation")
@@ -309,10 +306,11 @@ class HostParticipant(_Saved):
             order = read_order(scenario, command.id, command.command)
             if host_of(scenario, order) not in (None, self.index):
                 raise BadCommandError(f"not for {self.source}")
-            if self.sequencer.last:
+            if self._ends_before(order):
                 raise BadCommandError(f"the run ends at {self.sequencer.until_ns} ns")
         except BadCommandError as error:
             return Answer(command.id, ok=False, error=str(error))
+        at_ns = self.sequencer.until_ns
         match order.do:
             case "pause" | "resume":
                 self.paused = order.do == "pause"
@@ -320,23 +318,19 @@ class HostParticipant(_Saved):
                 self.speed = order.speed
             case "stop":
                 self.paused = False
-                self._orders.append(order)
+                self.sequencer.stop()
             case _:
-                self._orders.append(order)
-        return Answer(command.id, ok=True, at_ns=self.sequencer.until_ns)
+                assert order.control is not None
+                control = msgspec.structs.replace(order.control, at_ns=at_ns)
+                self.sequencer.host.intervene(control)
+        return Answer(command.id, ok=True, at_ns=at_ns)
 
-    def _obey(self) -> None:
-        """Carry out what was ordered, now that all shards have closed: at the end of the window."""
-        orders, self._orders = self._orders, []
+    def _ends_before(self, order: Order) -> bool:
+        """Is there no window left in which it could take effect?"""
         sequencer = self.sequencer
-        for order in orders:
-            if sequencer.end_ns is not None:
-                return
-            if order.control is None:
-                sequencer.stop()
-            else:
-                at_ns = sequencer.until_ns
-                sequencer.host.intervene(msgspec.structs.replace(order.control, at_ns=at_ns))
+        if order.control is None and order.do != "stop":
+            return sequencer.last
+        return sequencer.until_ns >= sequencer.duration_ns
 
     # ------------------------------------------------------------------ snapshots
 
@@ -405,7 +399,7 @@ class ShardParticipant(_Saved):
             return NOTHING
         if isinstance(read, Rejected):
             return Step([], [], None, read)
-        reported, output = self.follower.apply(read.events)  # type: ignore[arg-type]
+        reported, output = self._simulate(read)
         if self.lap is not None:
             self.lap("simulation")
         outs = self._journal_of(output) if self._keeps_journal else []
@@ -413,6 +407,17 @@ class ShardParticipant(_Saved):
         if self.lap is not None:
             self.lap("codec")
         return Step(outs, domain_events(output))
+
+    def _simulate(self, opened: AppliedCommit) -> tuple[list[ToHost | WindowClosed], ShardOutput]:
+        try:
+            return self.follower.apply(opened.events)  # type: ignore[arg-type]
+        except InternalError as error:
+            if opened.code == self.plan.code:
+                raise
+            raise BrokenLogError(
+                f"{self.topic}-{self.partition}: commit {opened.seq} of {opened.source} by version "
+                f"{opened.code} does not fit what version {self.plan.code} simulated: {error}"
+            ) from error
 
     def _journal_of(self, output: ShardOutput) -> list[Out]:
         """The journal goes out before the close, so that it is there when the run has ended."""

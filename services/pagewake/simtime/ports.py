@@ -7,7 +7,7 @@ A simulated host's memory manager is a `HostDomain`; some VMs of that simulated 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mypy_extensions import mypyc_attr
 
@@ -39,6 +39,25 @@ class ShardOutput(Saved):
         self.journal: list[Journal] = [] if journal is None else journal
         self.consumed: list[ToShard] = [] if consumed is None else consumed
 
+    def joined(self, later: ShardOutput) -> ShardOutput:
+        """This one, with what the shard did next."""
+        self.to_host += later.to_host
+        self.journal += later.journal
+        self.consumed += later.consumed
+        return self
+
+
+class Calm(NamedTuple):
+    """What a host knows of its next answers beyond its lookahead.
+
+    The next `reads` requests for pages in swap cause nothing but a read each, which takes `read_ns`
+    at least and ends at `reads_ns` at the soonest.
+    """
+
+    reads: int = 0
+    read_ns: int = 0
+    reads_ns: int = 0
+
 
 class HostDomain(Protocol):
     """The memory of one simulated host.  Purely reactive; effects are timed from their cause."""
@@ -50,8 +69,10 @@ class HostDomain(Protocol):
         """Take in one window's events of all shards, sorted by (at_ns, vm, n)."""
         ...
 
-    def take(self, until_ns: int) -> list[ToShard]:
+    def take(self, from_ns: int, until_ns: int) -> list[ToShard]:
         """Hand out, once, deliveries and control before `until_ns`: (at_ns, vm, insertion).
+
+        The shards have completed what lies before `from_ns`.
 
         A control event whose `vm` is empty is for the host itself: it is put into the log of the
         first shard and no shard sees it.
@@ -60,6 +81,10 @@ class HostDomain(Protocol):
 
     def next_ns(self) -> int | None:
         """The earliest pending delivery or control event."""
+        ...
+
+    def calm(self) -> Calm:
+        """How the requests that come next will be answered, if nothing else comes between."""
         ...
 
     def intervene(self, control: Control) -> None:

@@ -9,13 +9,19 @@ plus the lookahead, so with nothing to happen before `bound` the next window may
 `Sequencer` and `Follower` are the two ends.  Both are plain data and know no bus: what they take
 and return is what stands in the commits.
 
+With one shard nobody else has to meet its edge, so the shard goes on by itself for as long as it
+tells the host nothing, as the host would have it go on: all that the host will ever do by then is
+handed out beforehand.  It closes `lookahead` after the first event that it tells (design,
+"Windows").
+
 A simulated host ends at `duration`, exclusive, or at the freeze of its last VM.  The last window
-says so (`last`); when only the closes told that all VMs are frozen, one more window of no width
+says so (`last`); when only the closes told that the end is reached, one more window of no width
 follows to carry the word, so that a log ends with it either way.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Generic, TypeAlias, TypeVar
@@ -23,14 +29,19 @@ from typing import Generic, TypeAlias, TypeVar
 from mypy_extensions import mypyc_attr
 
 from pagewake.errors import InternalError
-from pagewake.events.types import ToHost, ToShard, WindowClosed, WindowOpened
-from pagewake.simtime.ports import HostDomain, ShardDomain, ShardOutput
+from pagewake.events.types import PageNotPresent, ToHost, ToShard, WindowClosed, WindowOpened
+from pagewake.simtime.ports import NEVER_NS, HostDomain, ShardDomain, ShardOutput
 from pagewake.simtime.state import Saved
 
 Cut: TypeAlias = Callable[[int, int], int]
 Host = TypeVar("Host", bound=HostDomain)
 Shard = TypeVar("Shard", bound=ShardDomain)
 HOST_ORDER = attrgetter("at_ns", "vm", "n")
+INSTANT = attrgetter("at_ns")
+REACH_NS = 20_000_000
+"""How far behind the first possible cause an open-ended window reaches.  Chosen: as far as busy
+guests seldom get without a word to the host, and near enough for a person's command, which takes
+effect at its edge."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -73,6 +84,11 @@ class Sequencer(Saved, Generic[Host]):
         """The last window is closed; `end_ns` is where the simulated host ended."""
         return self.last and not self.awaited
 
+    @property
+    def lookahead_ns(self) -> int:
+        """Of a window with an open end; 0 where several shards need a common edge."""
+        return self.host.lookahead_ns if len(self.names) == 1 else 0
+
     def open(self) -> dict[str, list[ToShard | WindowOpened]]:
         """Open the next window: per shard its `WindowOpened` and then its deliveries."""
         assert not self.awaited, f"window {self.window} is still open for {sorted(self.awaited)}"
@@ -84,8 +100,8 @@ class Sequencer(Saved, Generic[Host]):
             self.last = True
             return self._hand_out([])
         self.until_ns = self._until()
-        self.last = self.until_ns == self.duration_ns
-        deliveries = self.host.take(self.until_ns)
+        self.last = self.until_ns == self.duration_ns and not self.lookahead_ns
+        deliveries = self.host.take(self.from_ns, self.until_ns)
         if deliveries:
             self._check(deliveries[0].at_ns, deliveries[-1].at_ns, "a delivery")
         return self._hand_out(deliveries)
@@ -95,7 +111,10 @@ class Sequencer(Saved, Generic[Host]):
         if bound is None:
             proposed = self.duration_ns
         else:
-            proposed = min(bound + self.host.lookahead_ns, self.duration_ns)
+            reach_ns = self.host.lookahead_ns
+            if self.lookahead_ns:
+                reach_ns = max(reach_ns, REACH_NS)
+            proposed = min(bound + reach_ns, self.duration_ns)
         if proposed <= self.until_ns:
             raise InternalError(
                 f"window {self.window} cannot reach beyond {self.until_ns} ns: the host names "
@@ -106,10 +125,8 @@ class Sequencer(Saved, Generic[Host]):
         return proposed
 
     def stop(self) -> None:
-        """End here, between two windows: the next one carries the word."""
-        assert not self.awaited, f"window {self.window} is still open for {sorted(self.awaited)}"
-        if self.end_ns is None:
-            self.end_ns = self.until_ns
+        """End at the edge of this window, if nothing else ends the host before."""
+        self.duration_ns = min(self.duration_ns, self.until_ns)
 
     def bound_ns(self) -> int | None:
         """The earliest instant at which anything can happen that the host answers."""
@@ -120,8 +137,12 @@ class Sequencer(Saved, Generic[Host]):
         return bound
 
     def _hand_out(self, deliveries: list[ToShard]) -> dict[str, list[ToShard | WindowOpened]]:
-        opened = WindowOpened(self.window, self.until_ns, self.last)
         names = self.names
+        opened = WindowOpened(self.window, self.until_ns, self.last)
+        if self.lookahead_ns and not self.last:
+            opened = WindowOpened(
+                self.window, self.until_ns, False, self.lookahead_ns, *self.host.calm()
+            )
         if len(names) == 1:
             return {names[0]: [opened, *deliveries]}
         handed: dict[str, list[ToShard | WindowOpened]] = {name: [opened] for name in names}
@@ -138,6 +159,8 @@ class Sequencer(Saved, Generic[Host]):
         if not isinstance(closed, WindowClosed) or closed.window != self.window:
             raise InternalError(f"{name} ends window {self.window} with {closed}")
         self.awaited.discard(name)
+        if closed.until_ns is not None:
+            self._close_at(closed.until_ns)
         self.next_ns[name] = closed.next_ns
         if closed.frozen_ns is not None:
             self.frozen_ns[name] = closed.frozen_ns
@@ -146,6 +169,14 @@ class Sequencer(Saved, Generic[Host]):
             return False
         self._close_all()
         return True
+
+    def _close_at(self, at_ns: int) -> None:
+        if not self.lookahead_ns or not self.from_ns < at_ns <= self.until_ns:
+            raise InternalError(
+                f"window {self.window} ({self.from_ns} to {self.until_ns} ns) cannot close at "
+                f"{at_ns} ns"
+            )
+        self.until_ns = at_ns
 
     def _close_all(self) -> None:
         events = self.pending
@@ -157,7 +188,7 @@ class Sequencer(Saved, Generic[Host]):
         if self.end_ns is None and len(self.frozen_ns) == len(self.names):
             self.end_ns = max(self.frozen_ns.values())
             events = [event for event in events if event.at_ns <= self.end_ns]
-        elif self.last and self.end_ns is None:
+        elif self.until_ns == self.duration_ns and self.end_ns is None:
             self.end_ns = self.duration_ns
         if events:
             self.host.handle(events)
@@ -181,11 +212,38 @@ class Sequencer(Saved, Generic[Host]):
             )
 
 
+class Answers:
+    """How soon the host can answer what it is told in one open-ended window."""
+
+    __slots__ = ("opened", "reads")
+
+    def __init__(self, opened: WindowOpened) -> None:
+        self.opened = opened
+        self.reads = opened.reads
+
+    def soonest_ns(self, events: Sequence[ToHost]) -> int:
+        """The first instant at which an answer to any of these may take effect."""
+        return min(map(self._answer_ns, events))
+
+    def _answer_ns(self, event: ToHost) -> int:
+        opened = self.opened
+        if isinstance(event, PageNotPresent) and not (event.served or event.first_touch):
+            if event.joined:
+                return NEVER_NS
+            if self.reads:
+                self.reads -= 1
+                return max(opened.reads_ns, event.at_ns + opened.read_ns)
+        return event.at_ns + opened.lookahead_ns
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Follower(Saved, Generic[Shard]):
-    """The shard's end of the protocol: applies what a window hands it, and closes the window."""
+    """The shard's end of the protocol: applies what a window hands it, and closes the window.
 
-    __slots__ = ("name", "shard", "window", "from_ns", "until_ns", "last")
+    `ahead` was handed out and lies behind what is simulated, in order of time.
+    """
+
+    __slots__ = ("name", "shard", "window", "from_ns", "until_ns", "last", "ahead")
 
     def __init__(self, name: str, shard: Shard) -> None:
         self.name = name
@@ -194,6 +252,7 @@ class Follower(Saved, Generic[Shard]):
         self.from_ns = 0
         self.until_ns = 0
         self.last = False
+        self.ahead: deque[ToShard] = deque()
 
     def apply(
         self, events: Sequence[ToShard | WindowOpened]
@@ -207,18 +266,52 @@ class Follower(Saved, Generic[Shard]):
         if deliveries:
             self._check(deliveries[0].at_ns, deliveries[-1].at_ns, "a delivery")
             deliveries = [delivery for delivery in deliveries if delivery.vm]
-        shard = self.shard
-        if self.until_ns > self.from_ns:
-            output = shard.advance(self.until_ns, deliveries)
+        edge_ns = self.until_ns
+        if opened.lookahead_ns:
+            output = self._go_on(deliveries, opened)
+        elif edge_ns > self.from_ns:
+            output = self.shard.advance(edge_ns, deliveries)
         else:
             output = ShardOutput()
         to_host = output.to_host
         if to_host:
             self._check(to_host[0].at_ns, to_host[-1].at_ns, "an event for the host")
-        next_ns = shard.next_ns()
-        if next_ns is not None and next_ns < self.until_ns:
-            next_ns = self.until_ns
-        return [*to_host, WindowClosed(self.window, next_ns, shard.frozen_ns())], output
+        closed_ns = self.until_ns if self.until_ns < edge_ns else None
+        frozen_ns = self.shard.frozen_ns()
+        return [*to_host, WindowClosed(self.window, self._bound_ns(), frozen_ns, closed_ns)], output
+
+    def _bound_ns(self) -> int | None:
+        """The earliest event for the host, with what is ahead in account; not in the past."""
+        bound = self.shard.next_ns()
+        if self.ahead and (bound is None or self.ahead[0].at_ns < bound):
+            bound = self.ahead[0].at_ns
+        return bound if bound is None else max(bound, self.until_ns)
+
+    def _go_on(self, deliveries: list[ToShard], opened: WindowOpened) -> ShardOutput:
+        """Simulate as the host would have it, until it may answer what it was told."""
+        ahead, shard = self.ahead, self.shard
+        if ahead and deliveries:
+            ahead = self.ahead = deque(sorted([*ahead, *deliveries], key=INSTANT))
+        else:
+            ahead.extend(deliveries)
+        whole: ShardOutput | None = None
+        answers = Answers(opened)
+        stop_ns, self.until_ns = self.until_ns, self.from_ns
+        while self.until_ns < stop_ns:
+            bound = self._bound_ns()
+            edge_ns = stop_ns if bound is None else min(stop_ns, bound + opened.lookahead_ns)
+            due: list[ToShard] = []
+            while ahead and ahead[0].at_ns < edge_ns:
+                due.append(ahead.popleft())
+            output = shard.advance(edge_ns, due)
+            self.until_ns = edge_ns
+            if output.to_host:
+                stop_ns = min(stop_ns, answers.soonest_ns(output.to_host))
+            whole = output if whole is None else whole.joined(output)
+            if shard.frozen_ns() is not None:
+                break
+        assert whole is not None
+        return whole
 
     def _open(self, opened: WindowOpened) -> None:
         if opened.window != self.window + 1 or self.last:

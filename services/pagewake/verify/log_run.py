@@ -9,6 +9,7 @@ follow one another, events outside of their window (design, "Windows").
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -32,7 +33,10 @@ class PlacedEvent(NamedTuple):
 
 
 class ShardWindow(NamedTuple):
-    """One window of one shard: what it was handed, and what it emitted."""
+    """One window of one shard: what reached it there, and what it emitted.
+
+    `until_ns` is where it was closed.
+    """
 
     source: str
     until_ns: int
@@ -66,9 +70,12 @@ class _Stream:
 
 
 class _Shard:
-    """How far one shard is: its two files, and the window that was opened last."""
+    """How far one shard is: its two files, and the window that was opened last.
 
-    __slots__ = ("apf", "from_ns", "journal", "last", "until_ns", "window")
+    `ahead` was handed out and takes effect behind that window.
+    """
+
+    __slots__ = ("ahead", "apf", "from_ns", "journal", "last", "open_ended", "until_ns", "window")
 
     def __init__(self, apf: _Stream | None, journal: _Stream | None) -> None:
         self.apf = apf
@@ -77,6 +84,8 @@ class _Shard:
         self.from_ns = 0
         self.until_ns = 0
         self.last = False
+        self.open_ended = False
+        self.ahead: list[PlacedEvent] = []
 
 
 class LogRun:
@@ -140,17 +149,10 @@ class LogRun:
 
     def _window(self, faults: _Stream, commit: LoggedCommit, shard: _Shard) -> ShardWindow:
         place = f"{faults.name}:{commit.line}"
-        delivered = self._delivered(place, commit, shard)
+        handed = self._handed(place, commit, shard)
         own = _events(faults, commit)
-        closed = commit.events[-1] if commit.events else None
-        if not isinstance(closed, WindowClosed) or closed.window != commit.window:
-            self._complain(place, f"{commit.source} does not end with the close of its window")
-        elif closed.next_ns is not None and closed.next_ns < shard.until_ns:
-            self._complain(
-                place,
-                f"next_ns {closed.next_ns} of {commit.source} lies before the end of the window "
-                f"that it closes, {shard.until_ns}",
-            )
+        self._close(place, commit, shard)
+        delivered = _reached(handed, shard)
         journal = shard.journal
         if journal is not None and journal.head is not None:
             head = journal.head
@@ -166,7 +168,28 @@ class LogRun:
         self._inside(own, shard)
         return ShardWindow(commit.source, shard.until_ns, delivered, own)
 
-    def _delivered(self, place: str, commit: LoggedCommit, shard: _Shard) -> list[PlacedEvent]:
+    def _close(self, place: str, commit: LoggedCommit, shard: _Shard) -> None:
+        closed = commit.events[-1] if commit.events else None
+        if not isinstance(closed, WindowClosed) or closed.window != commit.window:
+            self._complain(place, f"{commit.source} does not end with the close of its window")
+            return
+        at_ns = closed.until_ns
+        if at_ns is not None:
+            if not shard.open_ended or not shard.from_ns < at_ns <= shard.until_ns:
+                self._complain(
+                    place,
+                    f"{commit.source} closes window {closed.window} at {at_ns} ns, which lasts "
+                    f"from {shard.from_ns} to {shard.until_ns} ns",
+                )
+            shard.until_ns = at_ns
+        if closed.next_ns is not None and closed.next_ns < shard.until_ns:
+            self._complain(
+                place,
+                f"next_ns {closed.next_ns} of {commit.source} lies before the end of the window "
+                f"that it closes, {shard.until_ns}",
+            )
+
+    def _handed(self, place: str, commit: LoggedCommit, shard: _Shard) -> list[PlacedEvent]:
         apf = shard.apf
         head = apf.head if apf is not None else None
         if apf is None or head is None or head.window != commit.window:
@@ -175,9 +198,9 @@ class LogRun:
         apf.take()
         opened = head.events[0] if head.events else None
         self._open(f"{apf.name}:{head.line}", opened, commit.window, shard)
-        delivered = _events(apf, head)
-        self._inside(delivered, shard)
-        return [placed for placed in delivered if placed.event.vm]
+        handed = _events(apf, head)
+        self._inside(handed, shard)
+        return [placed for placed in handed if placed.event.vm]
 
     def _open(self, where: str, opened: object, window: int, shard: _Shard) -> None:
         if not isinstance(opened, WindowOpened) or opened.window != window:
@@ -191,6 +214,7 @@ class LogRun:
         shard.window = window
         shard.from_ns, shard.until_ns = shard.until_ns, opened.until_ns
         shard.last = opened.last
+        shard.open_ended = opened.lookahead_ns > 0
 
     def _inside(self, events: list[PlacedEvent], shard: _Shard) -> None:
         from_ns, until_ns = shard.from_ns, shard.until_ns
@@ -216,6 +240,20 @@ class LogRun:
 
     def _complain(self, where: str, what: str) -> None:
         self.complaints.append(f"{where}: window: {what}")
+
+
+def _reached(handed: list[PlacedEvent], shard: _Shard) -> list[PlacedEvent]:
+    """What was handed out, now or before, and takes effect in the window that is closed."""
+    if not shard.ahead and (not handed or handed[-1].event.at_ns < shard.until_ns):
+        return handed
+    handed = sorted([*shard.ahead, *handed], key=_instant)
+    behind = bisect_left(handed, shard.until_ns, key=_instant)
+    shard.ahead = handed[behind:]
+    return handed[:behind]
+
+
+def _instant(placed: PlacedEvent) -> int:
+    return placed.event.at_ns
 
 
 def _events(stream: _Stream, commit: LoggedCommit) -> list[PlacedEvent]:

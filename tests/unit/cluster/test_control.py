@@ -20,7 +20,7 @@ from tests.support.owners import Owners
 
 __all__ = ["mqtt"]
 
-PLAN = RunPlan.of("r", load("natapov-2010", ["scenario.duration=5ms"]), 1)
+PLAN = RunPlan.of("r", load("natapov-2010", ["scenario.duration=400ms"]), 1)
 
 
 class Heard:

@@ -15,7 +15,7 @@ from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan
 from pagewake.scenario.loading import load
 from tests.support.owners import SNAPSHOT_S, Owners
 
-PLAN = RunPlan.of("r", load("natapov-2010", ["scenario.duration=20ms"]), 1)
+PLAN = RunPlan.of("r", load("natapov-2010", ["scenario.duration=400ms"]), 1)
 
 
 @pytest.fixture

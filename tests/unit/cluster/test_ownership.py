@@ -22,7 +22,7 @@ from pagewake.scenario.loading import load
 from tests.support.fake_mqtt import turns
 from tests.support.owners import Owners
 
-PLAN = RunPlan.of("r", load("natapov-2010", ["scenario.duration=5ms"]), 1)
+PLAN = RunPlan.of("r", load("natapov-2010", ["scenario.duration=400ms"]), 1)
 HOST = TopicPartition(topic_name("r", FAULTS), 0)
 SHARD = TopicPartition(topic_name("r", APF_GUEST), 0)
 

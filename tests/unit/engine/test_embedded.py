@@ -130,10 +130,10 @@ def test_an_interrupt_inside_a_window_says_how_far_it_got_and_leaves_no_log(
     tmp_path: Path,
 ) -> None:
     class Interrupted(FakeHost):
-        def take(self, until_ns: int) -> list[Event]:  # type: ignore[override]
-            if until_ns > 1_000:
+        def take(self, from_ns: int, until_ns: int) -> list[Event]:  # type: ignore[override]
+            if from_ns > 1_000:
                 raise KeyboardInterrupt
-            return super().take(until_ns)  # type: ignore[return-value]
+            return super().take(from_ns, until_ns)  # type: ignore[return-value]
 
     ((_, shards),) = one_host()
     with pytest.raises(KeyboardInterrupt) as stopped:

@@ -236,7 +236,7 @@ def run(
         if not known:
             return
         now = cut(now, min(known) + host.lookahead_ns)
-        deliveries = host.take(now)
+        deliveries = host.take(now, now)
         events = [event for shard in shards for event in shard.advance(now, deliveries)]
         events.sort(key=attrgetter("at_ns", "vm", "n"))
         size = max(1, -(-len(events) // batches))

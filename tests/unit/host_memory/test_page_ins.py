@@ -206,7 +206,7 @@ def test_interventions_come_out_at_their_time_before_what_the_host_decided() -> 
     host = host_with(IN_SWAP, controls=[offline, nmi])
     assert host.next_ns() == 30
     host.handle([request(0, 1)])
-    assert host.take(31) == [nmi]
+    assert host.take(0, 31) == [nmi]
     assert [type(event) for event in drain(host)] == [VcpuOffline, PageReady]
 
 
@@ -242,7 +242,7 @@ def test_interventions_on_unknown_things_are_refused_by_name() -> None:
 
 def test_nothing_can_be_scheduled_into_a_span_that_was_handed_out() -> None:
     host = host_with(IN_SWAP)
-    host.take(1_000)
+    host.take(0, 1_000)
     with pytest.raises(AssertionError, match="handed out already"):
         host.intervene(VcpuOffline(999, "vm-0", 0, 0))
 
