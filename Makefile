@@ -9,6 +9,8 @@
 # make soak   kills services and brokers of its own a hundred times while runs go on: KILLS=100 SEED=1
 # make brokers, brokers-down   Kafka and Mosquitto on loopback, without Docker
 # make cluster, cluster-down   the brokers and one of each service
+# make compiled   the core compiled to C, in .venv instead of the checkout (needs a C compiler);
+#             make pure   back to the checkout
 # make clean  removes .venv and caches
 
 PYTHON ?= python3
@@ -18,7 +20,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 .DEFAULT_GOAL := run
 .PHONY: run test coverage lint format generated generated-known schemas reference dashboards docs \
-        bench soak clean brokers brokers-down cluster cluster-down
+        bench soak clean compiled pure brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
@@ -67,6 +69,19 @@ bench: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.soak.soak --own-brokers --kills "$(or $(KILLS),100)" --seed "$(or $(SEED),1)"
+
+# From a copy: the build moves pyproject.toml away and leaves its output beside the source.
+compiled: $(VENV)/.installed
+	@rm -rf $(VENV)/source && mkdir $(VENV)/source
+	@cp -r pyproject.toml README.md LICENSE services $(VENV)/source/
+	@echo "compiling the core (some minutes)" >&2
+	@HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(PIP) --no-deps --force-reinstall ./$(VENV)/source
+	@rm -rf $(VENV)/source
+	@$(BIN)/pagewake --version
+
+pure: $(VENV)/.installed
+	@$(PIP) --no-deps --force-reinstall --editable .
+	@$(BIN)/pagewake --version
 
 brokers:
 	@deploy/local/brokers up
