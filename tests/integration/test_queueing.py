@@ -21,7 +21,7 @@ import pytest
 from pagewake.engine.embedded import run_embedded
 from pagewake.engine.run import run_scenario
 from pagewake.events.types import Event, RequestDone
-from pagewake.guest_kernel.spread import Spread
+from pagewake.guest_kernel.config import Spread
 from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pagewake.errors import ConfigError, DataError
-from pagewake.guest_kernel.tasks import ScriptStep
+from pagewake.guest_kernel.config import ScriptStep
 from pagewake.scenario.library import builtin_path
 from pagewake.scenario.loading import loads
 from pagewake.scenario.page_trace import TraceSource

@@ -15,7 +15,7 @@ from mypy_extensions import mypyc_attr
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
-from pagewake.guest_kernel.costs import KernelCosts, SchedulerConfig
+from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig
 from pagewake.guest_kernel.hotplug import WriteMsr
 from pagewake.guest_kernel.overlays import BOOT
 from pagewake.guest_kernel.requests import Requests

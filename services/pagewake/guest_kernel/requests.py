@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 
 from mypy_extensions import mypyc_attr
 
-from pagewake.guest_kernel.spread import Spread
+from pagewake.guest_kernel.config import Spread
 from pagewake.guest_kernel.streams import PatternStream
 from pagewake.guest_kernel.touch_buffer import BufferedStream, Region, Rows
 from pagewake.kvm.page_table import Pages
@@ -46,7 +46,8 @@ class Request(NamedTuple):
 # --------------------------------------------------------------------------- arrivals
 
 
-class Arrivals(ABC):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Arrivals(Saved, ABC):
     """When requests come; `endless`: there is always another one."""
 
     __slots__ = ()
@@ -62,6 +63,7 @@ class Arrivals(ABC):
         """Request `number` was done: a closed loop goes on from here."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class OpenLoop(Arrivals):
     """They come whether those before were answered or not."""
 
@@ -71,6 +73,7 @@ class OpenLoop(Arrivals):
         """Nothing comes of it."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RateArrivals(OpenLoop):
     """So many a second: at equal distances, or (with `draws`) as a Poisson process."""
 
@@ -93,6 +96,7 @@ class Instants(Protocol):
     def instants(self) -> Sequence[int]: ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ListedArrivals(OpenLoop):
     """At given instants, in order."""
 
@@ -108,6 +112,7 @@ class ListedArrivals(OpenLoop):
         return listed[number] if number < len(listed) else None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Clients(Arrivals):
     """A closed loop: each client thinks, asks, and thinks again once it has its answer."""
 

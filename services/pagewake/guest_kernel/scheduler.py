@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from mypy_extensions import mypyc_attr
 
-from pagewake.guest_kernel.costs import SchedulerConfig
+from pagewake.guest_kernel.config import SchedulerConfig
 from pagewake.guest_kernel.tasks import Task
 from pagewake.simtime.state import Saved
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pagewake.events.ids import Gfn
-from pagewake.guest_kernel.tasks import ScriptStep, Task
+from pagewake.guest_kernel.config import ScriptStep
+from pagewake.guest_kernel.tasks import Task
 from pagewake.kvm.ports import OP_GUEST, Step
 
 if TYPE_CHECKING:

@@ -11,48 +11,17 @@ that queue (`requests.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from mypy_extensions import mypyc_attr
 
+from pagewake.guest_kernel.config import KernelSections, ScriptStep
 from pagewake.guest_kernel.requests import Request, Requests
 from pagewake.guest_kernel.streams import AccessStream, WorkStream
 from pagewake.simtime.state import Saved
 
 State = Literal["new", "runnable", "sleeping", "asleep", "halting", "finished", "killed"]
 """`sleeping`: by its own timer; `asleep`: in the sleeper hash; `halting`: sti;hlt in task_wait."""
-
-
-# fmt: off
-Op: TypeAlias = Literal[
-    "touch", "run", "kernel", "user", "cli", "sti", "hlt", "wrmsr", "preempt-off", "preempt-on",
-    "cpuid", "sleep", "finish",
-]
-"""What a script task can do; `scenario/script.py` has the language."""
-# fmt: on
-
-
-@dataclass(frozen=True, slots=True)
-class ScriptStep:
-    """One step of a script task; fields that its `op` does not use keep their defaults."""
-
-    op: Op
-    at_ns: int | None = None
-    ns: int = 0
-    page: int = 0
-    write: bool = False
-    msr: int = 0
-    value: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class KernelSections:
-    """Kernel-mode stretches of `for_ns` CPU time after every `every_ns` in user mode."""
-
-    every_ns: int
-    for_ns: int
-    no_preempt: bool = False
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from msgspec.structs import asdict
 from mypy_extensions import mypyc_attr
 
-from pagewake.guest_kernel.costs import SchedulerConfig
+from pagewake.guest_kernel.config import SchedulerConfig
 from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.tasks import InnerVcpuPort, Task
 from pagewake.kvm.config import ExitRates

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import msgspec
 
+from pagewake.guest_kernel.config import KernelSections
 from pagewake.guest_kernel.requests import (
     Arrivals,
     Clients,
@@ -29,7 +30,7 @@ from pagewake.guest_kernel.streams import (
     ZipfStream,
     ZipfTable,
 )
-from pagewake.guest_kernel.tasks import KernelSections, Task
+from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.trace_stream import TraceStream
 from pagewake.kvm.page_table import Pages
 from pagewake.participants.regions import Layout, TaskRegion

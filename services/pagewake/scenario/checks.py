@@ -12,7 +12,7 @@ from typing import Any
 
 from pagewake.errors import nearest
 from pagewake.events import types as ev
-from pagewake.guest_kernel.spread import Spread
+from pagewake.guest_kernel.config import Spread
 from pagewake.scenario import units
 from pagewake.scenario.keys import BadValueError
 from pagewake.scenario.locate import Path

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pagewake.guest_kernel.costs import KernelCosts, SchedulerConfig
+from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig
 from pagewake.kvm.config import ExitRates, HostCosts, NestedConfig
 from pagewake.scenario.keys import Duration, Flag, Key, Rate, Table
 

@@ -12,9 +12,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from pagewake.guest_kernel.costs import KernelCosts, SchedulerConfig
-from pagewake.guest_kernel.spread import Spread
-from pagewake.guest_kernel.tasks import ScriptStep
+from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig, ScriptStep, Spread
 from pagewake.kvm.config import HostCosts, NestedConfig
 from pagewake.kvm.profile import Switches, nearest_profile, resolve
 from pagewake.scenario.interventions import MAX_VCPUS, EventsReader, ScheduledEvent

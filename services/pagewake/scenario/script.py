@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pagewake.errors import nearest
-from pagewake.guest_kernel.tasks import Op, ScriptStep
+from pagewake.guest_kernel.config import Op, ScriptStep
 from pagewake.scenario import units
 from pagewake.scenario.keys import BadValueError, show
 

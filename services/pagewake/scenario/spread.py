@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pagewake.guest_kernel.spread import Spread
+from pagewake.guest_kernel.config import Spread
 from pagewake.scenario.keys import BadValueError, Duration, show
 
 EXPONENTIAL = "exponential"

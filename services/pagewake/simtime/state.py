@@ -22,5 +22,5 @@ def attributes(instance: object) -> list[str]:
     kind = type(instance)
     compiled: tuple[str, ...] | None = getattr(kind, "__mypyc_attrs__", None)
     if compiled is not None:
-        return list(compiled)
+        return [name for name in compiled if name != "__dict__"]
     return [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]

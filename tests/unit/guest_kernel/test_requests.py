@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pagewake.events.types import RequestDone, TaskFinished
+from pagewake.guest_kernel.config import Spread
 from pagewake.guest_kernel.requests import (
     Clients,
     ListedArrivals,
@@ -18,7 +19,6 @@ from pagewake.guest_kernel.requests import (
     Requests,
     RequestStream,
 )
-from pagewake.guest_kernel.spread import Spread
 from pagewake.guest_kernel.streams import RandomStream, Region, Touching
 from pagewake.simtime.randomness import Draws
 from tests.support.pages import PageView

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagewake.guest_kernel.costs import SchedulerConfig
+from pagewake.guest_kernel.config import SchedulerConfig
 from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.tasks import Task
 

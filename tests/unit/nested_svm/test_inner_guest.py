@@ -9,7 +9,7 @@ import pytest
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
-from pagewake.guest_kernel.costs import SchedulerConfig
+from pagewake.guest_kernel.config import SchedulerConfig
 from pagewake.guest_kernel.tasks import Task
 from pagewake.kvm import injection
 from pagewake.kvm.config import ExitRates

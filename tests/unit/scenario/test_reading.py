@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pagewake.guest_kernel.costs import KernelCosts
+from pagewake.guest_kernel.config import KernelCosts
 from pagewake.scenario.domain_keys import DOMAIN_KEYS
 from pagewake.scenario.reading import fields_of, read_struct, write_struct
 

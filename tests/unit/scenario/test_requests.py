@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pagewake.errors import ConfigError, DataError
-from pagewake.guest_kernel.spread import Spread
+from pagewake.guest_kernel.config import Spread
 from pagewake.scenario.arrivals import read_arrivals
 from pagewake.scenario.loading import loads
 from pagewake.scenario.spread import SpreadReader

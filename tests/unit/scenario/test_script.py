@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pagewake.guest_kernel.tasks import ScriptStep
+from pagewake.guest_kernel.config import ScriptStep
 from pagewake.scenario.keys import BadValueError
 from pagewake.scenario.script import STEP_FORMS, format_step, parse_step
 from tests.support.abi import MSR_ACK, MSR_EN
