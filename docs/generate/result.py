@@ -60,10 +60,13 @@ KEYS: Mapping[str, str] = {
     "shards": "how many the run was split into",
     "version": "of pagewake",
     "jobs": "processes that simulated it; null for a run of a cluster and for a log",
+    "journal": "how much of it a log, or the cluster, keeps",
 }
 NULL = """
 All from `touches` to `in_swap_bytes` is null where a log of version 0.1.0
-was read: it does not hold them.
+was read: it does not hold them. Of a run that was submitted with `--journal none`, `waits`,
+`wakes`, `halts`, `exits`, `wait_sim_seconds`, `latency`, `progress`, `per_group` and `per_vm` are
+null.
 """
 PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes, Latency, Expectation)
 

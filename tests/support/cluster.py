@@ -121,7 +121,7 @@ class FakeCluster:
         taken = participant.accept(records[member.offset])
         for observe in self.observers:
             observe(member, taken)
-        member.unsent = taken.outs
+        member.unsent = taken.outs + participant.journal()
         member.offset += 1
         if taken.rejected is not None:
             self.rejected[taken.rejected.why] += 1

@@ -56,6 +56,9 @@ class FakeBus:
             future.set_result(None)
         return future
 
+    async def on_its_way(self) -> None:
+        self._check()
+
     async def read(
         self, topic: str, partition: int, offset: int = 0, *, follow: bool = False
     ) -> AsyncIterator[StoredRecord]:

@@ -40,6 +40,9 @@ TOPIC_AGAIN_S = 0.1
 """Between two looks for a topic that is not there yet; one request each."""
 TOPICS_KNOWN_S = 10.0
 """Chosen: far beyond what a healthy broker takes to know a topic that it has created."""
+PRODUCER_TURNS = 4
+"""Of the loop, from a record that is handed over to the request on the socket: the record wakes a
+wait, the wait the producer's task, which starts the request's, which writes it."""
 FOLLOWED_WITHIN_S = 30.0
 """Who follows a run may come before it is created; as patient as a service at its start."""
 FOLLOW_WAIT_MS = 500
@@ -217,6 +220,14 @@ class KafkaBus:
         except UnknownTopicOrPartitionError:  # the client does not say which
             raise UnknownTopicOrPartitionError(f"there is no {topic}-{partition}") from None
         return future
+
+    async def on_its_way(self) -> None:
+        """Let the producer's task write what it was handed to its socket, and do not wait for more.
+
+        It does nothing then while a request is under way; its answer brings the next.
+        """
+        for _ in range(PRODUCER_TURNS):
+            await asyncio.sleep(0)
 
     def forget_topics(self, prefix: str) -> None:
         """Ask no more for topics of a deleted run, as a producer does for all it wrote to."""

@@ -26,6 +26,7 @@ from pagewake.bus.log_sums import (
 )
 from pagewake.errors import ConfigError
 from pagewake.events.codec import Encoded
+from pagewake.events.journal import JournalMode
 
 BUFFER_BYTES = 256 * 1024
 """A file is opened, appended to and closed per buffer; every partition may hold one."""
@@ -110,10 +111,11 @@ class LogFiles:
 class LogWriter(LogFiles):
     """Writes one log.  As a context manager it leaves nothing behind unless it was finished."""
 
-    def __init__(self, directory: Path, run_toml: str) -> None:
+    def __init__(self, directory: Path, run_toml: str, journal: JournalMode = "full") -> None:
         """`run_toml` is the text of `run.toml`; ConfigError when `directory` cannot be written."""
         self.directory = directory
         self.run_toml = run_toml
+        self.journal = journal
         self._place = self._resolved()
         self._missing: list[Path] = []
         super().__init__(directory, self._make_temporary())
@@ -169,7 +171,7 @@ class LogWriter(LogFiles):
         files = {name: sums[name] for name in sorted(sums, key=_natural)}
         try:
             run_sum = sum_of(self.run_toml.encode())
-            text = format_sums(Sums(digest, host_digests, codes, run_sum, files))
+            text = format_sums(Sums(digest, host_digests, codes, run_sum, files, self.journal))
             (self._temporary / DIGEST_NAME).write_text(text, encoding="utf-8", newline="\n")
             self._temporary.replace(self._place)
         except OSError as error:

@@ -5,6 +5,7 @@ One line each, columns separated by two spaces, the value before the name as `sh
     <digest>   run
     <digest>   host-0                            one per simulated host
     <version>  code                              one per code version that wrote records
+    <mode>     journal                           none or faults; no such line: full
     <hash>     run.toml
     <hash>     faults-0.jsonl  <records>  <content hash of the last record, or ->
     <hash>     digest.txt                        over the lines above
@@ -18,6 +19,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from pagewake.errors import DataError
+from pagewake.events.journal import JournalMode
 
 DIGEST_NAME = "digest.txt"
 RUN_NAME = "run.toml"
@@ -41,6 +43,7 @@ class Sums(NamedTuple):
     codes: list[str]
     run_toml: str
     files: dict[str, FileSum]
+    journal: JournalMode = "full"
 
 
 def sum_of(content: bytes) -> str:
@@ -52,6 +55,8 @@ def format_sums(sums: Sums) -> str:
     lines = [f"{sums.digest}  run"]
     lines += [f"{digest}  host-{index}" for index, digest in enumerate(sums.host_digests)]
     lines += [f"{code}  code" for code in sums.codes]
+    if sums.journal != "full":
+        lines += [f"{sums.journal}  journal"]
     lines += [f"{sums.run_toml}  {RUN_NAME}"]
     lines += [
         f"{file.hash}  {name}  {file.records}  {file.last}" for name, file in sums.files.items()
@@ -78,6 +83,8 @@ def _with_line(sums: Sums, columns: list[str]) -> Sums:
             return sums._replace(digest=value)
         case [value, "code"]:
             sums.codes.append(value)
+        case [("none" | "faults") as mode, "journal"]:
+            return sums._replace(journal=mode)
         case [value, name] if name == RUN_NAME:
             return sums._replace(run_toml=value)
         case [value, name] if name.startswith("host-"):

@@ -33,6 +33,10 @@ class Bus(Protocol):
         """Hand a record over, in order per partition; the future is its acknowledgement."""
         ...
 
+    async def on_its_way(self) -> None:
+        """What was handed over has left the process, though it may not have arrived."""
+        ...
+
     def read(
         self, topic: str, partition: int, offset: int = 0, *, follow: bool = False
     ) -> AsyncIterator[StoredRecord]:

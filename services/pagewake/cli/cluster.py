@@ -17,7 +17,14 @@ from pagewake.cli.check import CheckOption, check
 from pagewake.cli.fitting import ANYWAY
 from pagewake.cli.guard import complain
 from pagewake.cli.loading import load, tell_hints
-from pagewake.cli.options import JsonOption, ScenarioArgument, SeedOption, SetOption, ShardsOption
+from pagewake.cli.options import (
+    JournalOption,
+    JsonOption,
+    ScenarioArgument,
+    SeedOption,
+    SetOption,
+    ShardsOption,
+)
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.own_words import own_words
 from pagewake.cli.progress import duration
@@ -31,8 +38,10 @@ from pagewake.cluster.listener import take_back_statuses
 from pagewake.cluster.logs import log_to_person, tell_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.errors import ConfigError, nearest
-from pagewake.observe.result import RunResult
+from pagewake.events.journal import JournalMode, check_mode
+from pagewake.observe.result import RunResult, without_journal
 from pagewake.participants.plan import RunPlan
+from pagewake.scenario.model import Scenario
 
 KafkaOption: TypeAlias = Annotated[
     str | None,
@@ -57,6 +66,7 @@ class RunListing(msgspec.Struct, frozen=True):
     hosts: int
     shards: int
     why: str = ""
+    journal: JournalMode = "full"
 
 
 def settings_of(**flags: str | None) -> Settings:
@@ -103,17 +113,22 @@ def submit(
         bool, typer.Option("--wait", help="Wait for the end and print what came of it.")
     ] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
+    journal: JournalOption = "full",
     kafka: KafkaOption = None,
     as_json: JsonOption = False,
     checked: CheckOption = False,
 ) -> None:
     """Run a scenario on a cluster."""
+    mode = check_mode(journal)
     if checked and not wait:
         raise ConfigError("--check looks at what came of the run: give --wait with it")
     loaded = load(scenario, sets or (), seed)
+    if mode == "none":
+        _refuse_blind(loaded, checked=checked)
     tell_hints([loaded])
     clock = SystemClock()
-    plan = RunPlan.of(name or client.name_for(loaded.name, clock.wall_s()), loaded, shards)
+    run = name or client.name_for(loaded.name, clock.wall_s())
+    plan = RunPlan.of(run, loaded, shards, journal=mode)
 
     async def work(bus: KafkaBus) -> tuple[RunResult, ClusterCost] | None:
         started_s = clock.monotonic_s()
@@ -129,11 +144,24 @@ def submit(
         print_json({"run": plan.run}) if as_json else print_line(plan.run)
         return
     result, cost = came
+    saw = mode != "none"
     if as_json:
-        print_json({**msgspec.to_builtins(result), "cluster": cost})
+        told = msgspec.to_builtins(result) if saw else without_journal(result)
+        print_json({**told, "cluster": cost})
     else:
-        print_result(*run_table(result, _cost_figures(cost)))
+        print_result(*run_table(result, _cost_figures(cost), saw_journal=saw))
     check((plan.run, result), also_wrongs=checked)
+
+
+def _refuse_blind(scenario: Scenario, *, checked: bool) -> None:
+    """What a run without a journal could not answer."""
+    if checked:
+        raise ConfigError("--check looks for killed tasks in the journal: give --journal faults")
+    if scenario.expects:
+        raise ConfigError(
+            f"{scenario.name} expects something of its requests, which stand in the journal:"
+            " give --journal faults"
+        )
 
 
 def _cost_figures(cost: ClusterCost) -> Iterator[tuple[str, str]]:
@@ -185,6 +213,7 @@ def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
             len(entry.plan.topology.hosts),
             len(entry.plan.topology.shards),
             entry.state.why if entry.state else "",
+            entry.plan.journal,
         )
         for name, entry in known.entries.items()
     ]
@@ -192,7 +221,9 @@ def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        print_line(f"{row.run}  {row.status}  {row.scenario} seed {row.seed}  {row.why}".rstrip())
+        kept = "" if row.journal == "full" else f"  journal {row.journal}"
+        line = f"{row.run}  {row.status}  {row.scenario} seed {row.seed}{kept}  {row.why}"
+        print_line(line.rstrip())
 
 
 @runs.command("watch")

@@ -28,7 +28,7 @@ from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
 from pagewake.cli.figures import Figures
 from pagewake.cli.fitting import refuse_start
 from pagewake.cli.guard import InterruptedRunError
-from pagewake.cli.options import JobsOption, JsonOption
+from pagewake.cli.options import JobsOption, JournalOption, JsonOption
 from pagewake.cli.output import print_json, replacing
 from pagewake.cli.places import refuse_place
 from pagewake.cli.screen import folded, print_result
@@ -40,6 +40,7 @@ from pagewake.cluster.logs import log_to_person, tell_person
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.engine.split import cores
 from pagewake.errors import CheckFailedError, ConfigError
+from pagewake.events.journal import JournalMode, check_mode
 from pagewake.load import cluster, embedded
 from pagewake.load.embedded import Tell
 from pagewake.load.measured import LoadMode, LoadResult, Measurement, knee_of
@@ -95,6 +96,7 @@ class _Asked(NamedTuple):
     warm_s: float
     duration_s: float
     jobs: int | None
+    journal: JournalMode
 
     def processes(self, vcpus: int) -> int | None:
         """How many a size has; None on a cluster."""
@@ -123,12 +125,14 @@ def load(
     html: HtmlOption = None,
     baseline: BaselineOption = None,
     regression: RegressionOption = None,
+    journal: JournalOption = "full",
     kafka: KafkaOption = None,
     mqtt: MqttOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure throughput, latency and cost of growing sizes, and find the knee."""
-    asked = _asked(vcpus, duration, "embedded" if in_process else "cluster", jobs)
+    mode: LoadMode = "embedded" if in_process else "cluster"
+    asked = _asked(vcpus, duration, mode, jobs, check_mode(journal))
     before = _baseline(baseline, regression, asked)
     refuse_place(html)
     found = _found(asked, settings_of(kafka=kafka, mqtt=mqtt))
@@ -150,11 +154,15 @@ def load(
         raise CheckFailedError(f"worse than {baseline}: {told}")
 
 
-def _asked(vcpus: str, duration: str, mode: LoadMode, jobs: int | None) -> _Asked:
+def _asked(
+    vcpus: str, duration: str, mode: LoadMode, jobs: int | None, journal: JournalMode
+) -> _Asked:
     if mode == "cluster" and jobs is not None:
         raise ConfigError("--jobs: a cluster has the processes it has; give --embedded with it")
+    if mode == "embedded" and journal != "full":
+        raise ConfigError(f"--embedded keeps no journal: leave out --journal {journal}")
     sizes, duration_s = parse_sizes(vcpus), parse_duration(duration)
-    return _Asked(mode, sizes, min(WARM_SHARE * duration_s, WARM_S_MAX), duration_s, jobs)
+    return _Asked(mode, sizes, min(WARM_SHARE * duration_s, WARM_S_MAX), duration_s, jobs, journal)
 
 
 def _baseline(path: Path | None, share: float | None, asked: _Asked) -> _Baseline | None:
@@ -166,7 +174,8 @@ def _baseline(path: Path | None, share: float | None, asked: _Asked) -> _Baselin
     if path is None:
         return None
     result = read_baseline(path)
-    check_comparable(result, asked.mode, {vcpus: asked.processes(vcpus) for vcpus in asked.sizes})
+    jobs = {vcpus: asked.processes(vcpus) for vcpus in asked.sizes}
+    check_comparable(result, asked.mode, jobs, asked.journal)
     return _Baseline(result, REGRESSION if share is None else share)
 
 
@@ -209,7 +218,14 @@ async def _on_cluster(asked: _Asked, settings: Settings, progress: _Bar) -> _Fou
                 async with KafkaBus(kafka) as bus:  # one that knows no topic that is deleted
                     found.append(
                         await cluster.measure(
-                            bus, mqtt, vcpus, asked.warm_s, asked.duration_s, tell, clock
+                            bus,
+                            mqtt,
+                            vcpus,
+                            asked.warm_s,
+                            asked.duration_s,
+                            tell,
+                            clock,
+                            asked.journal,
                         )
                     )
         except asyncio.CancelledError:
@@ -272,6 +288,7 @@ def _result(asked: _Asked, found: _Found) -> LoadResult:
         knee_vcpus=knee,
         knee_reached=reached,
         interrupted=found.interrupted,
+        journal=asked.journal,
     )
 
 
@@ -282,6 +299,8 @@ def _report(result: LoadResult) -> list[RenderableType]:
     head = (
         f"load, {result.mode}: {counted(len(result.sizes), 'size')}, {result.duration_s:g} s each"
     )
+    if result.journal != "full":
+        head += f", journal {result.journal}"
     parts: list[RenderableType] = [head, table]
     names = services(result)
     if len(names) > 1:

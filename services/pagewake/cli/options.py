@@ -28,6 +28,14 @@ SetOption: TypeAlias = Annotated[
 ShardsOption: TypeAlias = Annotated[
     int, typer.Option("--shards", min=1, help="Distribute the VMs over this many shards.")
 ]
+JournalOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--journal",
+        metavar="none|faults|full",
+        help="How much of the journal is kept: nothing, what figures are counted from, or all.",
+    ),
+]
 JobsOption: TypeAlias = Annotated[
     int | None,
     typer.Option(

@@ -87,6 +87,7 @@ def _outcome(order: RunOrder, report: OnProgress) -> Outcome:
             log_dir=order.log_dir,
             on_progress=report,
             recorded=order.recorded,
+            journal=order.journal,
         )
     ).outcome
 

@@ -14,7 +14,7 @@ from pagewake.cli.guard import complain
 from pagewake.cli.options import LogArgument
 from pagewake.cli.output import replacing
 from pagewake.cli.places import probe, refuse_place
-from pagewake.cli.versions import tell_version
+from pagewake.cli.versions import need_journal, tell_version
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
 from pagewake.scenario.model import Scenario
@@ -35,6 +35,7 @@ ReportOption: TypeAlias = Annotated[
 
 def report(log: LogArgument, output: OutputOption) -> None:
     """Write a log as one HTML page: verdict, figures, pictures."""
+    need_journal(log, "report")
     refuse_place(output, log)
     tell_version(log)
     write_run(output, log)

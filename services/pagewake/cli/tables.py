@@ -10,13 +10,24 @@ from rich.table import Table
 from pagewake.cli.figures import Counted, Figures
 from pagewake.cli.progress import duration, factor, seconds
 from pagewake.cli.task_rows import group_rows, label, shares, task_rows, trouble_rows
+from pagewake.events.journal import JournalMode
 from pagewake.observe.expectations import Expectation
 from pagewake.observe.result import RunResult, WaitTimes
 from pagewake.scenario.units import mib
 
+JOURNAL: Mapping[JournalMode, str] = {
+    "none": "none of it is kept",
+    "faults": "kept is what figures are counted from",
+}
+IN_JOURNAL = ("task_wait", "woken by", "slept for", "halts", "double faults")
+"""Rows that say nothing where no journal was read."""
 
-def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list[RenderableType]:
+
+def run_table(
+    result: RunResult, beside: Iterable[tuple[str, str]] = (), *, saw_journal: bool = True
+) -> list[RenderableType]:
     """One run: a head line, the figures, the digest; `beside` stands before the digest."""
+    left_out = () if saw_journal else IN_JOURNAL
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
@@ -26,7 +37,8 @@ def run_table(result: RunResult, beside: Iterable[tuple[str, str]] = ()) -> list
         *beside,
         ("digest", result.digest),
     ):
-        table.add_row(name, Counted(text))
+        if name not in left_out:
+            table.add_row(name, Counted(text))
     head = f"{result.scenario}: seed {result.seed}, profile {result.profile}, apf {result.apf}"
     return [head, table, *([requests_table(result)] if result.latency else [])]
 
@@ -89,6 +101,8 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
     yield "double faults", _double_faults(result)
     if any(result.exits.values()):
         yield "nested exits", _counts(result.exits)
+    if result.journal != "full":
+        yield "journal", JOURNAL[result.journal]
     yield from trouble_rows(result)
     yield "unresolved", _unresolved(result)
 

@@ -11,7 +11,7 @@ from pagewake.cli.guard import complain
 from pagewake.cli.options import LogArgument
 from pagewake.cli.output import resolved
 from pagewake.cli.places import TIMELINE, refuse_place
-from pagewake.cli.versions import tell_version
+from pagewake.cli.versions import need_journal, tell_version
 from pagewake.timeline.chrome_trace import write_trace
 
 OutputOption = Annotated[
@@ -21,6 +21,7 @@ OutputOption = Annotated[
 
 def trace(log: LogArgument, output: OutputOption) -> None:
     """Write a log as a Chrome/Perfetto trace in simulated time."""
+    need_journal(log, "trace")
     refuse_place(output, log, TIMELINE)
     write_trace(log, resolved(output))
     tell_version(log)

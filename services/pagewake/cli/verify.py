@@ -6,7 +6,7 @@ import msgspec
 
 from pagewake.cli.options import JsonOption, LogArgument
 from pagewake.cli.output import print_json, print_line
-from pagewake.cli.versions import tell_version
+from pagewake.cli.versions import need_journal, tell_version
 from pagewake.errors import CheckFailedError
 from pagewake.observe.report.words import counted
 from pagewake.verify.verify import VerifyReport, verify_log
@@ -26,6 +26,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def verify(log: LogArgument, as_json: JsonOption = False) -> None:
     """Check a log's integrity and every invariant; exit 1 if anything is wrong in it."""
+    need_journal(log, "verify")
     tell_version(log)
     report = verify_log(log)
     if as_json:

@@ -20,6 +20,7 @@ from pagewake.cluster.runs import Announced, RunEntry, Runs, StateChanged
 from pagewake.cluster.stalls import Told, tell_if_stalled
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.events.codec import FAULTS
+from pagewake.events.journal import in_words
 from pagewake.observe.result import RunResult
 from pagewake.participants.commands import encode_command
 from pagewake.participants.plan import RUNS_TOPIC, RunPlan, topic_name
@@ -111,6 +112,11 @@ async def export(bus: KafkaBus, run: str, directory: Path) -> str:
     entry = await entry_of(bus, run)
     if not entry.finished:
         raise CheckFailedError(f"run {run} {_unfinished(run, entry)}")
+    if entry.plan.journal != "full":
+        raise ConfigError(
+            f"run {run} keeps {in_words(entry.plan.journal)}, and a log has all of it:"
+            " submit the scenario again with --journal full"
+        )
     with LogWriter(directory, effective_toml(entry.plan.scenario, entry.announced.code)) as writer:
         copy = LogCopy(entry.plan, writer)
         await _read(bus, entry.plan, partition_logs(entry.plan), copy)

@@ -5,6 +5,9 @@ is acknowledged: the newest snapshot then never promises output that is not in t
 arrive in one task and ownership is lost in another, so one lock keeps feeding, sending and
 snapshots apart.
 
+Others wait for a window's close, nobody for its journal: that is made once the close is on its way,
+and sent along with a later one.
+
 A person may pause a run or set its pace: then a host's opened windows are held back here.
 """
 
@@ -40,6 +43,10 @@ from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_nam
 UNACKNOWLEDGED_MAX = 512
 # A snapshot of so many bytes has to save a second of replay.
 SNAPSHOT_BYTES_PER_S = 4 << 20
+# So much of the journal goes along with the next close: a record for Kafka costs as much as these.
+JOURNAL_BYTES = 32 << 10
+# Who follows a journal is behind by no more than that.
+JOURNAL_S = 0.2
 # A window takes milliseconds, a takeover some seconds; who owes an answer for longer is not there.
 STALLED_S = 10.0
 
@@ -101,6 +108,8 @@ class Owner:
         self._from_ns = self.participant.at_ns
         self._opened_s: float | None = None
         self._held: deque[Out] = deque()
+        self._journal: list[Out] = []  # not sent yet
+        self._journal_bytes = 0
         self._lock = asyncio.Lock()
         self._pace = Pace(clock)
         self._number = 0
@@ -124,6 +133,11 @@ class Owner:
     def lag(self) -> int:
         """Records of the partition that are not read yet, as far as is known."""
         return max(0, self.log_end - self.offset, self._highwater - self.offset)
+
+    @property
+    def unsent_journal(self) -> int:
+        """Records of the journal that wait for a close to go along with."""
+        return len(self._journal)
 
     def waiting_for(self) -> list[tuple[str, float]]:
         """Shards that have had a window open for suspiciously long, and how long."""
@@ -206,6 +220,7 @@ class Owner:
             self._replay_s += self._fed_s - started_s
             self._hold(step.outs)
             await self._release()
+            await self._make_journal(sent=bool(step.outs))
         if step.answer is not None:
             self._on_answer(self.plan.run, step.answer)
         return step.rejected
@@ -220,15 +235,20 @@ class Owner:
 
     def _hold(self, outs: Iterable[Out]) -> None:
         for out in outs:
-            self.tally.add(RECORDS_SENT)
-            self.tally.add(BYTES_SENT, count=len(out.record))
+            self._count(out)
             if not self._over:
                 self._held.append(out)
 
+    def _count(self, out: Out) -> None:
+        self.tally.add(RECORDS_SENT)
+        self.tally.add(BYTES_SENT, count=len(out.record))
+
     async def release(self) -> None:
-        """Send what was held back, if it is time."""
+        """Send what was held back, if it is time, and what has waited for long enough."""
         async with self._lock:
             await self._release()
+            if self.unsent_journal and self._clock.monotonic_s() - self._fed_s >= JOURNAL_S:
+                await self._send_journal()
 
     def wait_s(self) -> float | None:
         """How long what is held back has to wait yet; None: nothing is, or until `resume`."""
@@ -243,17 +263,43 @@ class Owner:
             return
         while self._held:
             out = self._held[0]
-            if self.participant.ended and out.topic == FAULTS:
-                await self._account()
-                await self._acknowledged()  # a run that has ended has all of its journal
-            name = topic_name(self.plan.run, out.topic)
-            self._sent.append((name, await self._bus.send(name, out.partition, out.record)))
-            self._on_sent(out.topic, len(out.record))
+            if self.participant.ended:
+                await self._send_journal()
+                if out.topic == FAULTS:
+                    await self._account()
+                    await self._acknowledged()  # a run that has ended has all of its journal
+            await self._send(out)
             self._held.popleft()
             if out.topic != FAULTS and self.caught_up:
                 self._opened_s = self._clock.monotonic_s()
+        if self._journal_bytes >= JOURNAL_BYTES:
+            await self._send_journal()
         if len(self._sent) > UNACKNOWLEDGED_MAX:
             await self._acknowledged()
+
+    async def _send(self, out: Out) -> None:
+        name = topic_name(self.plan.run, out.topic)
+        self._sent.append((name, await self._bus.send(name, out.partition, out.record)))
+        self._on_sent(out.topic, len(out.record))
+
+    async def _make_journal(self, *, sent: bool) -> None:
+        """Of the window just simulated; what was `sent` goes out first."""
+        if sent and not self.participant.opens_windows:
+            await self._bus.on_its_way()
+        self._watch.start()
+        outs = self.participant.journal()
+        self._watch.lap("codec")
+        for out in outs:
+            self._count(out)
+            if not self._over:
+                self._journal.append(out)
+                self._journal_bytes += len(out.record)
+
+    async def _send_journal(self) -> None:
+        """In order: a record leaves the list when the bus has it."""
+        while self._journal:
+            await self._send(self._journal[0])
+            self._journal_bytes -= len(self._journal.pop(0).record)
 
     async def acknowledged(self) -> None:
         """Wait until the log has everything that was sent, at the end with an account."""
@@ -317,6 +363,7 @@ class Owner:
         async with self._lock:
             if self._held or self._replay_s == 0:
                 return False
+            await self._send_journal()
             await self._acknowledged()
             taken = snapshots.take(
                 self.participant, self._number, self.offset, tally=self.tally.state()

@@ -32,6 +32,9 @@ START_OVER_S = 3.0
 # Of a rebalance that the group waits for: what is not written then, the next owner executes again.
 LAST_SNAPSHOT_S = 5.0
 
+# What waits for a run under way to end is looked at so often, not once a window.
+LOOK_AGAIN_S = 0.2
+
 NewOwner = Callable[[RunPlan, str, int], Owner]
 """Of a run's plan, a topic without the run's prefix, and a partition."""
 
@@ -66,6 +69,8 @@ class Ownership:
         self._clock = clock
         self._given_up: set[TopicPartition] = set()
         self._not_before_s: dict[TopicPartition, float] = {}
+        self._waiting: set[TopicPartition] = set()
+        self._look_s = 0.0
 
     def owners(self) -> list[Owner]:
         """All of them."""
@@ -101,9 +106,10 @@ class Ownership:
 
     async def take_over(self, member: Membership) -> None:
         """What was assigned and is not owned yet, as far as it is its turn."""
-        assigned = member.assigned
-        if not assigned - self._owners.keys():
-            return
+        assigned, now_s = member.assigned, self._clock.monotonic_s()
+        missing = assigned - self._owners.keys()
+        if not missing or (missing == self._waiting and now_s < self._look_s):
+            return  # nothing was to be taken a moment ago
         claims = Claims(
             assigned=assigned,
             owned={place: owner.caught_up for place, owner in self._owners.items()},
@@ -111,7 +117,9 @@ class Ownership:
             not_before_s=self._not_before_s,
             active={place for place in assigned if self._runs.active(split_topic(place.topic)[0])},
         )
-        put_off, take = next_takeovers(claims, self._clock.monotonic_s())
+        put_off, take = next_takeovers(claims, now_s)
+        self._waiting = set() if take or self._not_before_s else missing
+        self._look_s = now_s + LOOK_AGAIN_S
         for place in put_off:
             self._drop(TopicPartition(*place))
             member.hold_back(place)

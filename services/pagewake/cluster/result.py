@@ -138,5 +138,7 @@ class ResultReader:
             version=__version__,
             swap=swap_facts(scenario),
             expects=scenario.expects,
+            journal=plan.journal,
         )
-        return self._counter.finish(facts, [shard.summary for shard in endings])
+        summaries = [shard.summary for shard in endings]
+        return self._counter.finish(facts, summaries, saw_journal=plan.journal != "none")

@@ -17,6 +17,7 @@ from pagewake.bus.partitions import StoredRecord
 from pagewake.cluster.cost import Spent
 from pagewake.cluster.result import Ending
 from pagewake.errors import DataError
+from pagewake.events.journal import JournalMode
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
 from pagewake.scenario.writing import effective_toml
@@ -34,16 +35,18 @@ class Announced(msgspec.Struct, frozen=True):
     shards: int
     code: str
     created_s: float
+    journal: JournalMode = "full"
 
     @classmethod
     def of(cls, plan: RunPlan, created_s: float) -> Announced:
         """The announcement of a plan."""
-        return cls(plan.run, effective_toml(plan.scenario), plan.shards, __version__, created_s)
+        scenario = effective_toml(plan.scenario)
+        return cls(plan.run, scenario, plan.shards, __version__, created_s, plan.journal)
 
     def plan(self) -> RunPlan:
         """The plan again, the same in every process."""
         scenario = loads(self.scenario, f"run {self.run}", Path())
-        return RunPlan.of(self.run, scenario, self.shards)
+        return RunPlan.of(self.run, scenario, self.shards, journal=self.journal)
 
 
 class HostEnded(msgspec.Struct, frozen=True):

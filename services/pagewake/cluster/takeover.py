@@ -1,8 +1,8 @@
 """Which partitions a process takes over next, decided from what it owns: a pure function.
 
-What goes on comes first: while any partition of a run under way is not caught up with its log,
-nothing of a run that has ended is executed.  That would be done for its metrics alone, so it is
-put off, and happens one partition at a time afterwards.
+What goes on comes first: while a process has a partition of a run under way, it executes nothing of
+a run that has ended.  That would be done for its metrics alone, and each window of the run under
+way would wait for it; so it is put off, and happens one partition at a time afterwards.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def next_takeovers(claims: Claims, now_s: float) -> Takeovers:
     if not missing:
         return Takeovers([], [])
     active = claims.assigned & claims.active
-    if all(claims.owned.get(place, False) for place in active):
+    if not active:
         return Takeovers([], missing[:1])
     put_off = [
         place for place, caught_up in claims.owned.items() if place not in active and not caught_up

@@ -214,6 +214,8 @@ class _Host:
             for record in self._bus.take(shard.topic, shard.partition):
                 step = shard.accept(record)
                 self._send(step.outs)
+                if self._log is not None:
+                    self._send(shard.journal())
                 if observer is not None and step.events:
                     observer(step.events)
                 assert step.rejected is None, step.rejected

@@ -19,6 +19,7 @@ from pagewake.bus.log_dir import LogFiles, LogWriter
 from pagewake.bus.log_sums import FileSum
 from pagewake.engine.embedded import EmbeddedOutcome, OnProgress, run_embedded
 from pagewake.engine.recorded import Recording
+from pagewake.events.journal import JournalMode
 from pagewake.observe.result import ResultCounter, RunFacts, RunResult, swap_facts
 from pagewake.participants.build import HostPart, build
 from pagewake.participants.plan import RunPlan
@@ -30,13 +31,15 @@ from pagewake.simtime.window import Cut
 class RunOrder(NamedTuple):
     """What to run; with `log_dir` everything that happens is written there.
 
-    `recorded` is what a log says beyond its scenario, for a replay.
+    `recorded` is what a log says beyond its scenario, for a replay; `journal` is how much of it the
+    log keeps.
     """
 
     scenario: Scenario
     shards: int = 1
     log_dir: Path | None = None
     recorded: Recording | None = None
+    journal: JournalMode = "full"
 
 
 class Piece(NamedTuple):
@@ -64,9 +67,10 @@ def run_scenario(
     on_progress: OnProgress | None = None,
     cut: Cut | None = None,
     recorded: Recording | None = None,
+    journal: JournalMode = "full",
 ) -> RunResult:
     """Run to the end in this process and count; the order is as in `RunOrder`."""
-    order = RunOrder(scenario, shards, log_dir, recorded)
+    order = RunOrder(scenario, shards, log_dir, recorded, journal)
     with Assembly(order, [range(scenario.host.count)]) as assembly:
         (piece,) = assembly.pieces
         assembly.take(0, run_piece(piece, on_progress, cut))
@@ -110,7 +114,8 @@ class Assembly:
         self._plan = _plan(order)
         self._log = None
         if order.log_dir is not None:
-            self._log = LogWriter(order.log_dir, effective_toml(order.scenario, __version__))
+            text = effective_toml(order.scenario, __version__)
+            self._log = LogWriter(order.log_dir, text, order.journal)
         self.pieces = [
             Piece(order, hosts, None if self._log is None else self._log.files()) for hosts in deal
         ]
@@ -152,6 +157,7 @@ class Assembly:
             swap=swap_facts(scenario),
             expects=scenario.expects,
             jobs=len(self.pieces),
+            journal=self._order.journal,
         )
 
     def close(self) -> None:
@@ -172,7 +178,7 @@ class Assembly:
 
 
 def _plan(order: RunOrder) -> RunPlan:
-    return RunPlan.of("embedded", order.scenario, order.shards)
+    return RunPlan.of("embedded", order.scenario, order.shards, journal=order.journal)
 
 
 def _intervene(parts: list[HostPart], hosts: Sequence[int], recorded: Recording) -> None:

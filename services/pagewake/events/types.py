@@ -849,8 +849,9 @@ class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
 
     `digests` are the VMs' digests by name.  `consumed` counts the domain events that the shard took
     in, by name, and `read` the page-ins among them that needed a device read, `vm_read` those of
-    each VM: they stand in the log without a number.  A shard of many VMs ends with several of
-    these, which add up.
+    each VM: they stand in the log without a number.  `consumed` also counts the events that a
+    journal which is not a full one leaves out.  A shard of many VMs ends with several of these,
+    which add up.
     """
 
     window: int

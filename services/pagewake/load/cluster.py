@@ -19,6 +19,7 @@ from pagewake.cluster.listener import MqttListener, take_back_statuses
 from pagewake.cluster.logs import tell_person
 from pagewake.cluster.stalls import awaited
 from pagewake.errors import BrokerError, CheckFailedError, ConfigError, PagewakeError
+from pagewake.events.journal import JournalMode
 from pagewake.load.embedded import Tell
 from pagewake.load.log import HostStretch, Offsets, RunLog, events_per_s, faults_per_s
 from pagewake.load.measured import Cost, Latencies, Measurement, cost_of, total
@@ -57,13 +58,14 @@ async def measure(
     duration_s: float,
     tell: Tell,
     clock: Clock,
+    journal: JournalMode = "full",
 ) -> Measurement:
     """Announce a run, wait until all of its hosts go, warm up, measure.
 
     `mqtt` None: nobody says what the services use.  Whatever happens, the run is deleted.
     """
     scenario = scenario_for(vcpus)
-    plan = RunPlan.of(client.name_for(scenario.name, clock.wall_s()), scenario, 1)
+    plan = RunPlan.of(client.name_for(scenario.name, clock.wall_s()), scenario, 1, journal=journal)
     usage, latencies = Usage(plan.run, clock), Latencies()
     async with _heard(mqtt, usage, clock):
         try:

@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 from hdrh.histogram import HdrHistogram
 
+from pagewake.events.journal import JournalMode
+
 Number = TypeVar("Number", int, float)
 LoadMode: TypeAlias = Literal["cluster", "embedded"]
 
@@ -90,6 +92,7 @@ class LoadResult(msgspec.Struct, frozen=True):
     knee_reached: bool = False
     interrupted: bool = False
     regressions: list[Regression] = []
+    journal: JournalMode = "full"
 
 
 class Latencies:

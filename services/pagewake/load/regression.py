@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from pagewake.errors import ConfigError, DataError
+from pagewake.events.journal import JournalMode
 from pagewake.load.measured import LoadResult, Measurement, Regression
 from pagewake.observe.report.words import counted
 
@@ -53,8 +54,17 @@ def read_baseline(path: Path) -> LoadResult:
         raise DataError(f"{path}: not a result of pagewake load --json: {error}") from None
 
 
-def check_comparable(baseline: LoadResult, mode: str, jobs: Mapping[int, int | None]) -> None:
+def check_comparable(
+    baseline: LoadResult,
+    mode: str,
+    jobs: Mapping[int, int | None],
+    journal: JournalMode = "full",
+) -> None:
     """ConfigError if there is nothing in it to compare with; `jobs` are the processes by size."""
+    if baseline.journal != journal:
+        raise ConfigError(
+            f"--baseline was measured with --journal {baseline.journal}, this is {journal}"
+        )
     if baseline.mode != mode:
         raise ConfigError(f"--baseline was measured {baseline.mode}, this is {mode}")
     known = {size.vcpus for size in baseline.sizes}

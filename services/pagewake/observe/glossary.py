@@ -157,6 +157,8 @@ GLOSSARY = (
          ("dummies leaked",), PROTOCOL),
     Word("left", "Dummies that still stand at the end: their wait never came.",
          ("dummies left",), PROTOCOL),
+    Word("journal", "What the shards write of what happened and why; nothing of a run depends on"
+         " it. `--journal` says how much of it is kept.", (), "reference/events.md"),
     Word("unresolved", "Tasks asleep at the end whose page is not being read: nothing will wake"
          " them. `none of 8 asleep` means that 8 sleep, and all are waited for.",
          ("lost wake-up", "lost wake-ups", "lost wakeup"), PROTOCOL),

@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from pagewake.events.journal import JournalMode
 from pagewake.events.types import (
     EVENTS,
     DoubleFault,
@@ -108,13 +109,14 @@ class RunFacts(msgspec.Struct, frozen=True):
     swap: SwapFacts | None = None
     expects: tuple[Expect, ...] = ()
     jobs: int | None = None
+    journal: JournalMode = "full"
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """The contract's keys in the contract's order, then ours.
 
     What is null, from `touches` on, is not in the log that was read.  `jobs` is null for what was
-    not simulated by this command.
+    not simulated by this command.  `journal`: how much of it is kept, in a log or on a cluster.
     """
 
     scenario: str
@@ -157,11 +159,22 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     shards: int
     version: str
     jobs: int | None
+    journal: JournalMode = "full"
 
     @property
     def speed(self) -> float:
         """Simulated seconds per wall second."""
         return self.sim_ns / 1e9 / self.wall_s if self.wall_s > 0 else 0.0
+
+
+IN_JOURNAL = ("waits", "wakes", "halts", "exits", "wait_sim_seconds", "latency", "progress")
+"""Keys of a result that say nothing where the run kept no journal, beside what is of groups."""
+
+
+def without_journal(result: RunResult) -> dict[str, Any]:
+    """A result as it is printed that was counted without a journal: null, not zero, for unknown."""
+    printed: dict[str, Any] = msgspec.to_builtins(result)
+    return {**printed, **dict.fromkeys(IN_JOURNAL)}
 
 
 class ResultCounter:
@@ -239,8 +252,13 @@ class ResultCounter:
         """Page requests and joins so far, as in `not_present`."""
         return sum(sum(share.not_present.values()) for share in self._vms.values())
 
-    def finish(self, facts: RunFacts, closing: Sequence[ShardSummary]) -> RunResult:
-        """The result, from the events fed and the shards' closing summaries."""
+    def finish(
+        self, facts: RunFacts, closing: Sequence[ShardSummary], *, saw_journal: bool = True
+    ) -> RunResult:
+        """The result, from the events fed and the shards' closing summaries.
+
+        What a journal alone says is null, or zero (`IN_JOURNAL`), if none was seen.
+        """
         work = _summed(summary.work for summary in closing)
         unresolved = sorted(task for summary in closing for task in summary.unresolved)
         total = sum_of(self._vms.values())
@@ -248,7 +266,8 @@ class ResultCounter:
         whole = None if parts is None else sum_of(parts.per_group.values())
         swap = facts.swap
         in_swap = None if swap is None else swap.pages + total.evictions - total.page_ins
-        latency = self._latency(facts.sim_ns, closing)
+        latency = self._latency(facts.sim_ns, closing) if saw_journal else {}
+        kept = parts if saw_journal else None
         return RunResult(
             scenario=facts.scenario,
             seed=facts.seed,
@@ -282,14 +301,15 @@ class ResultCounter:
             touches=None if whole is None else whole.touches,
             requests=None if whole is None else whole.requests,
             silent=None if whole is None else whole.silent,
-            progress=None if parts is None else parts.progress,
-            per_group=None if parts is None else parts.per_group,
-            per_vm=None if parts is None else parts.per_vm,
+            progress=None if kept is None else kept.progress,
+            per_group=None if kept is None else kept.per_group,
+            per_vm=None if kept is None else kept.per_vm,
             in_swap=in_swap,
             in_swap_bytes=None if swap is None else _swap_bytes(in_swap or 0, swap.ratio_milli),
             shards=facts.shards,
             version=facts.version,
             jobs=facts.jobs,
+            journal=facts.journal,
         )
 
     def _latency(self, sim_ns: int, closing: Sequence[ShardSummary]) -> dict[str, Latency]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from pagewake.events.types import PageReady, ShardEnded, ShardSummary, TaskAccount, ToShard
+from pagewake.events.types import Event, PageReady, ShardEnded, ShardSummary, TaskAccount
 from pagewake.simtime.ports import ShardDomain
 
 ENTRIES_MAX = 512
@@ -24,7 +24,7 @@ Entry = TypeVar("Entry")
 
 
 class ConsumedCounts:
-    """Counts the domain events that a shard took in."""
+    """Counts the domain events that a shard took in, and those that its journal leaves out."""
 
     __slots__ = ("counts", "read")
 
@@ -32,8 +32,8 @@ class ConsumedCounts:
         self.counts: dict[str, int] = {}
         self.read: dict[str, int] = {}
 
-    def add(self, deliveries: Sequence[ToShard]) -> None:
-        """Count the deliveries of one window, as their VMs numbered them."""
+    def add(self, deliveries: Sequence[Event]) -> None:
+        """Count those of one window, as their VMs numbered them."""
         counts = self.counts
         for delivery in deliveries:
             name = type(delivery).__name__

@@ -21,6 +21,7 @@ import msgspec
 from pagewake.bus.port import AppliedCommit, BrokenLogError, Inbox, Outbox
 from pagewake.errors import DataError, InternalError
 from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Encoded, Record, decode_commit, name_of
+from pagewake.events.journal import KEPT
 from pagewake.events.types import Event, ToHost, WindowClosed
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.shard import Shard
@@ -126,6 +127,8 @@ class Participant(Protocol):
     def start(self) -> list[Out]: ...
 
     def accept(self, record: bytes | None) -> Step: ...
+
+    def journal(self) -> list[Out]: ...
 
     def seqs(self) -> dict[str, int]: ...
 
@@ -267,6 +270,10 @@ class HostParticipant(_Saved):
             self.lap("simulation")
         return Step(self._open(), []) if closed and not self.sequencer.ended else NOTHING
 
+    def journal(self) -> list[Out]:
+        """Nothing: shards have one."""
+        return []
+
     def _open(self) -> list[Out]:
         handed = self.sequencer.open()
         if self.lap is not None:
@@ -365,6 +372,7 @@ class ShardParticipant(_Saved):
         self._journal = Outbox(plan.run, place.source, JOURNAL_TOPIC, place.journal, plan.code)
         self._consumed = ConsumedCounts()
         self._keeps_journal = journal
+        self._unwritten: ShardOutput | None = None
 
     @property
     def kernels(self) -> Sequence[GuestKernel]:
@@ -392,6 +400,7 @@ class ShardParticipant(_Saved):
 
     def accept(self, record: bytes | None) -> Step:
         """Take the next record of the partition; simulates a window when it is complete."""
+        assert self._unwritten is None, "the window before has its journal to be made"
         read = _read(record, self.inbox, self._sources)
         if self.lap is not None:
             self.lap("codec")
@@ -402,8 +411,11 @@ class ShardParticipant(_Saved):
         reported, output = self._simulate(read)
         if self.lap is not None:
             self.lap("simulation")
-        outs = self._journal_of(output) if self._keeps_journal else []
-        outs += _outs(self._faults, self.follower.window, reported)
+        outs = _outs(self._faults, self.follower.window, reported)
+        if self._keeps_journal:
+            self._unwritten = output
+            if self.follower.last:  # it is there when the run has ended
+                outs = self.journal() + outs
         if self.lap is not None:
             self.lap("codec")
         return Step(outs, domain_events(output))
@@ -419,14 +431,29 @@ class ShardParticipant(_Saved):
                 f"{opened.code} does not fit what version {self.plan.code} simulated: {error}"
             ) from error
 
-    def _journal_of(self, output: ShardOutput) -> list[Out]:
-        """The journal goes out before the close, so that it is there when the run has ended."""
-        window = self.follower.window
+    def journal(self) -> list[Out]:
+        """What the window has for the journal: once, before the next record.
+
+        Nobody waits for it, so it is made when the close of the window is on its way.  Who dies in
+        between leaves it to the next owner, who makes the same of the same window.
+        """
+        output, self._unwritten = self._unwritten, None
+        if output is None:
+            return []
+        window, kept = self.follower.window, KEPT.get(self.plan.journal)
         self._consumed.add(output.consumed)
         records: list[Record] = [*output.journal]
+        if kept is not None:
+            self._consumed.add([event for event in output.journal if type(event) not in kept])
+            records = [event for event in output.journal if type(event) in kept]
         if self.follower.last:
             records += shard_ended(window, self.follower.shard, self._consumed)
         return _outs(self._journal, window, records) if records else []
+
+    def state(self) -> SavedState:
+        """Only between two windows, with the journal of the last one made."""
+        assert self._unwritten is None, "the window's journal is not made yet"
+        return super().state()
 
     def seqs(self) -> dict[str, int]:
         """How many commits were made so far, by partition."""

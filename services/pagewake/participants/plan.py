@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pagewake import __version__
 from pagewake.errors import ConfigError
 from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS
+from pagewake.events.journal import JournalMode
 from pagewake.participants.topology import Topology, topology_of
 from pagewake.scenario.model import Scenario
 
@@ -27,11 +28,19 @@ class RunPlan(NamedTuple):
     shards: int
     topology: Topology
     code: str
+    journal: JournalMode = "full"
 
     @classmethod
-    def of(cls, run: str, scenario: Scenario, shards: int, code: str = __version__) -> RunPlan:
+    def of(
+        cls,
+        run: str,
+        scenario: Scenario,
+        shards: int,
+        code: str = __version__,
+        journal: JournalMode = "full",
+    ) -> RunPlan:
         """ConfigError for a name that no topic can carry."""
-        return cls(check_name(run), scenario, shards, topology_of(scenario, shards), code)
+        return cls(check_name(run), scenario, shards, topology_of(scenario, shards), code, journal)
 
     def topics(self) -> dict[str, tuple[int, bool]]:
         """Every topic of the run: partitions, and whether it is compacted."""

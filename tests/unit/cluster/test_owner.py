@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from aiokafka.errors import KafkaError
 
 from pagewake.cluster.cost import Spent
-from pagewake.cluster.owner import STALLED_S, LostError, Owner
+from pagewake.cluster.owner import JOURNAL_S, STALLED_S, LostError, Owner
 from pagewake.engine.run import run_scenario
 from pagewake.events.codec import APF_GUEST, FAULTS, JOURNAL_TOPIC
-from pagewake.participants.participant import LapKind
+from pagewake.participants.participant import LapKind, Out
 from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan
 from pagewake.scenario.loading import load
 from tests.support.owners import SNAPSHOT_S, Owners
@@ -242,3 +244,89 @@ async def test_a_record_of_nobody_is_rejected_and_passed_over(cluster: Owners) -
     assert rejected is not None
     assert rejected.why == "malformed"
     assert host.offset == 1
+
+
+class TestJournal:
+    async def one_window(self, cluster: Owners) -> Owner:
+        """A shard that has simulated the first window in which something happens."""
+        host, shard = [await cluster.recovered(topic) for topic in (FAULTS, APF_GUEST)]
+        while not shard.unsent_journal:
+            await cluster.read(shard)
+            await cluster.read(host)
+        return shard
+
+    async def test_a_close_does_not_wait_for_it(self, cluster: Owners) -> None:
+        await self.one_window(cluster)
+        assert cluster.sent.count(FAULTS) > 0
+        assert JOURNAL_TOPIC not in cluster.sent
+
+    async def test_it_is_made_when_the_close_is_on_its_way(
+        self, cluster: Owners, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shard = await cluster.recovered(APF_GUEST)
+        await cluster.recovered(FAULTS)
+        order: list[str] = []
+        made, send = shard.participant.journal, cluster.bus.send
+
+        async def sending(*arguments: Any) -> Any:
+            order.append("sent")
+            return await send(*arguments)
+
+        async def leaving() -> None:
+            order.append("on its way")
+
+        def making() -> list[Out]:
+            order.append("journal")
+            return made()
+
+        monkeypatch.setattr(cluster.bus, "send", sending)
+        monkeypatch.setattr(cluster.bus, "on_its_way", leaving)
+        monkeypatch.setattr(shard.participant, "journal", making)
+        await cluster.read(shard, 1)
+        assert order == ["sent", "on its way", "journal"]
+
+    async def test_it_goes_out_soon_even_if_no_close_follows(self, cluster: Owners) -> None:
+        shard = await self.one_window(cluster)
+        await shard.release()
+        assert JOURNAL_TOPIC not in cluster.sent
+        cluster.clock.advance(JOURNAL_S)
+        await shard.release()
+        assert JOURNAL_TOPIC in cluster.sent
+        assert not shard.unsent_journal
+
+    async def test_much_of_it_goes_out_with_the_next_close(
+        self, cluster: Owners, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pagewake.cluster.owner.JOURNAL_BYTES", 1)
+        await finished(cluster)
+        sent = [topic for topic in cluster.sent if topic in (FAULTS, JOURNAL_TOPIC)]
+        first = sent.index(JOURNAL_TOPIC)
+        assert sent[first - 1] == FAULTS
+        assert sent.count(JOURNAL_TOPIC) > 2
+
+    async def test_a_snapshot_is_behind_it(self, cluster: Owners) -> None:
+        shard = await self.one_window(cluster)
+        shard.participant.lap = lambda _: cluster.clock.advance(1.0)
+        await cluster.read(shard)
+        cluster.clock.advance(1.0)
+        await shard.feed(shard.offset, b"{}")
+        assert await shard.snapshot()
+        assert JOURNAL_TOPIC in cluster.sent
+
+    async def test_who_dies_before_it_is_sent_leaves_it_to_the_next_owner(
+        self, cluster: Owners
+    ) -> None:
+        """At every record once: the journal has no gap, and each commit the same bytes."""
+        await finished(cluster)
+        whole = cluster.bus.values(cluster.name(JOURNAL_TOPIC))
+        other = Owners(PLAN)
+        host, shard = [await other.recovered(topic) for topic in (FAULTS, APF_GUEST)]
+        lost = 0
+        while not host.participant.ended:
+            await other.read(shard)
+            lost += shard.unsent_journal
+            shard = await other.recovered(APF_GUEST)  # the one before is dead
+            await other.read(host)
+        await other.read(shard)
+        assert lost > 0
+        assert list(dict.fromkeys(other.bus.values(other.name(JOURNAL_TOPIC)))) == whole

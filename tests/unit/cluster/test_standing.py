@@ -20,6 +20,7 @@ def test_sleepers_are_counted_and_the_worst_named() -> None:
     outs = host.start()
     for _ in range(40):
         answers = [out for record in outs for out in shard.accept(record.record).outs]
+        shard.journal()
         told = [out.record for out in answers if out.topic == "faults"]
         outs = [out for record in told for out in host.accept(record).outs]
     stands = standing([host, shard])

@@ -47,10 +47,11 @@ def test_what_starts_over_waits_for_its_time_and_no_longer() -> None:
     assert takeovers({A, B}, not_before_s={A: NOW_S}) == ([], [A, B])
 
 
-def test_what_has_ended_waits_until_all_that_goes_on_has_caught_up() -> None:
+def test_what_has_ended_waits_while_anything_goes_on() -> None:
     assert takeovers({A, B, C}, {A: False}, active={A, B}) == ([], [B])
     assert takeovers({A, B, C}, {A: False, B: True}, active={A, B}) == ([], [])
-    assert takeovers({A, B, C}, {A: True, B: True}, active={A, B}) == ([], [C])
+    assert takeovers({A, B, C}, {A: True, B: True}, active={A, B}) == ([], [])
+    assert takeovers({A, B, C}, {A: True, B: True}, active=set()) == ([], [C])
 
 
 def test_what_has_ended_is_taken_one_by_one() -> None:
