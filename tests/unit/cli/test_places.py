@@ -46,7 +46,7 @@ def never(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def ran(*_: Any, **__: Any) -> None:
         pytest.fail("the run began")
 
-    for name in ("run.run_scenario", "compare.run_missing", "load._found"):
+    for name in ("run.run_all", "compare.run_missing", "load._found"):
         monkeypatch.setattr(f"pagewake.cli.{name}", ran)
 
 
@@ -134,7 +134,7 @@ def test_figures_are_printed_where_a_log_for_a_page_finds_no_room(
             raise ConfigError(f"{log_dir}: cannot be written") from cause
         return simulate(*arguments, **options)
 
-    monkeypatch.setattr("pagewake.cli.run.run_scenario", full)
+    monkeypatch.setattr("pagewake.cli.parallel.run_scenario", full)
     page = tmp_path / "out.html"
     outcome = invoke(capsys, "run", small_scenario(tmp_path, "10ms"), "--report", str(page))
     assert outcome.code == 2
