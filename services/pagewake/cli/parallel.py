@@ -12,15 +12,15 @@ from typing import TypeAlias
 
 from pagewake.cli.fitting import side_by_side
 from pagewake.cli.progress import Reach, following
-from pagewake.engine.crew import Crew, Ended, Tell, at_times, outcome_of
+from pagewake.engine.crew import Crew, Ended, outcome_of
 from pagewake.engine.embedded import OnProgress
 from pagewake.engine.run import (
     Assembly,
     Piece,
     RunOrder,
     SimulatedPiece,
-    run_piece,
     run_scenario,
+    simulate,
 )
 from pagewake.engine.split import cores, deal_runs, is_worthwhile
 from pagewake.errors import PagewakeError
@@ -108,7 +108,7 @@ class _SideBySide:
         self._take = take
         self._reach = reach
         self._names = names
-        self._crew: Crew[tuple[int, int], Piece, int, SimulatedPiece] = Crew(_simulate)
+        self._crew: Crew[tuple[int, int], Piece, int, SimulatedPiece] = Crew(simulate)
         self._under_way: dict[int, Assembly] = {}
         self._reached_ns = [[0] * len(deal) for deal in deals]
 
@@ -160,8 +160,3 @@ class _SideBySide:
         self._under_way.pop(index).close()
         self._take(index, outcome)
         self._reach.run_finished(self._names[index] if self._names else "")
-
-
-def _simulate(piece: Piece, tell: Tell[int]) -> SimulatedPiece:
-    told = at_times(tell)
-    return run_piece(piece, lambda at_ns, _: told(at_ns))

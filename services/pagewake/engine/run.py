@@ -17,6 +17,7 @@ from typing import NamedTuple, Self
 from pagewake import __version__
 from pagewake.bus.log_dir import LogFiles, LogWriter
 from pagewake.bus.log_sums import FileSum
+from pagewake.engine.crew import Tell, at_times
 from pagewake.engine.embedded import EmbeddedOutcome, OnProgress, run_embedded
 from pagewake.engine.recorded import Recording
 from pagewake.events.journal import JournalMode
@@ -102,6 +103,12 @@ def run_piece(
         )
     files = {} if log is None else log.sums()
     return SimulatedPiece(outcome, counter, files, time.perf_counter() - started)
+
+
+def simulate(piece: Piece, tell: Tell[int]) -> SimulatedPiece:
+    """The same as the work of a process, which tells the simulated time that it has reached."""
+    told = at_times(tell)
+    return run_piece(piece, lambda at_ns, _: told(at_ns))
 
 
 class Assembly:

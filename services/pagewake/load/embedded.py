@@ -10,7 +10,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from statistics import fmean
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -40,13 +40,13 @@ Stage: TypeAlias = Literal["warming up", "warm", "measuring"]
 
 
 class _Order(NamedTuple):
-    """The hosts of a size that one process has; it measures from when `go` is set."""
+    """The hosts of a size that one process has; it measures once the other end of `go` is shut."""
 
     scenario: Scenario
     hosts: list[int]
     warm_s: float
     duration_s: float
-    go: Event | None
+    go: Connection | None
 
 
 class _Mark(NamedTuple):
@@ -121,7 +121,7 @@ class _Clock:
             self._is_warm = for_s >= self._warm_s and (
                 enough or for_s >= self._warm_s + WARM_LIMIT_S
             )
-        return self._is_warm and (self._go is None or self._go.is_set())
+        return self._is_warm and (self._go is None or self._go.poll())
 
     def stop(self) -> bool:
         """Whether the time is over; never before there was a window to measure."""
@@ -167,13 +167,14 @@ def measure(
         order = _Order(scenario, deals[0], warm_s, duration_s, None)
         found = [_measure(order, lambda told: tell(*told))]
     else:
-        go = get_context("spawn").Event()
-        orders = [_Order(scenario, hosts, warm_s, duration_s, go) for hosts in deals]
-        found = _together(orders, go, tell)
+        go, shut = get_context("spawn").Pipe(duplex=False)
+        with go, shut:
+            orders = [_Order(scenario, hosts, warm_s, duration_s, go) for hosts in deals]
+            found = _together(orders, shut.close, tell)
     return _measured(scenario, vcpus, found)
 
 
-def _together(orders: Sequence[_Order], go: Event, tell: Tell) -> list[_Found]:
+def _together(orders: Sequence[_Order], go: Callable[[], None], tell: Tell) -> list[_Found]:
     """Have a process for each order, and all of them begin to measure at once."""
     crew: Crew[int, _Order, tuple[Stage, float], _Found] = Crew(_measure)
     warm: set[int] = set()
@@ -193,7 +194,7 @@ def _together(orders: Sequence[_Order], go: Event, tell: Tell) -> list[_Found]:
                 else:
                     found[number] = news.outcome
             if len(warm) == len(orders):
-                go.set()
+                go()  # once or again
     finally:
         crew.dismiss()
     return [one for _, one in sorted(found.items())]

@@ -16,8 +16,7 @@ import msgspec
 import pytest
 
 from pagewake.engine import split
-from pagewake.engine.run import Piece
-from pagewake.engine.run import run_piece as simulate
+from pagewake.engine.run import Piece, run_piece
 from tests.support.runs import files_of
 from tests.unit.cli.support import SERVICES, invoke, small_scenario, start
 
@@ -187,7 +186,7 @@ def test_processes_whose_parent_is_gone_end_by_themselves(tmp_path: Path) -> Non
 def test_a_point_that_fails_ends_its_other_pieces(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pagewake.cli.parallel._simulate", unlucky)
+    monkeypatch.setattr("pagewake.cli.parallel.simulate", unlucky)
     grid = ("compare", small_scenario(tmp_path, "10ms"), *SPREAD, "--axis", "kernel.apf=off,pv")
     outcome = invoke(capsys, *grid, "--jobs", "4", "--json")
     assert outcome.code == 2
@@ -199,7 +198,7 @@ def test_a_point_that_fails_ends_its_other_pieces(
 def unlucky(piece: Piece, _tell: object) -> object:
     """Has no memory for one host of one point; the other host of it takes for ever."""
     if piece.order.scenario.kernel.apf == "pv":
-        return simulate(piece)
+        return run_piece(piece)
     if 0 in piece.hosts:
         raise MemoryError
     time.sleep(600)

@@ -102,3 +102,18 @@ def test_ctrl_c_prints_what_was_measured(
     found = msgspec.json.decode(outcome.out, type=LoadResult)
     assert found.interrupted
     assert [size.vcpus for size in found.sizes] == [2]
+
+
+def has_no_memory(*_: object) -> None:
+    raise MemoryError
+
+
+def test_a_process_without_memory_is_one_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pagewake.load.plan.VCPUS_PER_HOST", 4)
+    monkeypatch.setattr("pagewake.load.embedded._measure", has_no_memory)
+    outcome = invoke(capsys, "load", "--embedded", "--vcpus", "8", "--jobs", "2")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "too little memory" in outcome.err
+    assert outcome.err.count("\n") == 1
