@@ -21,8 +21,8 @@ OutputOption = Annotated[
 
 def trace(log: LogArgument, output: OutputOption) -> None:
     """Write a log as a Chrome/Perfetto trace in simulated time."""
-    need_journal(log, "trace")
     refuse_place(output, log, TIMELINE)
+    need_journal(log, "trace")
     write_trace(log, resolved(output))
     tell_version(log)
     complain(f"{output} written; open it in chrome://tracing or ui.perfetto.dev")

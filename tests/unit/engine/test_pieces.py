@@ -113,6 +113,14 @@ def test_any_number_of_processes_gives_the_same_run(hosts: int, tmp_path: Path) 
         assert files_of(log) == files_of(tmp_path / "1")
 
 
+def test_pieces_keep_as_much_of_the_journal_as_their_run(tmp_path: Path) -> None:
+    scenario = spread(2)
+    whole = run_scenario(scenario, log_dir=tmp_path / "whole", journal="none")
+    order = RunOrder(scenario, log_dir=tmp_path / "pieces", journal="none")
+    assert said(run_in_pieces(order, 2)) == said(whole)
+    assert files_of(tmp_path / "pieces") == files_of(tmp_path / "whole")
+
+
 def test_pieces_of_a_replay_intervene_on_their_own_hosts(tmp_path: Path) -> None:
     scenario = spread(3)
     recorded = recorded_of(_recorded(scenario, tmp_path), scenario)
