@@ -6,6 +6,9 @@ taken right before and after it; target: at most 1.5 times.  Where they are rich
 20 simulated hosts, NVMe with 64 parallel requests) the faults per second of wall time are held
 against those of the embedded engine; target: at least 70 %.
 
+A third table holds the rich run with less of its journal kept against the run with all of it, in
+pairs, by wall time from its first window to its last.
+
 The embedded engine is one process and keeps one core busy; services and broker share all there are.
 Rich runs are timed from their first window to their last, on both sides: their VMs are built then,
 and nothing is read back yet.
@@ -174,8 +177,23 @@ def rich(cluster: Cluster, directory: Path, scenario: Scenario) -> None:
     )
 
 
+def journals(cluster: Cluster, path: Path, hosts: int, pairs: int) -> None:
+    """What it costs to keep the journal: full and less of it by turns."""
+    rows: list[list[object]] = [["journal", "log s", "full, log s", "ratio", "bytes/fault"]]
+    for mode in ("faults", "none"):
+        for _ in range(pairs):
+            full, less = (
+                on_cluster(cluster, str(path), hosts, "--journal", each) for each in ("full", mode)
+            )
+            assert less.result["digest"] == full.result["digest"], "the journal changed the run"
+            size = less.result["cluster"]["bytes_per_fault"]
+            ratio = f"{less.log_s / full.log_s:.2f}"
+            rows.append([mode, f"{less.log_s:.2f}", f"{full.log_s:.2f}", ratio, f"{size:.0f}"])
+    table(rows)
+
+
 def main() -> None:
-    """Print the two tables."""
+    """Print the three tables."""
     if not answers(KAFKA):
         print(f"skipped, no Kafka at {KAFKA}: {START}", file=sys.stderr)
         return
@@ -189,6 +207,8 @@ def main() -> None:
             poor(cluster, *(("1s", 1, 100) if small else ("30s", 3, 3_000)))
             vms, hosts = (40, 4) if small else (2_500, 20)
             rich(cluster, directory, thrash(vms, "2ms" if small else "6ms", hosts=hosts))
+            path = directory / "rich.toml"
+            journals(cluster, path, hosts, 1 if small else 2)
 
 
 if __name__ == "__main__":
