@@ -210,9 +210,10 @@ class Owner:
             replaying = not self.caught_up
             self._watch.start()
             step = self.participant.accept(record)
-            if step.outs:
-                self._window_done(step)
-                self._watch.lap("simulation")
+            opens = self.participant.opens_windows
+            if step.outs and opens and self._opened_s is not None:
+                self._windows_s.append(self._clock.monotonic_s() - self._opened_s)
+                self._opened_s = None
             self.offset = offset + 1
             if replaying:
                 self.replayed_ns = self.participant.at_ns - self._from_ns
@@ -220,18 +221,11 @@ class Owner:
             self._replay_s += self._fed_s - started_s
             self._hold(step.outs)
             await self._release()
-            await self._make_journal(sent=bool(step.outs))
+            if step.outs and not opens:
+                await self._after_close(step)
         if step.answer is not None:
             self._on_answer(self.plan.run, step.answer)
         return step.rejected
-
-    def _window_done(self, step: Step) -> None:
-        """A shard has simulated one; or all shards have, and a host opens the next."""
-        if not self.participant.opens_windows:
-            self.tally.feed(step.events)
-        elif self._opened_s is not None:
-            self._windows_s.append(self._clock.monotonic_s() - self._opened_s)
-            self._opened_s = None
 
     def _hold(self, outs: Iterable[Out]) -> None:
         for out in outs:
@@ -282,11 +276,12 @@ class Owner:
         self._sent.append((name, await self._bus.send(name, out.partition, out.record)))
         self._on_sent(out.topic, len(out.record))
 
-    async def _make_journal(self, *, sent: bool) -> None:
-        """Of the window just simulated; what was `sent` goes out first."""
-        if sent and not self.participant.opens_windows:
-            await self._bus.on_its_way()
+    async def _after_close(self, step: Step) -> None:
+        """What a shard does that nobody waits for: count the window, and make its journal."""
+        await self._bus.on_its_way()
         self._watch.start()
+        self.tally.feed(step.events)
+        self._watch.lap("simulation")
         outs = self.participant.journal()
         self._watch.lap("codec")
         for out in outs:
@@ -359,9 +354,12 @@ class Owner:
         return self._replay_s >= max(self._snapshot_s, worth_s) and await self.snapshot()
 
     async def snapshot(self) -> bool:
-        """Write one behind acknowledged output; False while something is held, or for no news."""
+        """Write one behind acknowledged output; False for no news, or while something is held.
+
+        Nor of what is lost: it may stand between a window and its journal.
+        """
         async with self._lock:
-            if self._held or self._replay_s == 0:
+            if self._held or self._lost or self._replay_s == 0:
                 return False
             await self._send_journal()
             await self._acknowledged()

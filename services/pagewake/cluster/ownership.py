@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
@@ -34,6 +34,8 @@ LAST_SNAPSHOT_S = 5.0
 
 # What waits for a run under way to end is looked at so often, not once a window.
 LOOK_AGAIN_S = 0.2
+# With twenty owners, looking after all of them takes as long as a poor window.
+LOOK_AFTER_S = 0.02
 
 NewOwner = Callable[[RunPlan, str, int], Owner]
 """Of a run's plan, a topic without the run's prefix, and a partition."""
@@ -71,6 +73,7 @@ class Ownership:
         self._not_before_s: dict[TopicPartition, float] = {}
         self._waiting: set[TopicPartition] = set()
         self._look_s = 0.0
+        self._looked_s = 0.0
 
     def owners(self) -> list[Owner]:
         """All of them."""
@@ -207,9 +210,12 @@ class Ownership:
         except KafkaError as error:
             self._lose(owner, error)
 
-    async def look_after(self) -> None:
-        """Send what is due, write snapshots, and see whether all that was sent arrived."""
-        for owner in self.owners():
+    async def look_after(self, fed: Collection[TopicPartition]) -> None:
+        """Send what is due, write snapshots, and see whether all that was sent arrived.
+
+        Of all owners now and then, else of those that were fed.
+        """
+        for owner in self._to_look_after(fed):
             error = owner.failed()
             if error is not None:
                 self._lose(owner, error)
@@ -221,6 +227,13 @@ class Ownership:
             except KafkaError as lost:
                 self._lose(owner, lost)
                 return
+
+    def _to_look_after(self, fed: Collection[TopicPartition]) -> list[Owner]:
+        now_s = self._clock.monotonic_s()
+        if fed and now_s - self._looked_s < LOOK_AFTER_S:
+            return [owner for place in fed if (owner := self._owners.get(place)) is not None]
+        self._looked_s = now_s
+        return self.owners()
 
     def wait_s(self) -> float | None:
         """Until the next window that a pace holds back may open; None if there is none."""

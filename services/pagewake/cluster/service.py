@@ -197,7 +197,7 @@ class Service:
             return
         for place, records in batches.items():
             await self.ownership.feed(place, records, self.membership)
-        await self.ownership.look_after()
+        await self.ownership.look_after(batches)
         if self.ownership.loss:
             await self._reconnect()
 

@@ -313,6 +313,19 @@ class TestJournal:
         assert await shard.snapshot()
         assert JOURNAL_TOPIC in cluster.sent
 
+    async def test_no_snapshot_is_taken_of_who_lost_a_close(self, cluster: Owners) -> None:
+        """Its journal may not be made yet."""
+        shard = await cluster.recovered(APF_GUEST)
+        await cluster.recovered(FAULTS)
+        cluster.bus.silent = True
+        shard.participant.lap = lambda _: cluster.clock.advance(1.0)
+        with pytest.raises(KafkaError):
+            await shard.feed(0, cluster.bus.values(cluster.name(APF_GUEST))[0])
+        cluster.bus.silent = False
+        shard.lose()
+        await shard.release()
+        assert not await shard.snapshot()
+
     async def test_who_dies_before_it_is_sent_leaves_it_to_the_next_owner(
         self, cluster: Owners
     ) -> None:

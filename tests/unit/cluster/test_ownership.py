@@ -11,10 +11,10 @@ from aiokafka import TopicPartition
 
 from pagewake.bus.port import Outbox
 from pagewake.cluster.owner import Owner
-from pagewake.cluster.ownership import START_OVER_S, Ownership
+from pagewake.cluster.ownership import LOOK_AFTER_S, LOOK_AGAIN_S, START_OVER_S, Ownership
 from pagewake.cluster.process_metrics import ProcessMetrics
 from pagewake.cluster.rejections import Rejections
-from pagewake.cluster.runs import Announced, StateChanged
+from pagewake.cluster.runs import Announced, HostEnded, StateChanged
 from pagewake.cluster.runs_topic import RunsTopic
 from pagewake.events.codec import APF_GUEST, FAULTS
 from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_name
@@ -184,7 +184,7 @@ async def test_a_defect_stops_the_run_and_names_its_place(process: Process) -> N
 async def test_what_was_lost_starts_over_after_a_while(process: Process) -> None:
     process.bus.losing = True
     await process.take_over(HOST, SHARD)
-    await process.ownership.look_after()
+    await process.ownership.look_after(())
     assert process.ownership.loss.startswith("r/host-0: ")
     process.ownership.start_over(process.member)
     assert process.ownership.loss == ""
@@ -197,6 +197,41 @@ async def test_what_was_lost_starts_over_after_a_while(process: Process) -> None
     process.clock.advance(0.1)
     await process.take_over(HOST, SHARD)
     assert len(process.ownership.owners()) == 2
+
+
+async def test_a_run_that_has_ended_is_executed_again_only_when_none_goes_on(
+    process: Process,
+) -> None:
+    """Each window of the one under way would wait for it."""
+    ended = RunPlan.of("ended", PLAN.scenario, 1)
+    places = [TopicPartition(topic_name("ended", topic), 0) for topic in (FAULTS, APF_GUEST)]
+    process.say("ended", Announced.of(ended, process.clock.wall_s()))
+    process.say("ended/host-0", HostEnded(1, 1, process.clock.wall_s()))
+    await process.hear()
+    for _ in range(3):
+        await process.take_over(HOST, SHARD, *places)
+        process.clock.advance(LOOK_AGAIN_S)
+    assert [owner.plan.run for owner in process.ownership.owners()] == ["r", "r"]
+    process.say("r/state", StateChanged("stopped"))
+    await process.hear()
+    await process.take_over(HOST, SHARD, *places)
+    assert [owner.plan.run for owner in process.ownership.owners()] == ["r", "r", "ended"]
+
+
+async def test_who_was_not_fed_is_looked_after_now_and_then(process: Process) -> None:
+    await process.take_over(HOST, SHARD)
+    looked: list[str] = []
+    for owner in process.ownership.owners():
+        owner.failed = lambda label=owner.label: looked.append(label)  # type: ignore[method-assign, misc]
+    await process.ownership.look_after((SHARD,))
+    assert looked == ["r/guest-0", "r/host-0"]
+    await process.ownership.look_after((SHARD,))
+    assert looked[2:] == ["r/guest-0"]
+    process.clock.advance(2 * LOOK_AFTER_S)
+    await process.ownership.look_after((SHARD,))
+    assert looked[3:] == ["r/guest-0", "r/host-0"]
+    await process.ownership.look_after(())
+    assert looked[5:] == ["r/guest-0", "r/host-0"]
 
 
 async def executed(process: Process) -> None:
