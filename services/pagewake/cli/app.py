@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 from pagewake import __version__
 from pagewake.cli.output import deliver, print_line
 from pagewake.errors import ConfigError
+from pagewake.simtime.state import CORE
 
 COMMANDS = {
     "run": ("run", "Run a scenario and print what came of it."),
@@ -125,14 +126,20 @@ for name, (_, line) in COMMANDS.items():
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print_line(f"pagewake {__version__}")
+        print_line(f"pagewake {__version__} ({CORE})")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Version, and whether its core is compiled.",
+        ),
     ] = False,
 ) -> None:
     """KVM's asynchronous page fault protocol as a deterministic simulation."""

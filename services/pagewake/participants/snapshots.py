@@ -21,6 +21,7 @@ import zstandard
 
 from pagewake.errors import DataError
 from pagewake.participants.participant import Participant, SavedState
+from pagewake.simtime.state import CORE
 
 PART_BYTES = 512 * 1024
 """Of one record; half of what a record may have, so no broker setting has to know of snapshots."""
@@ -74,7 +75,7 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 class Manifest(Stamp, frozen=True, forbid_unknown_fields=True):
-    """A snapshot of this version; `offset` is the next input record."""
+    """A snapshot of this version; `offset` is the next input record, `core` what pickled it."""
 
     offset: int
     window: int
@@ -83,6 +84,7 @@ class Manifest(Stamp, frozen=True, forbid_unknown_fields=True):
     size: int
     checksum: str
     seqs: dict[str, int]
+    core: str
 
 
 class Snapshot(NamedTuple):
@@ -142,6 +144,7 @@ def take(participant: Participant, number: int, offset: int, **beside: object) -
         size=len(content),
         checksum=_checksum(content),
         seqs=participant.seqs(),
+        core=CORE,
     )
     return Snapshot(manifest, content)
 
@@ -201,7 +204,9 @@ class SnapshotReader:
         except msgspec.DecodeError as error:
             self.refused.append(f"not a manifest: {error}")
             return
-        if (content := _assembled(manifest, parts)) is None:
+        if manifest.core != CORE:
+            self.refused.append(f"{said} is of a core that is {manifest.core}, this is {CORE}")
+        elif (content := _assembled(manifest, parts)) is None:
             self.refused.append(f"{said} is not complete, or not what its manifest says")
         else:
             self._found[slot] = Snapshot(manifest, content)

@@ -7,6 +7,8 @@ keeps what can be made anew, has its own `__getstate__`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import mypyc_attr
 
 
@@ -15,6 +17,10 @@ class Saved:
     """Part of what a snapshot holds; see the module."""
 
     __slots__ = ()
+
+
+CORE: Final = "compiled" if hasattr(Saved, "__mypyc_attrs__") else "pure"
+"""Which of the two runs; what one pickles the other does not read."""
 
 
 def attributes(instance: object) -> list[str]:

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from pagewake.cli.app import COMMANDS, command_of
+from pagewake import __version__
+from pagewake.cli.app import COMMANDS, app, command_of
+from pagewake.simtime.state import CORE
 from tests.unit.cli.support import SERVICES
 
 LATE = (
@@ -51,3 +53,8 @@ def test_commands_of_one_process_load_nothing_of_the_cluster(arguments: tuple[st
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_line_of_a_command_is_the_first_of_its_help(name: str) -> None:
     assert command_of(name).help.split("\n\n")[0] == COMMANDS[name][1]
+
+
+def test_the_version_says_which_core_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    app(["--version"], standalone_mode=False)
+    assert capsys.readouterr().out == f"pagewake {__version__} ({CORE})\n"

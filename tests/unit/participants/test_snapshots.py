@@ -19,6 +19,7 @@ from pagewake.participants.build import host_participant, shard_participant
 from pagewake.participants.plan import RunPlan
 from pagewake.participants.snapshots import Snapshot, SnapshotReader
 from pagewake.scenario.loading import load
+from pagewake.simtime.state import CORE
 
 PLAN = RunPlan.of("r", load("row-18-l2-npt"), 1)
 Pair = tuple[bytes, bytes]
@@ -114,6 +115,13 @@ def test_another_version_is_named_whatever_else_its_manifest_says() -> None:
     reader = SnapshotReader(PLAN.run, "host-0", PLAN.code)
     reader.feed(b"b/manifest", msgspec.json.encode(manifest))
     assert reader.refused == [f"snapshot 7 of host-0 is of version 9.0, this is {PLAN.code}"]
+
+
+def test_what_the_other_core_pickled_is_refused_and_named() -> None:
+    manifest = msgspec.to_builtins(taken(7, 3).manifest) | {"core": "other"}
+    reader = SnapshotReader(PLAN.run, "host-0", PLAN.code)
+    reader.feed(b"b/manifest", msgspec.json.encode(manifest))
+    assert reader.refused == [f"snapshot 7 of host-0 is of a core that is other, this is {CORE}"]
 
 
 def test_a_manifest_of_this_version_has_no_other_fields() -> None:
