@@ -10,7 +10,7 @@
 # make brokers, brokers-down   Kafka and Mosquitto on loopback, without Docker
 # make cluster, cluster-down   the brokers and one of each service
 # make compiled   the core compiled to C, in .venv instead of the checkout (needs a C compiler);
-#             make pure   back to the checkout
+#             make test-compiled   tests on it; make pure   back to the checkout
 # make clean  removes .venv and caches
 
 PYTHON ?= python3
@@ -20,7 +20,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 .DEFAULT_GOAL := run
 .PHONY: run test coverage lint format generated generated-known schemas reference dashboards docs \
-        bench soak clean compiled pure brokers brokers-down cluster cluster-down
+        bench soak clean compiled pure test-compiled brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
@@ -78,6 +78,15 @@ compiled: $(VENV)/.installed
 	@HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(PIP) --no-deps --force-reinstall ./$(VENV)/source
 	@rm -rf $(VENV)/source
 	@$(BIN)/pagewake --version
+
+# What the compiled core is tested with: all that runs it and does not replace parts of it.
+COMPILED_TESTS := $(addprefix tests/unit/,kvm guest_kernel nested_svm host_memory simtime participants) \
+  tests/property tests/conformance tests/compat $(addprefix tests/integration/test_,builtin_scenarios.py \
+  cluster_memory.py reachable.py sums.py)
+
+test-compiled:
+	@$(BIN)/pagewake --version | grep -q compiled || { echo "make: run make compiled first" >&2; exit 1; }
+	@$(BIN)/python -m pytest --override-ini pythonpath=. $(or $(TESTS),$(COMPILED_TESTS))
 
 pure: $(VENV)/.installed
 	@$(PIP) --no-deps --force-reinstall --editable .
