@@ -282,7 +282,7 @@ class Follower(Saved, Generic[Shard]):
 
     def _bound_ns(self) -> int | None:
         """The earliest event for the host, with what is ahead in account; not in the past."""
-        bound = self.shard.next_ns()
+        bound: int | None = self.shard.next_ns()
         if self.ahead and (bound is None or self.ahead[0].at_ns < bound):
             bound = self.ahead[0].at_ns
         return bound if bound is None else max(bound, self.until_ns)
