@@ -770,7 +770,7 @@ JOURNAL: tuple[type[Journal], ...] = (
 EVENTS: tuple[type[Event], ...] = (*TO_HOST, *TO_SHARD, *JOURNAL)
 
 
-class WindowOpened(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
+class WindowOpened(msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_defaults=True):
     """Host to shard: simulate up to `until_ns`, exclusive. The last window of a host has `last`.
 
     `lookahead_ns` 0: up to there whatever happens. Else the window is open-ended: the shard closes

@@ -45,7 +45,7 @@ from pagewake.host_memory.media import Medium
 from pagewake.host_memory.outbox import Outbox
 from pagewake.host_memory.reclaim import Reclaim
 from pagewake.host_memory.swap import Device
-from pagewake.simtime.ports import Calm
+from pagewake.simtime.ports import UNKNOWN, Calm
 from pagewake.simtime.state import Saved
 
 
@@ -113,13 +113,18 @@ class HostMemory(Saved):
         return self._outbox.next_ns()
 
     def calm(self) -> Calm:
-        """How many page-ins can begin before frames are short, and when the first can be done."""
-        if self._changes or self._device.medium.synchronous:
-            return Calm()
-        reads = self._reclaim.spare()
-        if reads < 1:
-            return Calm()
-        return Calm(reads, self._device.medium.read_min_ns, self._device.soonest_ns())
+        """How many page-ins can begin before frames are short, and when the first can be done.
+
+        Nothing if that says no more than the lookahead.
+        """
+        medium = self._device.medium
+        if self._changes or medium.synchronous:
+            return UNKNOWN
+        soonest_ns = self._device.soonest_ns()
+        reads_ns = max(medium.read_min_ns, soonest_ns - self._now_ns)
+        if reads_ns <= self.lookahead_ns or (reads := self._reclaim.spare()) < 1:
+            return UNKNOWN
+        return Calm(reads, medium.read_min_ns, soonest_ns)
 
     def intervene(self, control: Control) -> None:
         """Schedule an intervention; it must not lie in a span that was handed out already.

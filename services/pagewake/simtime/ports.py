@@ -59,6 +59,9 @@ class Calm(NamedTuple):
     reads_ns: int = 0
 
 
+UNKNOWN: Final = Calm()
+
+
 class HostDomain(Protocol):
     """The memory of one simulated host.  Purely reactive; effects are timed from their cause."""
 

@@ -138,10 +138,12 @@ class Sequencer(Saved, Generic[Host]):
 
     def _hand_out(self, deliveries: list[ToShard]) -> dict[str, list[ToShard | WindowOpened]]:
         names = self.names
-        opened = WindowOpened(self.window, self.until_ns, self.last)
-        if self.lookahead_ns and not self.last:
+        if self.last or len(names) > 1:
+            opened = WindowOpened(self.window, self.until_ns, self.last)
+        else:
+            lookahead_ns = self.host.lookahead_ns
             opened = WindowOpened(
-                self.window, self.until_ns, False, self.lookahead_ns, *self.host.calm()
+                self.window, self.until_ns, False, lookahead_ns, *self.host.calm()
             )
         if len(names) == 1:
             return {names[0]: [opened, *deliveries]}
@@ -223,17 +225,19 @@ class Answers:
 
     def soonest_ns(self, events: Sequence[ToHost]) -> int:
         """The first instant at which an answer to any of these may take effect."""
-        return min(map(self._answer_ns, events))
-
-    def _answer_ns(self, event: ToHost) -> int:
         opened = self.opened
-        if isinstance(event, PageNotPresent) and not (event.served or event.first_touch):
-            if event.joined:
-                return NEVER_NS
-            if self.reads:
-                self.reads -= 1
-                return max(opened.reads_ns, event.at_ns + opened.read_ns)
-        return event.at_ns + opened.lookahead_ns
+        soonest_ns = NEVER_NS
+        for event in events:
+            if isinstance(event, PageNotPresent) and not (event.served or event.first_touch):
+                if event.joined:
+                    continue
+                if self.reads:
+                    self.reads -= 1
+                    read_ns = max(opened.reads_ns, event.at_ns + opened.read_ns)
+                    soonest_ns = min(soonest_ns, read_ns)
+                    continue
+            return min(soonest_ns, event.at_ns + opened.lookahead_ns)  # later ones: later
+        return soonest_ns
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -299,6 +303,8 @@ class Follower(Saved, Generic[Shard]):
         stop_ns, self.until_ns = self.until_ns, self.from_ns
         while self.until_ns < stop_ns:
             bound = self._bound_ns()
+            if whole is not None and whole.to_host and (bound is None or bound >= stop_ns):
+                break  # nothing more for the host before it may answer
             edge_ns = stop_ns if bound is None else min(stop_ns, bound + opened.lookahead_ns)
             due: list[ToShard] = []
             while ahead and ahead[0].at_ns < edge_ns:

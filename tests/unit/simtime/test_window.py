@@ -331,7 +331,7 @@ def request(at_ns: int, **said: bool) -> PageNotPresent:
 def test_a_shard_closes_before_the_first_answer_that_can_come(
     events: list[ToHost], closed_ns: int
 ) -> None:
-    follower = Follower("guest-0", OnTime(*events))
+    follower = Follower("guest-0", Vague(*events))
     calm = Calm(reads=2, read_ns=300, reads_ns=900)
     reported, _ = follower.apply([WindowOpened(0, 10_000, False, LOOKAHEAD_NS, *calm)])
     *told, closed = reported
@@ -340,12 +340,19 @@ def test_a_shard_closes_before_the_first_answer_that_can_come(
     assert (closed.until_ns or 10_000, follower.until_ns) == (closed_ns, closed_ns)
 
 
+def test_a_shard_closes_when_it_has_told_all_that_it_can() -> None:
+    follower = Follower("guest-0", OnTime(miss(50), miss(900)))
+    calm = Calm(reads=2, read_ns=300, reads_ns=900)
+    reported, _ = follower.apply([WindowOpened(0, 10_000, False, LOOKAHEAD_NS, *calm)])
+    assert reported == [miss(50), WindowClosed(0, 900, None, 150)]
+
+
 def test_what_lies_behind_the_close_waits_in_order_with_what_comes_next() -> None:
     shard = OnTime(miss(50))
     follower = Follower("guest-0", shard)
     early, late, between = (PageReady(at_ns, "a", 0, 0, Gfn(7), 0) for at_ns in (20, 900, 400))
     follower.apply([WindowOpened(0, 10_000, False, LOOKAHEAD_NS), early, late])
-    assert (shard.seen, follower.until_ns) == ([early], 150)
+    assert (shard.seen, follower.until_ns) == ([early], 120)
     follower = pickle.loads(pickle.dumps(follower))
     reported, _ = follower.apply([WindowOpened(1, 10_000, False, LOOKAHEAD_NS), between])
     assert follower.shard.seen == [early, between, late]
@@ -406,6 +413,13 @@ class OnTime(Scripted):
 
     def next_ns(self) -> int | None:
         return self.to_host[0].at_ns if self.to_host else None
+
+
+class Vague(OnTime):
+    """Never knows when it will say something."""
+
+    def next_ns(self) -> int | None:
+        return 0
 
 
 def test_a_shard_gets_its_deliveries_and_closes_with_its_events() -> None:
