@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.conn import AIOKafkaConnection
 
 from pagewake.bus.kafka import (
     RECORD_BYTES_MAX,
@@ -111,6 +112,24 @@ class TestRecords:
         async for stored in place.bus.read(name, 0):
             latest[stored.key] = stored.value
         assert latest == {b"a": b"3", b"b": None}
+
+    async def test_what_is_on_its_way_has_been_written_to_the_socket(
+        self, place: InKafka, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Once the partition is known, and nothing else of it is under way."""
+        await (await place.bus.send(place.name("faults"), 0, b"first"))
+        written: list[object] = []
+        send = AIOKafkaConnection.send
+
+        def noting(connection: AIOKafkaConnection, request: object, **options: object) -> object:
+            written.append(request)
+            return send(connection, request, **options)
+
+        monkeypatch.setattr(AIOKafkaConnection, "send", noting)
+        await place.bus.send(place.name("faults"), 0, b"second")
+        assert written == []
+        await place.bus.on_its_way()
+        assert [type(request).__name__ for request in written] == ["ProduceRequest"]
 
     async def test_the_end_is_where_the_next_record_will_stand(self, place: InKafka) -> None:
         name = place.name("faults")

@@ -40,7 +40,7 @@ TOPIC_AGAIN_S = 0.1
 """Between two looks for a topic that is not there yet; one request each."""
 TOPICS_KNOWN_S = 10.0
 """Chosen: far beyond what a healthy broker takes to know a topic that it has created."""
-PRODUCER_TURNS = 4
+PRODUCER_TURNS = 3
 """Of the loop, from a record that is handed over to the request on the socket: the record wakes a
 wait, the wait the producer's task, which starts the request's, which writes it."""
 FOLLOWED_WITHIN_S = 30.0
