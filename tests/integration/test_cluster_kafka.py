@@ -60,6 +60,23 @@ def test_the_digest_is_the_embedded_one_and_the_exported_log_verifies(
     assert cluster.run("replay", str(tmp_path / "log")).returncode == 0
 
 
+@pytest.mark.parametrize("mode", ["faults", "none"])
+def test_a_run_that_keeps_less_of_its_journal_is_the_same_run(
+    cluster: Cluster, tmp_path: Path, mode: str
+) -> None:
+    cluster.start("host", "guest")
+    run = new_run()
+    arguments = ("overcommit", "--set", "scenario.duration=60ms", "--journal", mode)
+    digest = digest_of(cluster.submit(run, *arguments))
+    assert digest == embedded_digest("overcommit", "scenario.duration=60ms")
+    (listed,) = [line for line in cluster.run("runs", "list").stdout.splitlines() if run in line]
+    assert f"journal {mode}" in listed
+    refused = cluster.run("export", run, "-o", str(tmp_path / "log"))
+    assert refused.returncode == 2
+    assert f"--journal {mode}" in refused.stderr
+    assert not (tmp_path / "log").exists()
+
+
 def test_two_runs_at_once(cluster: Cluster) -> None:
     cluster.start("host", "guest", "nested")
     first = cluster.submit(new_run(), "overcommit", "--set", "scenario.duration=60ms")
