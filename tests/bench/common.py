@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pagewake.bus.log_dir import LogWriter
 from pagewake.engine.embedded import EmbeddedOutcome, run_embedded
-from pagewake.observe.result import ResultCounter
+from pagewake.observe.counter import ResultCounter
 from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads

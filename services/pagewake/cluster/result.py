@@ -16,7 +16,8 @@ from pagewake.errors import DataError
 from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, Encoded, decode_events
 from pagewake.events.digest import combine_hosts, combine_vms
 from pagewake.events.types import Event, ShardEnded
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult, swap_facts
+from pagewake.observe.counter import ResultCounter
+from pagewake.observe.result import RunFacts, RunResult, swap_facts
 from pagewake.participants.closing import joined
 from pagewake.participants.plan import RunPlan
 

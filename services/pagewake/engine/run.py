@@ -21,7 +21,8 @@ from pagewake.engine.crew import Tell, at_times
 from pagewake.engine.embedded import EmbeddedOutcome, OnProgress, run_embedded
 from pagewake.engine.recorded import Recording
 from pagewake.events.journal import JournalMode
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult, swap_facts
+from pagewake.observe.counter import ResultCounter
+from pagewake.observe.result import RunFacts, RunResult, swap_facts
 from pagewake.participants.build import HostPart, build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.model import Scenario

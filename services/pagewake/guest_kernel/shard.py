@@ -27,7 +27,17 @@ from pagewake.simtime.window import HOST_ORDER
 class Shard(Saved):
     """The VMs of `kernels`, in name order."""
 
-    __slots__ = ("_bound", "_bounds", "_due", "_index", "_ready", "frozen", "kernels", "until_ns")
+    __slots__ = (
+        "_bound",
+        "_bounds",
+        "_due",
+        "_exact",
+        "_index",
+        "_ready",
+        "frozen",
+        "kernels",
+        "until_ns",
+    )
 
     def __init__(self, kernels: Sequence[GuestKernel]) -> None:
         self.kernels = sorted(kernels, key=lambda kernel: kernel.vm.name)
@@ -36,6 +46,7 @@ class Shard(Saved):
         self._ready = [(at_ns, i) for i, at_ns in enumerate(self._due)]
         self._bound = [0] * len(self.kernels)
         self._bounds = [(0, i) for i in range(len(self.kernels))]
+        self._exact = [True] * len(self.kernels)
         self.frozen = 0
         self.until_ns = 0
         heapify(self._ready)
@@ -81,16 +92,30 @@ class Shard(Saved):
         due = vm.heap[0][0] if vm.heap else NEVER_NS
         self._due[index] = due
         heappush(self._ready, (due, index))
-        bound = lookahead.next_ns(kernel)
-        self._bound[index] = NEVER_NS if bound is None else max(bound, until_ns)
-        heappush(self._bounds, (self._bound[index], index))
+        self._set_bound(index, NEVER_NS if vm.frozen_ns is not None else due, False)
+
+    def _set_bound(self, index: int, bound_ns: int, exact: bool) -> None:
+        self._bound[index] = bound_ns
+        self._exact[index] = exact
+        heappush(self._bounds, (bound_ns, index))
 
     def next_ns(self) -> int | None:
-        """The earliest bound of all VMs."""
+        """The earliest bound of all VMs.
+
+        A VM does nothing before its next step, so its bound is looked for only if that comes first.
+        """
         bounds = self._bounds
-        while bounds and bounds[0][0] != self._bound[bounds[0][1]]:
-            heappop(bounds)
-        return bounds[0][0] if bounds and bounds[0][0] < NEVER_NS else None
+        while bounds:
+            at_ns, index = bounds[0]
+            if at_ns != self._bound[index]:
+                heappop(bounds)
+            elif self._exact[index]:
+                return at_ns if at_ns < NEVER_NS else None
+            else:
+                heappop(bounds)
+                bound = lookahead.next_ns(self.kernels[index])
+                self._set_bound(index, NEVER_NS if bound is None else max(bound, at_ns), True)
+        return None
 
     def frozen_ns(self) -> int | None:
         """The last freeze, once all VMs are frozen."""

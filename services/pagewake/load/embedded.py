@@ -24,7 +24,7 @@ from pagewake.errors import PagewakeError
 from pagewake.guest_kernel.shard import Shard
 from pagewake.load.measured import Latencies, Measurement, cost_of, total
 from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
-from pagewake.observe.result import ResultCounter
+from pagewake.observe.counter import ResultCounter
 from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.model import Scenario

@@ -7,7 +7,8 @@ import pytest
 from pagewake.cli.benchmark import Benchmark, parse_seeds, summarize
 from pagewake.errors import ConfigError
 from pagewake.events.types import ShardSummary
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult
+from pagewake.observe.counter import ResultCounter
+from pagewake.observe.result import RunFacts, RunResult
 
 
 def _result(apf: str, seed: int, work: int, scenario: str = "natapov-2010") -> RunResult:

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from pagewake.cli.grid_table import GROUPS_MAX, grid_columns
+from pagewake.observe.counter import ResultCounter
 from pagewake.observe.expectations import Expectation
 from pagewake.observe.progress import TaskProgress
-from pagewake.observe.result import Dummies, ResultCounter, RunFacts, RunResult, WaitTimes
+from pagewake.observe.result import Dummies, RunFacts, RunResult, WaitTimes
 
 FACTS = RunFacts("s", 1, "5.8", "pv", 1_000, 0.5, 9, "00", 1, "0.2.0")
 OFF, PV = {"kernel.apf": "off"}, {"kernel.apf": "pv"}

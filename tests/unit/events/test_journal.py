@@ -7,7 +7,7 @@ import pytest
 from pagewake.errors import ConfigError
 from pagewake.events.journal import IN_RESULT, MODES, check_mode, in_words
 from pagewake.events.types import Journal
-from pagewake.observe.result import ResultCounter
+from pagewake.observe.counter import ResultCounter
 
 
 @pytest.mark.parametrize("mode", MODES)

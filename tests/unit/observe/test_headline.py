@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
+from pagewake.observe.counter import ResultCounter
 from pagewake.observe.headline import GROUPS_MAX, figure, headline
 from pagewake.observe.latency import Latency
 from pagewake.observe.measures import Measure, measures
 from pagewake.observe.progress import TaskProgress
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult
+from pagewake.observe.result import RunFacts, RunResult
 
 FACTS = RunFacts("s", 1, "5.8", "pv", 1_000, 0.5, 9, "00", 1, "0.2.0")
 OFF, PV = {"kernel.apf": "off"}, {"kernel.apf": "pv"}

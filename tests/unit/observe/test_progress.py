@@ -13,8 +13,9 @@ from pagewake.events.types import (
     TaskFinished,
     TaskKilled,
 )
+from pagewake.observe.counter import ResultCounter
 from pagewake.observe.progress import TaskProgress
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult
+from pagewake.observe.result import RunFacts, RunResult
 
 FACTS = RunFacts("s", 1, "posted-v7", "pv", 2_000_000_000, 0.5, 9, "00ff", 1, "0.1.0")
 ONE = ShardSummary(

@@ -19,6 +19,7 @@ import pytest
 from pagewake.cli import report as command
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
+from pagewake.observe.counter import ResultCounter
 from pagewake.observe.progress import Share, TaskProgress
 from pagewake.observe.report.charts import shortened
 from pagewake.observe.report.durations import EDGES_NS, Durations
@@ -35,7 +36,7 @@ from pagewake.observe.report.timeline import Flight, Span, Timeline
 from pagewake.observe.report.timeline_chart import _thinned
 from pagewake.observe.report.verdict import verdict, worries
 from pagewake.observe.report.words import GLUE, duration, on_axis, percent, short
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult
+from pagewake.observe.result import RunFacts, RunResult
 from pagewake.scenario.loading import load, loads
 from pagewake.scenario.writing import effective_toml
 from pagewake.verify.log_run import PlacedEvent

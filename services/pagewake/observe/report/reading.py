@@ -13,11 +13,12 @@ from pagewake.bus.log_reader import LogReader
 from pagewake.bus.log_sums import RUN_NAME
 from pagewake.errors import DataError
 from pagewake.events.types import ExitRouted, PageNotPresent, TaskWoken
+from pagewake.observe.counter import ResultCounter
 from pagewake.observe.report.durations import Durations
 from pagewake.observe.report.overview import Overview
 from pagewake.observe.report.recorder import Best, Lost, Pending, VmRecorder
 from pagewake.observe.report.timeline import Timeline
-from pagewake.observe.result import ResultCounter, RunFacts, RunResult, SwapFacts, swap_facts
+from pagewake.observe.result import RunFacts, RunResult, SwapFacts, swap_facts
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario, VmInstance
 from pagewake.timeline.on_cpu import guest_of

@@ -1,0 +1,274 @@
+"""Sums up a run's events to its result.
+
+`ResultCounter` is a projection: it is fed a run's domain events, in any order between VMs, and sums
+up.  What is accounting and no event (touches and work done, CPU time by kind, who still sleeps,
+first touches not reported yet) comes from the shards' summaries at the end.  The same counter
+serves every runtime, so equal logs give equal results.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, get_args
+
+from pagewake.events.types import (
+    EVENTS,
+    DoubleFault,
+    DummyConsumed,
+    DummyInserted,
+    DummyUnlinked,
+    Event,
+    ExitRouted,
+    PageNotPresent,
+    PageReady,
+    PagesEvicted,
+    PageTouched,
+    RequestDone,
+    Route,
+    ShardEnded,
+    ShardSummary,
+    TaskFinished,
+    TaskKilled,
+    TaskSlept,
+    TaskWoken,
+    VcpuHalted,
+    WakeHow,
+)
+from pagewake.host_memory.frames import compressed
+from pagewake.observe.expectations import expectations
+from pagewake.observe.latency import Latencies, Latency
+from pagewake.observe.progress import Endings, Share, parts_of, sum_of
+from pagewake.observe.result import Dummies, RunFacts, RunResult, Waits, WaitTimes, Work
+from pagewake.scenario.model import group_of
+from pagewake.scenario.units import PAGE_BYTES
+
+
+class ResultCounter:
+    """Sums up a run's events; `finish` makes the result of them."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[type[Event]] = Counter()
+        self._vms: defaultdict[str, Share] = defaultdict(Share)
+        self._endings = Endings({}, {})
+        self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
+        self._waited_ns = array("q")
+        self._halts: Counter[str] = Counter()
+        self._latencies: dict[tuple[str, str], Latencies] = {}
+        self._latencies_of: dict[str, Latencies] = {}
+        self._exits: dict[str, int] = dict.fromkeys(get_args(Route), 0)
+        # The values take the type they are filed under; mypy cannot say so of a dict.
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            PageNotPresent: self._on_not_present,
+            PageTouched: self._on_touched,
+            PageReady: self._on_ready,
+            PagesEvicted: self._on_evicted,
+            TaskFinished: self._on_finished,
+            TaskKilled: self._on_killed,
+            DummyConsumed: self._on_early_ready,
+            TaskSlept: self._on_slept,
+            TaskWoken: self._on_woken,
+            VcpuHalted: self._on_halted,
+            ExitRouted: self._on_routed,
+            RequestDone: self._on_request,
+        }
+
+    def feed(self, events: Sequence[Event]) -> None:
+        """Take in domain events, emitted or consumed, each once and numbered (`n` > 0)."""
+        self._seen.update(map(type, events))
+        handler_of = self._handlers.get
+        for event in events:
+            handler = handler_of(type(event))
+            if handler is not None:
+                handler(event)
+
+    def feed_consumed(self, ended: ShardEnded) -> None:
+        """Count events that a shard took in, from what it said of them at its end."""
+        for kind in EVENTS:
+            if kind.__name__ in ended.consumed:
+                self._seen[kind] += ended.consumed[kind.__name__]
+        for vm, pages in ended.vm_read.items():
+            self._vms[vm].page_ins += pages
+        unplaced = ended.read - sum(ended.vm_read.values())
+        if unplaced:  # version 0.1.0 did not say of which VMs
+            self._vms[""].page_ins += unplaced
+
+    def merge(self, other: ResultCounter) -> None:
+        """Count in what another counted of other VMs."""
+        self._seen.update(other._seen)
+        for vm, share in other._vms.items():
+            self._vms[vm].add(share)
+        self._endings.finished_ns.update(other._endings.finished_ns)
+        self._endings.killed_ns.update(other._endings.killed_ns)
+        self._waited_ns.extend(other._waited_ns)
+        self._halts.update(other._halts)
+        for how, wakes in other._wakes.items():
+            self._wakes[how] += wakes
+        for route, exits in other._exits.items():
+            self._exits[route] += exits
+        for name, latencies in other._latencies_of.items():
+            self._latencies_of.setdefault(name, Latencies()).merge(latencies)
+
+    @property
+    def events(self) -> int:
+        """How many events were fed so far."""
+        return self._seen.total()
+
+    @property
+    def faults(self) -> int:
+        """Page requests and joins so far, as in `not_present`."""
+        return sum(sum(share.not_present.values()) for share in self._vms.values())
+
+    def finish(
+        self, facts: RunFacts, closing: Sequence[ShardSummary], *, saw_journal: bool = True
+    ) -> RunResult:
+        """The result, from the events fed and the shards' closing summaries.
+
+        What a journal alone says is null, or zero (`IN_JOURNAL`), if none was seen.
+        """
+        work = _summed(summary.work for summary in closing)
+        unresolved = sorted(task for summary in closing for task in summary.unresolved)
+        total = sum_of(self._vms.values())
+        parts = parts_of(self._vms, self._endings, closing)
+        whole = None if parts is None else sum_of(parts.per_group.values())
+        swap = facts.swap
+        in_swap = None if swap is None else swap.pages + total.evictions - total.page_ins
+        latency = self._latency(facts.sim_ns, closing) if saw_journal else {}
+        kept = parts if saw_journal else None
+        return RunResult(
+            scenario=facts.scenario,
+            seed=facts.seed,
+            profile=facts.profile,
+            apf=facts.apf,
+            sim_ns=facts.sim_ns,
+            wall_s=facts.wall_s,
+            windows=facts.windows,
+            events=self.events,
+            digest=facts.digest,
+            not_present=total.not_present,
+            first_touches=total.first_touches
+            + sum(summary.unreported_touches for summary in closing),
+            page_ins=total.page_ins,
+            evictions=total.evictions,
+            waits=Waits(**total.waits),
+            wakes=dict(self._wakes),
+            dummies=self._dummies(),
+            halts=dict(sorted(self._halts.items())),
+            double_faults=self._seen[DoubleFault],
+            exits=dict(self._exits),
+            work=Work(sum(work.values()), work),
+            wait_sim_seconds=_wait_times(self._waited_ns),
+            unresolved=len(unresolved),
+            unresolved_tasks=unresolved,
+            sleepers=sum(summary.sleepers for summary in closing),
+            cpu=_summed(summary.cpu for summary in closing),
+            by_event={kind.__name__: n for kind, n in sorted(self._seen.items(), key=_by_name)},
+            latency=latency,
+            expected=list(expectations(facts.expects, latency)),
+            touches=None if whole is None else whole.touches,
+            requests=None if whole is None else whole.requests,
+            silent=None if whole is None else whole.silent,
+            progress=None if kept is None else kept.progress,
+            per_group=None if kept is None else kept.per_group,
+            per_vm=None if kept is None else kept.per_vm,
+            in_swap=in_swap,
+            in_swap_bytes=None if swap is None else _swap_bytes(in_swap or 0, swap.ratio_milli),
+            shards=facts.shards,
+            version=facts.version,
+            jobs=facts.jobs,
+            journal=facts.journal,
+        )
+
+    def _latency(self, sim_ns: int, closing: Sequence[ShardSummary]) -> dict[str, Latency]:
+        """By `group/task`, in order of name; a group that answered nothing is there too."""
+        unfinished: Counter[str] = Counter()
+        for queue, count in _summed(summary.unanswered for summary in closing).items():
+            vm, task = queue.split("/")
+            unfinished[f"{group_of(vm)}/{task}"] += count
+        return {
+            name: self._latencies_of.get(name, Latencies()).latency(sim_ns, unfinished[name])
+            for name in sorted({*unfinished, *self._latencies_of})
+        }
+
+    def _dummies(self) -> Dummies:
+        inserted, consumed = self._seen[DummyInserted], self._seen[DummyConsumed]
+        leaked = self._seen[DummyUnlinked]
+        return Dummies(inserted, consumed, leaked, inserted - consumed - leaked)
+
+    def _on_not_present(self, event: PageNotPresent) -> None:
+        share = self._vms[event.vm]
+        if event.first_touch:
+            share.first_touches += 1
+            return
+        share.not_present[event.delivery] += 1
+        if event.served:
+            share.page_ins += 1
+
+    def _on_touched(self, event: PageTouched) -> None:
+        self._vms[event.vm].first_touches += len(event.gfns)
+
+    def _on_ready(self, event: PageReady) -> None:
+        if event.read:
+            self._vms[event.vm].page_ins += 1
+
+    def _on_evicted(self, event: PagesEvicted) -> None:
+        self._vms[event.vm].evictions += len(event.dropped)
+
+    def _on_finished(self, event: TaskFinished) -> None:
+        self._endings.finished_ns[f"{event.vm}/{event.task}"] = event.at_ns
+
+    def _on_killed(self, event: TaskKilled) -> None:
+        self._endings.killed_ns[f"{event.vm}/{event.task}"] = event.at_ns
+
+    def _on_slept(self, event: TaskSlept) -> None:
+        self._vms[event.vm].waits["halted" if event.halted else "slept"] += 1
+
+    def _on_early_ready(self, event: DummyConsumed) -> None:
+        self._vms[event.vm].waits["early_ready"] += 1
+
+    def _on_woken(self, event: TaskWoken) -> None:
+        self._wakes[event.how] += 1
+        self._waited_ns.append(event.waited_ns)
+
+    def _on_halted(self, event: VcpuHalted) -> None:
+        self._halts[event.why] += 1
+
+    def _on_request(self, event: RequestDone) -> None:
+        task = event.vm, event.task
+        latencies = self._latencies.get(task)
+        if latencies is None:
+            name = f"{group_of(event.vm)}/{group_of(event.task)}"
+            latencies = self._latencies_of.setdefault(name, Latencies())
+            self._latencies[task] = latencies
+        latencies.add(event.at_ns - event.arrived_ns)
+
+    def _on_routed(self, event: ExitRouted) -> None:
+        self._exits[event.route] += 1
+
+
+def _by_name(item: tuple[type[Event], int]) -> str:
+    return item[0].__name__
+
+
+def _summed(tables: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for table in tables:
+        total.update(table)
+    return dict(sorted(total.items()))
+
+
+def _wait_times(waited_ns: array[int]) -> WaitTimes | None:
+    if not waited_ns:
+        return None
+    ordered = sorted(waited_ns)
+
+    def at(percent: int) -> float:
+        return ordered[-(-len(ordered) * percent // 100) - 1] / 1e9
+
+    return WaitTimes(at(50), at(90), at(99), ordered[-1] / 1e9)
+
+
+def _swap_bytes(pages: int, ratio_milli: int) -> int:
+    """Memory of the hosts that pages in swap take: none where the medium is no memory."""
+    return compressed(pages, ratio_milli) * PAGE_BYTES if ratio_milli else 0
