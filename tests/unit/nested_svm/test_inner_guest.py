@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
-from pagewake.guest_kernel.config import SchedulerConfig
+from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig
+from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.tasks import Task
 from pagewake.kvm import injection
 from pagewake.kvm.config import ExitRates
@@ -53,13 +51,14 @@ def test_what_l0_shadows_is_l1s_table_for_the_guest_or_its_process(
 ) -> None:
     machine = Machine()
     svm = NestedSvm(machine.vm.switches)
-    nested = VcpuNested(machine.vcpu, machine.guest, svm, l1_npt=l1_npt, masking=False)
-    kernel: Any = SimpleNamespace(vm=machine.vm)
-    inner = InnerGuests(kernel, cast("Any", None), [nested])
+    kernel = GuestKernel(machine.vm, machine.vm.switches, KernelCosts(), SchedulerConfig())
+    (cpu,) = kernel.cpus
+    nested = VcpuNested(machine.vcpu, cpu, svm, l1_npt=l1_npt, masking=False)
     memory = InnerMemory(machine.vm.pages, 0, 16)
+    inner = InnerGuests(kernel, memory, [nested])
     draws = Draws(1, "exits")
     vcpu = InnerVcpu(0, svm, memory, SchedulerConfig(), 0, draws, ExitRates())
     vcpu.curr = Task(0, "inner-0", "task:inner", 0, level=depth)
-    thread = Task(0, "l2-vcpu-0", "l1", 0, inner=vcpu)
-    cpu: Any = SimpleNamespace(id=0, depth=depth, curr=thread)
+    cpu.curr = Task(0, "l2-vcpu-0", "l1", 0, inner=vcpu)
+    cpu.enter_guest(depth, 3)
     assert inner.cr3(cpu) == shadowed
