@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 HOOK = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"][
     "targets"
 ]["wheel"]["hooks"]["mypyc"]
-ALLOWS = "mypyc_attr(allow_interpreted_subclasses=True)"
+ALLOWS = "allow_interpreted_subclasses=True"
 NOT_SAVED = {
     "Answers": "lives for one window",
     "FaultContext": "lives for one exit",
@@ -78,7 +78,7 @@ def test_a_class_with_state_is_saved_or_says_why_not(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if is_saved(name) and name != "Saved"])
 def test_a_saved_class_can_be_made_by_python_code(name: str) -> None:
-    assert ALLOWS in {ast.unparse(one) for one in CLASSES[name].decorator_list}
+    assert any(ALLOWS in ast.unparse(one) for one in CLASSES[name].decorator_list)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: "/".join(path.parts[-2:]))

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from hashlib import blake2b
 from operator import or_
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from pagewake.events.types import EVENTS, Event
 
-BLOCK_EVENTS = 256
-DIGEST_BYTES = 32
+BLOCK_EVENTS: Final = 256
+DIGEST_BYTES: Final = 32
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 _any_event: Any = reduce(or_, EVENTS)

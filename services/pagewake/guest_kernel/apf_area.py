@@ -7,12 +7,14 @@ ready page; the guest zeroes it and acknowledges, and the host sends the next in
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import mypyc_attr
 
 from pagewake.events.ids import Token
 from pagewake.kvm.ports import AreaPort
 
-PAGE_BYTES = 4096
+PAGE_BYTES: Final = 4096
 
 
 def area_gpa(cpu: int) -> int:

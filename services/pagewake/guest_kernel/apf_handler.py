@@ -9,7 +9,7 @@ and `enabled` stays 0, so every reason reads as 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
@@ -32,7 +32,7 @@ from pagewake.kvm.ports import IRQ_RESCHED, Step
 if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
 
-APF_VECTOR = 0xF3
+APF_VECTOR: Final = 0xF3
 
 
 def enable_value(cpu: GuestCpu) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
@@ -28,7 +28,7 @@ from pagewake.kvm.ports import IRQ_RESCHED, OP_GUEST_LATER, GuestPort, Step
 from pagewake.kvm.profile import Switches
 from pagewake.simtime.state import Saved
 
-EXIT_INTR = 0x060
+EXIT_INTR: Final = 0x060
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

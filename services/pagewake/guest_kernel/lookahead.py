@@ -13,7 +13,7 @@ In any other state the bound is the VM's next event.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pagewake.events.ids import Gfn
 from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, OFFLINE
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
     from pagewake.kvm.thread import VcpuThread
 
-HORIZON_NS = 50_000_000
+HORIZON_NS: Final = 50_000_000
 
 
 def next_event_ns(kernel: GuestKernel) -> int | None:

@@ -12,7 +12,7 @@ IRET and takes no fault of its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pagewake.guest_kernel import apf_handler
 from pagewake.guest_kernel.overlays import IRET, NmiDone, Overlay, Trap
@@ -21,7 +21,7 @@ from pagewake.kvm.ports import Step
 if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
 
-CR2 = 0x7FFF_FFFF_EFF8
+CR2: Final = 0x7FFF_FFFF_EFF8
 """A user's stack, as a profiler's handler walks it; cut to 32 bits it is no vcpu's token."""
 
 

@@ -14,14 +14,14 @@ from pagewake.events.ids import Token
 from pagewake.simtime.state import Saved
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class What(Saved):
     """What an overlay was for; its kind says how it ends."""
 
     __slots__ = ()
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Trap(What):
     """#PF, taken at privilege level `cpl`; for an APF CR2 is the token."""
 
@@ -32,7 +32,7 @@ class Trap(What):
         self.cpl = cpl
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Interrupts(What):
     """Handlers of these interrupts (bit mask), one after the other."""
 
@@ -42,7 +42,7 @@ class Interrupts(What):
         self.irqs = irqs
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Spin(What):
     """A wake that found no memory for its dummy tries again."""
 
@@ -53,7 +53,7 @@ class Spin(What):
         self.spins = spins
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class NmiDone(What):
     """An NMI handler that interrupted a task, and whether it takes a page fault."""
 
@@ -63,42 +63,42 @@ class NmiDone(What):
         self.faults = faults
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Switched(What):
     """A context switch."""
 
     __slots__ = ()
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Iret(What):
     """The return to what lies below."""
 
     __slots__ = ()
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class IrqExit(What):
     """The end of an interrupt handler: schedule if it is due, else return."""
 
     __slots__ = ()
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Boot(What):
     """The CPU starts."""
 
     __slots__ = ()
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Booted(What):
     """The CPU has enabled APF; interrupts come on."""
 
     __slots__ = ()
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class InnerLatch(What):
     """L1's KVM right behind its VMRUN."""
 
@@ -113,7 +113,7 @@ BOOTED: Final = Booted()
 INNER_LATCH: Final = InnerLatch()
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Overlay(Saved):
     """Ends at `end_ns` while the vcpu runs, `left_ns` after its entry while it does not."""
 

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mypy_extensions import mypyc_attr
 
@@ -30,7 +30,7 @@ from pagewake.kvm.page_table import Pages
 from pagewake.simtime.randomness import Draws
 from pagewake.simtime.state import Saved
 
-NS_PER_S = 1e9
+NS_PER_S: Final = 1e9
 
 
 class Request(NamedTuple):

@@ -8,13 +8,15 @@ with its latency, minimum granularity and wake-up granularity; all of them scena
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import mypyc_attr
 
 from pagewake.guest_kernel.config import SchedulerConfig
 from pagewake.guest_kernel.tasks import Task
 from pagewake.simtime.state import Saved
 
-NICE_0_WEIGHT = 1024
+NICE_0_WEIGHT: Final = 1024
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -29,7 +29,7 @@ from pagewake.simtime.state import Saved
 
 TaskT = TypeVar("TaskT", bound="int | str")
 
-HASH_BITS = 8
+HASH_BITS: Final = 8
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -56,6 +56,7 @@ class WaitResult(NamedTuple):
     victim: int | str | None = None
 
 
+@mypyc_attr(acyclic=True)
 class WakeResult:
     """Of one attempt of task_wake; `task`, `cpu` and `halted` are those of the woken entry."""
 

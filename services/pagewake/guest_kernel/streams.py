@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from mypy_extensions import mypyc_attr
@@ -51,11 +51,11 @@ __all__ = [
 
 AccessKind = Literal["read", "write", "mixed"]
 
-BLOCK_TOUCHES_MIN = 128
-BLOCK_TOUCHES_MAX = 8_192
-AHEAD_TOUCHES_MAX = 16_384
-GFN_SHORT_PAGES_MAX = 65_536
-THETA_BITS = 30
+BLOCK_TOUCHES_MIN: Final = 128
+BLOCK_TOUCHES_MAX: Final = 8_192
+AHEAD_TOUCHES_MAX: Final = 16_384
+GFN_SHORT_PAGES_MAX: Final = 65_536
+THETA_BITS: Final = 30
 
 
 class Touching(NamedTuple):

@@ -13,7 +13,7 @@ reading on costs.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from mypy_extensions import mypyc_attr
@@ -22,8 +22,8 @@ from pagewake.errors import ConfigError
 from pagewake.guest_kernel.touch_buffer import BufferedStream, Region, Rows
 from pagewake.kvm.page_table import Pages
 
-AHEAD_ROWS_MAX = 262_144
-TILED_ROWS_MAX = 16_384
+AHEAD_ROWS_MAX: Final = 262_144
+TILED_ROWS_MAX: Final = 16_384
 
 
 class Trace(Protocol):

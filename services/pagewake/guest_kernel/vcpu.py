@@ -57,8 +57,8 @@ from pagewake.kvm.ports import (
 if TYPE_CHECKING:
     from pagewake.guest_kernel.kernel import GuestKernel, InnerGuestsPort
 
-PLAN_NS = 4_000_000
-EXIT_NMI = 0x061
+PLAN_NS: Final = 4_000_000
+EXIT_NMI: Final = 0x061
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

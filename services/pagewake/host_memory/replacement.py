@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from mypy_extensions import mypyc_attr
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 
 from pagewake.simtime.state import Saved
 
-OUT, LISTED, ISOLATED = range(3)
+OUT: Final = 0
+LISTED: Final = 1
+ISOLATED: Final = 2
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 from mypy_extensions import mypyc_attr
 
@@ -29,11 +29,11 @@ from pagewake.kvm.msr import (
 from pagewake.kvm.profile import Switches
 from pagewake.simtime.state import Saved
 
-PAGE_SHIFT = 12
-ASYNC_PF_PER_VCPU = 64
+PAGE_SHIFT: Final = 12
+ASYNC_PF_PER_VCPU: Final = 64
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Work(Saved):
     """One page-in for one vcpu; `page`: its worker got it, `told`: the guest was injected."""
 

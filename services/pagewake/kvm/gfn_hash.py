@@ -7,6 +7,8 @@ delete of a frame that is not in the table empties the slot where its look-up en
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import mypyc_attr
 
 from pagewake.errors import PagewakeError
@@ -14,13 +16,14 @@ from pagewake.events.ids import Gfn
 from pagewake.kvm.abi import U32
 from pagewake.simtime.state import Saved
 
-OLD_MULTIPLIER = 0x9E370001
-NEW_MULTIPLIER = 0x61C88647
-SLOTS = 64
-_BITS = 6
-_MASK = SLOTS - 1
-_SHIFT = 32 - _BITS
-EMPTY = 0xFFFFFFFFFFFFFFFF
+OLD_MULTIPLIER: Final = 0x9E370001
+NEW_MULTIPLIER: Final = 0x61C88647
+BITS: Final = 6
+SLOTS: Final = 64
+_MASK: Final = SLOTS - 1
+EMPTY: Final = 0xFFFFFFFFFFFFFFFF
+_FREE: Final = -1
+"""What stands for `EMPTY` here: it fits a register."""
 
 
 class GfnHashFullError(PagewakeError):
@@ -28,8 +31,12 @@ class GfnHashFullError(PagewakeError):
 
 
 def hash_32(value: int, bits: int, multiplier: int = OLD_MULTIPLIER) -> int:
-    """The upper `bits` bits of the 32-bit product; `value` is cut to 32 bits first."""
-    return ((value & U32) * multiplier & U32) >> (32 - bits)
+    """The upper `bits` bits of the 32-bit product; `value` is cut to 32 bits first.
+
+    By halves: no product has more than 48 bits, which the compiled core computes in a register.
+    """
+    upper = ((value >> 16) & 0xFFFF) * multiplier & 0xFFFF
+    return ((value & 0xFFFF) * multiplier + (upper << 16) & U32) >> (32 - bits)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -41,7 +48,7 @@ class GfnHash(Saved):
     def __init__(self, multiplier: int = OLD_MULTIPLIER, probe_fixed: bool = True) -> None:
         self._multiplier = multiplier
         self._probe_fixed = probe_fixed
-        self._slots = [EMPTY] * SLOTS
+        self._slots = [_FREE] * SLOTS
         self._used = 0
 
     def __len__(self) -> int:
@@ -49,12 +56,12 @@ class GfnHash(Saved):
 
     def slots(self) -> list[int]:
         """A copy of the table; empty slots hold `EMPTY`."""
-        return self._slots.copy()
+        return [EMPTY if gfn == _FREE else gfn for gfn in self._slots]
 
     def reset(self) -> None:
         """Empty every slot."""
         if self._used:
-            self._slots = [EMPTY] * SLOTS
+            self._slots = [_FREE] * SLOTS
             self._used = 0
 
     def add(self, gfn: Gfn) -> None:
@@ -63,8 +70,8 @@ class GfnHash(Saved):
             message = f"gfn hash is full: add of gfn {gfn:#x} would never return"
             raise GfnHashFullError(message)
         slots = self._slots
-        key = ((gfn & U32) * self._multiplier & U32) >> _SHIFT
-        while slots[key] != EMPTY:
+        key = hash_32(gfn, BITS, self._multiplier)
+        while slots[key] != _FREE:
             key = (key + 1) & _MASK
         slots[key] = gfn
         self._used += 1
@@ -81,10 +88,10 @@ class GfnHash(Saved):
         """Empty the slot the look-up ends at, and close the gap behind it."""
         slots = self._slots
         hole = probe = self._slot_of(gfn)
-        if slots[hole] != EMPTY:
+        if slots[hole] != _FREE:
             self._used -= 1
         while True:
-            slots[hole] = EMPTY
+            slots[hole] = _FREE
             probe = self._next_movable(hole, probe)
             if probe < 0:
                 return
@@ -94,11 +101,11 @@ class GfnHash(Saved):
     def _slot_of(self, gfn: Gfn) -> int:
         """Where the look-up stops: the frame, an empty slot, or, after 64 steps, its home slot."""
         slots = self._slots
-        home = key = ((gfn & U32) * self._multiplier & U32) >> _SHIFT
+        home = key = hash_32(gfn, BITS, self._multiplier)
         skips_empty = not self._probe_fixed
         for _ in range(SLOTS):
             held = slots[key]
-            if held == gfn or (held == EMPTY and not skips_empty):
+            if held == gfn or (held == _FREE and not skips_empty):
                 return key
             key = (key + 1) & _MASK
         return home
@@ -109,8 +116,8 @@ class GfnHash(Saved):
         while True:
             probe = (probe + 1) & _MASK
             gfn = slots[probe]
-            if gfn == EMPTY:
+            if gfn == _FREE:
                 return -1
-            home = ((gfn & U32) * self._multiplier & U32) >> _SHIFT
+            home = hash_32(gfn, BITS, self._multiplier)
             if (probe - home) & _MASK >= (probe - hole) & _MASK:
                 return probe

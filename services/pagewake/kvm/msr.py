@@ -6,18 +6,18 @@ more MSRs in 5.8).  Which bits are reserved is the profile's `msr_reserved`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-MSR_KVM_ASYNC_PF_EN = 0x4B564D02
-MSR_KVM_ASYNC_PF_INT = 0x4B564D06
-MSR_KVM_ASYNC_PF_ACK = 0x4B564D07
+MSR_KVM_ASYNC_PF_EN: Final = 0x4B564D02
+MSR_KVM_ASYNC_PF_INT: Final = 0x4B564D06
+MSR_KVM_ASYNC_PF_ACK: Final = 0x4B564D07
 
 ASYNC_PF_ENABLED = 1 << 0
 ASYNC_PF_SEND_ALWAYS = 1 << 1
 ASYNC_PF_DELIVERY_AS_PF_VMEXIT = 1 << 2
 ASYNC_PF_DELIVERY_AS_INT = 1 << 3
 
-AREA_ALIGN = 64
+AREA_ALIGN: Final = 64
 _AREA_BITS = 0xFFFFFFFFFFFFFFFF & -AREA_ALIGN
 
 

@@ -61,10 +61,14 @@ Step = tuple[int, Op]
 WAIT: Final[Step] = (0, OP_WAIT)
 """The step of a vcpu that does nothing until somebody interferes."""
 
-IRQ_TIMER, IRQ_RESCHED, IRQ_DEVICE, IRQ_APF, IRQ_CALL = 1, 2, 4, 8, 16
+IRQ_TIMER: Final = 1
+IRQ_RESCHED: Final = 2
+IRQ_DEVICE: Final = 4
+IRQ_APF: Final = 8
+IRQ_CALL: Final = 16
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class PendingException(Saved):
     """Exception 14 queued for the next entry: CR2 = token, for the guest at `level`."""
 
@@ -76,6 +80,7 @@ class PendingException(Saved):
         self.level = level
 
 
+@mypyc_attr(acyclic=True)
 class FaultContext:
     """The touch that made the vcpu leave the guest: gfn in L1's memory, and in whose name."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappush
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, Final, ParamSpec
 
 import msgspec
 from mypy_extensions import mypyc_attr
@@ -21,7 +21,9 @@ from pagewake.kvm.ports import GuestPort, Op
 from pagewake.kvm.thread import VcpuThread
 from pagewake.simtime.state import Saved
 
-RANK_CONTROL, RANK_HOST, RANK_OWN = 0, 1, 2
+RANK_CONTROL: Final = 0
+RANK_HOST: Final = 1
+RANK_OWN: Final = 2
 
 Rest = ParamSpec("Rest")
 

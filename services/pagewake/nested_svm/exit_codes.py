@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-WRITE_CR8 = 0x018
-READ_DR0 = 0x020
-WRITE_DR7 = 0x037
-EXCP_BASE = 0x040
-EXCP_LAST = 0x05F
-EXCP_NM = 0x047
-EXCP_PF = 0x04E
-EXCP_MC = 0x052
-INTR = 0x060
-NMI = 0x061
-CPUID = 0x072
-HLT = 0x078
-IOIO = 0x07B
-MSR = 0x07C
-VMRUN = 0x080
-NPF = 0x400
-ERR = 0xFFFFFFFF
+from typing import Final
 
-PF_VECTOR = 14
+WRITE_CR8: Final = 0x018
+READ_DR0: Final = 0x020
+WRITE_DR7: Final = 0x037
+EXCP_BASE: Final = 0x040
+EXCP_LAST: Final = 0x05F
+EXCP_NM: Final = 0x047
+EXCP_PF: Final = 0x04E
+EXCP_MC: Final = 0x052
+INTR: Final = 0x060
+NMI: Final = 0x061
+CPUID: Final = 0x072
+HLT: Final = 0x078
+IOIO: Final = 0x07B
+MSR: Final = 0x07C
+VMRUN: Final = 0x080
+NPF: Final = 0x400
+ERR: Final = 0xFFFFFFFF
+
+PF_VECTOR: Final = 14
 MISC_BASE = INTR
 """Exit codes from here on have the intercept bit (code - MISC_BASE) of a 64-bit word."""
 

@@ -11,6 +11,7 @@ interrupt meanwhile (G8); VMX has none of this (G9).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
@@ -36,8 +37,8 @@ from pagewake.nested_svm.hypervisor import Disposition, Exit, NestedSvm
 from pagewake.nested_svm.inner_memory import InnerMemory
 from pagewake.nested_svm.inner_vcpu import DueExit, InnerVcpu
 
-PAGE_SHIFT = 12
-PROCESS_CONTEXT = 3
+PAGE_SHIFT: Final = 12
+PROCESS_CONTEXT: Final = 3
 """pf_interception calls task_wait itself: no kernel code was interrupted by the fault."""
 
 

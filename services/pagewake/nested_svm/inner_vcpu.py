@@ -14,7 +14,7 @@ tick (semantics 4.7).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from msgspec.structs import asdict
 from mypy_extensions import mypyc_attr
@@ -34,10 +34,10 @@ from pagewake.simtime.randomness import Draws
 Phase = Literal["run", "l1", "vmrun"]
 
 EXIT_CODES = {"hlt": HLT, "msr": MSR, "io": IOIO, "cpuid": CPUID, "intr": INTR}
-MSR_PASSED_THROUGH = 0xC0000100
-MSR_INTERCEPTED = 0xC0000080
+MSR_PASSED_THROUGH: Final = 0xC0000100
+MSR_INTERCEPTED: Final = 0xC0000080
 PORT = 0x3F8 << 16
-WRITE = 1
+WRITE: Final = 1
 """exit_info_1 of an MSR exit: WRMSR."""
 
 

@@ -10,7 +10,7 @@ Rule: semantics 4.5 (special), 4.6 (intercept), 4.8 (truth table), of 2.6.38, de
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from mypy_extensions import mypyc_attr
 
@@ -40,8 +40,8 @@ Intercept: TypeAlias = Literal["host", "done"]
 _MSR_PROT = 1 << (MSR - MISC_BASE)
 _IOIO_PROT = 1 << (IOIO - MISC_BASE)
 _MSR_RANGES = (0x0000_0000, 0xC000_0000, 0xC001_0000)
-_MSRS_PER_RANGE = 0x2000
-_BYTES_PER_RANGE = 0x800
+_MSRS_PER_RANGE: Final = 0x2000
+_BYTES_PER_RANGE: Final = 0x800
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

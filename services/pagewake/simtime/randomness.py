@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from math import frexp
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,10 @@ from mypy_extensions import mypyc_attr
 from pagewake.simtime.state import Saved
 
 # The step and the multipliers are those of splitmix64. Floats are exact up to 2**53.
-_MASK = 0xFFFF_FFFF_FFFF_FFFF
-_STEP = 0x9E37_79B9_7F4A_7C15
-_MUL_1 = 0xBF58_476D_1CE4_E5B9
-_MUL_2 = 0x94D0_49BB_1331_11EB
+_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
+_STEP: Final = 0x9E37_79B9_7F4A_7C15
+_MUL_1: Final = 0xBF58_476D_1CE4_E5B9
+_MUL_2: Final = 0x94D0_49BB_1331_11EB
 _UNIT = 1.0 / (1 << 53)
 _LN_2 = 0.693147180559945309417
 _SQRT_HALF = 0.70710678118654752440
@@ -60,6 +60,12 @@ class Draws(Saved):
         z = ((z ^ (z >> 31)) * _MUL_1) & _MASK
         return z ^ (z >> 32)
 
+    def block_u64(self, counter: int, size: int) -> list[int]:
+        """`u64` of this counter and those behind it."""
+        counters = np.arange(counter, counter + size, dtype=np.uint64)
+        words: list[int] = _mixed(self.key_0, self.key_1, counters).tolist()
+        return words
+
     def below(self, counter: int, n: int) -> int:
         """An integer in [0, n), for n up to 2**32 or so (bias below n / 2**64)."""
         return (self.u64(counter) * n) >> 64
@@ -89,7 +95,10 @@ class Draws(Saved):
 
 def mix_u64(seed: int, entity: str, counters: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """`Draws.u64` of many counters at once; distinct counters give distinct words."""
-    key_0, key_1 = key_of(seed, entity)
+    return _mixed(*key_of(seed, entity), counters)
+
+
+def _mixed(key_0: int, key_1: int, counters: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     z = counters * np.uint64(_STEP) + np.uint64(key_0)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(_MUL_1)
     z = (z ^ (z >> np.uint64(27)) ^ np.uint64(key_1)) * np.uint64(_MUL_2)

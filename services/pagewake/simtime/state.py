@@ -12,7 +12,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 
-@mypyc_attr(serializable=True, allow_interpreted_subclasses=True)
+@mypyc_attr(serializable=True, allow_interpreted_subclasses=True, acyclic=True)
 class Saved:
     """Part of what a snapshot holds; see the module."""
 

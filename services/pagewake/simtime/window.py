@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from mypy_extensions import mypyc_attr
 
@@ -38,7 +38,7 @@ Host = TypeVar("Host", bound=HostDomain)
 Shard = TypeVar("Shard", bound=ShardDomain)
 HOST_ORDER = attrgetter("at_ns", "vm", "n")
 INSTANT = attrgetter("at_ns")
-REACH_NS = 20_000_000
+REACH_NS: Final = 20_000_000
 """How far behind the first possible cause an open-ended window reaches.  Chosen: as far as busy
 guests seldom get without a word to the host, and near enough for a person's command, which takes
 effect at its edge."""
