@@ -23,7 +23,7 @@ from pagewake.guest_kernel.touch_buffer import BufferedStream, Region, Rows
 from pagewake.kvm.page_table import Pages
 
 AHEAD_ROWS_MAX: Final = 262_144
-TILED_ROWS_MAX: Final = 16_384
+TILED_ROWS_MAX = 16_384
 
 
 class Trace(Protocol):
