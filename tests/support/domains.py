@@ -220,6 +220,10 @@ class FakeShard:
         frozen = [vm.frozen_ns for vm in self.vms.values() if vm.frozen_ns is not None]
         return max(frozen) if len(frozen) == len(self.vms) else None
 
+    def never_saved(self) -> None:
+        for vm in self.vms.values():
+            vm.digest.lines = None
+
     def digests(self) -> dict[str, str]:
         return {name: vm.digest.hexdigest() for name, vm in self.vms.items()}
 

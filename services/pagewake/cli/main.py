@@ -16,8 +16,13 @@ from pagewake.cli.plain import asks_for_ascii, spell
 
 
 def main() -> int:
-    """Run the command line of this process; returns its exit code."""
+    """Run the command line of this process; returns its exit code.
+
+    numpy starts a thread for every further core when it is imported, for linear algebra, of which
+    there is none here.
+    """
     _settle_streams()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return guarded(_run_app)
 
 

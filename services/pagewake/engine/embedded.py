@@ -143,6 +143,8 @@ def _declare(place: HostPlace, log: LogFiles) -> None:
 
 def _shards(plan: RunPlan, host: int, part: HostPart, *, journal: bool) -> list[ShardParticipant]:
     places = plan.topology.hosts[host].shards
+    for shard in part.shards:
+        shard.never_saved()
     return [
         ShardParticipant(
             plan, plan.shard_number(place.topic, place.partition), shard, journal=journal

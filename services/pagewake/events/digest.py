@@ -1,8 +1,9 @@
 """The running digest of a VM, and how digests combine (design, "Digest").
 
-A VM's digest is a chain over its domain events in order of `n`: 256 events at a time are encoded
-as JSON lines and hashed together with the digest so far. What is not yet hashed waits as plain
-event structs, so the state pickles, and where a window or a snapshot cuts the run leaves no trace.
+A VM's digest is a chain over its domain events in order of `n`: 256 events at a time, as JSON
+lines, are hashed together with the digest so far.  They are encoded and hashed some at a time, so
+few wait as structs.  A hash under way cannot be saved: what a snapshot holds is the digest before
+the block and the lines of the block, so where a window or a snapshot cuts the run leaves no trace.
 
 VMs combine to their simulated host in name order, simulated hosts to the run in index order.
 """
@@ -20,6 +21,8 @@ import msgspec
 from pagewake.events.types import EVENTS, Event
 
 BLOCK_EVENTS: Final = 256
+BATCH_EVENTS: Final = 32
+"""Encoded in one go: enough that an event costs no more, few enough to wait in every VM."""
 DIGEST_BYTES: Final = 32
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -28,42 +31,69 @@ _decode_lines = msgspec.json.Decoder(_any_event).decode_lines
 
 
 class RunningDigest:
-    """Digest of one VM's events; `add` takes them already numbered (`n` set), in order."""
+    """Digest of one VM's events; `add` takes them already numbered (`n` set), in order.
 
-    __slots__ = ("pending", "state")
+    `lines` are those of the block so far, batch by batch; None if it will not be saved.
+    """
 
-    def __init__(
-        self, state: bytes = bytes(DIGEST_BYTES), pending: list[Event] | None = None
-    ) -> None:
-        self.state = state
-        self.pending: list[Event] = [] if pending is None else pending
+    __slots__ = ("_block", "_hashed", "lines", "pending", "state")
+
+    def __init__(self, *, saved: bool = True) -> None:
+        self.state = bytes(DIGEST_BYTES)
+        self.pending: list[Event] = []
+        self.lines: list[bytes] | None = [] if saved else None
+        self._block: blake2b | None = None
+        self._hashed = 0
 
     def add(self, event: Event) -> None:
         """Take in the next event."""
         self.pending.append(event)
-        if len(self.pending) >= BLOCK_EVENTS:
+        if len(self.pending) >= BATCH_EVENTS:
             self.fold()
 
     def fold(self) -> None:
-        """Hash the pending block into the chain; it must be full."""
-        assert len(self.pending) == BLOCK_EVENTS
-        self.state = _chain(self.state, self.pending)
+        """Hash what is pending, which must be a batch; a block that is full joins the chain."""
+        assert len(self.pending) == BATCH_EVENTS
+        lines = _encode_lines(self.pending)
         self.pending.clear()
+        self._take(lines)
 
-    def __getstate__(self) -> tuple[bytes, bytes]:
-        return self.state, _encode_lines(self.pending)
+    def _take(self, lines: bytes) -> None:
+        block = self._block
+        if block is None:
+            block = self._block = blake2b(self.state, digest_size=DIGEST_BYTES)
+        block.update(lines)
+        self._hashed += BATCH_EVENTS
+        if self._hashed == BLOCK_EVENTS:
+            self.state = block.digest()
+            self._block = None
+            self._hashed = 0
+            if self.lines:
+                self.lines.clear()
+        elif self.lines is not None:
+            self.lines.append(lines)
 
-    def __setstate__(self, state: tuple[bytes, bytes]) -> None:
-        self.state, pending = state
+    def __getstate__(self) -> tuple[bytes, list[bytes], bytes]:
+        assert self.lines is not None, "a digest that was not to be saved"
+        return self.state, self.lines, _encode_lines(self.pending)
+
+    def __setstate__(self, state: tuple[bytes, list[bytes], bytes]) -> None:
+        self.state, batches, pending = state
+        self.lines = []
+        self._block = None
+        self._hashed = 0
+        for lines in batches:
+            self._take(lines)
         self.pending = _decode_lines(pending)
 
     def hexdigest(self) -> str:
         """The digest of everything added so far; the chain itself does not move."""
-        return (_chain(self.state, self.pending) if self.pending else self.state).hex()
-
-
-def _chain(state: bytes, events: list[Event]) -> bytes:
-    return blake2b(state + _encode_lines(events), digest_size=DIGEST_BYTES).digest()
+        if not self.pending and self._block is None:
+            return self.state.hex()
+        block = self._block or blake2b(self.state, digest_size=DIGEST_BYTES)
+        block = block.copy()
+        block.update(_encode_lines(self.pending))
+        return block.hexdigest()
 
 
 def combine_vms(digests: Mapping[str, str]) -> str:

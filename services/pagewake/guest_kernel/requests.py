@@ -251,4 +251,4 @@ class RequestStream(BufferedStream):
         return self.source.ahead_max()
 
     def _generate(self, index: int) -> Rows:
-        return self.source.rows(index)
+        return self.source.rows(index, self._misses())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
@@ -21,6 +22,9 @@ from pagewake.kvm.modes import GUEST
 from pagewake.simtime.ports import NEVER_NS, ShardOutput
 from pagewake.simtime.state import Saved
 from pagewake.simtime.window import HOST_ORDER
+
+ENTRIES_PER_VM_MAX: Final = 8
+"""In a heap of instants by VM, those included that were replaced: sorting anew costs little."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -50,6 +54,11 @@ class Shard(Saved):
         self.frozen = 0
         self.until_ns = 0
         heapify(self._ready)
+
+    def never_saved(self) -> None:
+        """No snapshot will be taken: what only a snapshot needs is not kept."""
+        for kernel in self.kernels:
+            kernel.vm.digest.lines = None
 
     def advance(self, until_ns: int, deliveries: Sequence[ToShard]) -> ShardOutput:
         """Simulate everything before `until_ns`."""
@@ -91,13 +100,21 @@ class Shard(Saved):
             self.frozen += not was_frozen
         due = vm.heap[0][0] if vm.heap else NEVER_NS
         self._due[index] = due
-        heappush(self._ready, (due, index))
+        self._plan(self._ready, self._due, index)
         self._set_bound(index, NEVER_NS if vm.frozen_ns is not None else due, False)
 
     def _set_bound(self, index: int, bound_ns: int, exact: bool) -> None:
         self._bound[index] = bound_ns
         self._exact[index] = exact
-        heappush(self._bounds, (bound_ns, index))
+        self._plan(self._bounds, self._bound, index)
+
+    def _plan(self, heap: list[tuple[int, int]], valid: list[int], index: int) -> None:
+        """Enter the instant that is `valid`; once most entries no longer are, they go."""
+        if len(heap) >= ENTRIES_PER_VM_MAX * len(valid):
+            heap[:] = [(at_ns, i) for i, at_ns in enumerate(valid) if at_ns < NEVER_NS]
+            heapify(heap)
+        elif valid[index] < NEVER_NS:
+            heappush(heap, (valid[index], index))
 
     def next_ns(self) -> int | None:
         """The earliest bound of all VMs.
@@ -110,7 +127,7 @@ class Shard(Saved):
             if at_ns != self._bound[index]:
                 heappop(bounds)
             elif self._exact[index]:
-                return at_ns if at_ns < NEVER_NS else None
+                return at_ns
             else:
                 heappop(bounds)
                 bound = lookahead.next_ns(self.kernels[index])

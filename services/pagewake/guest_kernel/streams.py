@@ -54,6 +54,9 @@ AccessKind = Literal["read", "write", "mixed"]
 BLOCK_TOUCHES_MIN: Final = 128
 BLOCK_TOUCHES_MAX: Final = 8_192
 AHEAD_TOUCHES_MAX: Final = 16_384
+PART_TOUCHES: Final = 128
+"""Of a block, for a task that misses all the time: a fault costs more than to draw them.  A
+multiple of `randomness.WORDS_AT_ONCE`."""
 GFN_SHORT_PAGES_MAX: Final = 65_536
 THETA_BITS: Final = 30
 
@@ -100,7 +103,7 @@ class PatternStream(BufferedStream):
     """Touch i starts at i * touch_ns; which page it is, the subclass says, for whole blocks.
 
     A block is a quarter of the region long, within bounds, and of short numbers where they suffice:
-    a hundred thousand small VMs must not hold long buffers.
+    a hundred thousand small VMs must not hold long buffers.  While it misses, it is drawn in parts.
     """
 
     __slots__ = ("_block_touches", "_coin", "_draws", "_write_below", "touch_ns")
@@ -121,8 +124,8 @@ class PatternStream(BufferedStream):
         return None if self._count == ENDLESS else self._count * self.touch_ns - self.cpu_ns
 
     @abstractmethod
-    def _pick(self, block: int, size: int) -> NDArray[np.int64]:
-        """Pages of the region (a fresh array) touched in [block * size, (block + 1) * size)."""
+    def _pick(self, block: int, start: int, stop: int) -> NDArray[np.int64]:
+        """Pages of the region (a fresh array) of touches [start, stop) of the block."""
 
     def _start_ns(self, index: int) -> int:
         return index * self.touch_ns
@@ -134,23 +137,28 @@ class PatternStream(BufferedStream):
         return max(AHEAD_TOUCHES_MAX, 4 * self._block_touches)
 
     def _generate(self, index: int) -> Rows:
-        return self.rows(index)
+        return self.rows(index, self._misses())
 
-    def rows(self, index: int) -> Rows:
-        """Touches from `index` on, to the end of their block."""
+    def rows(self, index: int, part: bool = False) -> Rows:
+        """Touches from `index` on, to the end of their block or of a part of it."""
         size = self._block_touches
         block, skip = divmod(index, size)
         stop = min(size, self._count - block * size)
-        pages: NDArray[Any] = self._pick(block, size)
+        start = 0
+        if part:
+            start = skip // PART_TOUCHES * PART_TOUCHES
+            stop = min(stop, start + PART_TOUCHES)
+        pages: NDArray[Any] = self._pick(block, start, stop)
         base, length = self.region
         if base:
             pages += base
         if base + length <= GFN_SHORT_PAGES_MAX:
             pages = pages.astype(np.uint16)
-        if self._coin is None:
-            return (pages[skip:stop],)
-        writes = self._coin.block_u32(block, size) < self._write_below
-        return pages[skip:stop], writes[skip:stop]
+        skip -= start
+        rows: Rows = (pages,)
+        if self._coin is not None:
+            rows = pages, self._coin.block_u32(block, stop, start) < self._write_below
+        return tuple(column[skip:] for column in rows) if skip else rows
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -159,8 +167,8 @@ class RandomStream(PatternStream):
 
     __slots__ = ()
 
-    def _pick(self, block: int, size: int) -> NDArray[np.int64]:
-        product = _product(self._draws.block_u32(block, size), self.region.pages)
+    def _pick(self, block: int, start: int, stop: int) -> NDArray[np.int64]:
+        product = _product(self._draws.block_u32(block, stop, start), self.region.pages)
         product >>= np.uint64(32)
         return product.view(np.int64)
 
@@ -192,9 +200,9 @@ class HotStream(PatternStream):
         self._heat = Draws(seed, f"{entity}/hot")
         self.hot = hot
 
-    def _pick(self, block: int, size: int) -> NDArray[np.int64]:
-        raw = self._draws.block_u32(block, size)
-        hot = self._heat.block_u32(block, size) < self.hot.touches_below
+    def _pick(self, block: int, start: int, stop: int) -> NDArray[np.int64]:
+        raw = self._draws.block_u32(block, stop, start)
+        hot = self._heat.block_u32(block, stop, start) < self.hot.touches_below
         limits = np.where(hot, np.uint64(self.hot.pages), np.uint64(self.region.pages))
         place = ((raw * limits) >> np.uint64(32)).view(np.int64)
         place += np.where(hot, self.hot.first, 0)
@@ -233,8 +241,9 @@ class PhasedStream(PatternStream):
         """Rounds through all phases."""
         return self.touches // self.round_touches
 
-    def _pick(self, block: int, size: int) -> NDArray[np.int64]:
-        index, stop = block * size, (block + 1) * size
+    def _pick(self, block: int, start: int, stop: int) -> NDArray[np.int64]:
+        before = block * self._block_touches
+        index, stop = before + start, before + stop
         found: list[NDArray[Any]] = []
         while index < stop:
             found.append(self._phase_pages(index)[: stop - index])
@@ -276,11 +285,11 @@ class SequentialStream(PatternStream):
         """How often it reached the end of its region."""
         return self.touches * self.stride // self.region.pages
 
-    def _pick(self, block: int, size: int) -> NDArray[np.int64]:
+    def _pick(self, block: int, start: int, stop: int) -> NDArray[np.int64]:
         pages = self.region.pages
-        place = np.arange(size, dtype=np.int64)
+        place = np.arange(stop - start, dtype=np.int64)
         place *= self.stride % pages
-        place += block * size * self.stride % pages
+        place += (block * self._block_touches + start) * self.stride % pages
         place -= place // pages * pages
         return place
 
@@ -347,8 +356,8 @@ class ZipfStream(PatternStream):
         super().__init__(view, region, touching, seed, entity)
         self.table = table
 
-    def _pick(self, block: int, size: int) -> NDArray[np.int64]:
-        return self.table.pick(self._draws.block_u32(block, size))
+    def _pick(self, block: int, start: int, stop: int) -> NDArray[np.int64]:
+        return self.table.pick(self._draws.block_u32(block, stop, start))
 
 
 def zipf_weights(pages: int, theta: float) -> NDArray[np.int64]:

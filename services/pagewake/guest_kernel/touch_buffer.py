@@ -150,6 +150,10 @@ class BufferedStream(AccessStream):
     def ahead_max(self) -> int:
         """Touches that may be buffered before they are executed."""
 
+    def _misses(self) -> bool:
+        """Whether the last touch that was looked at missed, or one just before it."""
+        return self._step == STEP_TOUCHES_MIN
+
     # ----------------------------------------------------------------------------- the stream
 
     def cpu_until_miss(self, limit_ns: int) -> int:

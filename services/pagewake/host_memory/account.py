@@ -7,8 +7,6 @@ cgroups charge in batches for the same reason; design, "First touches").
 
 from __future__ import annotations
 
-from collections import deque
-
 from mypy_extensions import mypyc_attr
 
 from pagewake.events.types import PageNotPresent
@@ -45,9 +43,9 @@ class VmAccount(Saved):
         self.stock = memory.stock_pages
         self.stock_target = memory.stock_pages
         self.owed = 0
-        self.waiting: deque[PageNotPresent] = deque()
+        self.waiting: list[PageNotPresent] = []
         self.queued = False
-        self.aging: deque[tuple[int, list[int]]] = deque()
+        self.aging: list[tuple[int, list[int]]] = []
         self.fruitless = 0
         self.in_flight: dict[int, int] = {}
 

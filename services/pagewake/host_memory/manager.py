@@ -273,7 +273,7 @@ class HostMemory(Saved):
         """Waiters in order of request, then the stock, as far as frames go."""
         waiting = vm.waiting
         while waiting and self._start(vm, waiting[0], now_ns):
-            waiting.popleft()
+            waiting.pop(0)
             self._reclaim.short_of -= 1
         if vm.owed and not waiting:
             self._refill(vm, now_ns)

@@ -105,7 +105,7 @@ class Reclaim(Saved):
     def aged(self, vm: VmAccount, event: PagesAged) -> None:
         """Step 1 is answered: unmap what was not accessed."""
         assert vm.aging, f"{vm.name} answered an AgePages that was not asked"
-        _, batch = vm.aging.popleft()
+        _, batch = vm.aging.pop(0)
         used, victims = _split(batch, event.accessed)
         if victims:
             vm.fruitless = 0

@@ -6,8 +6,9 @@ locked before the read is submitted; reclaim passes such a page over. Candidates
 the old end. Those whose accessed bit turns out to be set, and those a shard refuses, join again at
 the young end. At time 0 the list has the resident pages in order of writing.
 
-Pages only ever leave from the old end, so a ring of 32-bit gfns holds the list: 4 bytes per
-resident page, and one more per gfn of the VM to say where the page is.
+Pages only ever leave from the old end, so a ring of gfns holds the list: 2 bytes per resident page
+of a VM of up to 256 MiB and 4 of a larger one, and one more per gfn of the VM to say where the page
+is.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from pagewake.simtime.state import Saved
 OUT: Final = 0
 LISTED: Final = 1
 ISOLATED: Final = 2
+SHORT_PAGES_MAX: Final = 1 << 16
+"""Gfns of a VM that has no more fit into 16 bits."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -38,8 +41,8 @@ class PageList(Saved):
         self.place = bytearray(pages)
         np.frombuffer(self.place, np.uint8)[resident] = LISTED
         capacity = 1 << max(3, (self.count - 1).bit_length())
-        self._ring = array("i", bytes(4 * capacity))
-        np.frombuffer(self._ring, np.int32)[: self.count] = resident
+        self._ring = array("H" if pages <= SHORT_PAGES_MAX else "i", [0]) * capacity
+        np.frombuffer(self._ring, self._ring.typecode)[: self.count] = resident
         self._oldest = 0
         self._mask = capacity - 1
 
@@ -90,7 +93,7 @@ class PageList(Saved):
 
     def _grow(self) -> None:
         """Double the room, and move the oldest page to its beginning."""
-        start, room = self._oldest, len(self._ring)
-        self._ring = self._ring[start:] + self._ring[:start] + array("i", bytes(4 * room))
+        start = self._oldest
+        self._ring = self._ring[start:] + self._ring[:start] * 2 + self._ring[start:]
         self._oldest = 0
         self._mask = len(self._ring) - 1

@@ -10,7 +10,6 @@ The tables here decide; the run loop (`loop.py`) does what they say.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -106,7 +105,7 @@ class AsyncPf(Saved):
         self.enabling_bits = ASYNC_PF_ENABLED | by_interrupt * ASYNC_PF_DELIVERY_AS_INT
         self.queued = 0
         self.queue: dict[Token, Work] = {}
-        self.done: deque[Work | None] = deque()
+        self.done: list[Work | None] = []
         self.gfn_hash = GfnHash(multiplier, switches.probe_fixed)
 
     @property
@@ -229,7 +228,7 @@ class AsyncPf(Saved):
 
     def take(self) -> Work | None:
         """Pop the head of `done`; None stands for the broadcast item."""
-        work = self.done.popleft()
+        work = self.done.pop(0)
         self.queued -= 1
         if work is not None:
             del self.queue[work.token]

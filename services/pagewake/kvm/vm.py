@@ -13,7 +13,7 @@ import msgspec
 from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
-from pagewake.events.digest import BLOCK_EVENTS, RunningDigest
+from pagewake.events.digest import BATCH_EVENTS, RunningDigest
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.page_table import IN_FLIGHT, PRESENT, PageTable
@@ -139,7 +139,7 @@ class Vm(Saved):
             self.journal_out.append(event)
             pending = self.digest.pending
             pending.append(event)
-            if len(pending) >= BLOCK_EVENTS:
+            if len(pending) >= BATCH_EVENTS:
                 self.digest.fold()
 
     def push(self, at_ns: int, vcpu: int, gen: int, op: Op, arg: object = None) -> None:

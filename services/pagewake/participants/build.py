@@ -7,7 +7,7 @@ as far as `at_start` has room for it, by keyed draw; host memory and the VM get 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +23,7 @@ from pagewake.participants.guests import build_kernel
 from pagewake.participants.participant import HostParticipant, ShardParticipant
 from pagewake.participants.plan import RunPlan
 from pagewake.participants.regions import Layout, lay_out
+from pagewake.participants.topology import HostPlace
 from pagewake.scenario.model import Scenario, VmInstance
 from pagewake.simtime.residency import populate
 
@@ -45,19 +46,26 @@ class VmPlan(NamedTuple):
 
 
 def build(plan: RunPlan, hosts: Sequence[int] | None = None) -> list[HostPart]:
-    """The domains of a run, host by host: of all, or of these."""
+    """The domains of a run, host by host: of all, or of these.
+
+    What a host needs to be built is let go before the next one.
+    """
     scenario = plan.scenario
     places = plan.topology.hosts if hosts is None else [plan.topology.hosts[i] for i in hosts]
-    wanted = {place.index for place in places}
-    mine = [instance for instance in scenario.instances() if instance.host in wanted]
-    vms = {vm.instance.name: vm for vm in plan_vms(scenario, mine)}
-    return [
-        HostPart(
-            build_host(scenario, host.index, _of_host(vms.values(), host.index)),
-            [build_shard(scenario, [vms[vm] for vm in shard.vms]) for shard in host.shards],
-        )
-        for host in places
-    ]
+    of_host: dict[int, list[VmInstance]] = {place.index: [] for place in places}
+    for instance in scenario.instances():
+        if instance.host in of_host:
+            of_host[instance.host].append(instance)
+    return [_host_part(scenario, place, of_host[place.index]) for place in places]
+
+
+def _host_part(scenario: Scenario, place: HostPlace, instances: Sequence[VmInstance]) -> HostPart:
+    plans = plan_vms(scenario, instances)
+    named = {vm.instance.name: vm for vm in plans}
+    return HostPart(
+        build_host(scenario, place.index, plans),
+        [build_shard(scenario, [named[vm] for vm in shard.vms]) for shard in place.shards],
+    )
 
 
 def host_participant(plan: RunPlan, index: int) -> HostParticipant:
@@ -74,39 +82,42 @@ def shard_participant(plan: RunPlan, number: int) -> ShardParticipant:
     return ShardParticipant(plan, number, build_shard(plan.scenario, plan_vms(plan.scenario, mine)))
 
 
-def _of_host(plans: Iterable[VmPlan], index: int) -> list[VmPlan]:
-    return [plan for plan in plans if plan.instance.host == index]
-
-
 def plan_vms(scenario: Scenario, instances: Sequence[VmInstance]) -> list[VmPlan]:
-    """The plans of these VMs: their layout, and their memory at time 0."""
-    layouts = {vm.name: lay_out(vm) for vm in scenario.vms}
+    """The plans of these VMs: their layout, and their memory at time 0.
+
+    VMs of one kind have one array of populated gfns between them.
+    """
+    kinds: dict[str, tuple[Layout, NDArray[np.int64]]] = {}
+    for spec in {vm.spec.name: vm.spec for vm in instances}.values():
+        layout = lay_out(spec)
+        kinds[spec.name] = layout, _populated(layout)
     hosts = {index: starts(scenario, index) for index in dict.fromkeys(i.host for i in instances)}
     return [
-        plan_vm(scenario, vm, layouts[vm.spec.name], hosts[vm.host][vm.spec.name])
+        VmPlan(vm, layout, start, populated, _resident(scenario.seed, vm, layout, start))
         for vm in instances
+        for layout, populated in [kinds[vm.spec.name]]
+        for start in [hosts[vm.host][vm.spec.name]]
     ]
 
 
-def plan_vm(scenario: Scenario, instance: VmInstance, layout: Layout, start: Start) -> VmPlan:
-    """Decide the memory of one VM at time 0."""
+def _populated(layout: Layout) -> NDArray[np.int64]:
+    """Gfns written before time 0, in file order."""
+    regions = layout.populated()
+    gfns = [np.arange(at.base, at.base + at.pages, dtype=np.int64) for at in regions]
+    return np.concatenate(gfns) if gfns else np.zeros(0, np.int64)
+
+
+def _resident(seed: int, vm: VmInstance, layout: Layout, start: Start) -> NDArray[np.bool_]:
+    """Which of those are in memory, as far as there is room for them."""
     room = start.room_pages
-    populated: list[NDArray[np.int64]] = []
-    resident: list[NDArray[np.bool_]] = []
-    for region in layout.populated():
-        gfns = np.arange(region.base, region.base + region.pages, dtype=np.int64)
-        most = room if region.resident_pages is None else min(room, region.resident_pages)
-        mask = populate(scenario.seed, f"{instance.name}/{region.name}", gfns, most)
+    found: list[NDArray[np.bool_]] = []
+    for at in layout.populated():
+        gfns = np.arange(at.base, at.base + at.pages, dtype=np.int64)
+        most = room if at.resident_pages is None else min(room, at.resident_pages)
+        mask = populate(seed, f"{vm.name}/{at.name}", gfns, most)
         room -= int(mask.sum())
-        populated.append(gfns)
-        resident.append(mask)
-    return VmPlan(
-        instance,
-        layout,
-        start,
-        np.concatenate(populated) if populated else np.zeros(0, np.int64),
-        np.concatenate(resident) if resident else np.zeros(0, np.bool_),
-    )
+        found.append(mask)
+    return np.concatenate(found) if found else np.zeros(0, np.bool_)
 
 
 def controls_of(scenario: Scenario, host: int, names: Sequence[str]) -> list[ev.Control]:

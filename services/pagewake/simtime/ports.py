@@ -98,6 +98,10 @@ class HostDomain(Protocol):
 class ShardDomain(Protocol):
     """Some VMs of one simulated host."""
 
+    def never_saved(self) -> None:
+        """No snapshot will be taken: what only a snapshot needs is not kept."""
+        ...
+
     def advance(self, until_ns: int, deliveries: Sequence[ToShard]) -> ShardOutput:
         """Simulate up to `until_ns`, exclusive, with everything that the host has for that span."""
         ...

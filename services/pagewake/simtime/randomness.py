@@ -33,6 +33,8 @@ _LN_2 = 0.693147180559945309417
 _SQRT_HALF = 0.70710678118654752440
 
 _NO_BUFFER = np.zeros(4, dtype=np.uint64)
+WORDS_AT_ONCE: Final = 8
+"""32-bit words that Philox makes of one value of its counter."""
 # A workspace, not state: every use sets key and counter first.
 _PHILOX = np.random.Philox(key=0, counter=0)
 
@@ -78,19 +80,28 @@ class Draws(Saved):
         """Exponentially distributed with mean 1."""
         return -_ln(1.0 - self.unit(counter))
 
-    def block_u32(self, block: int, size: int) -> npt.NDArray[np.uint32]:
-        """`size` 32-bit words, the first ones of block number `block`."""
+    def block_u32(self, block: int, size: int, start: int = 0) -> npt.NDArray[np.uint32]:
+        """32-bit words of block number `block`: those up to `size`, from `start` on.
+
+        `start` is a multiple of `WORDS_AT_ONCE`.
+        """
+        assert start % WORDS_AT_ONCE == 0
         state: Any = {
             "bit_generator": "Philox",
-            "state": {"counter": (0, block, 0, 0), "key": (self.key_0, self.key_1)},
+            "state": {
+                "counter": (start // WORDS_AT_ONCE, block, 0, 0),
+                "key": (self.key_0, self.key_1),
+            },
             "buffer": _NO_BUFFER,
             "buffer_pos": 4,
             "has_uint32": 0,
             "uinteger": 0,
         }
         _PHILOX.state = state
-        raw = _PHILOX.random_raw((size + 1) >> 1)
-        return raw.astype("<u8", copy=False).view("<u4").astype(np.uint32, copy=False)[:size]
+        raw = _PHILOX.random_raw((size - start + 1) >> 1)
+        return (
+            raw.astype("<u8", copy=False).view("<u4").astype(np.uint32, copy=False)[: size - start]
+        )
 
 
 def mix_u64(seed: int, entity: str, counters: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -149,7 +149,7 @@ class _VmCheck:
     def __init__(self, vm: str, rules: Rules, reporter: Reporter) -> None:
         self.reporter = reporter
         self.checks = VmChecks(vm, rules, reporter)
-        self.digest = RunningDigest()
+        self.digest = RunningDigest(saved=False)
         self.events = 0
 
     def take(self, placed: PlacedEvent) -> None:

@@ -50,6 +50,26 @@ def test_commands_of_one_process_load_nothing_of_the_cluster(arguments: tuple[st
     assert not loaded(*arguments) & set(CLUSTER)
 
 
+@pytest.mark.parametrize(("asked", "threads"), [({}, 1), ({"OPENBLAS_NUM_THREADS": "2"}, 2)])
+def test_numpy_starts_threads_only_where_asked_to(asked: dict[str, str], threads: int) -> None:
+    script = (
+        "import os, sys\n"
+        "from pagewake.cli.main import main\n"
+        "sys.argv = ['pagewake', '--version']\n"
+        "main()\n"
+        "import numpy\n"
+        "print(len(os.listdir('/proc/self/task')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(SERVICES)} | asked,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert int(done.stdout.split()[-1]) <= threads
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_line_of_a_command_is_the_first_of_its_help(name: str) -> None:
     assert command_of(name).help.split("\n\n")[0] == COMMANDS[name][1]

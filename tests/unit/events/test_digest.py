@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from hashlib import blake2b
 
+import msgspec
 import pytest
 
-from pagewake.events.digest import BLOCK_EVENTS, RunningDigest, combine_hosts, combine_vms
+from pagewake.events.digest import (
+    BATCH_EVENTS,
+    BLOCK_EVENTS,
+    DIGEST_BYTES,
+    RunningDigest,
+    combine_hosts,
+    combine_vms,
+)
 from pagewake.events.types import Event, TaskFinished
 
 
@@ -23,7 +32,9 @@ def digest_of(events: list[Event]) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("count", [1, BLOCK_EVENTS - 1, BLOCK_EVENTS, 3 * BLOCK_EVENTS + 5])
+@pytest.mark.parametrize(
+    "count", [1, BATCH_EVENTS, BLOCK_EVENTS - 1, BLOCK_EVENTS, 3 * BLOCK_EVENTS + 5]
+)
 def test_saving_and_looking_in_between_change_nothing(count: int) -> None:
     digest = RunningDigest()
     for event in some_events(count):
@@ -42,12 +53,32 @@ def test_every_event_and_its_place_count() -> None:
     assert len({digest_of(events), digest_of(events[:-1]), digest_of(swapped)}) == 3
 
 
-def test_what_waits_is_less_than_a_block() -> None:
-    digest = RunningDigest()
-    for event in some_events(2 * BLOCK_EVENTS + 3):
+def test_a_block_is_hashed_with_the_digest_before_it() -> None:
+    events = some_events(BLOCK_EVENTS + 3)
+    first, rest = (
+        b"".join(msgspec.json.encode(event) + b"\n" for event in part)
+        for part in (events[:BLOCK_EVENTS], events[BLOCK_EVENTS:])
+    )
+    state = blake2b(bytes(DIGEST_BYTES) + first, digest_size=DIGEST_BYTES).digest()
+
+    assert digest_of(events) == blake2b(state + rest, digest_size=DIGEST_BYTES).hexdigest()
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_what_waits_is_less_than_a_batch_and_lines_less_than_a_block(saved: bool) -> None:
+    digest = RunningDigest(saved=saved)
+    for event in some_events(2 * BLOCK_EVENTS + 2 * BATCH_EVENTS + 3):
         digest.add(event)
 
     assert len(digest.pending) == 3
+    assert (digest.lines is None) is not saved
+    assert digest.lines is None or len(digest.lines) == 2
+    assert digest.hexdigest() == digest_of(some_events(2 * BLOCK_EVENTS + 2 * BATCH_EVENTS + 3))
+
+
+def test_a_digest_that_is_not_saved_says_so() -> None:
+    with pytest.raises(AssertionError, match="not to be saved"):
+        pickle.dumps(RunningDigest(saved=False))
 
 
 def test_vms_combine_in_name_order_whatever_the_order_they_come_in() -> None:

@@ -11,10 +11,13 @@ import pytest
 from pagewake.errors import ConfigError
 from pagewake.guest_kernel import touch_buffer, trace_stream
 from pagewake.guest_kernel.streams import (
+    BLOCK_TOUCHES_MAX,
+    PART_TOUCHES,
     AccessKind,
     AccessStream,
     HotSet,
     HotStream,
+    PatternStream,
     Phase,
     PhasedStream,
     RandomStream,
@@ -130,6 +133,46 @@ def test_phases_follow_one_another_and_go_on_where_they_stood() -> None:
     stream = PhasedStream(view, Region(10, 30), none, 1, "both", phases)
     assert gfns(stream, 12) == [10, 11, 12, 10, 39, 13, 14, 15, 38, 37, 16, 17]
     assert stream.passes == 2
+
+
+def a_stream(pattern: str) -> PatternStream:
+    """Of each pattern one with a block of several parts, and one that is not whole."""
+    view, region, touching = view_of(9_000), Region(500, 4_100), Touching("mixed")
+    if pattern == "hot":
+        return HotStream(view, region, touching, 5, "t", HotSet(4_000, 300, 1 << 31))
+    if pattern == "sequential":
+        return SequentialStream(view, region, touching, 5, "t", 7)
+    if pattern == "zipf":
+        return ZipfStream(view, region, touching, 5, "t", ZipfTable(4_100, 0.9))
+    inner = RandomStream(view, Region(0, 4_100), Touching(), 5, "t/0")
+    if pattern == "phased":
+        return PhasedStream(view, region, touching, 5, "t", (Phase(300, inner), Phase(77, inner)))
+    return RandomStream(view, region, touching, 5, "t")
+
+
+@pytest.mark.parametrize("pattern", ["random", "hot", "sequential", "zipf", "phased"])
+@pytest.mark.parametrize("index", [0, 1, 127, 128, 1_000, 1_024, 2_060])
+def test_a_part_of_a_block_has_the_touches_of_the_block(pattern: str, index: int) -> None:
+    stream = a_stream(pattern)
+    whole, part = stream.rows(index), stream.rows(index, part=True)
+
+    assert 1 <= len(part[0]) <= PART_TOUCHES < BLOCK_TOUCHES_MAX
+    assert len(part[0]) == len(part[1])
+    for column, expected in zip(part, whole, strict=True):
+        assert column.tolist() == expected[: len(column)].tolist()
+
+
+def test_a_task_that_misses_holds_a_part_and_one_that_hits_a_block() -> None:
+    view = view_of(4_096)
+    hits, misses = (
+        RandomStream(view, Region(0, 4_096), Touching("write"), 5, "t") for _ in range(2)
+    )
+    assert hits.cpu_until_miss(100_000) == 100_000
+    view.mapped[:] = bytes(4_096)
+    assert misses.cpu_until_miss(100_000) == 0
+
+    assert held_bytes(misses) <= 2 * PART_TOUCHES
+    assert held_bytes(hits) > 2 * 1_000
 
 
 def test_two_entities_touch_different_pages_and_one_always_the_same() -> None:

@@ -73,6 +73,15 @@ def test_the_vectorised_words_are_the_scalar_words() -> None:
     assert mix_u64(4, "vm-0", counters).tolist() == [draws.u64(int(c)) for c in counters]
 
 
+@pytest.mark.parametrize("start", [0, 8, 128, 4088])
+def test_a_part_of_a_block_is_what_the_block_has_there(start: int) -> None:
+    draws = Draws(7, "vm-0/task-0")
+    whole = draws.block_u32(3, 4096)
+
+    for stop in (start + 1, start + 8):
+        assert draws.block_u32(3, stop, start).tolist() == whole[start:stop].tolist()
+
+
 def test_draws_survive_pickling() -> None:
     draws = Draws(5, "vm-0")
     again = pickle.loads(pickle.dumps(draws))
