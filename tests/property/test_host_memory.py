@@ -25,6 +25,8 @@ from tests.unit.host_memory.driver import US, FakeShard, Touch, host_with, memor
 
 S = TypeVar("S", bound=FakeShard)
 
+PAGES = 96
+"""Of each VM."""
 MEDIA_TRIED: list[Medium] = [
     uniform_medium(100 * US, 60 * US, 2, transfer_ns_per_page=1_000),
     uniform_medium(20 * US, 10 * US, 8),
@@ -53,12 +55,13 @@ class Case:
             held += stock + resident
             out += populated - resident
             vm = memory(
-                name, pages=96, limit=limit, populated=populated, resident=resident, stock=stock
+                name, pages=PAGES, limit=limit, populated=populated, resident=resident, stock=stock
             )
             memories.append(vm)
             shards.append(kind(vm, touches, synchronous=self.medium.synchronous))
         ratio_milli = self.medium.ratio_milli
-        held += compressed(out, ratio_milli) if ratio_milli else 0
+        if ratio_milli:  # room for all that may come to lie there: else a VM may wait for ever
+            held += compressed(max(out, PAGES * len(shapes)), ratio_milli)
         total = None if self.spare is None else held + self.spare
         return host_with(
             *memories, medium=self.medium, total=total, workers=self.workers, writeback=4

@@ -40,7 +40,7 @@ from tests.support.samples import any_record
 HEAD = head_of("run-1", "host-0")
 LINE = (
     b'{"run":"run-1","source":"host-0","seq":3,"window":7,"part":0,"parts":1,'
-    b'"hash":"1a3a4e2b47f95f44e1fb5e48216ce9eb","code":"1.0","events":[{"event":"WindowOpened","window":7,"until_ns":500,"last":false}]}'
+    b'"hash":"ff2e658de748c7ef06b3582af24f7b19","code":"1.0","events":[{"event":"WindowOpened","window":7,"until_ns":500}]}'
 )
 RECORDS: dict[str, tuple[type[Record], ...]] = {
     FAULTS: (*TO_HOST, WindowClosed),
