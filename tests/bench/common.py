@@ -61,11 +61,17 @@ class Timed(NamedTuple):
 
 
 def thrash(
-    vms: int, duration: str, *, hosts: int = 1, hz: int = 100, touch: str = "20us"
+    vms: int,
+    duration: str,
+    *,
+    hosts: int = 1,
+    hz: int = 100,
+    touch: str = "20us",
+    sets: Sequence[str] = (),
 ) -> Scenario:
     """The thrashing scenario at some size."""
     text = THRASH.format(vms=vms, hosts=hosts, duration=duration, hz=hz, touch=touch)
-    return loads(text, "bench.toml", Path())
+    return loads(text, "bench.toml", Path(), sets)
 
 
 def timed_run(scenario: Scenario, warm_share: float = 0.3, log_dir: Path | None = None) -> Timed:
