@@ -38,10 +38,12 @@ Host = TypeVar("Host", bound=HostDomain)
 Shard = TypeVar("Shard", bound=ShardDomain)
 HOST_ORDER = attrgetter("at_ns", "vm", "n")
 INSTANT = attrgetter("at_ns")
+REACH_LOOKAHEADS: Final = 100
 REACH_NS: Final = 20_000_000
-"""How far behind the first possible cause an open-ended window reaches.  Chosen: as far as busy
-guests seldom get without a word to the host, and near enough for a person's command, which takes
-effect at its edge."""
+"""How far behind the first possible cause an open-ended window reaches: so many lookaheads, at most
+so long.  Chosen: as far as busy guests seldom get without a word to the host, and near enough for a
+person's command, which takes effect at its edge; on a fast medium, of which a host simulates less
+in a second, as many windows later as on a slow one."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -113,7 +115,7 @@ class Sequencer(Saved, Generic[Host]):
         else:
             reach_ns = self.host.lookahead_ns
             if self.lookahead_ns:
-                reach_ns = max(reach_ns, REACH_NS)
+                reach_ns = max(reach_ns, min(REACH_LOOKAHEADS * reach_ns, REACH_NS))
             proposed = min(bound + reach_ns, self.duration_ns)
         if proposed <= self.until_ns:
             raise InternalError(

@@ -20,7 +20,7 @@ from pagewake.events.types import (
     WindowOpened,
 )
 from pagewake.simtime.ports import Calm, ShardOutput
-from pagewake.simtime.window import REACH_NS, Follower, Sequencer
+from pagewake.simtime.window import REACH_LOOKAHEADS, REACH_NS, Follower, Sequencer
 from tests.support.domains import FakeHost, FakeShard, FakeVm
 
 LOOKAHEAD_NS = 100
@@ -262,10 +262,15 @@ def test_the_host_hands_out_all_that_it_has_and_what_it_decides_meanwhile_follow
 
 
 def test_an_open_end_reaches_not_much_beyond_the_first_possible_event() -> None:
-    sequencer = alone(host_of("a"), 10**12)
-    assert opened(sequencer.open()).until_ns == REACH_NS
+    host = host_of("a")
+    sequencer = alone(host, 10**12)
+    reach_ns = REACH_LOOKAHEADS * LOOKAHEAD_NS
+    assert opened(sequencer.open()).until_ns == reach_ns < REACH_NS
     close(sequencer, 10**9)
-    assert opened(sequencer.open()).until_ns == 10**9 + REACH_NS
+    assert opened(sequencer.open()).until_ns == 10**9 + reach_ns
+    host.lookahead_ns = REACH_NS // 2
+    close(sequencer, 2 * 10**9)
+    assert opened(sequencer.open()).until_ns == 2 * 10**9 + REACH_NS
     close(sequencer, None)
     assert opened(sequencer.open()).until_ns == 10**12
 
