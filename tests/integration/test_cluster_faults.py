@@ -48,8 +48,9 @@ from tests.support.processes import (
 
 pytestmark = pytest.mark.broker
 SHORT = ["scenario.duration=150ms"]
-OVERCOMMIT = ["scenario.duration=300ms"]
-LONGER = ["scenario.duration=450ms"]
+SHARDED = ["scenario.duration=300ms"]
+OVERCOMMIT = ["scenario.duration=1500ms"]
+LONGER = ["scenario.duration=3s"]
 FIRST_VM = load("overcommit").instances()[0].name
 
 
@@ -362,10 +363,10 @@ def test_a_service_that_is_restarted_has_its_shards_back_at_once(cluster: Cluste
     """It need not wait until the group has noticed that the one before it is dead."""
     cluster.start("host", "guest", "guest-2")
     run = new_run()
-    submitted = cluster.submit(run, "overcommit", *set_options(OVERCOMMIT), "--shards", "2")
+    submitted = cluster.submit(run, "overcommit", *set_options(SHARDED), "--shards", "2")
     until_under_way(run)
     for name in ("guest-2", "host"):
         cluster.kill(name)
         cluster.start(name)
         assert until(lambda: _owns(cluster, name, run), f"{name} is back") < 8.0  # noqa: B023
-    assert digest_of(submitted) == embedded_digest("overcommit", *OVERCOMMIT)
+    assert digest_of(submitted) == embedded_digest("overcommit", *SHARDED)
