@@ -30,7 +30,7 @@ from tests.support.processes import (
 from tests.support.schemas import payload_accepts
 
 pytestmark = [pytest.mark.broker, needs_kafka, needs_mqtt]
-DURATION = "scenario.duration=600ms"
+DURATION = "scenario.duration=3s"
 REPLY_S = 30.0
 FIRST_VM = load("overcommit").instances()[0].name
 
