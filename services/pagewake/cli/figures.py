@@ -20,6 +20,7 @@ WIDTH_MAX = 2_000
 GLUED_MAX = 40
 """A longer part of a list is a sentence, and may be broken at any of its spaces."""
 GLUE = "\N{NO-BREAK SPACE}"
+ALL_OF_IT = "a pipe (| less -S) or --json has all"
 PLAIN_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 """`SIMPLE_HEAD` for a terminal that can draw nothing but ASCII."""
 
@@ -27,9 +28,9 @@ PLAIN_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 class Figures:
     """`words` columns of words on the left, numbers after them.
 
-    Where a terminal is too narrow, headings break at their spaces; then columns of numbers are left
-    out, those that `first_out` names in its order, then from the right, and a line says which.
-    Words are folded last.
+    Where a terminal is too narrow, headings break at their spaces, and those of words behind their
+    dots; then columns of numbers are left out, those that `first_out` names in its order, then from
+    the right, and a line says which. Words are folded last.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class Figures:
     @property
     def width(self) -> int:
         """What it takes with nothing left out or folded."""
-        return self._measured(Console(width=WIDTH_MAX), self._table(frozenset())).maximum
+        return self._measured(
+            Console(width=WIDTH_MAX, markup=False, emoji=False), self._table(frozenset())
+        ).maximum
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table of as many columns as there is room for, and a word on the others."""
@@ -64,8 +67,8 @@ class Figures:
         fits = self._measured(console, whole).minimum <= options.max_width
         yield whole if fits else self._table(out, broken=True, plain=options.ascii_only)
         if out:
-            names = ", ".join(self.headings[index] for index in self._out if index in out)
-            yield Text(f"left out for width: {names}; --json has all", style="dim")
+            names = ", ".join(self.headings[index] for index in sorted(out))
+            yield Text(f"left out for width: {names}; {ALL_OF_IT}", style="dim")
 
     def _left_out(self, console: Console, width: int) -> frozenset[int]:
         for count in range(len(self._out)):
@@ -90,7 +93,8 @@ class Figures:
         for index in shown:
             heading = spelled(self.headings[index]) if plain else self.headings[index]
             if index < self.words:
-                table.add_column(heading, overflow="fold")
+                key = heading.replace(".", ".\n") if broken else heading
+                table.add_column(key, overflow="fold")
             else:
                 lines = heading.split(" ") if broken else [heading]
                 column = (str(cells[index]) for cells, _ in self._rows)

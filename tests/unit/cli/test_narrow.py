@@ -55,8 +55,8 @@ def test_columns_go_by_their_order_and_then_from_the_right() -> None:
     said = [" ".join(drawn(figures(), width)).partition("left out")[2] for width in (60, 45, 36)]
     assert said == [
         "",
-        " for width: page-ins; --json has all",
-        " for width: page-ins, p50; --json has all",
+        " for width: page-ins; a pipe (| less -S) or --json has all",
+        " for width: page-ins, p50; a pipe (| less -S) or --json has all",
     ]
 
 
