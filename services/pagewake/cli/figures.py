@@ -19,6 +19,8 @@ WIDTH_MAX = 2_000
 """What a table is measured at: wider than any of them, so nothing folds."""
 GLUED_MAX = 40
 """A longer part of a list is a sentence, and may be broken at any of its spaces."""
+MEASURED = re.compile(r"(?<=\d) (?=%|(?:ns|us|ms|s)\b)")
+"""Between a number and its unit, which is never broken."""
 GLUE = "\N{NO-BREAK SPACE}"
 ALL_OF_IT = "a pipe (| less -S) or --json has all"
 PLAIN_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -62,6 +64,8 @@ class Figures:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table of as many columns as there is room for, and a word on the others."""
+        if self.title:
+            yield Text(self.title, style="bold")
         out = self._left_out(console, options.max_width)
         whole = self._table(out, plain=options.ascii_only)
         fits = self._measured(console, whole).minimum <= options.max_width
@@ -85,9 +89,6 @@ class Figures:
             box=PLAIN_HEAD if plain else SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
             pad_edge=False,
-            title=self.title,
-            title_justify="left",
-            title_style="bold",
         )
         shown = [index for index in range(len(self.headings)) if index not in out]
         for index in shown:
@@ -115,7 +116,10 @@ class Counted:
         """As many lines as the width asks for."""
         parts = re.split("(?<=,) ", self.text)
         most = min(GLUED_MAX, options.max_width)
-        glued = (part.replace(" ", GLUE) if len(part) <= most else part for part in parts)
+        glued = (
+            part.replace(" ", GLUE) if len(part) <= most else MEASURED.sub(GLUE, part)
+            for part in parts
+        )
         lines = wrap(" ".join(glued), options.max_width)
         yield Text("\n".join(lines).replace(GLUE, " "))
 

@@ -32,7 +32,8 @@ def scenario_words(asked: str) -> list[Word]:
 def _named() -> Iterator[Word]:
     """Names that come with pagewake."""
     for each in describe_builtins():
-        yield Word(each["name"], f"Built-in scenario: {each['description']}")
+        text = f"Built-in scenario: {each['description']}. {each['shows']}"
+        yield Word(each["name"], f"{text} Expected: {each['expects']}")
     for name, profile in PROFILES.items():
         yield Word(name, f"Kernel profile: {profile.description}", see=REFERENCE)
     for name, medium in MEDIA.items():

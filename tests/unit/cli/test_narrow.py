@@ -68,6 +68,21 @@ def test_a_list_is_broken_between_its_counts(width: int) -> None:
     assert max(map(len, lines)) <= width
 
 
+@pytest.mark.parametrize("width", range(7, 14))
+def test_a_unit_stands_beside_its_number(width: int) -> None:
+    lines = drawn(Counted("interrupt 99.5 %, p50 991 us"), width)
+    assert any("99.5 %" in line for line in lines)
+    assert any("991 us" in line for line in lines)
+    assert max(map(len, lines)) <= max(width, len("interrupt"))
+
+
+def test_a_title_may_be_wider_than_its_table() -> None:
+    title = "work relative to master"
+    table = Figures(["mode", "work"], title=title)
+    table.add_row("pv", "1")
+    assert drawn(table, 40)[0] == title
+
+
 def on_a_terminal(columns: int, *arguments: str) -> list[str]:
     """What `pagewake ARGUMENTS` leaves on a terminal of some columns."""
     ours, theirs = pty.openpty()
