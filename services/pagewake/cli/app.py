@@ -6,6 +6,7 @@ and no command needs all of them; `--help` and `--version` need none.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from inspect import getdoc
@@ -157,8 +158,17 @@ def _told(error: TyperException) -> str:
     return f"{error.param.opts[0]}: {own_words(error.__cause__) or error.message}"
 
 
+def _tell_unknown_settings() -> None:
+    """Also for a command that reads none: the variable was set for something."""
+    if any(name.upper().startswith("PAGEWAKE_") for name in os.environ):
+        from pagewake.cli.cluster import warn_of_unknown  # noqa: PLC0415 - it loads pydantic
+
+        warn_of_unknown(os.environ)
+
+
 def call(arguments: Sequence[str] | None = None) -> None:
     """Execute one command line, this process's own by default; a wrong one is a ConfigError."""
+    _tell_unknown_settings()
     try:
         code = app(arguments, prog_name="pagewake", standalone_mode=False)
     except TyperException as error:

@@ -20,6 +20,8 @@ Axes: TypeAlias = Sequence[Mapping[str, str]]
 Known: TypeAlias = Mapping[Measure, Sequence[int | None]]
 
 SEED = "scenario.seed"
+MEDIAN = "median; "
+"""Heads the first range of a sentence: what the figure before it is, and those that follow."""
 GROUPS_MAX = 4
 """A sentence that names more of them is a table."""
 NEAR_ONE = 0.1
@@ -36,7 +38,7 @@ class Change(NamedTuple):
 
     @property
     def middle(self) -> float:
-        """The median ratio."""
+        """The median ratio; of an even number the geometric mean of the two in the middle."""
         ordered = sorted(self.ratios)
         low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
         return low if low == high else sqrt(low * high)
@@ -139,7 +141,7 @@ def _groups(step: Step, axes: Axes) -> str:
             text += ", but " if {before.gains, change.gains} == {True, False} else ", "
         text += f"{_name(change, before)}{_told(change)}"
         if figure(min(change.ratios)) != figure(max(change.ratios)) and max(change.ratios) < inf:
-            text += f" ({_range(change.ratios)}{over})"
+            text += f" ({MEDIAN if over else ''}{_range(change.ratios)}{over})"
             over = ""
     rest = [ratio for change in step.changes if change not in most for ratio in change.ratios]
     if rest:

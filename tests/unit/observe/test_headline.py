@@ -70,11 +70,11 @@ def test_one_axis_is_compared_at_a_time_and_the_largest_effect_comes_first() -> 
     assert sentences == [
         (
             "host.medium=zram against nvme, all else equal: web/worker 9.13 times the touches"
-            " (8.33 to 10.0 over 2 values of kernel.apf)."
+            " (median; 8.33 to 10.0 over 2 values of kernel.apf)."
         ),
         (
             "kernel.apf=pv against off, all else equal: web/worker 1.095 times the touches"
-            " (1.000 to 1.20 over 2 values of host.medium)."
+            " (median; 1.000 to 1.20 over 2 values of host.medium)."
         ),
     ]
 
