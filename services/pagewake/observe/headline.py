@@ -44,6 +44,12 @@ class Change(NamedTuple):
         return low if low == high else sqrt(low * high)
 
     @property
+    def only(self) -> int:
+        """At how many points the ratio is the middle one; 0 if at all of them."""
+        alike = self.ratios.count(self.middle)
+        return alike if alike < len(self.ratios) else 0
+
+    @property
     def size(self) -> float:
         """How far the ratio furthest from 1 is from it; a doubling is as far as a halving."""
         return max(abs(log(ratio)) if 0 < ratio < inf else inf for ratio in self.ratios)
@@ -140,7 +146,9 @@ def _groups(step: Step, axes: Axes) -> str:
         if before is not None:
             text += ", but " if {before.gains, change.gains} == {True, False} else ", "
         text += f"{_name(change, before)}{_told(change)}"
-        if figure(min(change.ratios)) != figure(max(change.ratios)) and max(change.ratios) < inf:
+        if change.middle in {0, inf} and change.only:
+            text += f" (at {change.only} of {over.removeprefix(' over ') or 'them'})"
+        elif figure(min(change.ratios)) != figure(max(change.ratios)) and max(change.ratios) < inf:
             text += f" ({MEDIAN if over else ''}{_range(change.ratios)}{over})"
             over = ""
     rest = [ratio for change in step.changes if change not in most for ratio in change.ratios]

@@ -169,6 +169,24 @@ def test_progress_where_there_was_none_is_no_division() -> None:
     ]
 
 
+def test_progress_at_some_points_only_says_at_how_many() -> None:
+    app = {"nvme": (0, 9), "zram": (0, 0), "hdd-2010": (0, 4)}
+    points = {
+        (medium, mode): run(f"{medium}{mode}", app=worked(work))
+        for medium, both in app.items()
+        for mode, work in zip(("off", "pv"), both, strict=True)
+    }
+    medium, mode = sorted(grid(points))
+    assert mode == (
+        "kernel.apf=pv against off, all else equal: web/app some work instead of none"
+        " (at 2 of 3 values of host.medium)."
+    )
+    assert medium == (
+        "host.medium=zram against nvme, all else equal: web/app no work instead of some"
+        " (at 1 of 2 values of kernel.apf)."
+    )
+
+
 @pytest.mark.parametrize(
     ("ratio", "text"),
     [(1.0, "1.000"), (0.9944, "0.994"), (0.5, "0.500"), (11.73, "11.7"), (1234.5, "1,234")],
