@@ -38,10 +38,13 @@ class Change(NamedTuple):
 
     @property
     def middle(self) -> float:
-        """The median ratio; of an even number the geometric mean of the two in the middle."""
+        """The median ratio; of an even number the geometric mean of the two in the middle.
+
+        0 if that is of 0 and infinity: nothing for some is not made up for by some for nothing.
+        """
         ordered = sorted(self.ratios)
         low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-        return low if low == high else sqrt(low * high)
+        return low if low in {0.0, high} else sqrt(low * high)
 
     @property
     def only(self) -> int:

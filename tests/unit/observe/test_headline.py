@@ -187,6 +187,18 @@ def test_progress_at_some_points_only_says_at_how_many() -> None:
     )
 
 
+def test_nothing_for_some_and_some_for_nothing_have_no_middle() -> None:
+    app = {"nvme": (9, 0), "zram": (0, 9)}
+    points = {
+        (medium, mode): run(f"{medium}{mode}", app=worked(work))
+        for medium, both in app.items()
+        for mode, work in zip(("off", "pv"), both, strict=True)
+    }
+    assert "web/app no work instead of some (at 1 of 2 values of host.medium)" in " ".join(
+        grid(points)
+    )
+
+
 @pytest.mark.parametrize(
     ("ratio", "text"),
     [(1.0, "1.000"), (0.9944, "0.994"), (0.5, "0.500"), (11.73, "11.7"), (1234.5, "1,234")],
