@@ -348,12 +348,62 @@ def test_what_scrolls_can_be_reached_by_keyboard(
             assert (tab, role) == (0, "region"), name
             assert label
         if found:
-            first = shown.page.locator("[role=region]").first
+            first = shown.page.locator("[role=region][tabindex='0']:visible").first
             first.focus()
             shown.page.keyboard.press("Shift+Tab")
             shown.page.keyboard.press("Tab")
             outline = "getComputedStyle(document.activeElement).outlineStyle"
             assert shown.ask(outline) == "solid"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tab_stops_at_no_area_that_needs_no_scroll(
+    kind: str, browser: Browser, pages: dict[str, Path]
+) -> None:
+    areas = """[...document.querySelectorAll('.scroll')].filter(e => e.checkVisibility())
+        .map(e => [e.getAttribute('aria-label'), e.tabIndex, e.scrollWidth > e.clientWidth])
+    """
+    for size in (DESK, PHONE):
+        with Shown(browser, pages[kind], size) as shown:
+            shown.page.wait_for_timeout(100)
+            found = shown.ask(areas)
+        assert [name for name, tab, scrolls in found if (tab == 0) != scrolls] == []
+
+
+def test_keys_reach_the_values_of_the_timeline_and_leave_it(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    """What a pointer hears, in the line that is spoken; no key but Tab is needed to get out."""
+    with Shown(browser, pages["lost"]) as shown:
+        view, line = shown.page.locator(VIEW), shown.page.locator(".readout")
+        view.focus()
+        before = line.text_content()
+        shown.page.keyboard.press("Shift+ArrowRight")
+        first = line.text_content() or ""
+        assert first.startswith("at ")
+        assert "vcpu 0: " in first
+        assert shown.page.locator(f"{VIEW} .cursor").count() == 2
+        shown.page.keyboard.press("Shift+ArrowDown")
+        shown.page.keyboard.press("Shift+ArrowRight")
+        assert "READY never came: silent" in (line.text_content() or "")
+        shown.page.keyboard.press("Escape")
+        assert line.text_content() == before
+        assert shown.page.locator(f"{VIEW} .cursor").count() == 0
+        shown.page.keyboard.press("Shift+Tab")
+        assert shown.ask("document.activeElement.tagName") == "BUTTON"
+        assert not shown.complaints
+
+
+def test_forced_colours_keep_the_keys_to_the_pictures(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    with Shown(browser, pages["run"]) as shown:
+        colours = "[...document.querySelectorAll('.legend .swatch')]"
+        colours += ".map(e => getComputedStyle(e).backgroundColor)"
+        before = shown.ask(colours)
+        shown.page.emulate_media(forced_colors="active", color_scheme="light")
+        assert len(set(before)) > 1
+        assert shown.ask(colours) == before
 
 
 CONTRASTS = r"""(() => {

@@ -6,8 +6,10 @@ and no command needs all of them; `--help` and `--version` need none.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import getdoc
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +32,10 @@ COMMANDS = {
         "scenarios",
         "List the built-in scenarios, the kernel profiles, or the events of a scenario.",
     ),
-    "explain": ("explain", "Say what a word of an output means; without one, list them all."),
+    "explain": (
+        "explain",
+        "Say what a word of an output or a scenario means; without one, list those of outputs.",
+    ),
     "conformance": (
         "conformance",
         "Run vector files; exit 1 if a row fails, naming the first ones.",
@@ -108,12 +113,18 @@ def command_of(name: str) -> Any:  # noqa: ANN401 - typer keeps its classes to i
     found = getattr(import_module(f"pagewake.cli.{module}"), name.replace("-", "_"))
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(add_completion=False)
-        alone.command(name, cls=_Command)(found)
+        alone.command(name, cls=_Command, help=_paragraphs(found))(found)
         return typer.main.get_command(alone)
     found.info.cls = _Group
     for listed in found.registered_commands:
-        listed.cls = _Command
+        listed.cls, listed.help = _Command, _paragraphs(listed.callback)
     return typer.main.get_command(found)
+
+
+def _paragraphs(documented: object) -> str:
+    """A docstring with a line for each paragraph, so that a terminal of any width can wrap it."""
+    paragraphs = (getdoc(documented) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _listed() -> None:
@@ -154,8 +165,17 @@ def _told(error: TyperException) -> str:
     return f"{error.param.opts[0]}: {own_words(error.__cause__) or error.message}"
 
 
+def _tell_unknown_settings() -> None:
+    """Also for a command that reads none: the variable was set for something."""
+    if any(name.upper().startswith("PAGEWAKE_") for name in os.environ):
+        from pagewake.cli.cluster import warn_of_unknown  # noqa: PLC0415 - it loads pydantic
+
+        warn_of_unknown(os.environ)
+
+
 def call(arguments: Sequence[str] | None = None) -> None:
     """Execute one command line, this process's own by default; a wrong one is a ConfigError."""
+    _tell_unknown_settings()
     try:
         code = app(arguments, prog_name="pagewake", standalone_mode=False)
     except TyperException as error:

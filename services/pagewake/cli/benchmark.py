@@ -206,7 +206,7 @@ def _report(outcome: Benchmark) -> list[RenderableType]:
     runs = len(outcome.seeds) * len(outcome.modes)
     head = (
         f"{outcome.scenario}: {runs} runs of {seconds(outcome.sim_ns)} simulated,"
-        f" seeds {seeds}, in {duration(outcome.wall_s)}"
+        f" {'seed' if len(outcome.seeds) == 1 else 'seeds'} {seeds}, in {duration(outcome.wall_s)}"
     )
     return [
         head,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
@@ -71,7 +70,6 @@ class RunListing(msgspec.Struct, frozen=True):
 
 def settings_of(**flags: str | None) -> Settings:
     """The settings of the environment, with the flags that were given on top."""
-    _warn_of_unknown(os.environ)
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
@@ -79,7 +77,7 @@ def settings_of(**flags: str | None) -> Settings:
         raise ConfigError(f"PAGEWAKE_{name}: {own_words(error)}") from None
 
 
-def _warn_of_unknown(environ: Iterable[str]) -> None:
+def warn_of_unknown(environ: Iterable[str]) -> None:
     """A setting that is spelled wrong does nothing, which nobody would see."""
     known = {
         "PAGEWAKE_DEBUG",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -13,6 +14,7 @@ import typer
 from pagewake.cli.check import CheckOption, check
 from pagewake.cli.fitting import refuse_start
 from pagewake.cli.grid_table import compare_table
+from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json, resolved
@@ -69,6 +71,8 @@ def compare(
     kept = Kept(resume, cells, scenarios)
     try:
         run_missing(kept, scenarios, jobs)
+    except InterruptedRunError as stop:
+        raise InterruptedRunError(f"{stop}; {_what_next(resume)}") from None
     finally:  # what is finished is printed, whatever became of the rest
         finished, results = kept.in_order()
         if results:
@@ -78,6 +82,13 @@ def compare(
                 write_grid(report, finished, results, scenarios[min(kept.results)], command)
     named = zip(map(label_of, finished), results, strict=True)
     check(*named, also_wrongs=checked)
+
+
+def _what_next(resume: Path | None) -> str:
+    """What becomes of finished points after Ctrl-C."""
+    if resume is None:
+        return "with --resume FILE.jsonl, finished points are kept for the next time"
+    return "the same command goes on from there"
 
 
 def points(

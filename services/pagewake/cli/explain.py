@@ -11,28 +11,44 @@ from rich.table import Table
 
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json
+from pagewake.cli.scenario_words import scenario_words
 from pagewake.cli.screen import print_text
 from pagewake.errors import ConfigError
 from pagewake.observe.glossary import GLOSSARY, Word, meanings, names_of
+
+NAMING_A_VM = ("of", "within")
+"""Labels of `run` such as `within web`."""
 
 
 def explain(
     word: Annotated[
         list[str] | None,
-        typer.Argument(metavar="WORD", help="As it is printed, such as untold or early ready."),
+        typer.Argument(
+            metavar="WORD",
+            help="As it is printed, such as untold or early ready, or written, such as zipf.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a word of an output means; without one, list them all."""
+    """Say what a word of an output or a scenario means; without one, list those of outputs."""
     asked = " ".join(word or ())
-    found = meanings(asked) if asked else list(GLOSSARY)
+    found = _found(asked) if asked else list(GLOSSARY)
     if not found:
         known = [name for each in GLOSSARY for name in names_of(each)]
-        raise ConfigError(f'no output has the word "{asked}": {_nearest(asked.lower(), known)}')
+        raise ConfigError(
+            f'no output or scenario has the word "{asked}": {_nearest(asked.lower(), known)}'
+        )
     if as_json:
         print_json([each._asdict() for each in found])
     else:
         print_text(_table(found, briefly=not asked))
+
+
+def _found(asked: str) -> list[Word]:
+    """A word of the outputs before one of scenarios; a label that names a VM by its beginning."""
+    found = meanings(asked) or scenario_words(asked)
+    label, _, vm = asked.partition(" ")
+    return meanings(label) if not found and vm and label in NAMING_A_VM else found
 
 
 def _nearest(word: str, known: list[str]) -> str:

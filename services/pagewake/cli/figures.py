@@ -19,7 +19,10 @@ WIDTH_MAX = 2_000
 """What a table is measured at: wider than any of them, so nothing folds."""
 GLUED_MAX = 40
 """A longer part of a list is a sentence, and may be broken at any of its spaces."""
+MEASURED = re.compile(r"(?<=\d) (?=%|(?:ns|us|ms|s)\b)")
+"""Between a number and its unit, which is never broken."""
 GLUE = "\N{NO-BREAK SPACE}"
+ALL_OF_IT = "a pipe (| less -S) or --json has all"
 PLAIN_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 """`SIMPLE_HEAD` for a terminal that can draw nothing but ASCII."""
 
@@ -27,9 +30,9 @@ PLAIN_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 class Figures:
     """`words` columns of words on the left, numbers after them.
 
-    Where a terminal is too narrow, headings break at their spaces; then columns of numbers are left
-    out, those that `first_out` names in its order, then from the right, and a line says which.
-    Words are folded last.
+    Where a terminal is too narrow, headings break at their spaces, and those of words behind their
+    dots; then columns of numbers are left out, those that `first_out` names in its order, then from
+    the right, and a line says which. Words are folded last.
     """
 
     def __init__(
@@ -55,17 +58,21 @@ class Figures:
     @property
     def width(self) -> int:
         """What it takes with nothing left out or folded."""
-        return self._measured(Console(width=WIDTH_MAX), self._table(frozenset())).maximum
+        return self._measured(
+            Console(width=WIDTH_MAX, markup=False, emoji=False), self._table(frozenset())
+        ).maximum
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table of as many columns as there is room for, and a word on the others."""
+        if self.title:
+            yield Text(self.title, style="bold")
         out = self._left_out(console, options.max_width)
         whole = self._table(out, plain=options.ascii_only)
         fits = self._measured(console, whole).minimum <= options.max_width
         yield whole if fits else self._table(out, broken=True, plain=options.ascii_only)
         if out:
-            names = ", ".join(self.headings[index] for index in self._out if index in out)
-            yield Text(f"left out for width: {names}; --json has all", style="dim")
+            names = ", ".join(self.headings[index] for index in sorted(out))
+            yield Text(f"left out for width: {names}; {ALL_OF_IT}", style="dim")
 
     def _left_out(self, console: Console, width: int) -> frozenset[int]:
         for count in range(len(self._out)):
@@ -82,15 +89,13 @@ class Figures:
             box=PLAIN_HEAD if plain else SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
             pad_edge=False,
-            title=self.title,
-            title_justify="left",
-            title_style="bold",
         )
         shown = [index for index in range(len(self.headings)) if index not in out]
         for index in shown:
             heading = spelled(self.headings[index]) if plain else self.headings[index]
             if index < self.words:
-                table.add_column(heading, overflow="fold")
+                key = heading.replace(".", ".\n") if broken else heading
+                table.add_column(key, overflow="fold")
             else:
                 lines = heading.split(" ") if broken else [heading]
                 column = (str(cells[index]) for cells, _ in self._rows)
@@ -111,7 +116,10 @@ class Counted:
         """As many lines as the width asks for."""
         parts = re.split("(?<=,) ", self.text)
         most = min(GLUED_MAX, options.max_width)
-        glued = (part.replace(" ", GLUE) if len(part) <= most else part for part in parts)
+        glued = (
+            part.replace(" ", GLUE) if len(part) <= most else MEASURED.sub(GLUE, part)
+            for part in parts
+        )
         lines = wrap(" ".join(glued), options.max_width)
         yield Text("\n".join(lines).replace(GLUE, " "))
 

@@ -24,7 +24,7 @@ from rich.live import Live as Drawn
 from pagewake.cli.cluster import MqttOption, settings_of
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json
-from pagewake.cli.screen import print_text
+from pagewake.cli.screen import AS_IT_IS, print_text
 from pagewake.cli.top_view import KeyCommand, RunRow, Viewer, row_of, run_parts, shown
 from pagewake.cluster.clock import Clock, SystemClock
 from pagewake.cluster.listener import Heard, MqttListener
@@ -57,7 +57,7 @@ def top(
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         _snapshot(asyncio.run(_heard(url, run, clock)), run, as_json)
         return
-    console = Console(highlight=False)
+    console = Console(**AS_IT_IS)
     with _keys_at_once(sys.stdin.fileno()):
         asyncio.run(_watch(url, run, console, clock))
 

@@ -44,6 +44,8 @@ GLOSSARY = (
     Word("worker", "A task that counts and touches no memory: what it has done is `work`.",
          ("workers",)),
     Word("faulter", "A task that touches pages of which part is in swap.", ("faulters",)),
+    Word("guest", "What runs in a VM: a kernel, and its tasks on vcpus.", ("guests", "vm"),
+         PROTOCOL),
     Word("vcpu", "A virtual CPU of a guest; a thread of the host runs it.", ("vcpus",), PROTOCOL),
     Word("token", "The number that names a fault between host and guest; READY carries it again"
          " and wakes the task that sleeps on it.", ("woken by token",), PROTOCOL),
@@ -182,8 +184,8 @@ GLOSSARY = (
     # ------------------------------------------------------------------ nested guests
     Word("nested exits", "Exits of guests of guests, by who handled them: host, continue or"
          " done.", ("routes", "route"), PROTOCOL),
-    Word("host", "A nested exit that was kept by the hypervisor that routes, whatever its guest"
-         " intercepts.", (), PROTOCOL),
+    Word("host", "The machine that runs the VMs and swaps their pages. Of a nested exit: it was"
+         " kept by the hypervisor that routes, whatever its guest intercepts.", (), PROTOCOL),
     Word("continue", "A nested exit that was kept because the guest does not intercept it.",
          (), PROTOCOL),
     Word("done", "A nested exit that became one of the guest hypervisor: it handles it.", (),

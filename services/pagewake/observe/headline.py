@@ -20,6 +20,8 @@ Axes: TypeAlias = Sequence[Mapping[str, str]]
 Known: TypeAlias = Mapping[Measure, Sequence[int | None]]
 
 SEED = "scenario.seed"
+MEDIAN = "median; "
+"""Heads the first range of a sentence: what the figure before it is, and those that follow."""
 GROUPS_MAX = 4
 """A sentence that names more of them is a table."""
 NEAR_ONE = 0.1
@@ -36,10 +38,19 @@ class Change(NamedTuple):
 
     @property
     def middle(self) -> float:
-        """The median ratio."""
+        """The median ratio; of an even number the geometric mean of the two in the middle.
+
+        0 if that is of 0 and infinity: nothing for some is not made up for by some for nothing.
+        """
         ordered = sorted(self.ratios)
         low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-        return low if low == high else sqrt(low * high)
+        return low if low in {0.0, high} else sqrt(low * high)
+
+    @property
+    def only(self) -> int:
+        """At how many points the ratio is the middle one; 0 if at all of them."""
+        alike = self.ratios.count(self.middle)
+        return alike if alike < len(self.ratios) else 0
 
     @property
     def size(self) -> float:
@@ -138,8 +149,10 @@ def _groups(step: Step, axes: Axes) -> str:
         if before is not None:
             text += ", but " if {before.gains, change.gains} == {True, False} else ", "
         text += f"{_name(change, before)}{_told(change)}"
-        if figure(min(change.ratios)) != figure(max(change.ratios)) and max(change.ratios) < inf:
-            text += f" ({_range(change.ratios)}{over})"
+        if change.middle in {0, inf} and change.only:
+            text += f" (at {change.only} of {over.removeprefix(' over ') or 'them'})"
+        elif figure(min(change.ratios)) != figure(max(change.ratios)) and max(change.ratios) < inf:
+            text += f" ({MEDIAN if over else ''}{_range(change.ratios)}{over})"
             over = ""
     rest = [ratio for change in step.changes if change not in most for ratio in change.ratios]
     if rest:

@@ -15,6 +15,7 @@ import pytest
 from pagewake import __version__
 from pagewake.cli import compare as command
 from pagewake.cli import fitting, parallel, progress
+from pagewake.cli.guard import InterruptedRunError
 from pagewake.cli.parallel import Outcome
 from pagewake.engine import run as engine
 from pagewake.engine.run import RunOrder
@@ -138,6 +139,22 @@ def test_an_interruption_leaves_the_points_that_are_finished(tmp_path: Path) -> 
     assert process.returncode == 130
     assert [point["sim_ns"] for point in msgspec.json.decode(out)] == [5_000_000]
     assert re.search("interrupted: [01] of 2 runs done", err)
+    assert "; the same command goes on from there" in err
+
+
+def test_an_interruption_without_a_file_says_what_would_have_kept_the_points(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise InterruptedRunError("interrupted: 0 of 2 runs done")
+
+    monkeypatch.setattr(command, "run_each", interrupted)
+    outcome = invoke(capsys, "compare", small_scenario(tmp_path), *MODES)
+    assert outcome.code == 130
+    assert outcome.err == (
+        "pagewake: interrupted: 0 of 2 runs done;"
+        " with --resume FILE.jsonl, finished points are kept for the next time\n"
+    )
 
 
 # ------------------------------------------------------------------------------- what it says

@@ -326,3 +326,16 @@ def test_a_byte_order_mark_before_vectors_is_named(
     outcome = invoke(capsys, "conformance", str(path))
     assert outcome.code == 65
     assert f"{path}:1: begins with a byte order mark" in outcome.err
+
+
+@pytest.mark.parametrize("words", [["explain", "dummies"], ["scenarios"], ["run", "none.toml"]])
+def test_a_setting_that_does_nothing_is_named_by_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.setenv("PAGEWAKE_KAFAK", "kafka:9092")
+    monkeypatch.setenv("PAGEWAKE_DEBUG", "0")
+    first, _, rest = invoke(capsys, *words).err.partition("\n")
+    assert first == (
+        'pagewake: PAGEWAKE_KAFAK is no setting, and does nothing: did you mean "PAGEWAKE_KAFKA"?'
+    )
+    assert "PAGEWAKE" not in rest

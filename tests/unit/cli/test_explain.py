@@ -75,11 +75,30 @@ def test_a_word_is_found_by_any_of_its_names(
     assert found["text"] in " ".join(invoke(capsys, "explain", *asked).out.split())
 
 
+@pytest.mark.parametrize(
+    ("asked", "name", "part"),
+    [
+        ("row-01-user-fault", "row-01-user-fault", "Built-in scenario"),
+        ("2.6.39", "2.6.39", "FOLL_NOWAIT"),
+        ("theta", "vm.task.theta", "skew"),
+        ("vm.0.task.1.theta", "vm.task.theta", "skew"),
+        ("zipf", "vm.task.pattern", "one of work"),
+        ("within web", "within", "[[vm]]"),
+    ],
+)
+def test_words_of_scenarios_and_labels_with_a_vm_are_explained(
+    asked: str, name: str, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = msgspec.json.decode(invoke(capsys, "explain", asked, "--json").out)
+    assert [part in each["text"] for each in found if each["name"] == name] == [True]
+    assert part in " ".join(invoke(capsys, "explain", asked).out.split())
+
+
 def test_an_unknown_word_has_a_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     outcome = invoke(capsys, "explain", "blakout")
     assert outcome.code == 2
     assert outcome.out == ""
-    assert 'no output has the word "blakout": nearest: blackout' in outcome.err
+    assert 'no output or scenario has the word "blakout": nearest: blackout' in outcome.err
 
 
 def test_without_a_word_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

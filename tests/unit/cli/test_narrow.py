@@ -55,8 +55,8 @@ def test_columns_go_by_their_order_and_then_from_the_right() -> None:
     said = [" ".join(drawn(figures(), width)).partition("left out")[2] for width in (60, 45, 36)]
     assert said == [
         "",
-        " for width: page-ins; --json has all",
-        " for width: page-ins, p50; --json has all",
+        " for width: page-ins; a pipe (| less -S) or --json has all",
+        " for width: page-ins, p50; a pipe (| less -S) or --json has all",
     ]
 
 
@@ -66,6 +66,21 @@ def test_a_list_is_broken_between_its_counts(width: int) -> None:
     lines = drawn(Counted(", ".join(parts)), width)
     assert [part for line in lines for part in line.removesuffix(",").split(", ")] == parts
     assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", range(7, 14))
+def test_a_unit_stands_beside_its_number(width: int) -> None:
+    lines = drawn(Counted("interrupt 99.5 %, p50 991 us"), width)
+    assert any("99.5 %" in line for line in lines)
+    assert any("991 us" in line for line in lines)
+    assert max(map(len, lines)) <= max(width, len("interrupt"))
+
+
+def test_a_title_may_be_wider_than_its_table() -> None:
+    title = "work relative to master"
+    table = Figures(["mode", "work"], title=title)
+    table.add_row("pv", "1")
+    assert drawn(table, 40)[0] == title
 
 
 def on_a_terminal(columns: int, *arguments: str) -> list[str]:

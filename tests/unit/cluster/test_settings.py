@@ -68,14 +68,3 @@ def test_a_wrong_value_is_told_in_our_words(
         settings_of()
     assert why in str(told.value)
     assert "Input should be" not in str(told.value)
-
-
-def test_a_setting_that_does_nothing_is_named_with_the_nearest(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PAGEWAKE_KAFAK", "kafka:9092")
-    monkeypatch.setenv("PAGEWAKE_DEBUG", "0")
-    settings_of(kafka="kafka:9092")
-    assert capsys.readouterr().err == (
-        'pagewake: PAGEWAKE_KAFAK is no setting, and does nothing: did you mean "PAGEWAKE_KAFKA"?\n'
-    )

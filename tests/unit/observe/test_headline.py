@@ -71,11 +71,11 @@ def test_one_axis_is_compared_at_a_time_and_the_largest_effect_comes_first() -> 
     assert sentences == [
         (
             "host.medium=zram against nvme, all else equal: web/worker 9.13 times the touches"
-            " (8.33 to 10.0 over 2 values of kernel.apf)."
+            " (median; 8.33 to 10.0 over 2 values of kernel.apf)."
         ),
         (
             "kernel.apf=pv against off, all else equal: web/worker 1.095 times the touches"
-            " (1.000 to 1.20 over 2 values of host.medium)."
+            " (median; 1.000 to 1.20 over 2 values of host.medium)."
         ),
     ]
 
@@ -168,6 +168,36 @@ def test_progress_where_there_was_none_is_no_division() -> None:
     assert headline([PV, OFF], [two[1], two[0]]) == [
         "kernel.apf=off against pv: web/worker no touches instead of some."
     ]
+
+
+def test_progress_at_some_points_only_says_at_how_many() -> None:
+    app = {"nvme": (0, 9), "zram": (0, 0), "hdd-2010": (0, 4)}
+    points = {
+        (medium, mode): run(f"{medium}{mode}", app=worked(work))
+        for medium, both in app.items()
+        for mode, work in zip(("off", "pv"), both, strict=True)
+    }
+    medium, mode = sorted(grid(points))
+    assert mode == (
+        "kernel.apf=pv against off, all else equal: web/app some work instead of none"
+        " (at 2 of 3 values of host.medium)."
+    )
+    assert medium == (
+        "host.medium=zram against nvme, all else equal: web/app no work instead of some"
+        " (at 1 of 2 values of kernel.apf)."
+    )
+
+
+def test_nothing_for_some_and_some_for_nothing_have_no_middle() -> None:
+    app = {"nvme": (9, 0), "zram": (0, 9)}
+    points = {
+        (medium, mode): run(f"{medium}{mode}", app=worked(work))
+        for medium, both in app.items()
+        for mode, work in zip(("off", "pv"), both, strict=True)
+    }
+    assert "web/app no work instead of some (at 1 of 2 values of host.medium)" in " ".join(
+        grid(points)
+    )
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,18 @@
   document.addEventListener("pointermove", over);
   document.addEventListener("pointerdown", over);
   document.addEventListener("scroll", hide, { passive: true });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+
+  // ------------------------------------------------------------------ what Tab stops at
+
+  const stop = new ResizeObserver((seen) => {
+    for (const { target } of seen) {
+      const scrolls = target.scrollWidth > target.clientWidth;
+      if (scrolls || target === document.activeElement) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  for (const area of document.querySelectorAll(".scroll, pre[tabindex]")) stop.observe(area);
 
   // ------------------------------------------------------------------ words
 
@@ -120,6 +132,7 @@
       this.from = data.shown[0];
       this.until = data.shown[1];
       this.begin = data.column ? 0 : data.from;
+      this.cursor = null;
       this.svg = make("svg", { role: "img" });
       this.view.append(this.svg);
       this.listen();
@@ -134,6 +147,7 @@
       const longest = this.data.end - this.begin;
       const length = Math.min(longest, Math.max(until - from, SHORTEST_NS));
       from += (until - from - length) / 2;
+      this.cursor = null;
       this.from = Math.max(this.begin, Math.min(from, this.data.end - length));
       this.until = this.from + length;
       hide();
@@ -225,6 +239,7 @@
       }
       this.drawMarks(top);
       this.drawAxis(top);
+      this.drawCursor();
       this.svg.setAttribute("viewBox", `0 0 ${room} ${top + AXIS}`);
       this.svg.setAttribute("height", top + AXIS);
       this.svg.setAttribute("aria-label", `What the vcpus of ${this.data.vm} did, from ${this.range()}`);
@@ -399,6 +414,10 @@
       const frame = this.svg.getBoundingClientRect();
       const x = event.clientX - frame.left, y = event.clientY - frame.top;
       if (x < LEFT || x > LEFT + this.width) return hide();
+      return tell(this.at(x, y).join("\n"), event.clientX, event.clientY);
+    }
+
+    at(x, y) {
       const near = this.data.marks.find(([at]) => Math.abs(this.x(at) - x) < 4);
       const time = this.timeAt(x), per = (this.until - this.from) / this.width;
       const row = this.rows.find((each) => y >= each.top && y < each.bottom + GAP);
@@ -406,7 +425,52 @@
       if (near) lines.push(near[1]);
       if (row) lines.push(...this.about(row, time, per, y));
       if (this.asleep.length || this.sleepers.length) lines.push(`${this.asleepAt(time)} asleep`);
-      return tell(lines.join("\n"), event.clientX, event.clientY);
+      return lines;
+    }
+
+    // ---------------------------------------------------------------- pointing by keys
+
+    // A share of the width, and which of the heights that have a value of their own.
+    step(across, down) {
+      const last = this.heights().length - 1;
+      const { share, height } = this.cursor ?? { share: 0.5 - across, height: Math.max(0, -down) };
+      this.cursor = {
+        share: Math.max(0, Math.min(1, share + across)),
+        height: Math.max(0, Math.min(last, height + down)),
+      };
+      hide();
+      this.draw();
+      const { x, y } = this.cursorAt();
+      this.status.textContent = `${this.at(x, y).join("; ")}.`;
+    }
+
+    leave() {
+      if (!this.cursor) return;
+      this.cursor = null;
+      this.draw();
+      this.report();
+    }
+
+    heights() {
+      return this.rows.flatMap((row) => [
+        row.top + BAR / 2,
+        ...Array.from({ length: row.vcpu.lanes }, (_, lane) => row.waits + (lane + 0.5) * LANE),
+      ]);
+    }
+
+    cursorAt() {
+      return { x: LEFT + this.cursor.share * this.width, y: this.heights()[this.cursor.height] };
+    }
+
+    drawCursor() {
+      if (!this.cursor) return;
+      const { x, y } = this.cursorAt(), bottom = this.rows.at(-1).bottom;
+      for (const [colour, width] of [["paper", 5], ["ink", 2]]) {
+        this.svg.append(make("path", {
+          d: `M${x} ${this.top0}V${bottom}M${x - 9} ${y}h18`, class: "cursor",
+          style: `fill: none; stroke: var(--${colour}); stroke-width: ${width}`,
+        }));
+      }
     }
 
     asleepAt(time) {
@@ -455,10 +519,15 @@
       const keys = {
         ArrowLeft: () => this.pan(-0.2), ArrowRight: () => this.pan(0.2),
         "+": () => this.zoom(0.5), "=": () => this.zoom(0.5), "-": () => this.zoom(2),
-        0: () => this.whole(), Home: () => this.first(),
+        0: () => this.whole(), Home: () => this.first(), Escape: () => this.leave(),
+      };
+      const steps = {
+        ArrowLeft: [-0.01, 0], ArrowRight: [0.01, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
       };
       this.view.addEventListener("keydown", (event) => {
-        const act = event.ctrlKey || event.metaKey || event.altKey ? undefined : keys[event.key];
+        if (event.ctrlKey || event.metaKey || event.altKey) return;
+        const by = event.shiftKey && steps[event.key];
+        const act = by ? () => this.step(...by) : keys[event.key];
         if (act) { act(); event.preventDefault(); }
       });
       const acts = {
