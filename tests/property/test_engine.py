@@ -165,7 +165,7 @@ def guests_inside(draw: st.DrawFn, levels: int, vcpus: int) -> str:
     """The L2 of every VM, perhaps an L3 in it, and what runs there; keys of a VM come first."""
     if not levels:
         return ""
-    memory = {2: "8MiB", 3: "4MiB"}
+    memory = {2: "16MiB", 3: "8MiB"}
     lines = [f"nested = {levels}"]
     lines += [
         f'[vm.l{level}]\nvcpus = {draw(st.integers(1, vcpus))}\nmemory = "{memory[level]}"'
@@ -253,7 +253,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
             f'memory = "{memory}"' if memory else "",
-            f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "16MiB"',
+            f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "32MiB"',
             f'limit = "{draw(st.sampled_from((512, 1024, 4096)))}KiB"',
             f'min = "{draw(st.sampled_from((0, 128)))}KiB"' if memory else "",
             f'low = "{draw(st.sampled_from((0, 256, 512)))}KiB"' if memory else "",
