@@ -1,12 +1,14 @@
 """The command table: one file per command, imported when its command is the one that was given.
 
 Libraries are most of what a start takes (numpy, aiokafka, pydantic-settings, prometheus_client),
-and no command needs all of them; `--help` and `--version` need none.
+and no command needs all of them; `--help` and `--version` need none. Help is plain text because
+rich, drawing it, took longer than all else of a start.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from inspect import getdoc
@@ -70,18 +72,25 @@ COMMANDS = {
 """Each with its module in `pagewake.cli`, and its line of `--help`: the first of its docstring."""
 
 
+def _deliver_help(formatter: Any) -> None:  # noqa: ANN401 - as `command_of`
+    deliver(lambda: sys.stdout.write(formatter.getvalue()))
+    formatter.buffer.clear()
+
+
 class _Command(TyperCommand):
     """A command whose help goes the way of results."""
 
-    def format_help(self, *where: Any) -> None:  # noqa: ANN401
-        deliver(lambda: TyperCommand.format_help(self, *where))
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        super().format_help(ctx, formatter)
+        _deliver_help(formatter)
 
 
 class _Group(TyperGroup):
     """A group of commands that words its errors as `_Command` does."""
 
-    def format_help(self, *where: Any) -> None:  # noqa: ANN401
-        deliver(lambda: TyperGroup.format_help(self, *where))
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        super().format_help(ctx, formatter)
+        _deliver_help(formatter)
 
 
 class _Commands(_Group):
@@ -103,6 +112,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -112,12 +122,13 @@ def command_of(name: str) -> Any:  # noqa: ANN401 - typer keeps its classes to i
     module, _ = COMMANDS[name]
     found = getattr(import_module(f"pagewake.cli.{module}"), name.replace("-", "_"))
     if not isinstance(found, typer.Typer):
-        alone = typer.Typer(add_completion=False)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name, cls=_Command, help=_paragraphs(found))(found)
         return typer.main.get_command(alone)
     found.info.cls = _Group
     for listed in found.registered_commands:
         listed.cls, listed.help = _Command, _paragraphs(listed.callback)
+        listed.short_help = listed.help.partition("\n")[0]
     return typer.main.get_command(found)
 
 
@@ -132,7 +143,7 @@ def _listed() -> None:
 
 
 for name, (_, line) in COMMANDS.items():
-    app.command(name, help=line)(_listed)
+    app.command(name, short_help=line)(_listed)
 
 
 def _print_version(wanted: bool) -> None:

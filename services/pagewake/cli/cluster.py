@@ -193,7 +193,11 @@ def export(
 
 
 runs = typer.Typer(
-    name="runs", help="Runs of a cluster.", no_args_is_help=True, add_completion=False
+    name="runs",
+    help="Runs of a cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 RunArgument: TypeAlias = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 

@@ -14,7 +14,7 @@ from tests.unit.cli.support import SERVICES
 
 LATE = (
     "aiokafka", "aiomqtt", "hdrh", "jinja2", "matplotlib", "numpy", "prometheus_client",
-    "pydantic", "pydantic_settings", "pagewake.engine", "pagewake.scenario",
+    "pydantic", "pydantic_settings", "rich", "pagewake.engine", "pagewake.scenario",
 )  # fmt: skip
 """Libraries and packages that no help text needs."""
 CLUSTER = ("aiokafka", "aiomqtt", "prometheus_client", "pydantic_settings", "matplotlib")
