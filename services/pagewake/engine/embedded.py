@@ -1,8 +1,8 @@
 """The embedded runtime: simulated hosts and their shards in one process, as fast as the CPU allows.
 
-The participants are the objects of the cluster; only the bus differs.  Commits to the shards and
-to the host pass the codec, so what this runtime accepts would have survived the wire; the journal,
-which nobody in the process reads, is encoded only for a log.
+The participants are the objects of the cluster.  With a log only the bus differs: commits pass the
+codec, and what is written is what was read.  Without one nobody reads records, so the two ends of
+the window protocol hand each other the events themselves; the run is the same, event for event.
 
 Simulated hosts do not interact, so a process may have all hosts of a run or some of them.  Each
 step is one window of the host that is furthest behind, so progress means the same with one host
@@ -25,6 +25,7 @@ from pagewake.participants.participant import (
     HostParticipant,
     Out,
     ShardParticipant,
+    domain_events,
 )
 from pagewake.participants.plan import RunPlan
 from pagewake.participants.topology import HostPlace
@@ -120,7 +121,7 @@ def run_embedded(
                 duration_ns=limit_ns if ends_ns is None else min(ends_ns[index], limit_ns),
                 cut=cut,
             ),
-            _shards(plan, index, part, journal=log is not None),
+            _shards(plan, index, part),
             log,
             observer,
         )
@@ -141,14 +142,12 @@ def _declare(place: HostPlace, log: LogFiles) -> None:
         log.declare(JOURNAL_TOPIC, shard.journal)
 
 
-def _shards(plan: RunPlan, host: int, part: HostPart, *, journal: bool) -> list[ShardParticipant]:
+def _shards(plan: RunPlan, host: int, part: HostPart) -> list[ShardParticipant]:
     places = plan.topology.hosts[host].shards
     for shard in part.shards:
         shard.never_saved()
     return [
-        ShardParticipant(
-            plan, plan.shard_number(place.topic, place.partition), shard, journal=journal
-        )
+        ShardParticipant(plan, plan.shard_number(place.topic, place.partition), shard)
         for place, shard in zip(places, part.shards, strict=True)
     ]
 
@@ -190,7 +189,7 @@ def _run_all(
 
 
 class _Host:
-    """One simulated host and its shards on the memory bus."""
+    """One simulated host and its shards; on the memory bus if there is a log."""
 
     __slots__ = ("host", "shards", "_bus", "_log", "_observer")
 
@@ -208,28 +207,43 @@ class _Host:
         self._observer = observer
 
     def window(self) -> None:
-        """Have every shard simulate the window that is open; the host closes it, opens the next."""
-        host, observer = self.host, self._observer
+        """Have every shard simulate the next window, and the host close it."""
+        if self._log is None:
+            self._window()
+        else:
+            self._window_of_records(self._log)
+
+    def _window(self) -> None:
+        sequencer = self.host.sequencer
+        handed = sequencer.open()
+        for shard in self.shards:
+            reported, output = shard.follower.apply(handed[shard.source])
+            self._observe(domain_events(output))
+            sequencer.close(shard.source, reported)
+
+    def _window_of_records(self, log: LogFiles) -> None:
+        host = self.host
         if host.window < 0:
-            self._send(host.start())
+            self._send(host.start(), log)
         for shard in self.shards:
             for record in self._bus.take(shard.topic, shard.partition):
                 step = shard.accept(record)
-                self._send(step.outs)
-                if self._log is not None:
-                    self._send(shard.journal())
-                if observer is not None and step.events:
-                    observer(step.events)
                 assert step.rejected is None, step.rejected
+                self._send(step.outs, log)
+                self._send(shard.journal(), log)
+                self._observe(step.events)
         for record in self._bus.take(host.topic, host.partition):
             step = host.accept(record)
-            self._send(step.outs)
             assert step.rejected is None, step.rejected
+            self._send(step.outs, log)
 
-    def _send(self, outs: Sequence[Out]) -> None:
+    def _observe(self, events: list[Event]) -> None:
+        if self._observer is not None and events:
+            self._observer(events)
+
+    def _send(self, outs: Sequence[Out], log: LogFiles) -> None:
         for out in outs:
-            if self._log is not None:
-                self._log.append(out.topic, out.partition, out.encoded)
+            log.append(out.topic, out.partition, out.encoded)
             if out.topic != JOURNAL_TOPIC:  # nobody in the process reads it
                 self._bus.append(out.topic, out.partition, out.record)
 

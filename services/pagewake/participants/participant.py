@@ -357,8 +357,7 @@ class ShardParticipant(_Saved):
     speed = 0.0
     memory = None
 
-    def __init__(self, plan: RunPlan, number: int, shard: Shard, *, journal: bool = True) -> None:
-        """`journal`: whether anybody keeps it; encoding it costs as much as simulating."""
+    def __init__(self, plan: RunPlan, number: int, shard: Shard) -> None:
         place = plan.topology.shards[number]
         self.plan = plan
         self.source = place.source
@@ -371,7 +370,6 @@ class ShardParticipant(_Saved):
         self._faults = Outbox(plan.run, place.source, FAULTS, place.host, plan.code)
         self._journal = Outbox(plan.run, place.source, JOURNAL_TOPIC, place.journal, plan.code)
         self._consumed = ConsumedCounts()
-        self._keeps_journal = journal
         self._unwritten: ShardOutput | None = None
 
     @property
@@ -412,10 +410,9 @@ class ShardParticipant(_Saved):
         if self.lap is not None:
             self.lap("simulation")
         outs = _outs(self._faults, self.follower.window, reported)
-        if self._keeps_journal:
-            self._unwritten = output
-            if self.follower.last:  # it is there when the run has ended
-                outs = self.journal() + outs
+        self._unwritten = output
+        if self.follower.last:  # it is there when the run has ended
+            outs = self.journal() + outs
         if self.lap is not None:
             self.lap("codec")
         return Step(outs, domain_events(output))
