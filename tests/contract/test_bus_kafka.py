@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from uuid import uuid4
 
@@ -14,12 +15,14 @@ from aiokafka.conn import AIOKafkaConnection
 
 from pagewake.bus.kafka import (
     RECORD_BYTES_MAX,
+    Copies,
     KafkaBus,
     KafkaError,
     KafkaSettings,
     TopicSpec,
     group_consumer,
 )
+from pagewake.bus.kafka_settings import fetch_options
 from pagewake.bus.partitions import StoredRecord
 from pagewake.errors import BrokerError, ConfigError, DataError
 from tests.support.buses import InKafka, in_kafka
@@ -58,6 +61,11 @@ def test_tls_checks_certificates() -> None:
     assert context.check_hostname
 
 
+def test_a_rack_is_told_to_who_is_read_from() -> None:
+    assert fetch_options(1, "a")["client_rack"] == "a"
+    assert fetch_options(1)["client_rack"] is None
+
+
 # ---------------------------------------------------------------------- topics
 
 
@@ -76,6 +84,22 @@ class TestTopics:
     async def test_another_partition_count_is_refused(self, place: InKafka) -> None:
         with pytest.raises(ConfigError, match="exists with 4 partitions and is needed with 5"):
             await place.bus.create_topics({place.name("faults"): TopicSpec(5)})
+
+    async def test_it_has_as_many_copies_as_was_asked_for(self) -> None:
+        async with in_kafka(one=TopicSpec(2)) as place:
+            place.bus.settings = replace(place.bus.settings, replication=1)
+            name = place.name("other")
+            await place.bus.create_topics({name: TopicSpec(2)})
+            assert (await place.bus.copies([name]))[name] == Copies(1, 1)
+            await place.bus.delete_topics([name])
+
+    async def test_more_copies_than_brokers_are_a_mistake_of_configuration(
+        self, place: InKafka
+    ) -> None:
+        place.bus.settings = replace(place.bus.settings, replication=100)
+        there = place.bus.brokers
+        with pytest.raises(ConfigError, match=rf"REPLICATION=100: .* set it to {there} at most"):
+            await place.bus.create_topics({place.name("other"): TopicSpec(1)})
 
     async def test_what_the_broker_refuses_is_an_error(self, place: InKafka) -> None:
         with pytest.raises(KafkaError, match="could not be created"):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    InvalidReplicationFactorError,
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -24,6 +25,7 @@ from aiokafka.errors import (
 
 from pagewake.bus.kafka_group import dismiss_predecessor, group_consumer
 from pagewake.bus.kafka_settings import (
+    BROKERS_OWN,
     ENVELOPE_BYTES,
     RECORD_BYTES_MAX,
     KafkaSettings,
@@ -55,12 +57,13 @@ class TopicSpec(NamedTuple):
     partitions: int
     compacted: bool = False
 
-    def new(self, name: str) -> NewTopic:
-        """The topic for the admin client. One copy: who runs more brokers sets their defaults."""
+    def new(self, name: str, copies: int = BROKERS_OWN) -> NewTopic:
+        """The topic for the admin client; how many copies must be in step the brokers say."""
         return NewTopic(
             name,
             self.partitions,
-            1,
+            copies,
+            replica_assignments={} if copies == BROKERS_OWN else None,  # as the client wants it
             topic_configs={
                 "cleanup.policy": "compact" if self.compacted else "delete",
                 "retention.ms": KEEP_FOR_EVER,
@@ -70,6 +73,24 @@ class TopicSpec(NamedTuple):
                 "message.timestamp.type": "LogAppendTime",
             },
         )
+
+
+class Copies(NamedTuple):
+    """Of the partition that has the fewest: how many there are, and how many are in step now."""
+
+    kept: int
+    in_sync: int
+
+    @classmethod
+    def lowest(cls, several: Iterable[Copies]) -> Copies:
+        """Of several partitions or topics; at least one."""
+        kept, in_sync = zip(*several, strict=True)
+        return cls(min(kept), min(in_sync))
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        return f"{self.kept} {'copy' if self.kept == 1 else 'copies'}, {self.in_sync} in sync"
 
 
 class KafkaBus:
@@ -149,9 +170,14 @@ class KafkaBus:
         """
         assert self._admin is not None
         specs = {name: TopicSpec(*spec) for name, spec in topics.items()}
-        answer = await self._admin.create_topics([spec.new(name) for name, spec in specs.items()])
+        copies = self.settings.replication
+        answer = await self._admin.create_topics(
+            [spec.new(name, copies) for name, spec in specs.items()]
+        )
         for name, code, *why in answer.topic_errors:
             error = for_code(code)
+            if error is InvalidReplicationFactorError:
+                raise ConfigError(self._too_many_copies(name))
             if code and error is not TopicAlreadyExistsError:
                 raise error(f"topic {name} could not be created: {next(iter(why), error.__name__)}")
         await self._known(specs)
@@ -187,6 +213,36 @@ class KafkaBus:
             for topic in described
             if not topic["error_code"]
             and all(partition["leader"] >= 0 for partition in topic["partitions"])
+        }
+
+    def _too_many_copies(self, topic: str) -> str:
+        wanted, there = self.settings.replication, self.brokers
+        if wanted == BROKERS_OWN:
+            return (
+                f"topic {topic}: Kafka at {self.address} refuses its own default number of copies"
+                f" with {there} brokers: set PAGEWAKE_KAFKA_REPLICATION"
+            )
+        return (
+            f"PAGEWAKE_KAFKA_REPLICATION={wanted}: topic {topic} cannot have so many copies,"
+            f" Kafka at {self.address} has {there} brokers: set it to {there} at most"
+        )
+
+    @property
+    def brokers(self) -> int:
+        """How many answer now."""
+        assert self._producer is not None
+        return len(self._producer.client.cluster.brokers())
+
+    async def copies(self, names: Iterable[str]) -> dict[str, Copies]:
+        """Of those topics that are there."""
+        assert self._admin is not None
+        return {
+            topic["topic"]: Copies.lowest(
+                Copies(len(partition["replicas"]), len(partition["isr"]))
+                for partition in topic["partitions"]
+            )
+            for topic in await self._admin.describe_topics(list(names))
+            if topic["partitions"]
         }
 
     async def delete_topics(self, names: Iterable[str]) -> None:
@@ -288,11 +344,13 @@ class KafkaBus:
         return TopicPartition(topic, partition)
 
     def _reader(self) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(**self.settings.options(), **fetch_options(FOLLOW_WAIT_MS))
+        fetching = fetch_options(FOLLOW_WAIT_MS, self.settings.rack)
+        return AIOKafkaConsumer(**self.settings.options(), **fetching)
 
 
 __all__ = [
     "RECORD_BYTES_MAX",
+    "Copies",
     "KafkaBus",
     "KafkaError",
     "KafkaSettings",

@@ -33,6 +33,8 @@ REBALANCE_TIMEOUT_MS = 20_000
 """What members may take to finish a window, leave a snapshot and join again."""
 POLL_INTERVAL_MS = 300_000
 """Between two reads: a window of a large shard may take long."""
+BROKERS_OWN = -1
+"""As Kafka's protocol has it: as many copies as the brokers' `default.replication.factor`."""
 METADATA_MAX_AGE_MS = 5_000
 """New topics and partitions are seen within this time even if nobody asks for them."""
 
@@ -48,6 +50,8 @@ class KafkaSettings:
     password: str | None = None
     cafile: str | None = None
     wait_s: float = 10.0
+    replication: int = BROKERS_OWN
+    rack: str | None = None
 
     def options(self) -> dict[str, Any]:
         """The options that every client is given; ConfigError for contradictory settings."""
@@ -100,9 +104,10 @@ def producer_options() -> dict[str, Any]:
     }
 
 
-def fetch_options(wait_ms: int) -> dict[str, Any]:
+def fetch_options(wait_ms: int, rack: str | None = None) -> dict[str, Any]:
     """A consumer whose fetch is answered with the first byte, or empty after `wait_ms`."""
     return {
+        "client_rack": rack,
         "fetch_min_bytes": 1,
         "fetch_max_wait_ms": wait_ms,
         "fetch_max_bytes": FETCH_BYTES_MAX,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
 
@@ -11,7 +11,7 @@ import msgspec
 import typer
 from pydantic import ValidationError
 
-from pagewake.bus.kafka import KafkaBus
+from pagewake.bus.kafka import Copies, KafkaBus
 from pagewake.cli.check import CheckOption, check
 from pagewake.cli.fitting import ANYWAY
 from pagewake.cli.guard import complain
@@ -31,10 +31,12 @@ from pagewake.cli.screen import print_result
 from pagewake.cli.tables import run_table
 from pagewake.cluster import client
 from pagewake.cluster.clock import Clock, SystemClock
+from pagewake.cluster.copies import copies_of
 from pagewake.cluster.cost import ClusterCost, cost_of
 from pagewake.cluster.kafka_errors import told_to_a_person
 from pagewake.cluster.listener import take_back_statuses
 from pagewake.cluster.logs import log_to_person, tell_person
+from pagewake.cluster.runs import RunEntry
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.errors import ConfigError, nearest
 from pagewake.events.journal import JournalMode, check_mode
@@ -66,6 +68,8 @@ class RunListing(msgspec.Struct, frozen=True):
     shards: int
     why: str = ""
     journal: JournalMode = "full"
+    copies: int | None = None
+    in_sync: int | None = None
 
 
 def settings_of(**flags: str | None) -> Settings:
@@ -205,27 +209,37 @@ RunArgument: TypeAlias = Annotated[str, typer.Argument(metavar="RUN", help="Name
 @runs.command("list")
 def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
     """All runs and how they stand."""
-    known = on_bus(settings_of(kafka=kafka), SystemClock(), client.known_runs)
-    rows = [
-        RunListing(
-            name,
-            entry.status,
-            entry.plan.scenario.name,
-            entry.plan.scenario.seed,
-            len(entry.plan.topology.hosts),
-            len(entry.plan.topology.shards),
-            entry.state.why if entry.state else "",
-            entry.plan.journal,
-        )
-        for name, entry in known.entries.items()
-    ]
+
+    async def work(bus: KafkaBus) -> tuple[Mapping[str, RunEntry], Mapping[str, Copies]]:
+        entries = (await client.known_runs(bus)).entries
+        return entries, await copies_of(bus, [entry.plan for entry in entries.values()])
+
+    entries, copies = on_bus(settings_of(kafka=kafka), SystemClock(), work)
+    rows = [_listed(name, entry, copies.get(name)) for name, entry in entries.items()]
     if as_json:
         print_json(rows)
         return
     for row in rows:
         kept = "" if row.journal == "full" else f"  journal {row.journal}"
-        line = f"{row.run}  {row.status}  {row.scenario} seed {row.seed}{kept}  {row.why}"
+        copied = f"  {copies[row.run].words}" if row.run in copies else ""
+        line = f"{row.run}  {row.status}  {row.scenario} seed {row.seed}{kept}{copied}  {row.why}"
         print_line(line.rstrip())
+
+
+def _listed(name: str, entry: RunEntry, copies: Copies | None) -> RunListing:
+    kept, in_sync = copies or (None, None)
+    return RunListing(
+        name,
+        entry.status,
+        entry.plan.scenario.name,
+        entry.plan.scenario.seed,
+        len(entry.plan.topology.hosts),
+        len(entry.plan.topology.shards),
+        entry.state.why if entry.state else "",
+        entry.plan.journal,
+        kept,
+        in_sync,
+    )
 
 
 @runs.command("watch")

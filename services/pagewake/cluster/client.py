@@ -13,6 +13,7 @@ import msgspec
 from pagewake.bus.kafka import KafkaBus
 from pagewake.bus.log_dir import LogWriter
 from pagewake.cluster.clock import Clock
+from pagewake.cluster.copies import copies_of, lone_copy
 from pagewake.cluster.logs import tell_person
 from pagewake.cluster.partition_log import PartitionLog
 from pagewake.cluster.result import LogCopy, ResultReader, partition_logs
@@ -42,6 +43,9 @@ async def announce(bus: KafkaBus, plan: RunPlan, created_s: float) -> None:
             f"choose another --name, or delete it with: pagewake runs delete {plan.run}"
         )
     await bus.create_topics(plan.topics())
+    copies = (await copies_of(bus, [plan])).get(plan.run)
+    if warning := lone_copy(plan.run, copies, bus.brokers):
+        tell_person(warning)
     await say(bus, plan.run, Announced.of(plan, created_s))
 
 

@@ -72,8 +72,8 @@ class Health:
         ]
 
 
-def verdict(problems: Sequence[str]) -> Reply:
-    """As a page: well, or one problem a line."""
-    if not problems:
-        return Reply("200 OK", b"ok\n")
-    return Reply("503 Service Unavailable", "".join(f"{each}\n" for each in problems).encode())
+def verdict(problems: Sequence[str], notes: Sequence[str] = ()) -> Reply:
+    """As a page: well, or one problem a line; then what there is to know besides."""
+    status = "503 Service Unavailable" if problems else "200 OK"
+    lines = [*(problems or ["ok"]), *notes]
+    return Reply(status, "".join(f"{each}\n" for each in lines).encode())

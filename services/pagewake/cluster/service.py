@@ -11,11 +11,13 @@ from contextlib import suppress
 from functools import partial
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from pagewake.bus.kafka import KafkaBus
 from pagewake.cluster.clock import Clock
 from pagewake.cluster.commander import Commander
 from pagewake.cluster.control import ControlPlane
+from pagewake.cluster.copies import CopiesWatch
 from pagewake.cluster.health import Health, verdict
 from pagewake.cluster.http_server import HttpServer
 from pagewake.cluster.membership import UNREADABLE, Membership, connected
@@ -54,13 +56,14 @@ class Service:
         self.clock = clock
         self.stopping = asyncio.Event()
         self.bus = KafkaBus(settings.kafka_settings(SERVICE_WAIT_S))
+        self.copies = CopiesWatch()
         self.health = Health(self.owners, clock)
         self.metrics = ProcessMetrics(self.owners, lambda: self.health.silent_s, clock)
         self.http = HttpServer(
             {
                 "/metrics": self.metrics.page,
                 "/healthz": lambda: verdict(self.health.stuck()),
-                "/readyz": lambda: verdict(self.health.problems()),
+                "/readyz": lambda: verdict(self.health.problems(), self.copies.lines()),
             }
         )
         rejections = Rejections(self.metrics.rejected)
@@ -129,6 +132,7 @@ class Service:
             if answers is None:
                 continue
             if answers:
+                await self._look_at_copies()
                 silent_s = self.health.kafka_answers()
                 if silent_s:
                     log.info(
@@ -136,6 +140,12 @@ class Service:
                     )
             elif self.health.kafka_is_silent(self.bus.address):
                 log.warning("kafka is not answering, waiting", kafka=self.bus.address)
+
+    async def _look_at_copies(self) -> None:
+        plans = {owner.plan.run: owner.plan for owner in self.owners()}
+        with suppress(KafkaError, OSError, TimeoutError):  # asked again in a moment
+            async with asyncio.timeout(SILENT_S):
+                await self.copies.look(self.bus, plans.values())
 
     async def _leave(self) -> None:
         self.stopping.set()

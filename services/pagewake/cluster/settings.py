@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pagewake.bus.kafka import KafkaSettings
+from pagewake.bus.kafka_settings import BROKERS_OWN
 from pagewake.scenario.units import parse_duration
 
 ServiceKind = Literal["host", "guest", "nested"]
@@ -22,6 +23,7 @@ SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 ADDRESS = re.compile(r"([^\s:,]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
 INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PORT_MAX = 65_535
+REPLICATION_MAX = 32_767  # 16 bits in Kafka's protocol
 
 
 def _seconds(value: object) -> object:
@@ -63,6 +65,18 @@ class Settings(BaseSettings):
     kafka_password: str | None = Field(default=None, description="of SASL")
     kafka_cafile: str | None = Field(
         default=None, description="file of certificate authorities; default: the system's"
+    )
+    kafka_replication: int | None = Field(
+        default=None,
+        ge=1,
+        le=REPLICATION_MAX,
+        description="copies of each topic that is created; default: the brokers' own"
+        " (`default.replication.factor`)",
+    )
+    kafka_rack: str | None = Field(
+        default=None,
+        description="rack of this process, as in `broker.rack`: what it reads comes from a broker"
+        " there, if the brokers allow it (`replica.selector.class`); default: from the leaders",
     )
     mqtt: str = Field(
         default="",
@@ -112,5 +126,7 @@ class Settings(BaseSettings):
             username=self.kafka_username,
             password=self.kafka_password,
             cafile=self.kafka_cafile,
+            replication=self.kafka_replication or BROKERS_OWN,
+            rack=self.kafka_rack,
             wait_s=wait_s if self.kafka_wait is None else self.kafka_wait,
         )

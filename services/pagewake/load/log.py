@@ -127,7 +127,8 @@ class RunLog:
     """The partitions of a run: their ends, and what lies between two of them."""
 
     def __init__(self, settings: KafkaSettings, plan: RunPlan) -> None:
-        self._consumer = AIOKafkaConsumer(**settings.options(), **fetch_options(FOLLOW_WAIT_MS))
+        fetching = fetch_options(FOLLOW_WAIT_MS, settings.rack)
+        self._consumer = AIOKafkaConsumer(**settings.options(), **fetching)
         self._hosts = [_HostWindows(place) for place in plan.topology.hosts]
         self._place: dict[TopicPartition, tuple[str, int]] = {}
         for host in plan.topology.hosts:

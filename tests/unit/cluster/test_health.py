@@ -68,6 +68,10 @@ class TestPages:
         assert verdict([]) == Reply("200 OK", b"ok\n")
         assert verdict(["a", "b"]) == Reply("503 Service Unavailable", b"a\nb\n")
 
+    def test_notes_stand_behind_the_verdict(self) -> None:
+        assert verdict([], ["n"]) == Reply("200 OK", b"ok\nn\n")
+        assert verdict(["a"], ["n"]) == Reply("503 Service Unavailable", b"a\nn\n")
+
     async def asked(self, server: HttpServer, request: bytes) -> tuple[bytes, bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request)
