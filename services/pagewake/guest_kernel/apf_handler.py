@@ -13,6 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
+from pagewake.events.types import (
+    DummyConsumed,
+    DummyInserted,
+    DummyUnlinked,
+    SleeperFreed,
+    TaskSlept,
+    TaskWoken,
+    TrapTaken,
+    WakeSpun,
+)
 from pagewake.guest_kernel.apf_area import area_gpa
 from pagewake.guest_kernel.overlays import BOOTED, IRET, IRQ_EXIT, Spin, Trap
 from pagewake.guest_kernel.sleepers import WakeResult
@@ -95,7 +105,7 @@ def trapped(cpu: GuestCpu, at_ns: int, trap: Trap) -> Step:
     vm = cpu.vm
     name = cpu.curr.name if cpu.curr is not None else None
     vm.journal(
-        ev.TrapTaken(
+        TrapTaken(
             at_ns,
             vm.name,
             vm.n,
@@ -124,7 +134,7 @@ def ready_interrupt(cpu: GuestCpu, at_ns: int) -> Step:
         return cpu.irq_exit(at_ns)
     token = cpu.area.take_token()
     cpu.thread.note(
-        ev.TrapTaken, at_ns, level=1, reason=REASON_READY, cr2=token, handler="wake", cpl=cpu.cpl
+        TrapTaken, at_ns, level=1, reason=REASON_READY, cr2=token, handler="wake", cpl=cpu.cpl
     )
     cpu.ack_due = True
     return task_wake(cpu, at_ns, token, 0)
@@ -168,12 +178,12 @@ def wait_on(cpu: GuestCpu, at_ns: int, name: str, token: Token, halted: bool) ->
     result = cpu.kernel.sleepers.task_wait(name, cpu.id, token, halted)
     if result.slept:
         cpu.kernel.slept_at[name] = (at_ns, token)
-        vm.journal(ev.TaskSlept(at_ns, vm.name, vm.n, cpu.id, name, token, halted))
+        vm.journal(TaskSlept(at_ns, vm.name, vm.n, cpu.id, name, token, halted))
         return False
     if result.victim is None:
-        cpu.thread.note(ev.DummyConsumed, at_ns, name, token)
+        cpu.thread.note(DummyConsumed, at_ns, name, token)
     else:
-        cpu.thread.note(ev.SleeperFreed, at_ns, name, token, str(result.victim))
+        cpu.thread.note(SleeperFreed, at_ns, name, token, str(result.victim))
     return True
 
 
@@ -206,7 +216,7 @@ def task_wake(cpu: GuestCpu, at_ns: int, token: Token, spins: int) -> Step:
     result = kernel.sleepers.try_wake(cpu.id, token, kernel.can_allocate)
     if result is None:
         if spins == 0:
-            cpu.thread.note(ev.WakeSpun, at_ns, token)
+            cpu.thread.note(WakeSpun, at_ns, token)
         return cpu.overlay(at_ns, kernel.costs.spin_ns, Spin(token, spins + 1))
     _woke_one(cpu, at_ns, token, result, spins)
     return _wake_done(cpu, at_ns)
@@ -221,9 +231,9 @@ def _woke_one(cpu: GuestCpu, at_ns: int, token: Token, result: WakeResult, spins
     if result.kind == "woke":
         _wake_sleeper(cpu, at_ns, str(result.task), token, "token")
     elif result.kind == "inserted-dummy":
-        cpu.thread.note(ev.DummyInserted, at_ns, token, spins)
+        cpu.thread.note(DummyInserted, at_ns, token, spins)
     else:
-        cpu.thread.note(ev.DummyUnlinked, at_ns, token, "token")
+        cpu.thread.note(DummyUnlinked, at_ns, token, "token")
 
 
 def wake_all(cpu: GuestCpu, at_ns: int, how: ev.WakeHow) -> None:
@@ -233,14 +243,14 @@ def wake_all(cpu: GuestCpu, at_ns: int, how: ev.WakeHow) -> None:
     for name, token in result.woke:
         _wake_sleeper(cpu, at_ns, str(name), token, how)
     for token in result.dropped:
-        cpu.thread.note(ev.DummyUnlinked, at_ns, token, how)
+        cpu.thread.note(DummyUnlinked, at_ns, token, how)
 
 
 def _wake_sleeper(cpu: GuestCpu, at_ns: int, name: str, token: Token, how: ev.WakeHow) -> None:
     kernel = cpu.kernel
     vm = cpu.vm
     waited_ns = at_ns - kernel.slept_at.pop(name)[0]
-    vm.journal(ev.TaskWoken(at_ns, vm.name, vm.n, cpu.id, name, token, how, waited_ns))
+    vm.journal(TaskWoken(at_ns, vm.name, vm.n, cpu.id, name, token, how, waited_ns))
     waiter = kernel.waiters[name]
     if not isinstance(waiter, Task):
         other = kernel.cpus[waiter.cpu]

@@ -28,8 +28,8 @@ HORIZON_NS: Final = 50_000_000
 
 def next_event_ns(kernel: GuestKernel) -> int | None:
     """The VM's earliest own step that is still meant."""
-    heap = kernel.vm.heap
-    return heap[0][0] if heap else None
+    planned = kernel.vm.planned
+    return planned[0][0] if planned else None
 
 
 def next_ns(kernel: GuestKernel) -> int | None:

@@ -46,7 +46,7 @@ class Shard(Saved):
     def __init__(self, kernels: Sequence[GuestKernel]) -> None:
         self.kernels = sorted(kernels, key=lambda kernel: kernel.vm.name)
         self._index = {kernel.vm.name: i for i, kernel in enumerate(self.kernels)}
-        self._due = [kernel.vm.heap[0][0] for kernel in self.kernels]
+        self._due = [kernel.vm.planned[0][0] for kernel in self.kernels]
         self._ready = [(at_ns, i) for i, at_ns in enumerate(self._due)]
         self._bound = [0] * len(self.kernels)
         self._bounds = [(0, i) for i in range(len(self.kernels))]
@@ -98,7 +98,7 @@ class Shard(Saved):
         if vm.frozen_ns is not None:
             vm.forget_steps(until_ns)
             self.frozen += not was_frozen
-        due = vm.heap[0][0] if vm.heap else NEVER_NS
+        due = vm.planned[0][0] if vm.planned else NEVER_NS
         self._due[index] = due
         self._plan(self._ready, self._due, index)
         self._set_bound(index, NEVER_NS if vm.frozen_ns is not None else due, False)
@@ -189,16 +189,17 @@ class Shard(Saved):
         for thread in vm.vcpus:
             if thread.mode is GUEST:
                 thread.guest.sync(self.until_ns)
-            thread.account(self.until_ns, thread.acct_kind)
+            thread.account(self.until_ns, thread.spending.kind)
 
 
 def _spent_ns(kernel: GuestKernel) -> Counter[str]:
     """What the time of a VM's vcpus went to, up to the VM's end."""
     spent_ns = Counter[str]()
     for thread in kernel.vm.vcpus:
-        spent_ns.update(thread.cpu)
+        for spent in thread.cpu.values():
+            spent_ns[spent.kind] += spent.ns
     del spent_ns["over"]
-    return spent_ns
+    return +spent_ns
 
 
 def _account(task: Task) -> TaskAccount:

@@ -102,7 +102,11 @@ class HostMemory(Saved):
             self._now_ns = now_ns
             if self._changes and self._changes[0].at_ns <= now_ns:
                 self._change_medium(now_ns)
-            handlers[type(event)](self, accounts[event.vm], event)
+            vm = accounts[event.vm]
+            if isinstance(event, PageNotPresent):  # most
+                self.not_present(vm, event)
+            else:
+                handlers[type(event)](self, vm, event)
 
     def take(self, from_ns: int, until_ns: int) -> list[ToShard]:
         """Hand out, once, what takes effect before `until_ns`: (at_ns, vm, insertion)."""
@@ -338,7 +342,6 @@ class HostMemory(Saved):
 
 
 HANDLERS: Final[Mapping[type[ToHost], Callable[[HostMemory, VmAccount, Any], None]]] = {
-    PageNotPresent: HostMemory.not_present,
     PageTouched: HostMemory.touched,
     PagesAged: HostMemory.aged,
     PagesEvicted: HostMemory.evicted,

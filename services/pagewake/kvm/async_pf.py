@@ -65,6 +65,8 @@ class AsyncPf(Saved):
     A reset keeps the vcpu's structures, in which tokens go on and a pending request stays; the
     flags are written with the MSR before anything reads them.  A migrated vcpu has new structures,
     and only MSRs are carried over.  `halted` is ended by the thread, which says why.
+
+    `gpa` is where the host writes: wherever the MSR says, whether or not a kernel looks there.
     """
 
     __slots__ = (
@@ -73,6 +75,7 @@ class AsyncPf(Saved):
         "done",
         "enabling_bits",
         "gfn_hash",
+        "gpa",
         "halt_requested",
         "halt_why",
         "halted",
@@ -91,6 +94,7 @@ class AsyncPf(Saved):
         multiplier = OLD_MULTIPLIER if switches.hash_multiplier == "old" else NEW_MULTIPLIER
         self.vcpu = vcpu
         self.msr_val = 0
+        self.gpa = 0
         self.int_vector = 0
         self.id = 0
         self.send_user_only = False
@@ -113,17 +117,12 @@ class AsyncPf(Saved):
         """MSR bit 0; from 5.8 together with bit 3."""
         return self.msr_val & self.enabling_bits == self.enabling_bits
 
-    @property
-    def gpa(self) -> int:
-        """Where the host writes: wherever the MSR says, whether or not a kernel looks there."""
-        return area_gpa(self.msr_val)
-
     # ------------------------------------------------------------------ what begins again
 
     def reset(self) -> None:
         """The vcpu is reset, or brought up by INIT; see the table."""
         self.gfn_hash.reset()
-        self.msr_val = 0
+        self._store(0)
 
     def restore(self) -> None:
         """The vcpu goes on in new structures, after migration; see the table."""
@@ -134,7 +133,7 @@ class AsyncPf(Saved):
 
     def write_enable(self, value: int, pages: int) -> bool:
         """Store the enable MSR, then look at its address; False if that is not memory."""
-        self.msr_val = value
+        self._store(value)
         if not self.enabled:
             self.gfn_hash.reset()
             return True
@@ -144,6 +143,10 @@ class AsyncPf(Saved):
             self.send_user_only = not decoded.send_always
             self.as_vmexit = decoded.as_vmexit
         return self.area_ok
+
+    def _store(self, value: int) -> None:
+        self.msr_val = value
+        self.gpa = area_gpa(value)
 
     def write_vector(self, value: int) -> bool:
         """5.8: the vector of the page-ready interrupt; False if there is no such vector."""

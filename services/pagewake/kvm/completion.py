@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
+from pagewake.events.types import (
+    ApfCleared,
+    ApfPresented,
+    BroadcastQueued,
+    MsrWritten,
+    VcpuResumed,
+    WorkerCompleted,
+)
 from pagewake.kvm import injection
 from pagewake.kvm.abi import BROADCAST_TOKEN, REASON_READY
 from pagewake.kvm.async_pf import Work
@@ -41,7 +49,7 @@ def worker_done(vcpu: VcpuThread, at_ns: int, gfn: Gfn, token: Token) -> None:
     vcpu.apf.complete(token, page)
     if not page:
         vm.pages.release(gfn)
-    vm.journal(ev.WorkerCompleted(at_ns, vm.name, vm.n, vcpu.id, gfn=gfn, token=token, page=page))
+    vm.journal(WorkerCompleted(at_ns, vm.name, vm.n, vcpu.id, gfn=gfn, token=token, page=page))
     if vm.switches.completion_kicks and not vcpu.apf.slot_busy:
         vcpu.kick(at_ns)
     else:
@@ -97,7 +105,7 @@ def _present(vcpu: VcpuThread, at_ns: int, work: Work | None) -> int:
         vcpu.mp_halted = False
         was_halted = True
     if was_halted and not (vcpu.apf.halted or vcpu.mp_halted):
-        vcpu.note(ev.VcpuResumed, at_ns, "completion")
+        vcpu.note(VcpuResumed, at_ns, "completion")
     return vcpu.vm.costs.fault_ns if prefaulted or written else 0
 
 
@@ -136,7 +144,7 @@ def _notify(
         "silent" if not written else "broadcast" if work is None else "token"
     )
     vm.journal(
-        ev.ApfPresented(
+        ApfPresented(
             at_ns,
             vm.name,
             vm.n,
@@ -189,9 +197,9 @@ def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -
         return True
     else:
         ok = stored = False
-    vcpu.note(ev.MsrWritten, at_ns, msr, value, ok, stored, by)
+    vcpu.note(MsrWritten, at_ns, msr, value, ok, stored, by)
     if ok and msr == MSR_KVM_ASYNC_PF_EN and vcpu.apf.enabled and vcpu.apf.queue_broadcast():
-        vcpu.note(ev.BroadcastQueued, at_ns)
+        vcpu.note(BroadcastQueued, at_ns)
     return ok
 
 
@@ -226,7 +234,7 @@ def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:
         flight = vm.in_flight.get(work.gfn)
         if flight is not None:
             flight.withdraw((vcpu.id, work.token))
-    vm.tell(ev.ApfCleared, at_ns, vcpu.id, vm.epoch, tokens, why)
+    vm.tell(ApfCleared, at_ns, vcpu.id, vm.epoch, tokens, why)
 
 
 def paging_toggled(vcpu: VcpuThread, at_ns: int) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
+from pagewake.events.types import ApfStarted, DoubleFault, PageNotPresent, ProtocolFault
 from pagewake.kvm import injection
 from pagewake.kvm.abi import REASON_NOT_PRESENT
 from pagewake.kvm.async_pf import Work
@@ -66,7 +67,7 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         return _wait(vcpu, at_ns, context, why)
     if apf.gfn_hash.find(context.gfn):
         _started(vcpu, at_ns, context.gfn, "double_fault", None)
-        vcpu.note(ev.DoubleFault, at_ns, context.gfn)
+        vcpu.note(DoubleFault, at_ns, context.gfn)
         apf.request_halt("double_fault")
         return vm.costs.fault_ns
     token = apf.next_token()
@@ -88,7 +89,7 @@ def _spins_for_ever(
 ) -> None:
     """64 stale gfns (CR0.PG, before 2.6.39): the insertion finds no free slot and never ends."""
     _say(vcpu, at_ns, context, "untold", token, why="gfn_hash_full", joined=joined)
-    vcpu.note(ev.ProtocolFault, at_ns, "gfn_hash_full", "the vcpu thread spins in add")
+    vcpu.note(ProtocolFault, at_ns, "gfn_hash_full", "the vcpu thread spins in add")
 
 
 def _forbidden(vcpu: VcpuThread, context: FaultContext) -> ev.SyncWhy | None:
@@ -168,7 +169,7 @@ def _started(
     vcpu: VcpuThread, at_ns: int, gfn: Gfn, outcome: ev.ApfOutcome, token: Token | None
 ) -> None:
     vm = vcpu.vm
-    vm.journal(ev.ApfStarted(at_ns, vm.name, vm.n, vcpu.id, gfn, outcome, token))
+    vm.journal(ApfStarted(at_ns, vm.name, vm.n, vcpu.id, gfn, outcome, token))
 
 
 def _wait(
@@ -197,7 +198,7 @@ def _say(
 ) -> None:
     vm = vcpu.vm
     vm.report(
-        ev.PageNotPresent(
+        PageNotPresent(
             at_ns,
             vm.name,
             vm.n,

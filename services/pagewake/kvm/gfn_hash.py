@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import i64, mypyc_attr
 
 from pagewake.errors import PagewakeError
 from pagewake.events.ids import Gfn
@@ -35,8 +35,11 @@ def hash_32(value: int, bits: int, multiplier: int = OLD_MULTIPLIER) -> int:
 
     By halves: no product has more than 48 bits, which the compiled core computes in a register.
     """
-    upper = ((value >> 16) & 0xFFFF) * multiplier & 0xFFFF
-    return ((value & 0xFFFF) * multiplier + (upper << 16) & U32) >> (32 - bits)
+    lower: i64 = value & 0xFFFF
+    upper: i64 = (value >> 16) & 0xFFFF
+    factor: i64 = multiplier
+    upper = upper * factor & 0xFFFF
+    return (lower * factor + (upper << 16) & U32) >> (32 - bits)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
+from pagewake.events.types import ExceptionDropped, ExceptionQueued, InterruptQueued, ReasonWritten
 from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, AreaPort, PendingException
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def write_reason(vcpu: VcpuThread, at_ns: int, reason: int) -> bool:
     ok = _area_writable(vcpu)
     if ok:
         _area(vcpu).reason = reason
-    vm.journal(ev.ReasonWritten(at_ns, vm.name, vm.n, vcpu.id, reason, ok))
+    vm.journal(ReasonWritten(at_ns, vm.name, vm.n, vcpu.id, reason, ok))
     return ok
 
 
@@ -51,7 +52,7 @@ def queue_exception(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ApfKind
     vcpu.exc = PendingException(token, kind, level)
     vm = vcpu.vm
     vm.journal(
-        ev.ExceptionQueued(
+        ExceptionQueued(
             at_ns,
             vm.name,
             vm.n,
@@ -75,7 +76,7 @@ def drop_exception(vcpu: VcpuThread, at_ns: int, why: ev.DropWhy) -> None:
         return
     if vcpu.nested is not None:
         vcpu.nested.drop_exception()
-    vcpu.note(ev.ExceptionDropped, at_ns, exc.token, exc.kind, why)
+    vcpu.note(ExceptionDropped, at_ns, exc.token, exc.kind, why)
 
 
 def raise_ready(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) -> bool:
@@ -88,5 +89,5 @@ def raise_ready(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) 
     _area(vcpu).token = token
     vcpu.apf.fill_slot()
     vcpu.irqs |= IRQ_APF if vcpu.apf.int_vector == vcpu.guest.apf_vector else IRQ_DEVICE
-    vcpu.note(ev.InterruptQueued, at_ns, token, kind)
+    vcpu.note(InterruptQueued, at_ns, token, kind)
     return True

@@ -20,6 +20,7 @@ from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
+from pagewake.events.types import ExceptionInjected, VcpuHalted, VcpuResumed
 from pagewake.kvm import completion, fault
 from pagewake.kvm.modes import BLACKOUT, GUEST, HOST
 from pagewake.kvm.ports import (
@@ -104,7 +105,7 @@ class Vcpu(VcpuThread):
 
     def init_sipi(self, at_ns: int, irqs: int) -> None:
         """INIT and SIPI from another CPU, which has asked for these interrupts meanwhile."""
-        self.note(ev.VcpuResumed, at_ns, "online")
+        self.note(VcpuResumed, at_ns, "online")
         completion.clear(self, at_ns, "reset")
         self.apf.reset()
         assert not self.apf.halted, f"{self}: a parked vcpu was halted for a page"
@@ -128,7 +129,7 @@ class Vcpu(VcpuThread):
             return self._block(at_ns)
         half_ns = self.vm.costs.entry_ns // 2
         if self.apf.halt_requested:
-            self.note(ev.VcpuHalted, at_ns, self.apf.halt())
+            self.note(VcpuHalted, at_ns, self.apf.halt())
             return at_ns + half_ns, OP_CHECK
         cost_ns = 0
         if self.apf.done and self.vm.switches.completion_kicks:
@@ -148,7 +149,7 @@ class Vcpu(VcpuThread):
             self.exc = None
             vm = self.vm
             vm.journal(
-                ev.ExceptionInjected(at_ns, vm.name, vm.n, self.id, exc.token, exc.kind, exc.level)
+                ExceptionInjected(at_ns, vm.name, vm.n, self.id, exc.token, exc.kind, exc.level)
             )
             self.account(at_ns, "interrupt")
             step = guest.take_exception(at_ns, exc.token, exc.kind, exc.level)

@@ -8,8 +8,8 @@ the device's time goes to the host.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Mapping
-from heapq import heappop, heappush
 from typing import Any, Final
 
 import msgspec
@@ -39,19 +39,19 @@ class Machine(Vm):
         self.seq += 1
         rank = RANK_CONTROL if isinstance(event, ev.Control) else RANK_HOST
         vcpu = getattr(event, "vcpu", -1)
-        heappush(self.heap, (event.at_ns, rank, vcpu, self.seq, 0, OP_DELIVER, event))
+        insort(self.planned, (event.at_ns, rank, vcpu, self.seq, 0, OP_DELIVER, event))
 
     def run(self, until_ns: int) -> None:
         """Execute everything before `until_ns`.
 
         A vcpu's next step is executed at once when nothing else of this VM can come before it;
-        the order is the same as through the heap.
+        the order is the same as through what is planned.
         """
         self.until = until_ns
-        heap = self.heap
+        planned = self.planned
         vcpus = self.vcpus
-        while heap and heap[0][0] < until_ns:
-            at_ns, _, index, _, gen, op, arg = heappop(heap)
+        while planned and planned[0][0] < until_ns:
+            at_ns, _, index, _, gen, op, arg = planned.pop(0)
             if op is OP_DELIVER:
                 self._consume(arg)
                 continue
@@ -63,15 +63,17 @@ class Machine(Vm):
             step = vcpu.execute(op, at_ns, arg)
             while step[1] is not OP_WAIT:
                 at_ns, op = step
-                if at_ns >= self.until or (heap and heap[0][0] <= at_ns):
+                if at_ns >= self.until or (planned and planned[0][0] <= at_ns):
                     self.seq += 1
-                    heappush(heap, (at_ns, RANK_OWN, index, self.seq, vcpu.gen, op, None))
+                    insort(planned, (at_ns, RANK_OWN, index, self.seq, vcpu.gen, op, None))
                     break
                 step = vcpu.execute(op, at_ns, None)
 
     def forget_steps(self, until_ns: int) -> None:
         """A frozen VM answers the host, and does nothing more of its own accord."""
-        self.heap = [entry for entry in self.heap if entry[0] >= until_ns and entry[1] != RANK_OWN]
+        self.planned = [
+            entry for entry in self.planned if entry[0] >= until_ns and entry[1] != RANK_OWN
+        ]
 
     # ------------------------------------------------------------------ what comes from the host
 
@@ -83,7 +85,10 @@ class Machine(Vm):
             self.digest.add(numbered)
         elif isinstance(event, ev.Control):
             return
-        CONSUMERS.get(type(event), interventions.apply)(self, event)
+        if isinstance(event, ev.PageReady):  # nearly all
+            self.take_page_ready(event)
+        else:
+            CONSUMERS.get(type(event), interventions.apply)(self, event)
 
     def take_page_ready(self, event: ev.PageReady) -> None:
         """A page is in: its waiters go on, those behind the first one hop later."""
@@ -139,7 +144,6 @@ class Machine(Vm):
 
 
 CONSUMERS: Final[Mapping[type[ev.ToShard], Callable[[Machine, Any], None]]] = {
-    ev.PageReady: Machine.take_page_ready,
     ev.FramesGranted: Machine.take_frames_granted,
     ev.AgePages: Machine.take_age_pages,
     ev.PageUnmapped: Machine.take_page_unmapped,

@@ -7,15 +7,15 @@ values.  Every switch can be used alone.  Its default is the rule of the series 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import astuple, dataclass
+from typing import Any, Literal, TypeAlias
 
 SwitchValue: TypeAlias = str | bool | int
 
 _BOTH: tuple[SwitchValue, ...] = (False, True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Switch:
     """One rule.  `relaxes`: invariants that do not hold as written when its value is `relaxing`."""
 
@@ -28,7 +28,7 @@ class Switch:
     relaxing: tuple[SwitchValue, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Switches:
     """A value for every switch; the engine reads its fields."""
 
@@ -59,6 +59,9 @@ class Switches:
     gap_g5: bool
     gap_g6: bool
     gap_g7: bool
+
+    def __reduce__(self) -> tuple[type[Switches], tuple[Any, ...]]:
+        return Switches, astuple(self)
 
     @property
     def g1_open(self) -> bool:

@@ -15,6 +15,7 @@ from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
+from pagewake.events.types import VcpuHalted, VcpuResumed
 from pagewake.kvm.async_pf import AsyncPf
 from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HOST, OFFLINE, TRANSITIONS, Change
 from pagewake.kvm.ports import (
@@ -33,6 +34,7 @@ from pagewake.kvm.ports import (
     Step,
     VcpuPort,
 )
+from pagewake.simtime.state import Saved
 
 if TYPE_CHECKING:
     from pagewake.kvm.vm import Vm
@@ -40,12 +42,22 @@ if TYPE_CHECKING:
 Rest = ParamSpec("Rest")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
+class Spent(Saved):
+    """Time of a vcpu that counts as one kind."""
+
+    __slots__ = ("kind", "ns")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.ns = 0
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class VcpuThread(VcpuPort):
     """State of one vcpu that L0 keeps; `gen` voids planned steps that are no longer true."""
 
     __slots__ = (
-        "acct_kind",
         "acct_since",
         "apf",
         "area_failures",
@@ -57,6 +69,7 @@ class VcpuThread(VcpuPort):
         "host_exits",
         "mp_halted",
         "nested",
+        "spending",
         "stall_ns",
         "timers",
         "unpaged_until_ns",
@@ -82,10 +95,11 @@ class VcpuThread(VcpuPort):
         self.stall_ns = 0
         self.area_failures = 0
         self.blackout_gfn = -1
-        self.host_exits: dict[int, bool] = {}
-        self.acct_kind = "exit"
+        periods = (vm.config.host_tick_ns, vm.config.background_exit_ns)
+        self.host_exits: dict[int, bool] = {period: False for period in periods if period}
+        self.spending = Spent("exit")
         self.acct_since = 0
-        self.cpu: dict[str, int] = {}
+        self.cpu = {self.spending.kind: self.spending}
 
     def __str__(self) -> str:
         return f"{self.vm.name}: vcpu {self.id}"
@@ -125,14 +139,13 @@ class VcpuThread(VcpuPort):
 
     def account(self, at_ns: int, kind: str) -> None:
         """From now on this vcpu's time counts as `kind`."""
-        spent = at_ns - self.acct_since
-        if spent:
-            try:
-                self.cpu[self.acct_kind] += spent
-            except KeyError:
-                self.cpu[self.acct_kind] = spent
-            self.acct_since = at_ns
-        self.acct_kind = kind
+        self.spending.ns += at_ns - self.acct_since
+        self.acct_since = at_ns
+        if kind != self.spending.kind:
+            spending = self.cpu.get(kind)
+            if spending is None:
+                spending = self.cpu[kind] = Spent(kind)
+            self.spending = spending
 
     def freeze(self, at_ns: int) -> None:
         """The VM is over."""
@@ -167,7 +180,7 @@ class VcpuThread(VcpuPort):
         self.leave(at_ns)
         self.mp_halted = True
         vm = self.vm
-        vm.journal(ev.VcpuHalted(at_ns, vm.name, vm.n, self.id, "hlt"))
+        vm.journal(VcpuHalted(at_ns, vm.name, vm.n, self.id, "hlt"))
         return self.after_exit(at_ns, self.vm.costs.exit_ns)
 
     def power_on(self) -> None:
@@ -182,7 +195,7 @@ class VcpuThread(VcpuPort):
         self.timer_at = 0
         self.irqs = 0
         self.account(at_ns, "offline")
-        self.note(ev.VcpuHalted, at_ns, "offline")
+        self.note(VcpuHalted, at_ns, "offline")
 
     # ------------------------------------------------------------------ halting and waking
 
@@ -209,7 +222,7 @@ class VcpuThread(VcpuPort):
         self.apf.unhalt()
         if halted:
             vm = self.vm
-            vm.journal(ev.VcpuResumed(at_ns, vm.name, vm.n, self.id, why))
+            vm.journal(VcpuResumed(at_ns, vm.name, vm.n, self.id, why))
 
     def poke(self, at_ns: int) -> None:
         """Something this thread waits for may have happened: completion, interrupt, NMI."""
@@ -288,9 +301,8 @@ class VcpuThread(VcpuPort):
 
     def arm_host_exits(self, at_ns: int) -> None:
         """The host's tick and background exits, whose grids lie between those of guest timers."""
-        config = self.vm.config
-        for period in (config.host_tick_ns, config.background_exit_ns):
-            if period and not self.host_exits.get(period):
+        for period, armed in self.host_exits.items():
+            if not armed:
                 self.host_exits[period] = True
                 due = at_ns - (at_ns - period * (2 * self.id + 1) // 7) % period + period
                 self.vm.push(due, self.id, -1, OP_HOST_EXIT, period)

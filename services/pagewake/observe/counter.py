@@ -13,6 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
+from mypy_extensions import mypyc_attr
+
 from pagewake.events.types import (
     EVENTS,
     DoubleFault,
@@ -43,13 +45,24 @@ from pagewake.observe.progress import Endings, Share, parts_of, sum_of
 from pagewake.observe.result import Dummies, RunFacts, RunResult, Waits, WaitTimes, Work
 from pagewake.scenario.model import group_of
 from pagewake.scenario.units import PAGE_BYTES
+from pagewake.simtime.state import Saved
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Tally(Saved):
+    """How many events of a kind there were, and what else is counted of each of them."""
+
+    __slots__ = ("events", "handler")
+
+    def __init__(self, handler: Callable[[Any], None] | None) -> None:
+        self.events = 0
+        self.handler = handler
 
 
 class ResultCounter:
     """Sums up a run's events; `finish` makes the result of them."""
 
     def __init__(self) -> None:
-        self._seen: Counter[type[Event]] = Counter()
         self._vms: defaultdict[str, Share] = defaultdict(Share)
         self._endings = Endings({}, {})
         self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
@@ -73,21 +86,22 @@ class ResultCounter:
             ExitRouted: self._on_routed,
             RequestDone: self._on_request,
         }
+        self._seen = {kind: Tally(self._handlers.get(kind)) for kind in EVENTS}
 
     def feed(self, events: Sequence[Event]) -> None:
         """Take in domain events, emitted or consumed, each once and numbered (`n` > 0)."""
-        self._seen.update(map(type, events))
-        handler_of = self._handlers.get
+        seen = self._seen
         for event in events:
-            handler = handler_of(type(event))
+            tally = seen[type(event)]
+            tally.events += 1
+            handler = tally.handler
             if handler is not None:
                 handler(event)
 
     def feed_consumed(self, ended: ShardEnded) -> None:
         """Count events that a shard took in, from what it said of them at its end."""
-        for kind in EVENTS:
-            if kind.__name__ in ended.consumed:
-                self._seen[kind] += ended.consumed[kind.__name__]
+        for kind, tally in self._seen.items():
+            tally.events += ended.consumed.get(kind.__name__, 0)
         for vm, pages in ended.vm_read.items():
             self._vms[vm].page_ins += pages
         unplaced = ended.read - sum(ended.vm_read.values())
@@ -96,7 +110,8 @@ class ResultCounter:
 
     def merge(self, other: ResultCounter) -> None:
         """Count in what another counted of other VMs."""
-        self._seen.update(other._seen)
+        for kind, tally in other._seen.items():
+            self._seen[kind].events += tally.events
         for vm, share in other._vms.items():
             self._vms[vm].add(share)
         self._endings.finished_ns.update(other._endings.finished_ns)
@@ -113,7 +128,7 @@ class ResultCounter:
     @property
     def events(self) -> int:
         """How many events were fed so far."""
-        return self._seen.total()
+        return sum(tally.events for tally in self._seen.values())
 
     @property
     def faults(self) -> int:
@@ -155,7 +170,7 @@ class ResultCounter:
             wakes=dict(self._wakes),
             dummies=self._dummies(),
             halts=dict(sorted(self._halts.items())),
-            double_faults=self._seen[DoubleFault],
+            double_faults=self._seen[DoubleFault].events,
             exits=dict(self._exits),
             work=Work(sum(work.values()), work),
             wait_sim_seconds=_wait_times(self._waited_ns),
@@ -163,7 +178,11 @@ class ResultCounter:
             unresolved_tasks=unresolved,
             sleepers=sum(summary.sleepers for summary in closing),
             cpu=_summed(summary.cpu for summary in closing),
-            by_event={kind.__name__: n for kind, n in sorted(self._seen.items(), key=_by_name)},
+            by_event={
+                kind.__name__: tally.events
+                for kind, tally in sorted(self._seen.items(), key=_by_name)
+                if tally.events
+            },
             latency=latency,
             expected=list(expectations(facts.expects, latency)),
             touches=None if whole is None else whole.touches,
@@ -192,8 +211,9 @@ class ResultCounter:
         }
 
     def _dummies(self) -> Dummies:
-        inserted, consumed = self._seen[DummyInserted], self._seen[DummyConsumed]
-        leaked = self._seen[DummyUnlinked]
+        inserted = self._seen[DummyInserted].events
+        consumed = self._seen[DummyConsumed].events
+        leaked = self._seen[DummyUnlinked].events
         return Dummies(inserted, consumed, leaked, inserted - consumed - leaked)
 
     def _on_not_present(self, event: PageNotPresent) -> None:
@@ -247,7 +267,7 @@ class ResultCounter:
         self._exits[event.route] += 1
 
 
-def _by_name(item: tuple[type[Event], int]) -> str:
+def _by_name(item: tuple[type[Event], Tally]) -> str:
     return item[0].__name__
 
 

@@ -186,7 +186,7 @@ class Sequencer(Saved, Generic[Host]):
         events = self.pending
         if events:
             self.pending = []
-            if len(events) > 1:
+            if len(self.names) > 1:  # each of them is in order
                 events.sort(key=HOST_ORDER)
             self._check(events[0].at_ns, events[-1].at_ns, "an event for the host")
         if self.end_ns is None and len(self.frozen_ns) == len(self.names):

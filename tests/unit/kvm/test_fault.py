@@ -147,7 +147,7 @@ class TestBlackout:
         assert machine.vm.pages.mapped[7]
         ran_ns = 300_000 + WAKE_NS + FAULT_NS + ENTRY_NS
         assert machine.entered() == [(ran_ns, "runs")]
-        assert machine.vcpu.cpu["blackout"] == 300_000 + WAKE_NS - 1_000
+        assert machine.vcpu.cpu["blackout"].ns == 300_000 + WAKE_NS - 1_000
         assert machine.vm.pages.held == {}
 
     def test_no_interrupt_gets_in(self) -> None:
