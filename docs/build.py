@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from docs.console import PAGES, Console, Page
-from docs.generate import cli, events, glossary, metrics, packages, result, scenario, states
+from docs.generate import cli, events, glossary, metrics, packages, result, rights, scenario, states
 from docs.wrap import rewrapped
 
 DIRECTORY = Path(__file__).parent
@@ -23,6 +23,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "reference/cli.md": cli.page,
     "reference/events.md": events.page,
     "reference/glossary.md": glossary.page,
+    "reference/kafka-rights.md": rights.page,
     "reference/metrics.md": metrics.page,
     "reference/result.md": result.page,
     "reference/scenario.md": scenario.page,

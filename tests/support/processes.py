@@ -70,9 +70,11 @@ needs_own_mosquitto = pytest.mark.skipif(
 class Brokers:
     """Kafka and Mosquitto on ports of their own, to be killed and started again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **beside: str) -> None:
+        """`beside`: variables of `deploy/local/brokers`."""
         self.directory = directory
-        self._kafka_port, self._mqtt_port = _free_ports()
+        self._kafka_port, _, self._mqtt_port = free_ports(3)
+        self._beside = beside
         self.kafka = f"127.0.0.1:{self._kafka_port}"
         self.mqtt = f"mqtt://127.0.0.1:{self._mqtt_port}"
         libraries = directory / "kafka/libs"
@@ -102,7 +104,7 @@ class Brokers:
         with log:  # a pipe would stay open as long as the brokers live
             done = subprocess.run(
                 [str(SCRIPT), word],
-                env=os.environ | ports | {"LOCAL_DIR": str(self.directory)},
+                env=os.environ | ports | {"LOCAL_DIR": str(self.directory)} | self._beside,
                 stdout=log,
                 stderr=log,
                 check=False,
@@ -111,8 +113,8 @@ class Brokers:
         assert done.returncode == 0, (self.directory / "brokers.log").read_text()
 
 
-def _free_ports() -> tuple[int, int]:
-    """For Kafka, which takes the next one too, and for Mosquitto.
+def free_ports(count: int) -> range:
+    """Side by side: Kafka takes the one after its own, too.
 
     Below those that a system hands out to clients: one that tries to reach a dead broker may be
     given the broker's own port, and then it cannot be started again.
@@ -120,10 +122,10 @@ def _free_ports() -> tuple[int, int]:
     for _ in range(100):
         port = SystemRandom().randrange(15_000, 32_000)
         with ExitStack() as held, suppress(OSError):
-            for number in range(port, port + 3):
+            for number in range(port, port + count):
                 held.enter_context(socket()).bind(("127.0.0.1", number))
-            return port, port + 2
-    raise AssertionError("no three free ports side by side")
+            return range(port, port + count)
+    raise AssertionError(f"no {count} free ports side by side")
 
 
 def until(true: Callable[[], bool], what: str, within_s: float = 30.0) -> float:

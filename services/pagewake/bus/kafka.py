@@ -13,17 +13,18 @@ from typing import Any, NamedTuple, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     InvalidReplicationFactorError,
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     TopicAlreadyExistsError,
-    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
 
 from pagewake.bus.kafka_group import dismiss_predecessor, group_consumer
+from pagewake.bus.kafka_rights import REFUSALS, MissingRightError, missing, needing
 from pagewake.bus.kafka_settings import (
     BROKERS_OWN,
     ENVELOPE_BYTES,
@@ -94,10 +95,14 @@ class Copies(NamedTuple):
 
 
 class KafkaBus:
-    """One process's connections for writing, creating topics and reading from given offsets."""
+    """One process's connections for writing, creating topics and reading from given offsets.
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    One that never writes has no producer, for which Kafka asks for a right to write something.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, writes: bool = True) -> None:
         self.settings = settings
+        self.writes = writes
         self._producer: AIOKafkaProducer | None = None
         self._admin: AIOKafkaAdminClient | None = None
         self._written = set[str]()
@@ -133,8 +138,12 @@ class KafkaBus:
                 return
 
     async def _connect(self) -> None:
-        self._producer = AIOKafkaProducer(**self.settings.options(), **producer_options())
-        await self._producer.start()
+        if self.writes:
+            self._producer = AIOKafkaProducer(**self.settings.options(), **producer_options())
+            try:
+                await self._producer.start()
+            except ClusterAuthorizationFailedError as error:  # it may number no records
+                raise MissingRightError("Write on any topic") from error
         self._admin = AIOKafkaAdminClient(**self.settings.options())
         await self._admin.start()
 
@@ -170,17 +179,23 @@ class KafkaBus:
         """
         assert self._admin is not None
         specs = {name: TopicSpec(*spec) for name, spec in topics.items()}
+        there = await self.partitions(specs)
         copies = self.settings.replication
-        answer = await self._admin.create_topics(
-            [spec.new(name, copies) for name, spec in specs.items()]
-        )
-        for name, code, *why in answer.topic_errors:
+        new = [spec.new(name, copies) for name, spec in specs.items() if name not in there]
+        if new:
+            self._look_at((await self._admin.create_topics(new)).topic_errors)
+        await self._known(specs)
+
+    def _look_at(self, topic_errors: Iterable[tuple[Any, ...]]) -> None:
+        """What became of topics that were to be created."""
+        for name, code, *why in topic_errors:
             error = for_code(code)
+            if error in REFUSALS:
+                raise missing("Create", error(), name)
             if error is InvalidReplicationFactorError:
                 raise ConfigError(self._too_many_copies(name))
             if code and error is not TopicAlreadyExistsError:
                 raise error(f"topic {name} could not be created: {next(iter(why), error.__name__)}")
-        await self._known(specs)
 
     async def _known(self, specs: Mapping[str, TopicSpec]) -> None:
         deadline = asyncio.get_running_loop().time() + TOPICS_KNOWN_S
@@ -201,13 +216,14 @@ class KafkaBus:
     async def partitions(self, names: Iterable[str]) -> dict[str, int]:
         """How many partitions each of the topics has, of those that exist and have leaders.
 
-        TopicAuthorizationFailedError if one may not be looked at: waiting would not help.
+        MissingRightError if one may not be looked at: waiting would not help.
         """
         assert self._admin is not None
         described = await self._admin.describe_topics(list(names))
         for topic in described:
-            if topic["error_code"] == TopicAuthorizationFailedError.errno:
-                raise TopicAuthorizationFailedError(topic["topic"])
+            error = for_code(topic["error_code"])
+            if error in REFUSALS:
+                raise missing("Describe", error(), topic["topic"])
         return {
             topic["topic"]: len(topic["partitions"])
             for topic in described
@@ -251,6 +267,8 @@ class KafkaBus:
         answer = await self._admin.delete_topics(list(names))
         for name, code in answer.topic_error_codes:
             error = for_code(code)
+            if error in REFUSALS:
+                raise missing("Delete", error(), name)
             if code and error is not UnknownTopicOrPartitionError:
                 raise error(f"topic {name} could not be deleted")
 
@@ -327,7 +345,8 @@ class KafkaBus:
             consumer.seek(place, offset)
             end = (await consumer.end_offsets([place]))[place]
             while follow or await consumer.position(place) < end:
-                batches = await consumer.getmany(timeout_ms=FOLLOW_WAIT_MS)
+                with needing("Read", topic):
+                    batches = await consumer.getmany(timeout_ms=FOLLOW_WAIT_MS)
                 for message in batches.get(place, []):
                     yield StoredRecord(message.offset, message.key, message.value)
         finally:

@@ -15,6 +15,7 @@ from aiokafka.errors import UnknownMemberIdError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
+from pagewake.bus.kafka_rights import needing
 from pagewake.bus.kafka_settings import KafkaSettings, fetch_options, group_options
 
 OWNER_WAIT_MS = 250
@@ -40,7 +41,8 @@ async def dismiss_predecessor(settings: KafkaSettings, group: str, instance: str
     client = AIOKafkaClient(**settings.options())
     await client.bootstrap()
     try:
-        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        with needing("Read", group):
+            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
         described = await client.send(node, DescribeGroupsRequest([group]))
         members = described.groups[0][MEMBERS]
         name = client_id_of(instance)

@@ -94,11 +94,17 @@ def warn_of_unknown(environ: Iterable[str]) -> None:
             complain(f"{name} is no setting, and does nothing: {nearest(plain, known)}")
 
 
-def on_bus(settings: Settings, clock: Clock, work: Callable[[KafkaBus], Awaitable[Value]]) -> Value:
+def on_bus(
+    settings: Settings,
+    clock: Clock,
+    work: Callable[[KafkaBus], Awaitable[Value]],
+    *,
+    writes: bool = True,
+) -> Value:
     """Run `work` with a connected bus, and return what it returns."""
 
     async def connected() -> Value:
-        async with KafkaBus(settings.kafka_settings(COMMAND_WAIT_S)) as bus:
+        async with KafkaBus(settings.kafka_settings(COMMAND_WAIT_S), writes=writes) as bus:
             return await work(bus)
 
     log_to_person(clock)
@@ -193,7 +199,8 @@ def export(
 ) -> None:
     """Copy a run's log from Kafka into a log directory, as `run --log` writes it."""
     settings = settings_of(kafka=kafka)
-    print_line(on_bus(settings, SystemClock(), lambda bus: client.export(bus, run, out)))
+    copied = on_bus(settings, SystemClock(), lambda bus: client.export(bus, run, out), writes=False)
+    print_line(copied)
 
 
 runs = typer.Typer(
@@ -214,7 +221,7 @@ def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
         entries = (await client.known_runs(bus)).entries
         return entries, await copies_of(bus, [entry.plan for entry in entries.values()])
 
-    entries, copies = on_bus(settings_of(kafka=kafka), SystemClock(), work)
+    entries, copies = on_bus(settings_of(kafka=kafka), SystemClock(), work, writes=False)
     rows = [_listed(name, entry, copies.get(name)) for name, entry in entries.items()]
     if as_json:
         print_json(rows)
@@ -252,7 +259,7 @@ def watch_run(run: RunArgument, kafka: KafkaOption = None) -> None:
         await client.entry_of(bus, run)
         await client.wait_until_ended(bus, run, clock)
 
-    on_bus(settings_of(kafka=kafka), clock, work)
+    on_bus(settings_of(kafka=kafka), clock, work, writes=False)
     print_line(f"{run}  finished")
 
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
@@ -20,16 +18,11 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from pagewake.bus.kafka_rights import MissingRightError, missing
 from pagewake.errors import BrokerError
 from pagewake.participants.plan import PREFIX, RUNS_TOPIC
 
-RIGHTS = 'see "Kafka: rights and retention" in docs/how-to/operate-the-cluster.md'
-REFUSALS: tuple[tuple[type[KafkaError], str], ...] = (
-    (TopicAuthorizationFailedError, "topic"),
-    (GroupAuthorizationFailedError, "consumer group"),
-    (ClusterAuthorizationFailedError, "cluster"),
-)
-"""By the right that is missing: what it is a right to."""
+RIGHTS = "docs/reference/kafka-rights.md says which ACLs each process needs"
 SILENCE = (KafkaConnectionError, KafkaTimeoutError, RequestTimedOutError)
 _TOPIC = re.compile(rf"{PREFIX}\.(?P<run>[A-Za-z0-9-]+)\.[a-z.]*[a-z]|{RUNS_TOPIC}\b")
 
@@ -46,9 +39,10 @@ def told_to_a_person(kafka: str) -> Iterator[None]:
 def _told(error: KafkaError, kafka: str) -> str:
     topic = _TOPIC.search(str(error))
     name = f" {topic[0]}" if topic else ""
-    for kind, what in REFUSALS:
-        if isinstance(error, kind):
-            return f"Kafka at {kafka} refuses access to the {what}{name} ({error!r}): {RIGHTS}"
+    if isinstance(error, TopicAuthorizationFailedError):  # all else says itself what it needs
+        error = missing("Write", error, str(error.args[0] if error.args else "?"))
+    if isinstance(error, MissingRightError):
+        return f"Kafka at {kafka} refuses something: {error}; {RIGHTS}"
     if isinstance(error, SILENCE):
         return f"Kafka at {kafka} does not answer any more ({error!r}): bring it back, try again"
     if not isinstance(error, UnknownTopicOrPartitionError) or not topic:

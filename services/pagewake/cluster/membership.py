@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from pagewake.bus.kafka import KafkaSettings, dismiss_predecessor, group_consumer
+from pagewake.bus.kafka_rights import MissingRightError
 from pagewake.cluster.clock import Clock
 
 # A broken member fails at every read, a broker that is away only until it is back: some more tries.
@@ -48,6 +49,8 @@ async def connected(settings: KafkaSettings, group: str, instance: str) -> AIOKa
     """A member of the group, in place of the one that had its name."""
     try:
         dismissed = await dismiss_predecessor(settings, group, instance)
+    except MissingRightError:
+        raise  # waiting would not help
     except KafkaError as error:
         log.info("a predecessor may hold its partitions for a while", why=repr(error))
     else:

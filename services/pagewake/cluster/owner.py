@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from pagewake.bus.kafka_rights import missing
 from pagewake.bus.partitions import Bus
 from pagewake.cluster.clock import Clock
 from pagewake.cluster.cost import Spent, Stopwatch
@@ -389,6 +390,8 @@ def _lost(sent: Iterable[tuple[str, asyncio.Future[Any]]]) -> LostError | None:
         if not future.done():
             continue
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if isinstance(error, TopicAuthorizationFailedError):
+            error = missing("Write", error, topic)
         if error is not None:
             lost = lost or LostError(f"{topic}: {error!r}")
     return lost

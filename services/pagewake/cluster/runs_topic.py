@@ -9,6 +9,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pagewake.bus.kafka_rights import MissingRightError
 from pagewake.bus.partitions import Bus
 from pagewake.cluster.clock import Clock
 from pagewake.cluster.owner import Owner
@@ -53,7 +54,10 @@ class RunsTopic:
     # ------------------------------------------------------------------ reading
 
     async def follow(self) -> None:
-        """Read on and on, whatever becomes of the broker."""
+        """Read on and on, whatever becomes of the broker.
+
+        MissingRightError where it does not allow that: waiting would not help.
+        """
         while True:
             try:
                 async for stored in self._bus.read(RUNS_TOPIC, 0, follow=True):
@@ -66,6 +70,8 @@ class RunsTopic:
                             stored.offset,
                             Rejected("malformed", self._runs.refused),
                         )
+            except MissingRightError:
+                raise
             except KafkaError as error:
                 log.warning("runs cannot be read, trying again", error=str(error))
                 await self._clock.sleep(AGAIN_S)

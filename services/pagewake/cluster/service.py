@@ -104,14 +104,21 @@ class Service:
     # ------------------------------------------------------------------ life
 
     async def run(self) -> None:
-        """Until `stopping` is set; BrokerError if no broker answers at start."""
+        """Until `stopping` is set; BrokerError if no broker answers at start.
+
+        MissingRightError where Kafka does not allow what a service cannot do without.
+        """
         await self.http.start(self.settings.http)
         async with self.bus:
             await self.bus.create_topics({RUNS_TOPIC: (1, True)})
             watching = (self.runs.follow(), self._watch_kafka())
             watchers = [asyncio.create_task(watch) for watch in watching]
+            following = watchers[0]
+            following.add_done_callback(lambda _: self.stopping.set())
             try:
                 await self._serve()
+                if following.done():
+                    following.result()
             finally:
                 for watcher in watchers:
                     watcher.cancel()

@@ -9,6 +9,7 @@ import pytest
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from pagewake.bus.kafka import KafkaBus, KafkaSettings
+from pagewake.bus.kafka_rights import MissingRightError
 
 TOPIC = "pagewake.runs"
 
@@ -54,7 +55,7 @@ class Closed:
 def test_a_topic_that_may_not_be_looked_at_is_not_waited_for() -> None:
     bus = KafkaBus(KafkaSettings())
     bus._admin = Closed()
-    with pytest.raises(TopicAuthorizationFailedError, match=TOPIC):
+    with pytest.raises(MissingRightError, match=f"Describe on topic {TOPIC}"):
         asyncio.run(bus._place(TOPIC, 0, within_s=30.0))
 
 

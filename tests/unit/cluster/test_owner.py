@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from pagewake.cluster.cost import Spent
-from pagewake.cluster.owner import JOURNAL_S, STALLED_S, LostError, Owner
+from pagewake.cluster.owner import JOURNAL_S, STALLED_S, LostError, Owner, _lost
 from pagewake.engine.run import run_scenario
 from pagewake.events.codec import APF_GUEST, FAULTS, JOURNAL_TOPIC
 from pagewake.participants.participant import LapKind, Out
@@ -343,3 +344,9 @@ class TestJournal:
         await other.read(shard)
         assert lost > 0
         assert list(dict.fromkeys(other.bus.values(other.name(JOURNAL_TOPIC)))) == whole
+
+
+async def test_a_record_that_may_not_be_written_says_which_right_is_missing() -> None:
+    refused = asyncio.get_running_loop().create_future()
+    refused.set_exception(TopicAuthorizationFailedError("pagewake.r.faults"))
+    assert "Write on topic pagewake.r.faults" in str(_lost([("pagewake.r.faults", refused)]))
