@@ -26,7 +26,10 @@ ABOUT = {
     "memory": "residency, page-ins, eviction, the swap device",
     "cluster": "windows, simulated by wall time, ownership, Kafka",
 }
-KEPT = "${__url_time_range}&${run:queryparam}&${group:queryparam}&${instance:queryparam}"
+KEPT = "&".join(
+    ["${__url_time_range}"]
+    + [f"${{{name}:queryparam}}" for name in ("datasource", "run", "group", "instance")]
+)
 ALERTS = 'ALERTS{alertname=~"Pagewake.*", alertstate="firing"}'
 
 

@@ -41,6 +41,7 @@ def page(name: str, tells: str, panels: Iterable[Panel | str]) -> dashboard.Dash
         .time("now-15m", "now")
         .refresh("5s")
         .tooltip(DashboardCursorSync.CROSSHAIR)
+        .with_variable(_data_source())
         .with_variable(_variable("run", "Run", "pagewake_sim_time_seconds"))
         .with_variable(_variable("group", "VM group", "pagewake_group_vms"))
         .with_variable(_variable("instance", "Instance", "pagewake_owned_partitions"))
@@ -56,6 +57,16 @@ def page(name: str, tells: str, panels: Iterable[Panel | str]) -> dashboard.Dash
         else:
             made.with_panel(panel)
     return made
+
+
+def _data_source() -> dashboard.DatasourceVariable:
+    """Which Prometheus all panels ask; at first the one that is Grafana's default."""
+    return (
+        dashboard.DatasourceVariable("datasource")
+        .label("Data source")
+        .type("prometheus")
+        .current(VariableOption(selected=True, text="default", value="default"))
+    )
 
 
 def _variable(name: str, label: str, metric: str) -> dashboard.QueryVariable:

@@ -34,7 +34,8 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColor
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
-SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
+SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+"""Whichever Prometheus is chosen at the top of the dashboard."""
 RUN = 'run=~"$run"'
 GROUP = 'group=~"$group"'
 INSTANCE = 'instance=~"$instance"'

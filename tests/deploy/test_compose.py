@@ -65,6 +65,13 @@ class TestEveryService:
         assert check["test"][0] == "CMD"
         assert {"interval", "timeout", "retries", "start_period", "start_interval"} <= set(check)
 
+    def test_the_oldest_docker_that_can_do_that_is_stated(self, name: str) -> None:
+        assert "start_interval" in SERVICES[name]["healthcheck"]
+        said = (DEPLOY / "README.md").read_text(encoding="utf-8")
+        assert re.search(
+            r"Docker Engine 25\.\d and Compose 2\.24\.\d .*start_interval", said, re.DOTALL
+        )
+
     def test_it_has_limits(self, name: str) -> None:
         assert set(SERVICES[name]["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
 

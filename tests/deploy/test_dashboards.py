@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from functools import cache
@@ -28,6 +29,8 @@ from tests.deploy.dashboards import (
 from tests.support.clock import FakeClock
 
 GRAFANA = ROOT / "grafana"
+README = " ".join((GRAFANA / "README.md").read_text(encoding="utf-8").split())
+IMPORTS = {name: GRAFANA / f"import/{name}.json" for name in DASHBOARDS}
 OF_PROMETHEUS = {"up", "ALERTS"}
 SUFFIXES = {
     "counter": ("_total", "_created"),
@@ -71,14 +74,19 @@ def provisioned(kind: str) -> dict[str, Any]:
 
 
 def test_the_checked_in_files_are_what_the_code_builds() -> None:
-    there = {path.name: path.read_text(encoding="utf-8") for path in GRAFANA.glob("dashboards/*")}
+    there = {
+        f"{path.parent.name}/{path.name}": path.read_text(encoding="utf-8")
+        for folder in ("dashboards", "import")
+        for path in GRAFANA.glob(f"{folder}/*")
+    }
     assert there == built(), "run: make dashboards"
 
 
 def test_a_dashboard_that_is_no_longer_built_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "old.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "import").mkdir()
+    (tmp_path / "import/old.json").write_text("{}", encoding="utf-8")
     main(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == set(built())
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")} == set(built())
 
 
 @pytest.mark.parametrize("asked", queries(), ids=lambda asked: asked.where)
@@ -101,7 +109,7 @@ def test_no_query_has_a_variable_that_the_dashboards_have_not() -> None:
 
 def test_variables_list_the_values_of_metrics_that_there_are() -> None:
     for board in DASHBOARDS.values():
-        for variable in board["templating"]["list"]:
+        for variable in board["templating"]["list"][1:]:
             found = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"])
             assert found is not None
             assert found[1] in exported()
@@ -172,12 +180,84 @@ class TestPanels:
             assert not cells & taken, panel["title"]
             taken |= cells
 
-    def test_all_ask_the_data_source_that_is_provisioned(self, name: str) -> None:
-        source = {"type": "prometheus", "uid": provisioned("datasources")["uid"]}
-        for panel in DASHBOARDS[name]["panels"]:
-            if panel["type"] not in {"row", "text"}:
-                asked = [panel["datasource"], *[one["datasource"] for one in panel["targets"]]]
-                assert asked == [source] * len(asked)
+
+def asked_of(board: dict[str, Any]) -> list[Any]:
+    """The data source of every panel, query, mark and variable of a dashboard."""
+    shown = [panel for panel in board["panels"] if panel["type"] not in {"row", "text"}]
+    askers = [*shown, *board["annotations"]["list"], *board["templating"]["list"][1:]]
+    askers += [target for panel in shown for target in panel["targets"]]
+    return [asker["datasource"] for asker in askers]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+class TestDataSource:
+    """Of one dashboard: whichever is chosen, in any Grafana."""
+
+    def test_it_is_chosen_first(self, name: str) -> None:
+        chooser, *_ = DASHBOARDS[name]["templating"]["list"]
+        assert (chooser["type"], chooser["name"]) == ("datasource", "datasource")
+
+    def test_it_is_one_of_the_kind_that_is_provisioned_and_the_default_at_first(
+        self, name: str
+    ) -> None:
+        chooser, *_ = DASHBOARDS[name]["templating"]["list"]
+        source = provisioned("datasources")
+        assert chooser["query"] == source["type"]
+        assert (chooser["current"]["value"], source["isDefault"]) == ("default", True)
+
+    def test_everything_asks_the_chosen_one(self, name: str) -> None:
+        asked = asked_of(DASHBOARDS[name])
+        assert len(asked) > 20
+        assert asked == [{"type": "prometheus", "uid": "${datasource}"}] * len(asked)
+
+    def test_links_keep_it(self, name: str) -> None:
+        assert all(link["includeVars"] for link in DASHBOARDS[name]["links"])
+        written = str(
+            [panel.get("options", {}).get("content") for panel in DASHBOARDS[name]["panels"]]
+        )
+        assert written.count("(/d/") == written.count("${datasource:queryparam}")
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+class TestImport:
+    """The file for an import by hand."""
+
+    def test_all_that_is_asked_for_is_used_and_the_other_way_round(self, name: str) -> None:
+        text = IMPORTS[name].read_text(encoding="utf-8")
+        asked = [one["name"] for one in json.loads(text)["__inputs"]]
+        assert set(re.findall(r"\$\{(DS_\w+)\}", text)) == set(asked)
+
+    def test_the_answer_is_what_the_variable_holds(self, name: str) -> None:
+        board = imported(name, "of-this-place")
+        chooser, *_ = board["templating"]["list"]
+        assert chooser["current"]["value"] == "of-this-place"
+
+    def test_nothing_else_differs_from_what_is_provisioned(self, name: str) -> None:
+        board, same = imported(name, "default"), DASHBOARDS[name]
+        assert board | {"editable": False} == same
+
+    def test_it_says_which_panels_and_which_grafana_it_needs(self, name: str) -> None:
+        needs = json.loads(IMPORTS[name].read_text(encoding="utf-8"))["__requires"]
+        panels = {panel["type"] for panel in DASHBOARDS[name]["panels"]} - {"row"}
+        assert {one["id"] for one in needs if one["type"] == "panel"} == panels
+        (grafana,) = [one for one in needs if one["type"] == "grafana"]
+        assert f"that of Grafana {grafana['version'].split('.')[0]}." in README
+
+
+def imported(name: str, source: str) -> dict[str, Any]:
+    """As Grafana takes it in: answers put into the text, what was for the import left out."""
+    text = IMPORTS[name].read_text(encoding="utf-8").replace("${DS_PROMETHEUS}", source)
+    return {key: value for key, value in json.loads(text).items() if not key.startswith("__")}
+
+
+def test_what_the_readme_says_of_the_schema_is_so() -> None:
+    (said,) = re.findall(r"`schemaVersion` (\d+)", README)
+    assert {board["schemaVersion"] for board in DASHBOARDS.values()} == {int(said)}
+
+
+def test_a_uid_is_one_that_grafana_takes_and_nobody_else_has() -> None:
+    for board in DASHBOARDS.values():
+        assert re.fullmatch(r"pagewake-[a-z]{1,31}", board["uid"])  # 40 characters at most
 
 
 @pytest.mark.parametrize("alert", AT)

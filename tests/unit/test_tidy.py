@@ -17,6 +17,7 @@ GENERATED = (
     "docs/explanation/packages.md",
     "docs/explanation/vcpu-states.md",
     "grafana/dashboards/",
+    "grafana/import/",
 )
 
 needs_git = pytest.mark.skipif(
