@@ -19,6 +19,8 @@ from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import (
     JournalOption,
     JsonOption,
+    KafkaOption,
+    MqttOption,
     ScenarioArgument,
     SeedOption,
     SetOption,
@@ -44,16 +46,6 @@ from pagewake.observe.result import RunResult, without_journal
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.model import Scenario
 
-KafkaOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--kafka", metavar="HOST:PORT", help="Bootstrap servers; PAGEWAKE_KAFKA."),
-]
-MqttOption: TypeAlias = Annotated[
-    str | None, typer.Option("--mqtt", metavar="URL", help="Control plane; PAGEWAKE_MQTT.")
-]
-InstanceOption: TypeAlias = Annotated[
-    str | None, typer.Option("--instance", help="Name of this process; PAGEWAKE_INSTANCE.")
-]
 Value = TypeVar("Value")
 
 

@@ -6,9 +6,7 @@ measured, and leaves no run behind.
 
 from __future__ import annotations
 
-import asyncio
 import platform
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -23,27 +21,25 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 
 from pagewake import __version__
-from pagewake.bus.kafka import KafkaBus
-from pagewake.cli.cluster import KafkaOption, MqttOption, settings_of
 from pagewake.cli.figures import Figures
 from pagewake.cli.fitting import refuse_start
-from pagewake.cli.guard import InterruptedRunError
-from pagewake.cli.options import JobsOption, JournalOption, JsonOption
+from pagewake.cli.guard import InterruptedRunError, complain
+from pagewake.cli.options import JobsOption, JournalOption, JsonOption, KafkaOption, MqttOption
 from pagewake.cli.output import print_json, replacing
 from pagewake.cli.places import refuse_place
 from pagewake.cli.screen import folded, print_result
-from pagewake.cluster import client
-from pagewake.cluster.clock import SystemClock
-from pagewake.cluster.kafka_errors import told_to_a_person
-from pagewake.cluster.listener import MQTT_DEFAULT
-from pagewake.cluster.logs import log_to_person, tell_person
-from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.engine.split import cores
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.events.journal import JournalMode, check_mode
-from pagewake.load import cluster, embedded
+from pagewake.load import embedded
 from pagewake.load.embedded import Tell
-from pagewake.load.measured import LoadMode, LoadResult, Measurement, knee_of
+from pagewake.load.measured import (
+    LATENCY_SOURCES,
+    LoadMode,
+    LoadResult,
+    Measurement,
+    knee_of,
+)
 from pagewake.load.plan import parse_duration, parse_sizes, scenario_for
 from pagewake.load.regression import check_comparable, in_words, read_baseline, regressions
 from pagewake.load.words import HEADINGS, cells, cost_cells, remarks, services
@@ -135,7 +131,7 @@ def load(
     asked = _asked(vcpus, duration, mode, jobs, check_mode(journal))
     before = _baseline(baseline, regression, asked)
     refuse_place(html)
-    found = _found(asked, settings_of(kafka=kafka, mqtt=mqtt))
+    found = _found(asked, kafka, mqtt)
     result = _result(asked, found)
     if before is not None:
         worse = regressions(before.result, result, before.share)
@@ -182,13 +178,26 @@ def _baseline(path: Path | None, share: float | None, asked: _Asked) -> _Baselin
 # ---------------------------------------------------------------------------------- measuring
 
 
-def _found(asked: _Asked, settings: Settings) -> _Found:
+def _found(asked: _Asked, kafka: str | None, mqtt: str | None) -> _Found:
     with _progress(len(asked.sizes)) as progress:
         if asked.mode == "embedded":
             for vcpus in asked.sizes:
                 refuse_start(scenario_for(vcpus))
             return _embedded(asked, progress)
-        return asyncio.run(_on_cluster(asked, settings, progress))
+        return _on_cluster(asked, kafka, mqtt, progress)
+
+
+def _on_cluster(asked: _Asked, kafka: str | None, mqtt: str | None, progress: _Bar) -> _Found:
+    # They load the clients of Kafka and MQTT, which an embedded measurement does without.
+    from pagewake.cli.cluster import settings_of  # noqa: PLC0415 - as above
+    from pagewake.cli.load_cluster import on_cluster  # noqa: PLC0415 - as above
+
+    settings = settings_of(kafka=kafka, mqtt=mqtt)
+    return _Found(
+        *on_cluster(
+            settings, asked.sizes, asked.warm_s, asked.duration_s, asked.journal, progress.of
+        )
+    )
 
 
 def _embedded(asked: _Asked, progress: _Bar) -> _Found:
@@ -202,80 +211,11 @@ def _embedded(asked: _Asked, progress: _Bar) -> _Found:
     return _Found(found, interrupted=False)
 
 
-async def _on_cluster(asked: _Asked, settings: Settings, progress: _Bar) -> _Found:
-    clock = SystemClock()
-    log_to_person(clock)
-    found: list[Measurement] = []
-    with _cancelled_once(), told_to_a_person(settings.kafka):
-        try:
-            kafka = settings.kafka_settings(COMMAND_WAIT_S)
-            async with KafkaBus(kafka) as bus:
-                await _complain_of_others(bus)
-            url = settings.mqtt or MQTT_DEFAULT
-            mqtt = url if await cluster.reachable(url, clock) else None
-            for vcpus in asked.sizes:
-                tell = progress.of(vcpus)
-                async with KafkaBus(kafka) as bus:  # one that knows no topic that is deleted
-                    found.append(
-                        await cluster.measure(
-                            bus,
-                            mqtt,
-                            vcpus,
-                            asked.warm_s,
-                            asked.duration_s,
-                            tell,
-                            clock,
-                            asked.journal,
-                        )
-                    )
-        except asyncio.CancelledError:
-            return _Found(found, interrupted=True)
-    return _Found(found, interrupted=False)
-
-
-async def _complain_of_others(bus: KafkaBus) -> None:
-    """Other runs of the cluster take their share of it."""
-    active = [
-        name for name, entry in (await client.known_runs(bus)).entries.items() if entry.active
-    ]
-    if active:
-        tell_person(f"not alone on this cluster: {', '.join(active)} is under way too")
-
-
-@contextmanager
-def _cancelled_once() -> Iterator[None]:
-    """Ctrl-C and SIGTERM cancel the task, once: what it then cleans up is not disturbed."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    handled = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in handled]
-
-    def cancel() -> None:
-        for number in handled:
-            loop.add_signal_handler(number, _ignore)
-        task.cancel()
-
-    for number in handled:
-        loop.add_signal_handler(number, cancel)
-    try:
-        yield
-    finally:
-        for number, handler in zip(handled, before, strict=True):
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
-
-
-def _ignore() -> None:
-    pass
-
-
 # ---------------------------------------------------------------------------------- results
 
 
 def _result(asked: _Asked, found: _Found) -> LoadResult:
     knee, reached = knee_of(found.sizes)
-    source = embedded.LATENCY_SOURCE if asked.mode == "embedded" else cluster.LATENCY_SOURCE
     return LoadResult(
         mode=asked.mode,
         duration_s=asked.duration_s,
@@ -283,7 +223,7 @@ def _result(asked: _Asked, found: _Found) -> LoadResult:
         version=__version__,
         python=platform.python_version(),
         cores=cores(),
-        latency_source=source,
+        latency_source=LATENCY_SOURCES[asked.mode],
         sizes=found.sizes,
         knee_vcpus=knee,
         knee_reached=reached,
@@ -317,7 +257,7 @@ def _write_page(html: Path, result: LoadResult) -> None:
 
     page = page_of(result)
     replacing(html, lambda path: _write(path, page))
-    tell_person(f"{html} written")
+    complain(f"{html} written")
 
 
 def _write(path: Path, page: str) -> None:

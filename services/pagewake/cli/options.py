@@ -49,3 +49,13 @@ JobsOption: TypeAlias = Annotated[
 JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout.")
 ]
+KafkaOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--kafka", metavar="HOST:PORT", help="Bootstrap servers; PAGEWAKE_KAFKA."),
+]
+MqttOption: TypeAlias = Annotated[
+    str | None, typer.Option("--mqtt", metavar="URL", help="Control plane; PAGEWAKE_MQTT.")
+]
+InstanceOption: TypeAlias = Annotated[
+    str | None, typer.Option("--instance", help="Name of this process; PAGEWAKE_INSTANCE.")
+]

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pagewake.cli.cluster import InstanceOption, KafkaOption, MqttOption, settings_of
+from pagewake.cli.cluster import settings_of
+from pagewake.cli.options import InstanceOption, KafkaOption, MqttOption
 from pagewake.cluster.clock import Clock, SystemClock
 from pagewake.cluster.kafka_errors import told_to_a_person
 from pagewake.cluster.logs import log_as_json

@@ -21,8 +21,8 @@ import typer
 from rich.console import Console
 from rich.live import Live as Drawn
 
-from pagewake.cli.cluster import MqttOption, settings_of
-from pagewake.cli.options import JsonOption
+from pagewake.cli.cluster import settings_of
+from pagewake.cli.options import JsonOption, MqttOption
 from pagewake.cli.output import print_json
 from pagewake.cli.screen import AS_IT_IS, print_text
 from pagewake.cli.top_view import KeyCommand, RunRow, Viewer, row_of, run_parts, shown

@@ -27,7 +27,6 @@ from pagewake.load.plan import WARM_LIMIT_S, WARM_WINDOWS, scenario_for
 from pagewake.load.usage import Usage
 from pagewake.participants.plan import RunPlan
 
-LATENCY_SOURCE = "timestamps of records, by the broker's clock in whole milliseconds"
 LOOK_S = 0.25
 """Between two looks at the log: far below a measurement, far above a request."""
 TAKEN_UP_S = 120.0

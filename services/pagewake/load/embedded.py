@@ -29,7 +29,6 @@ from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.model import Scenario
 
-LATENCY_SOURCE = "wall time of each window of a simulated host in its process"
 TOLD_EVERY_S = 0.2  # twice as slow as a bar of one run: here it must not cost what it measures
 
 Tell = Callable[[str, float], None]

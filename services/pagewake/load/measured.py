@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import log2
 from typing import Literal, TypeAlias, TypeVar
 
@@ -13,6 +13,10 @@ from pagewake.events.journal import JournalMode
 
 Number = TypeVar("Number", int, float)
 LoadMode: TypeAlias = Literal["cluster", "embedded"]
+LATENCY_SOURCES: Mapping[LoadMode, str] = {
+    "cluster": "timestamps of records, by the broker's clock in whole milliseconds",
+    "embedded": "wall time of each window of a simulated host in its process",
+}
 
 US_MAX = 3_600_000_000
 """One hour: the longest time that a size is measured for."""

@@ -19,6 +19,7 @@ LATE = (
 """Libraries and packages that no help text needs."""
 CLUSTER = ("aiokafka", "aiomqtt", "prometheus_client", "pydantic_settings", "matplotlib")
 """What only services and the commands that speak to them need."""
+LOAD = ("load", "--embedded", "--jobs", "1", "--vcpus", "1", "--duration", "100ms")
 
 
 def loaded(*arguments: str) -> set[str]:
@@ -45,7 +46,7 @@ def test_help_loads_no_library_of_the_commands(arguments: tuple[str, ...]) -> No
     assert not loaded(*arguments) & set(LATE)
 
 
-@pytest.mark.parametrize("arguments", [("run", "-h"), ("scenarios",), ("verify", "nosuch")])
+@pytest.mark.parametrize("arguments", [("run", "-h"), ("scenarios",), ("verify", "nosuch"), LOAD])
 def test_commands_of_one_process_load_nothing_of_the_cluster(arguments: tuple[str, ...]) -> None:
     assert not loaded(*arguments) & set(CLUSTER)
 
