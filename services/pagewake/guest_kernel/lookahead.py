@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from pagewake.events.ids import Gfn
 from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, OFFLINE
+from pagewake.simtime.ports import NEVER_NS
 
 if TYPE_CHECKING:
     from pagewake.guest_kernel.kernel import GuestKernel
@@ -28,8 +29,8 @@ HORIZON_NS: Final = 50_000_000
 
 def next_event_ns(kernel: GuestKernel) -> int | None:
     """The VM's earliest own step that is still meant."""
-    planned = kernel.vm.planned
-    return planned[0][0] if planned else None
+    next_ns = kernel.vm.agenda.next_ns()
+    return None if next_ns == NEVER_NS else next_ns
 
 
 def next_ns(kernel: GuestKernel) -> int | None:

@@ -38,6 +38,7 @@ class Shard(Saved):
         "_exact",
         "_index",
         "_ready",
+        "_vms",
         "frozen",
         "kernels",
         "until_ns",
@@ -46,10 +47,11 @@ class Shard(Saved):
     def __init__(self, kernels: Sequence[GuestKernel]) -> None:
         self.kernels = sorted(kernels, key=lambda kernel: kernel.vm.name)
         self._index = {kernel.vm.name: i for i, kernel in enumerate(self.kernels)}
-        self._due = [kernel.vm.planned[0][0] for kernel in self.kernels]
-        self._ready = [(at_ns, i) for i, at_ns in enumerate(self._due)]
+        self._due = [kernel.vm.agenda.next_ns() for kernel in self.kernels]
+        self._vms = len(self.kernels)
+        self._ready = [at_ns * self._vms + i for i, at_ns in enumerate(self._due)]
         self._bound = [0] * len(self.kernels)
-        self._bounds = [(0, i) for i in range(len(self.kernels))]
+        self._bounds = list(range(self._vms))
         self._exact = [True] * len(self.kernels)
         self.frozen = 0
         self.until_ns = 0
@@ -69,12 +71,13 @@ class Shard(Saved):
             self.kernels[index].vm.deliver(delivery)
             if delivery.at_ns < self._due[index]:
                 self._due[index] = delivery.at_ns
-                heappush(self._ready, (delivery.at_ns, index))
-        ready = self._ready
+                heappush(self._ready, delivery.at_ns * self._vms + index)
+        ready, vms = self._ready, self._vms
         ran = 0
-        while ready and ready[0][0] < until_ns:
-            at_ns, index = heappop(ready)
-            if at_ns == self._due[index]:
+        while ready and ready[0] < until_ns * vms:
+            entry = heappop(ready)
+            index = entry % vms
+            if entry // vms == self._due[index]:
                 self._run(index, until_ns, output)
                 ran += 1
         if ran > 1:
@@ -98,7 +101,7 @@ class Shard(Saved):
         if vm.frozen_ns is not None:
             vm.forget_steps(until_ns)
             self.frozen += not was_frozen
-        due = vm.planned[0][0] if vm.planned else NEVER_NS
+        due = vm.agenda.next_ns()
         self._due[index] = due
         self._plan(self._ready, self._due, index)
         self._set_bound(index, NEVER_NS if vm.frozen_ns is not None else due, False)
@@ -108,22 +111,26 @@ class Shard(Saved):
         self._exact[index] = exact
         self._plan(self._bounds, self._bound, index)
 
-    def _plan(self, heap: list[tuple[int, int]], valid: list[int], index: int) -> None:
-        """Enter the instant that is `valid`; once most entries no longer are, they go."""
-        if len(heap) >= ENTRIES_PER_VM_MAX * len(valid):
-            heap[:] = [(at_ns, i) for i, at_ns in enumerate(valid) if at_ns < NEVER_NS]
+    def _plan(self, heap: list[int], valid: list[int], index: int) -> None:
+        """Enter the instant that is `valid`; once most entries no longer are, they go.
+
+        An entry is at_ns * VMs + the VM's index: one number, so that comparing costs little.
+        """
+        vms = self._vms
+        if len(heap) >= ENTRIES_PER_VM_MAX * vms:
+            heap[:] = [at_ns * vms + i for i, at_ns in enumerate(valid) if at_ns < NEVER_NS]
             heapify(heap)
         elif valid[index] < NEVER_NS:
-            heappush(heap, (valid[index], index))
+            heappush(heap, valid[index] * vms + index)
 
     def next_ns(self) -> int | None:
         """The earliest bound of all VMs.
 
         A VM does nothing before its next step, so its bound is looked for only if that comes first.
         """
-        bounds = self._bounds
+        bounds, vms = self._bounds, self._vms
         while bounds:
-            at_ns, index = bounds[0]
+            at_ns, index = bounds[0] // vms, bounds[0] % vms
             if at_ns != self._bound[index]:
                 heappop(bounds)
             elif self._exact[index]:

@@ -8,7 +8,6 @@ the device's time goes to the host.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -18,10 +17,11 @@ from mypy_extensions import mypyc_attr
 from pagewake.errors import InternalError
 from pagewake.events import types as ev
 from pagewake.kvm import interventions
+from pagewake.kvm.agenda import RANK_CONTROL, RANK_HOST, RANK_OWN
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.ports import OP_DELIVER, OP_JOINED, OP_WAIT
-from pagewake.kvm.vm import RANK_CONTROL, RANK_HOST, RANK_OWN, Vm
+from pagewake.kvm.vm import Vm
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -36,22 +36,21 @@ class Machine(Vm):
 
     def deliver(self, event: ev.ToShard) -> None:
         """Something from the host or a control event, in the order in which the host sent it."""
-        self.seq += 1
         rank = RANK_CONTROL if isinstance(event, ev.Control) else RANK_HOST
         vcpu = getattr(event, "vcpu", -1)
-        insort(self.planned, (event.at_ns, rank, vcpu, self.seq, 0, OP_DELIVER, event))
+        self.agenda.push(event.at_ns, rank, vcpu, 0, OP_DELIVER, event)
 
     def run(self, until_ns: int) -> None:
         """Execute everything before `until_ns`.
 
         A vcpu's next step is executed at once when nothing else of this VM can come before it;
-        the order is the same as through what is planned.
+        the order is the same as through the agenda.
         """
         self.until = until_ns
-        planned = self.planned
+        agenda = self.agenda
         vcpus = self.vcpus
-        while planned and planned[0][0] < until_ns:
-            at_ns, _, index, _, gen, op, arg = planned.pop(0)
+        while agenda.next_ns() < until_ns:
+            at_ns, index, gen, op, arg = agenda.pop()
             if op is OP_DELIVER:
                 self._consume(arg)
                 continue
@@ -63,17 +62,14 @@ class Machine(Vm):
             step = vcpu.execute(op, at_ns, arg)
             while step[1] is not OP_WAIT:
                 at_ns, op = step
-                if at_ns >= self.until or (planned and planned[0][0] <= at_ns):
-                    self.seq += 1
-                    insort(planned, (at_ns, RANK_OWN, index, self.seq, vcpu.gen, op, None))
+                if at_ns >= self.until or agenda.next_ns() <= at_ns:
+                    agenda.push(at_ns, RANK_OWN, index, vcpu.gen, op, None)
                     break
                 step = vcpu.execute(op, at_ns, None)
 
     def forget_steps(self, until_ns: int) -> None:
         """A frozen VM answers the host, and does nothing more of its own accord."""
-        self.planned = [
-            entry for entry in self.planned if entry[0] >= until_ns and entry[1] != RANK_OWN
-        ]
+        self.agenda.forget_own(until_ns)
 
     # ------------------------------------------------------------------ what comes from the host
 

@@ -5,9 +5,8 @@ The rules work on it; `machine.py` executes it.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Callable
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Concatenate, ParamSpec
 
 import msgspec
 from mypy_extensions import mypyc_attr
@@ -15,15 +14,12 @@ from mypy_extensions import mypyc_attr
 from pagewake.events import types as ev
 from pagewake.events.digest import BATCH_EVENTS, RunningDigest
 from pagewake.events.ids import Gfn, Token
+from pagewake.kvm.agenda import RANK_OWN, Agenda
 from pagewake.kvm.config import HostCosts, VmConfig
 from pagewake.kvm.page_table import IN_FLIGHT, PRESENT, PageTable
 from pagewake.kvm.ports import GuestPort, Op
 from pagewake.kvm.thread import VcpuThread
 from pagewake.simtime.state import Saved
-
-RANK_CONTROL: Final = 0
-RANK_HOST: Final = 1
-RANK_OWN: Final = 2
 
 Rest = ParamSpec("Rest")
 
@@ -71,6 +67,7 @@ class Vm(Saved):
     guest: GuestPort
     vcpus: list[VcpuThread]
     __slots__ = (
+        "agenda",
         "config",
         "consumed",
         "costs",
@@ -87,8 +84,6 @@ class Vm(Saved):
         "n",
         "name",
         "pages",
-        "planned",
-        "seq",
         "silent",
         "stock",
         "switches",
@@ -106,7 +101,6 @@ class Vm(Saved):
         self.switches = config.switches
         self.pages = PageTable(config.pages)
         self.n = 1
-        self.seq = 0
         self.epoch = 0
         self.stock = config.stock_pages
         self.synchronous = config.medium in config.media
@@ -117,7 +111,7 @@ class Vm(Saved):
         self.touched: list[int] = []
         self.silent: dict[str, int] = {}
         self.in_flight: dict[Gfn, InFlight] = {}
-        self.planned: list[tuple[int, int, int, int, int, Op, Any]] = []
+        self.agenda = Agenda()
         self.digest = RunningDigest()
         self.to_host: list[ev.ToHost] = []
         self.journal_out: list[ev.Journal] = []
@@ -161,8 +155,7 @@ class Vm(Saved):
 
     def push(self, at_ns: int, vcpu: int, gen: int, op: Op, arg: object = None) -> None:
         """An own step of the VM at `at_ns`."""
-        self.seq += 1
-        insort(self.planned, (at_ns, RANK_OWN, vcpu, self.seq, gen, op, arg))
+        self.agenda.push(at_ns, RANK_OWN, vcpu, gen, op, arg)
 
     def never_ready(self, why: ev.SilentWhy | ev.ClearWhy) -> None:
         """The guest was told of an absent page, or owed a broadcast, and gets no READY."""

@@ -36,7 +36,7 @@ def test_a_dropped_exception_leaves_no_exit_owed() -> None:
     assert svm.owed == Exit(EXCP_PF, 0, 0x1000)
 
     machine.deliver(ev.RegistersSet(2_000, "vm", 0, 0))
-    machine.vm.planned = [step for step in machine.vm.planned if step[0] == 2_000]
+    machine.vm.agenda.forget_own(2_000)
     machine.run(3_000)
     assert machine.vcpu.exc is None
     assert svm.owed is None
