@@ -183,7 +183,7 @@ class HostParticipant(_Saved):
     """One simulated host of a run, at time 0."""
 
     opens_windows: ClassVar[bool] = True
-    saved = ("inbox", "sequencer", "_outboxes", "_seen", "paused", "speed")
+    saved = ("inbox", "sequencer", "_outboxes", "_seen", "_stop", "paused", "speed")
     kernels: tuple[GuestKernel, ...] = ()
 
     def __init__(
@@ -217,6 +217,7 @@ class HostParticipant(_Saved):
         }
         self._sources = frozenset(self._outboxes)
         self._seen: dict[str, Answer] = {}
+        self._stop: str | None = None  # the command that ends the host with this window
         self.paused = False
         self.speed = 0.0
 
@@ -268,11 +269,21 @@ class HostParticipant(_Saved):
         closed = self.sequencer.close(read.source, read.events)  # type: ignore[arg-type]
         if self.lap is not None:
             self.lap("simulation")
-        return Step(self._open(), []) if closed and not self.sequencer.ended else NOTHING
+        return self._next() if closed else NOTHING
 
     def journal(self) -> list[Out]:
         """Nothing: shards have one."""
         return []
+
+    def _next(self) -> Step:
+        """After a window: another one if there is any, and where a stop has ended the host."""
+        outs = [] if self.sequencer.ended else self._open()
+        if self._stop is None:
+            return Step(outs, []) if outs else NOTHING
+        answer = Answer(self._stop, ok=True, at_ns=self.sequencer.end_ns)
+        self._stop = None
+        self._remember(answer)
+        return Step(outs, [], answer)
 
     def _open(self) -> list[Out]:
         handed = self.sequencer.open()
@@ -297,24 +308,30 @@ class HostParticipant(_Saved):
             return Step([], [], None, Rejected("foreign", what))
         return Step([], [], self._answer(command))
 
-    def _answer(self, command: CommandRecord) -> Answer:
+    def _answer(self, command: CommandRecord) -> Answer | None:
+        """None for a stop whose window is open: only its close says where the host ends."""
         known = self._seen.get(command.id)
-        if known is not None:
+        if known is not None or command.id == self._stop:
             return known
         answer = self._take(command)
-        if len(self._seen) >= ORDERS_REMEMBERED:
-            del self._seen[next(iter(self._seen))]
-        self._seen[command.id] = answer
+        if answer is not None:
+            self._remember(answer)
         return answer
 
-    def _take(self, command: CommandRecord) -> Answer:
+    def _remember(self, answer: Answer) -> None:
+        assert answer.id is not None
+        if len(self._seen) >= ORDERS_REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        self._seen[answer.id] = answer
+
+    def _take(self, command: CommandRecord) -> Answer | None:
         scenario = self.plan.scenario
         try:
             order = read_order(scenario, command.id, command.command)
             if host_of(scenario, order) not in (None, self.index):
                 raise BadCommandError(f"not for {self.source}")
             if self._ends_before(order):
-                raise BadCommandError(f"the run ends at {self.sequencer.until_ns} ns")
+                raise BadCommandError(f"the run ends at {self.sequencer.until_ns} ns or before")
         except BadCommandError as error:
             return Answer(command.id, ok=False, error=str(error))
         at_ns = self.sequencer.until_ns
@@ -326,6 +343,8 @@ class HostParticipant(_Saved):
             case "stop":
                 self.paused = False
                 self.sequencer.stop()
+                self._stop = command.id
+                return None
             case _:
                 assert order.control is not None
                 control = msgspec.structs.replace(order.control, at_ns=at_ns)
@@ -335,9 +354,9 @@ class HostParticipant(_Saved):
     def _ends_before(self, order: Order) -> bool:
         """Is there no window left in which it could take effect?"""
         sequencer = self.sequencer
-        if order.control is None and order.do != "stop":
+        if sequencer.last or (order.control is None and order.do != "stop"):
             return sequencer.last
-        return sequencer.until_ns >= sequencer.duration_ns
+        return sequencer.stopping or sequencer.until_ns >= sequencer.duration_ns
 
     # ------------------------------------------------------------------ snapshots
 

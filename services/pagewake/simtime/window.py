@@ -52,7 +52,7 @@ class Sequencer(Saved, Generic[Host]):
 
     __slots__ = (
         "host", "duration_ns", "cut", "shard_of", "names", "window", "from_ns", "until_ns",
-        "next_ns", "frozen_ns", "pending", "awaited", "end_ns", "last",
+        "next_ns", "frozen_ns", "pending", "awaited", "end_ns", "last", "stopping",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,7 @@ class Sequencer(Saved, Generic[Host]):
         self.awaited: set[str] = set()
         self.end_ns: int | None = None
         self.last = False
+        self.stopping = False
 
     @property
     def ended(self) -> bool:
@@ -127,8 +128,11 @@ class Sequencer(Saved, Generic[Host]):
         return proposed
 
     def stop(self) -> None:
-        """End at the edge of this window, if nothing else ends the host before."""
-        self.duration_ns = min(self.duration_ns, self.until_ns)
+        """End where this window closes, if nothing else ends the host before.
+
+        Not at its edge, which may be far: an open end reaches for many windows.
+        """
+        self.stopping = True
 
     def bound_ns(self) -> int | None:
         """The earliest instant at which anything can happen that the host answers."""
@@ -171,6 +175,8 @@ class Sequencer(Saved, Generic[Host]):
         self.pending += reported  # type: ignore[arg-type]
         if self.awaited:
             return False
+        if self.stopping:
+            self.duration_ns = min(self.duration_ns, self.until_ns)
         self._close_all()
         return True
 

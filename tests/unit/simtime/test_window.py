@@ -505,3 +505,12 @@ def test_both_ends_survive_pickling_in_the_middle_of_a_run() -> None:
     again_sequencer, again_follower = pickle.loads(pickle.dumps((sequencer, follower)))
     assert again_follower.apply(handed)[0] == follower.apply(handed)[0]
     assert again_sequencer.until_ns == sequencer.until_ns
+
+
+def test_a_host_that_is_stopped_does_not_go_on_to_the_edge_of_an_open_end() -> None:
+    sequencer = alone(host_of("a"))
+    assert opened(sequencer.open()).until_ns == 10_000
+    sequencer.stop()
+    close(sequencer, 700, until_ns=50)
+    assert sequencer.end_ns == 50
+    assert opened(sequencer.open()) == WindowOpened(1, 50, last=True)
