@@ -69,6 +69,7 @@ class GuestCpu(GuestCpuPort):
     __slots__ = (
         "ack_due",
         "area",
+        "area_gpa",
         "calls",
         "curr",
         "id",
@@ -93,7 +94,8 @@ class GuestCpu(GuestCpuPort):
         self.vm = kernel.vm
         self.thread = thread
         self.id = thread.id
-        self.area = kernel.areas[area_gpa(thread.id)]
+        self.area_gpa = area_gpa(thread.id)
+        self.area = kernel.areas[self.area_gpa]
         self.rq = RunQueue(kernel.scheduler)
         self.curr: Task | None = None
         self.apf_vector = apf_handler.APF_VECTOR
@@ -136,6 +138,8 @@ class GuestCpu(GuestCpuPort):
 
     def area_at(self, gpa: int) -> ApfArea:
         """The 64 bytes of guest memory at `gpa`, as far as anybody wrote reasons there."""
+        if gpa == self.area_gpa:
+            return self.area
         area = self.kernel.areas.get(gpa)
         if area is None:
             area = self.kernel.areas[gpa] = ApfArea()

@@ -7,6 +7,8 @@ cgroups charge in batches for the same reason; design, "First touches").
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import mypyc_attr
 
 from pagewake.events.types import PageNotPresent
@@ -14,6 +16,9 @@ from pagewake.host_memory.config import VmMemory
 from pagewake.host_memory.frames import Watermarks
 from pagewake.host_memory.replacement import PageList
 from pagewake.simtime.state import Saved
+
+FLIGHTS_MIN: Final = 8
+"""Reads before it is looked which are over: looking at every read costs more than keeping some."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -33,6 +38,7 @@ class VmAccount(Saved):
         "aging",
         "fruitless",
         "in_flight",
+        "forget_at",
     )
 
     def __init__(self, memory: VmMemory, index: int) -> None:
@@ -48,18 +54,15 @@ class VmAccount(Saved):
         self.aging: list[tuple[int, list[int]]] = []
         self.fruitless = 0
         self.in_flight: dict[int, int] = {}
+        self.forget_at = FLIGHTS_MIN
 
     def short_of(self) -> int:
         """How many frames the VM waits for."""
         return len(self.waiting) + self.owed
 
     def note_in_flight(self, now_ns: int, gfn: int, ready_ns: int) -> None:
-        """Remember when a page will be ready; forget the oldest ones that are."""
-        flights = self.in_flight
-        flights.pop(gfn, None)
-        flights[gfn] = ready_ns
-        while True:
-            oldest = next(iter(flights))
-            if flights[oldest] > now_ns:
-                return
-            del flights[oldest]
+        """Remember when a page will be ready; forget those that are, once they may be half."""
+        self.in_flight[gfn] = ready_ns
+        if len(self.in_flight) >= self.forget_at:
+            self.in_flight = {gfn: ns for gfn, ns in self.in_flight.items() if ns > now_ns}
+            self.forget_at = max(FLIGHTS_MIN, 2 * len(self.in_flight))

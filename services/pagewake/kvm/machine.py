@@ -36,8 +36,11 @@ class Machine(Vm):
 
     def deliver(self, event: ev.ToShard) -> None:
         """Something from the host or a control event, in the order in which the host sent it."""
-        rank = RANK_CONTROL if isinstance(event, ev.Control) else RANK_HOST
-        vcpu = getattr(event, "vcpu", -1)
+        if isinstance(event, ev.PageReady):  # nearly all
+            rank, vcpu = RANK_HOST, event.vcpu
+        else:
+            rank = RANK_CONTROL if isinstance(event, ev.Control) else RANK_HOST
+            vcpu = getattr(event, "vcpu", -1)
         self.agenda.push(event.at_ns, rank, vcpu, 0, OP_DELIVER, event)
 
     def run(self, until_ns: int) -> None:

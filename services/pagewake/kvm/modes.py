@@ -58,7 +58,7 @@ CHANGES: Final[Mapping[Change, str]] = {
     "over": "the VM's last task has finished",
 }
 
-TRANSITIONS: Final[Mapping[Mode, Mapping[Change, Mode]]] = {
+TRANSITIONS: Final[dict[Mode, dict[Change, Mode]]] = {
     Mode.GUEST: {"exit": Mode.HOST, "over": Mode.OFFLINE},
     Mode.HOST: {
         "entry": Mode.GUEST,

@@ -67,7 +67,7 @@ class ResultCounter:
         self._endings = Endings({}, {})
         self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
         self._waited_ns = array("q")
-        self._halts: Counter[str] = Counter()
+        self._halts: dict[str, int] = {}
         self._latencies: dict[tuple[str, str], Latencies] = {}
         self._latencies_of: dict[str, Latencies] = {}
         self._exits: dict[str, int] = dict.fromkeys(get_args(Route), 0)
@@ -117,7 +117,8 @@ class ResultCounter:
         self._endings.finished_ns.update(other._endings.finished_ns)
         self._endings.killed_ns.update(other._endings.killed_ns)
         self._waited_ns.extend(other._waited_ns)
-        self._halts.update(other._halts)
+        for why, halts in other._halts.items():
+            self._halts[why] = self._halts.get(why, 0) + halts
         for how, wakes in other._wakes.items():
             self._wakes[how] += wakes
         for route, exits in other._exits.items():
@@ -252,7 +253,8 @@ class ResultCounter:
         self._waited_ns.append(event.waited_ns)
 
     def _on_halted(self, event: VcpuHalted) -> None:
-        self._halts[event.why] += 1
+        why = event.why
+        self._halts[why] = self._halts.get(why, 0) + 1
 
     def _on_request(self, event: RequestDone) -> None:
         task = event.vm, event.task
