@@ -1,9 +1,10 @@
 """The running digest of a VM, and how digests combine (design, "Digest").
 
 A VM's digest is a chain over its domain events in order of `n`: 256 events at a time, as JSON
-lines, are hashed together with the digest so far.  They are encoded and hashed some at a time, so
-few wait as structs.  A hash under way cannot be saved: what a snapshot holds is the digest before
-the block and the lines of the block, so where a window or a snapshot cuts the run leaves no trace.
+lines, are hashed together with the digest so far.  They are encoded and hashed some at a time,
+before the VM rests, so few wait as structs, and those are still in the CPU's caches.  A hash under
+way cannot be saved: what a snapshot holds is the digest before the block and the lines of the
+block, so where a window or a snapshot cuts the run leaves no trace.
 
 VMs combine to their simulated host in name order, simulated hosts to the run in index order.
 """
@@ -21,8 +22,8 @@ import msgspec
 from pagewake.events.types import EVENTS, Event
 
 BLOCK_EVENTS: Final = 256
-BATCH_EVENTS: Final = 32
-"""Encoded in one go: enough that an event costs no more, few enough to wait in every VM."""
+BATCH_EVENTS_MIN: Final = 8
+"""Encoded in one go: enough that an event costs hardly more, few enough to wait in every VM."""
 DIGEST_BYTES: Final = 32
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -33,41 +34,49 @@ _decode_lines = msgspec.json.Decoder(_any_event).decode_lines
 class RunningDigest:
     """Digest of one VM's events; `add` takes them already numbered (`n` set), in order.
 
+    `room` is how many more the block takes, those pending among them: then they must be folded.
+
     `lines` are those of the block so far, batch by batch; None if it will not be saved.
     """
 
-    __slots__ = ("_block", "_hashed", "lines", "pending", "state")
+    __slots__ = ("_block", "lines", "pending", "room", "state")
 
     def __init__(self, *, saved: bool = True) -> None:
         self.state = bytes(DIGEST_BYTES)
         self.pending: list[Event] = []
         self.lines: list[bytes] | None = [] if saved else None
         self._block: blake2b | None = None
-        self._hashed = 0
+        self.room = BLOCK_EVENTS
 
     def add(self, event: Event) -> None:
         """Take in the next event."""
         self.pending.append(event)
-        if len(self.pending) >= BATCH_EVENTS:
+        if len(self.pending) >= self.room:
+            self.fold()
+
+    def rest(self) -> None:
+        """The VM does nothing for a while: hash what is pending, if that is worth it."""
+        if len(self.pending) >= BATCH_EVENTS_MIN:
             self.fold()
 
     def fold(self) -> None:
-        """Hash what is pending, which must be a batch; a block that is full joins the chain."""
-        assert len(self.pending) == BATCH_EVENTS
+        """Hash what is pending; a block that is full joins the chain."""
+        events = len(self.pending)
         lines = _encode_lines(self.pending)
         self.pending.clear()
-        self._take(lines)
+        self._take(lines, events)
 
-    def _take(self, lines: bytes) -> None:
+    def _take(self, lines: bytes, events: int) -> None:
+        assert events <= self.room
         block = self._block
         if block is None:
             block = self._block = blake2b(self.state, digest_size=DIGEST_BYTES)
         block.update(lines)
-        self._hashed += BATCH_EVENTS
-        if self._hashed == BLOCK_EVENTS:
+        self.room -= events
+        if not self.room:
             self.state = block.digest()
             self._block = None
-            self._hashed = 0
+            self.room = BLOCK_EVENTS
             if self.lines:
                 self.lines.clear()
         elif self.lines is not None:
@@ -81,9 +90,9 @@ class RunningDigest:
         self.state, batches, pending = state
         self.lines = []
         self._block = None
-        self._hashed = 0
+        self.room = BLOCK_EVENTS
         for lines in batches:
-            self._take(lines)
+            self._take(lines, lines.count(b"\n"))
         self.pending = _decode_lines(pending)
 
     def hexdigest(self) -> str:

@@ -69,6 +69,7 @@ class Machine(Vm):
                     agenda.push(at_ns, RANK_OWN, index, vcpu.gen, op, None)
                     break
                 step = vcpu.execute(op, at_ns, None)
+        self.rest()
 
     def forget_steps(self, until_ns: int) -> None:
         """A frozen VM answers the host, and does nothing more of its own accord."""

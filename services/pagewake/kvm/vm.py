@@ -12,7 +12,7 @@ import msgspec
 from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
-from pagewake.events.digest import BATCH_EVENTS, RunningDigest
+from pagewake.events.digest import RunningDigest
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.agenda import RANK_OWN, Agenda
 from pagewake.kvm.config import HostCosts, VmConfig
@@ -147,11 +147,17 @@ class Vm(Saved):
             n = self.n
             self.n = n + 1
             self.journal_out.append(event)
-            pending = self.digest.pending
-            pending.append(event)
-            if len(pending) >= BATCH_EVENTS:  # to look at every number costs 1 % of a run
-                assert event.n == n, f"{self.name}: {event} is not number {n}"
-                self.digest.fold()
+            digest = self.digest
+            digest.pending.append(event)
+            if len(digest.pending) >= digest.room:
+                digest.fold()
+
+    def rest(self) -> None:
+        """Nothing more before the end of the window."""
+        pending = self.digest.pending
+        if pending:  # to look at the number of every event costs 1 % of a run
+            assert pending[-1].n == self.n - 1, f"{self.name}: {pending[-1]} is not the last"
+            self.digest.rest()
 
     def push(self, at_ns: int, vcpu: int, gen: int, op: Op, arg: object = None) -> None:
         """An own step of the VM at `at_ns`."""

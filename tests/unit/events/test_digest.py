@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from pagewake.events.digest import (
-    BATCH_EVENTS,
+    BATCH_EVENTS_MIN,
     BLOCK_EVENTS,
     DIGEST_BYTES,
     RunningDigest,
@@ -33,7 +33,7 @@ def digest_of(events: list[Event]) -> str:
 
 
 @pytest.mark.parametrize(
-    "count", [1, BATCH_EVENTS, BLOCK_EVENTS - 1, BLOCK_EVENTS, 3 * BLOCK_EVENTS + 5]
+    "count", [1, BATCH_EVENTS_MIN, BLOCK_EVENTS - 1, BLOCK_EVENTS, 3 * BLOCK_EVENTS + 5]
 )
 def test_saving_and_looking_in_between_change_nothing(count: int) -> None:
     digest = RunningDigest()
@@ -64,16 +64,30 @@ def test_a_block_is_hashed_with_the_digest_before_it() -> None:
     assert digest_of(events) == blake2b(state + rest, digest_size=DIGEST_BYTES).hexdigest()
 
 
-@pytest.mark.parametrize("saved", [True, False])
-def test_what_waits_is_less_than_a_batch_and_lines_less_than_a_block(saved: bool) -> None:
-    digest = RunningDigest(saved=saved)
-    for event in some_events(2 * BLOCK_EVENTS + 2 * BATCH_EVENTS + 3):
+@pytest.mark.parametrize("often", [1, 5, 9, 32, 100, 1000])
+def test_where_the_vm_rests_changes_nothing(often: int) -> None:
+    digest = RunningDigest()
+    for event in some_events(3 * BLOCK_EVENTS + 5):
         digest.add(event)
+        if event.n % often == 0:
+            digest.rest()
+            digest = pickle.loads(pickle.dumps(digest))
+
+    assert digest.hexdigest() == digest_of(some_events(3 * BLOCK_EVENTS + 5))
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_vm_at_rest_has_less_than_a_batch_waiting_and_lines_of_less_than_a_block(
+    saved: bool,
+) -> None:
+    digest = RunningDigest(saved=saved)
+    for event in some_events(2 * BLOCK_EVENTS + 2 * BATCH_EVENTS_MIN + 3):
+        digest.add(event)
+        digest.rest()
 
     assert len(digest.pending) == 3
     assert (digest.lines is None) is not saved
     assert digest.lines is None or len(digest.lines) == 2
-    assert digest.hexdigest() == digest_of(some_events(2 * BLOCK_EVENTS + 2 * BATCH_EVENTS + 3))
 
 
 def test_a_digest_that_is_not_saved_says_so() -> None:
