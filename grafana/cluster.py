@@ -34,6 +34,10 @@ def cluster() -> dashboard.Dashboard:
             number("Records rejected", "In five minutes. There is no series before the first one.",
                    "short", Query(rejected, "rejected"),
                    limits=red_above_none("PagewakeRecordsRejected")),
+            number("Runs broken off", "Until they are deleted; `pagewake runs list` says why.",
+                   "short", Query(f"count(max by (run) (pagewake_run_broken_off{{{RUN}}})) or "
+                                  "vector(0)", "broken off"),
+                   limits=red_above_none("PagewakeRunBrokenOff")),
             "Speed",
             lines("Simulated by wall time", "Simulated seconds per second, mean of a minute; 0 for "
                   "a run that is paused or waits, nothing for one that has ended.",

@@ -7,6 +7,7 @@ from grafana.panels import Limit
 AT = {
     "PagewakeServiceDown": 0,
     "PagewakeKafkaSilent": 10,
+    "PagewakeRunBrokenOff": 0,
     "PagewakeRunStalled": 30,
     "PagewakeLagGrowing": 100,
     "PagewakeWindowsSlow": 1,

@@ -84,7 +84,7 @@ def _table(listed: Sequence[Series]) -> str:
 
 def series() -> list[Series]:
     """All of them, by name."""
-    return sorted(_registered(ProcessMetrics(list, float, SystemClock()).registry))
+    return sorted(_registered(ProcessMetrics(list, float, list, SystemClock()).registry))
 
 
 def _registered(registry: CollectorRegistry) -> Iterator[Series]:

@@ -43,7 +43,7 @@ WIDTH = 24
 
 def collected() -> list[Metric]:
     """Every family that a service exports."""
-    return list(ProcessMetrics(list, float, FakeClock()).registry.collect())
+    return list(ProcessMetrics(list, float, list, FakeClock()).registry.collect())
 
 
 @cache

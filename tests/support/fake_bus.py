@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError
 
-from pagewake.bus.partitions import StoredRecord
+from pagewake.bus.partitions import StoredRecord, TopicLog
 
 
 class FakeBus:
@@ -22,6 +22,11 @@ class FakeBus:
         self.holding = False
         self.losing = False
         self.silent = False
+        self.topics: dict[str, str | None] = {}
+        """Ids of topics that are not what they seem; None for one that is gone."""
+        self.missing = set[str]()
+        """Topics that nothing can be sent to."""
+        self.begins: dict[tuple[str, int], int] = {}
         self.under_way: list[asyncio.Future[Any]] = []
 
     def append(
@@ -45,6 +50,8 @@ class FakeBus:
         self, topic: str, partition: int, value: bytes | None, key: bytes | None = None
     ) -> asyncio.Future[Any]:
         self._check()
+        if topic in self.missing:
+            raise UnknownTopicOrPartitionError(topic)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self.losing:
             future.set_exception(KafkaConnectionError("lost"))
@@ -74,6 +81,18 @@ class FakeBus:
     async def end_offsets(self, topic: str, partitions: int) -> list[int]:
         self._check()
         return [len(self.logs[topic, partition]) for partition in range(partitions)]
+
+    async def topic_logs(self, names: Iterable[str]) -> dict[str, TopicLog | None]:
+        self._check()
+        return {name: self._topic_log(name) for name in names}
+
+    def _topic_log(self, name: str) -> TopicLog | None:
+        topic_id = self.topics.get(name, f"id of {name}")
+        if topic_id is None:
+            return None
+        numbers = [number for topic, number in self.logs if topic == name]
+        begins = {number: self.begins.get((name, number), 0) for number in numbers}
+        return TopicLog(topic_id, begins, {at: len(self.logs[name, at]) for at in numbers})
 
     def _check(self) -> None:
         if self.silent:

@@ -23,6 +23,7 @@ GENERATORS = (ROOT / "docs", ROOT / "grafana")
 
 COMMAND = "typer calls it"
 CALLED_BY_KAFKA = "aiokafka calls it, as ConsumerRebalanceListener has it"
+KAFKA_REQUEST = "aiokafka reads it, as its protocol.api has it"
 RAW_READER = "io.BufferedReader calls it, as io.RawIOBase has it"
 PYDANTIC = "pydantic reads it"
 TELLS_PEOPLE = "a key of the vector format that tells people about a row"
@@ -32,6 +33,11 @@ BY_NAME = "inner_vcpu.py reads all rates together, as a dict"
 SHOWN = "library.py reads the key from the document, without building a scenario"
 
 ALLOWED = {
+    "bus.kafka_logs:API_KEY": KAFKA_REQUEST,
+    "bus.kafka_logs:API_VERSION": KAFKA_REQUEST,
+    "bus.kafka_logs:FLEXIBLE_VERSION": KAFKA_REQUEST,
+    "bus.kafka_logs:RESPONSE_TYPE": KAFKA_REQUEST,
+    "bus.kafka_logs:SCHEMA": KAFKA_REQUEST,
     "bus.log_reader:readable": RAW_READER,
     "bus.log_reader:readinto": RAW_READER,
     "cli.app:_options": COMMAND,

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -23,6 +23,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from pagewake.bus import kafka_logs
 from pagewake.bus.kafka_group import dismiss_predecessor, group_consumer
 from pagewake.bus.kafka_rights import REFUSALS, MissingRightError, missing, needing
 from pagewake.bus.kafka_settings import (
@@ -33,7 +34,7 @@ from pagewake.bus.kafka_settings import (
     fetch_options,
     producer_options,
 )
-from pagewake.bus.partitions import StoredRecord
+from pagewake.bus.partitions import StoredRecord, TopicLog
 from pagewake.errors import BrokerError, ConfigError, DataError
 
 KEEP_FOR_EVER = "-1"
@@ -48,6 +49,8 @@ PRODUCER_TURNS = 3
 wait, the wait the producer's task, which starts the request's, which writes it."""
 FOLLOWED_WITHIN_S = 30.0
 """Who follows a run may come before it is created; as patient as a service at its start."""
+SENT_WITHIN_S = 0.5
+"""A topic that was created a moment ago may not be known to every broker yet."""
 FOLLOW_WAIT_MS = 500
 """An empty fetch is answered after so long: only how soon a reader sees that it is to stop."""
 
@@ -105,6 +108,7 @@ class KafkaBus:
         self.writes = writes
         self._producer: AIOKafkaProducer | None = None
         self._admin: AIOKafkaAdminClient | None = None
+        self._asker: AIOKafkaClient | None = None
         self._written = set[str]()
 
     @property
@@ -151,10 +155,13 @@ class KafkaBus:
         """Flush what is unsent, and disconnect."""
         producer, self._producer = self._producer, None
         admin, self._admin = self._admin, None
+        asker, self._asker = self._asker, None
         if producer is not None:
             await producer.stop()
         if admin is not None:
             await admin.close()
+        if asker is not None:
+            await asker.close()
 
     async def answers(self, topic: str, within_s: float) -> bool | None:
         """Whether the broker answers a question about a topic; None if the bus is not started.
@@ -261,6 +268,14 @@ class KafkaBus:
             if topic["partitions"]
         }
 
+    async def topic_logs(self, names: Iterable[str]) -> dict[str, TopicLog | None]:
+        """How topics stand, asked on a connection of its own: nothing waits behind it."""
+        if self._asker is None:
+            asker = AIOKafkaClient(**self.settings.options())
+            await asker.bootstrap()
+            self._asker = asker
+        return await kafka_logs.topic_logs(self._asker, names)
+
     async def delete_topics(self, names: Iterable[str]) -> None:
         """Delete the topics, those that exist."""
         assert self._admin is not None
@@ -285,6 +300,8 @@ class KafkaBus:
             raise DataError(
                 f"{topic}-{partition}: a record of {size} bytes exceeds {RECORD_BYTES_MAX}"
             )
+        if self._producer.client.cluster.partitions_for_topic(topic) is None:
+            await self._place(topic, partition, SENT_WITHIN_S)  # it would look for half a minute
         try:
             future: asyncio.Future[Any] = await self._producer.send(
                 topic, value, key=key, partition=partition

@@ -27,7 +27,9 @@ def group_consumer(settings: KafkaSettings, group: str, instance: str = "") -> A
     """The consumer whose group decides who owns which partition; it commits no offsets."""
     options = settings.options() | {"client_id": client_id_of(instance)}
     return AIOKafkaConsumer(
-        **options, **fetch_options(OWNER_WAIT_MS, settings.rack), **group_options(), group_id=group
+        **options,
+        **fetch_options(OWNER_WAIT_MS, settings.rack) | group_options(),
+        group_id=group,
     )
 
 

@@ -131,4 +131,6 @@ def group_options() -> dict[str, Any]:
         "heartbeat_interval_ms": HEARTBEAT_MS,
         "rebalance_timeout_ms": REBALANCE_TIMEOUT_MS,
         "max_poll_interval_ms": POLL_INTERVAL_MS,
+        # A log that has lost what is read next is not to be read from its beginning instead.
+        "auto_offset_reset": "none",
     }

@@ -7,8 +7,8 @@ of this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 
 class StoredRecord(NamedTuple):
@@ -17,6 +17,18 @@ class StoredRecord(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+
+
+Offsets: TypeAlias = Mapping[int, int]
+"""By partition; those that the broker cannot tell at the moment are left out."""
+
+
+class TopicLog(NamedTuple):
+    """A topic: its id, empty if the broker says none; its first and its next offsets."""
+
+    topic_id: str
+    begins: Offsets
+    ends: Offsets
 
 
 class Bus(Protocol):
@@ -49,4 +61,8 @@ class Bus(Protocol):
 
     async def end_offsets(self, topic: str, partitions: int) -> list[int]:
         """The offsets that the next records of partitions 0 to `partitions - 1` get."""
+        ...
+
+    async def topic_logs(self, names: Iterable[str]) -> dict[str, TopicLog | None]:
+        """How topics stand: None for one that is not there; left out: nobody can say now."""
         ...

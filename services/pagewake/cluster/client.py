@@ -46,7 +46,9 @@ async def announce(bus: KafkaBus, plan: RunPlan, created_s: float) -> None:
     copies = (await copies_of(bus, [plan])).get(plan.run)
     if warning := lone_copy(plan.run, copies, bus.brokers):
         tell_person(warning)
-    await say(bus, plan.run, Announced.of(plan, created_s))
+    logs = await bus.topic_logs(plan.topics())
+    ids = {name: log.topic_id for name, log in logs.items() if log is not None and log.topic_id}
+    await say(bus, plan.run, Announced.of(plan, created_s, ids))
 
 
 async def say(bus: KafkaBus, key: str, what: msgspec.Struct | None) -> None:

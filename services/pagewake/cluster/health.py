@@ -6,7 +6,7 @@ service; what it waits for stands in the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pagewake.cluster.clock import Clock
 from pagewake.cluster.http_server import Reply
@@ -17,12 +17,21 @@ LOOP_S = 30.0
 
 
 class Health:
-    """`ready` once the group is joined; `kafka_silent` is the address that does not answer."""
+    """`ready` once the group is joined; `kafka_silent` is the address that does not answer.
 
-    def __init__(self, owners: Callable[[], Sequence[Owner]], clock: Clock) -> None:
+    `broken` are the runs that were broken off, and why: no reason to be unready, as others go on.
+    """
+
+    def __init__(
+        self,
+        owners: Callable[[], Sequence[Owner]],
+        broken: Callable[[], Mapping[str, str]],
+        clock: Clock,
+    ) -> None:
         self.ready = False
         self.kafka_silent = ""
         self._owners = owners
+        self._broken = broken
         self._clock = clock
         self._silent_from_s = 0.0
         self._beat_s = clock.monotonic_s()
@@ -70,6 +79,10 @@ class Health:
             for owner in self._owners()
             for source, waited_s in owner.waiting_for()
         ]
+
+    def notes(self) -> list[str]:
+        """What a person should know, and no other process has to mind."""
+        return [f"run {run} was broken off: {why}" for run, why in self._broken().items()]
 
 
 def verdict(problems: Sequence[str], notes: Sequence[str] = ()) -> Reply:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from pagewake.bus.kafka import KafkaSettings, dismiss_predecessor, group_consumer
 from pagewake.bus.kafka_rights import MissingRightError
@@ -29,6 +29,15 @@ log = structlog.get_logger()
 
 UNREADABLE = (KafkaError, IllegalStateError)
 """What reading raises while the broker is away, or when an assignment has just gone."""
+
+
+class LogCutError(Exception):
+    """A log has no record where it is read next; the places, and the offsets asked for."""
+
+    def __init__(self, places: Mapping[TopicPartition, int]) -> None:
+        super().__init__(f"no record at {dict(places)}")
+        self.places = places
+
 
 Connect: TypeAlias = Callable[[], Awaitable[AIOKafkaConsumer]]
 
@@ -116,9 +125,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.assigned = set(assigned)
         offsets = self._holder.keep(self.assigned)
         for place in self.assigned:
-            if place in offsets:
-                self._member.seek(place, offsets[place])
-            else:
+            self._member.seek(place, offsets.get(place, 0))  # without one it asks the group for it
+            if place not in offsets:
                 self._member.pause(place)
 
     def hold_back(self, place: TopicPartition) -> None:
@@ -139,11 +147,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     async def read(
         self, within_s: float, records_max: int | None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """What there is; raises one of `UNREADABLE`."""
+        """What there is; raises LogCutError, or one of `UNREADABLE`."""
         try:
             batches: dict[TopicPartition, list[ConsumerRecord]] = await self._member.getmany(
                 timeout_ms=int(1000 * within_s), max_records=records_max
             )
+        except OffsetOutOfRangeError as error:
+            raise LogCutError(error.args[0]) from error
         except UNREADABLE:
             self._failures += 1
             raise

@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from pagewake.bus.kafka_rights import missing
 from pagewake.bus.partitions import Bus
+from pagewake.bus.port import BrokenLogError
 from pagewake.cluster.clock import Clock
 from pagewake.cluster.cost import Spent, Stopwatch
 from pagewake.cluster.pace import Pace
@@ -179,6 +180,11 @@ class Owner:
         self.refused = reader.refused
         begun = not any(self._restore(found) for found in reader.complete)
         self.participant.lap = self._watch.lap
+        if self.offset > log_end:
+            raise BrokenLogError(
+                f"the last snapshot was taken at offset {self.offset}, and the log ends at"
+                f" {log_end}: it is not what it was"
+            )
         if begun:
             async with self._lock:
                 self._watch.start()

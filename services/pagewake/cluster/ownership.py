@@ -13,13 +13,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from pagewake.cluster.clock import Clock
-from pagewake.cluster.membership import Membership
+from pagewake.cluster.log_watch import LogWatch
+from pagewake.cluster.membership import LogCutError, Membership
 from pagewake.cluster.owner import Owner
 from pagewake.cluster.process_metrics import ProcessMetrics
 from pagewake.cluster.rejections import Rejections
+from pagewake.cluster.runs import RunEntry
 from pagewake.cluster.runs_topic import RunsTopic
 from pagewake.cluster.takeover import Claims, next_takeovers
 from pagewake.errors import PagewakeError
@@ -50,7 +52,10 @@ def described(error: Exception) -> str:
 
 
 class Ownership:
-    """`loss` says what was sent and is not in the log; empty for nothing."""
+    """`loss` says what was sent and is not in the log; empty for nothing.
+
+    `let_go` is told of each owner that is none any more.
+    """
 
     def __init__(
         self,
@@ -60,8 +65,12 @@ class Ownership:
         rejections: Rejections,
         stopping: asyncio.Event,
         clock: Clock,
+        logs: LogWatch,
+        let_go: Callable[[], None],
     ) -> None:
         self.loss = ""
+        self._logs = logs
+        self._let_go = let_go
         self._owners: dict[TopicPartition, Owner] = {}
         self._new_owner = new_owner
         self._runs = runs
@@ -69,7 +78,7 @@ class Ownership:
         self._rejections = rejections
         self._stopping = stopping
         self._clock = clock
-        self._given_up: set[TopicPartition] = set()
+        self._given_up: dict[TopicPartition, RunEntry] = {}
         self._not_before_s: dict[TopicPartition, float] = {}
         self._waiting: set[TopicPartition] = set()
         self._look_s = 0.0
@@ -103,7 +112,10 @@ class Ownership:
             log.warning("no last snapshot", owner=owner.label, error=repr(error))
 
     def _drop(self, place: TopicPartition) -> None:
-        self._owners.pop(place).forget()
+        owner = self._owners.pop(place, None)
+        if owner is not None:
+            owner.forget()
+            self._let_go()
 
     # ------------------------------------------------------------------ taking over
 
@@ -113,10 +125,11 @@ class Ownership:
         missing = assigned - self._owners.keys()
         if not missing or (missing == self._waiting and now_s < self._look_s):
             return  # nothing was to be taken a moment ago
+        self._forgive()
         claims = Claims(
             assigned=assigned,
             owned={place: owner.caught_up for place, owner in self._owners.items()},
-            given_up=self._given_up,
+            given_up=set(self._given_up),
             not_before_s=self._not_before_s,
             active={place for place in assigned if self._runs.active(split_topic(place.topic)[0])},
         )
@@ -130,11 +143,21 @@ class Ownership:
             if place in member.assigned and not self._stopping.is_set():  # else another's, or soon
                 await self._take(TopicPartition(*place), member)
 
+    def _forgive(self) -> None:
+        """What was given up was so for this run, not for another of its name."""
+        entries = self._runs.entries
+        for place, entry in [*self._given_up.items()]:
+            if entries.get(entry.announced.run) is not entry:
+                del self._given_up[place]
+
     async def _take(self, place: TopicPartition, member: Membership) -> None:
         """Newest snapshot, to go on with the log behind it."""
         run, topic = split_topic(place.topic)
         entry = self._runs.entries.get(run)
         if entry is None or not entry.owned(self._clock.wall_s()):
+            return
+        if not entry.finished and (why := await self._logs.why_lost(entry)):
+            await self._give_up(place, entry, why)
             return
         try:
             owner = self._new_owner(entry.plan, topic, place.partition)
@@ -142,7 +165,7 @@ class Ownership:
         except KafkaError:
             raise
         except PagewakeError as error:
-            await self._give_up(place, run, f"{place.topic}-{place.partition}: {error}")
+            await self._give_up(place, entry, f"{place.topic}-{place.partition}: {error}")
             return
         self._pass_over(owner, entry.plan.snapshot_partition(topic, place.partition))
         self._metrics.recovered()
@@ -164,9 +187,9 @@ class Ownership:
             rejected = Rejected("malformed", f"{owner.label}: {refused}")
             self._rejections.note(place, None, rejected)
 
-    async def _give_up(self, place: TopicPartition, run: str, why: str) -> None:
-        self._given_up.add(place)
-        await self._runs.stop(run, why)
+    async def _give_up(self, place: TopicPartition, entry: RunEntry, why: str) -> None:
+        self._given_up[place] = entry
+        await self._runs.stop(entry.announced.run, why)
 
     # ------------------------------------------------------------------ work
 
@@ -179,7 +202,9 @@ class Ownership:
             return
         was_ended = owner.participant.ended
         for record in records:
-            if self._owners.get(place) is not owner or not await self._feed(owner, place, record):
+            if self._owners.get(place) is not owner:
+                return
+            if not await self._feed(owner, place, record, member):
                 return
         owner.note_end(member.highwater(place))
         size = sum(len(record.value or b"") for record in records)
@@ -187,18 +212,25 @@ class Ownership:
         if owner.participant.ended and not was_ended:
             await self._end(owner)
 
-    async def _feed(self, owner: Owner, place: TopicPartition, record: ConsumerRecord) -> bool:
+    async def _feed(
+        self, owner: Owner, place: TopicPartition, record: ConsumerRecord, member: Membership
+    ) -> bool:
         """Whether the owner can go on."""
         try:
             rejected = await owner.feed(record.offset, record.value)
+        except UnknownTopicOrPartitionError as error:
+            self._put_off(place, member, error)
+            return False
         except KafkaError as error:
             self._lose(owner, error)
             return False
         except Exception as error:  # noqa: BLE001 - a poisoned record must not take others along
             where = f"{place.topic}-{place.partition} at offset {record.offset}"
             why = str(error) if isinstance(error, PagewakeError) else described(error)
-            self._owners.pop(place, None)
-            await self._give_up(place, owner.plan.run, f"{where}: {why}")
+            self._drop(place)
+            entry = self._runs.entries.get(owner.plan.run)
+            if entry is not None:
+                await self._give_up(place, entry, f"{where}: {why}")
             return False
         if rejected is not None:
             self._rejections.note(place, record.offset, rejected)
@@ -210,12 +242,15 @@ class Ownership:
         except KafkaError as error:
             self._lose(owner, error)
 
-    async def look_after(self, fed: Collection[TopicPartition]) -> None:
+    async def look_after(self, fed: Collection[TopicPartition], member: Membership) -> None:
         """Send what is due, write snapshots, and see whether all that was sent arrived.
 
         Of all owners now and then, else of those that were fed.
         """
-        for owner in self._to_look_after(fed):
+        for place, owner in self._to_look_after(fed):
+            if self._another(owner):
+                self._drop(place)
+                continue
             error = owner.failed()
             if error is not None:
                 self._lose(owner, error)
@@ -224,16 +259,23 @@ class Ownership:
                 await owner.release()
                 if await owner.snapshot_if_due():
                     self._metrics.snapshot_taken()
+            except UnknownTopicOrPartitionError as missing:
+                self._put_off(place, member, missing)
             except KafkaError as lost:
                 self._lose(owner, lost)
                 return
 
-    def _to_look_after(self, fed: Collection[TopicPartition]) -> list[Owner]:
+    def _another(self, owner: Owner) -> bool:
+        """Whether the run was deleted, and another one announced under its name."""
+        entry = self._runs.entries.get(owner.plan.run)
+        return entry is not None and entry.plan is not owner.plan
+
+    def _to_look_after(self, fed: Collection[TopicPartition]) -> list[tuple[TopicPartition, Owner]]:
         now_s = self._clock.monotonic_s()
         if fed and now_s - self._looked_s < LOOK_AFTER_S:
-            return [owner for place in fed if (owner := self._owners.get(place)) is not None]
+            return [(place, self._owners[place]) for place in fed if place in self._owners]
         self._looked_s = now_s
-        return self.owners()
+        return [*self._owners.items()]
 
     def wait_s(self) -> float | None:
         """Until the next window that a pace holds back may open; None if there is none."""
@@ -246,6 +288,22 @@ class Ownership:
         return all(owner.caught_up for owner in self._owners.values())
 
     # ------------------------------------------------------------------ what got lost
+
+    def cut_off(self, places: Iterable[TopicPartition], member: Membership) -> None:
+        """There is no record where these were read up to; how that is becomes known in a while."""
+        for place in places:
+            owner = self._owners.get(place)
+            entry = owner and self._runs.entries.get(owner.plan.run)
+            if owner is not None and entry:
+                self._logs.read_up_to(entry, place.topic, place.partition, owner.offset)
+            self._put_off(place, member, LogCutError({place: owner.offset if owner else 0}))
+
+    def _put_off(self, place: TopicPartition, member: Membership, why: Exception) -> None:
+        """Taken over again in a while, if there is still a log to be read."""
+        log.warning("put off", topic=place.topic, partition=place.partition, error=repr(why))
+        self._drop(place)
+        self._not_before_s[place] = self._clock.monotonic_s() + START_OVER_S
+        member.hold_back(place)
 
     def _lose(self, owner: Owner, error: Exception) -> None:
         owner.lose()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from prometheus_client import (
@@ -28,12 +28,16 @@ Source: TypeAlias = tuple[str, str]
 
 
 class ProcessMetrics:
-    """`owners` are asked at each beat and scrape, `silent_s` for how long Kafka has been silent."""
+    """`owners` are asked at each beat and scrape, `silent_s` for how long Kafka has been silent.
+
+    `broken` names the runs that were broken off and not deleted since.
+    """
 
     def __init__(
         self,
         owners: Callable[[], Sequence[Owner]],
         silent_s: Callable[[], float],
+        broken: Callable[[], Iterable[str]],
         clock: Clock,
     ) -> None:
         # They are a series more for each counter, which nobody reads.
@@ -43,6 +47,7 @@ class ProcessMetrics:
         ProcessCollector(registry=self.registry)  # process_cpu_seconds_total and the like
         self._owners = owners
         self._silent_s = silent_s
+        self._broken_runs = broken
         self._clock = clock
         self._at: dict[Source, tuple[float, int]] = {}
         self._timed: set[str] = set()
@@ -83,6 +88,9 @@ class ProcessMetrics:
             ["run", "source"],
         )
         self._silent = self._gauge("kafka_silent_seconds", "How long Kafka has not answered", [])
+        self._broken = self._gauge(
+            "run_broken_off", "1 for a run that was broken off, until it is deleted", ["run"]
+        )
         self._owned = self._gauge("owned_partitions", "Partitions owned", [])
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
@@ -158,6 +166,9 @@ class ProcessMetrics:
         """What owners say of themselves; and who waits for whom."""
         self._owned.set(len(self._owners()))
         self._silent.set(self._silent_s())
+        self._broken.clear()
+        for run in self._broken_runs():
+            self._broken.labels(run).set(1)
         for gauge in (self._waiting, self._lag, self._replaying):
             gauge.clear()
         runs = set[str]()

@@ -22,6 +22,10 @@ class Rejections:
         self._counted = counted
         self._logged: set[tuple[TopicPartition, str]] = set()
 
+    def forget(self, prefix: str) -> None:
+        """The topics of a deleted run: one of the same name may be logged again."""
+        self._logged = {each for each in self._logged if not each[0].topic.startswith(prefix)}
+
     def note(self, place: TopicPartition, offset: int | None, rejected: Rejected) -> None:
         """A record at `offset`, or several that make up something; then None."""
         self._counted(rejected.why)

@@ -7,6 +7,7 @@ what a participant took; `<run>/state` that the run was stopped (loudly, with a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -36,12 +37,17 @@ class Announced(msgspec.Struct, frozen=True):
     code: str
     created_s: float
     journal: JournalMode = "full"
+    topics: dict[str, str] = {}
+    """Ids of the run's topics, as far as the broker says them: a topic of the same name that was
+    created anew has another."""
 
     @classmethod
-    def of(cls, plan: RunPlan, created_s: float) -> Announced:
+    def of(
+        cls, plan: RunPlan, created_s: float, topics: Mapping[str, str] | None = None
+    ) -> Announced:
         """The announcement of a plan."""
-        scenario = effective_toml(plan.scenario)
-        return cls(plan.run, scenario, plan.shards, __version__, created_s, plan.journal)
+        scenario, ids = effective_toml(plan.scenario), dict(topics or {})
+        return cls(plan.run, scenario, plan.shards, __version__, created_s, plan.journal, ids)
 
     def plan(self) -> RunPlan:
         """The plan again, the same in every process."""

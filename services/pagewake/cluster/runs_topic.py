@@ -41,6 +41,14 @@ class RunsTopic:
         """By name."""
         return self._runs.entries
 
+    def broken(self) -> dict[str, str]:
+        """The runs that were stopped before their end, and why."""
+        return {
+            run: entry.state.why
+            for run, entry in self.entries.items()
+            if entry.state is not None and entry.state.state == "stopped"
+        }
+
     def finished(self, run: str) -> bool:
         """It has ended; False for one that is not known."""
         entry = self.entries.get(run)
@@ -92,6 +100,9 @@ class RunsTopic:
         if self.finished(run):
             log.error("finished run cannot be kept", run=run, why=why)
             return
+        entry = self.entries.get(run)
+        if entry is not None and entry.state is not None:
+            return  # the first reason is the one to be read
         log.error("run stopped", run=run, why=why)
         await self._say(f"{run}/state", StateChanged("stopped", why))
 

@@ -18,9 +18,11 @@ from pagewake.cluster.clock import Clock
 from pagewake.cluster.commander import Commander
 from pagewake.cluster.control import ControlPlane
 from pagewake.cluster.copies import CopiesWatch
+from pagewake.cluster.garbage import Garbage
 from pagewake.cluster.health import Health, verdict
 from pagewake.cluster.http_server import HttpServer
-from pagewake.cluster.membership import UNREADABLE, Membership, connected
+from pagewake.cluster.log_watch import LogWatch
+from pagewake.cluster.membership import UNREADABLE, LogCutError, Membership, connected
 from pagewake.cluster.owner import Owner
 from pagewake.cluster.ownership import Ownership
 from pagewake.cluster.process_metrics import ProcessMetrics
@@ -57,19 +59,32 @@ class Service:
         self.stopping = asyncio.Event()
         self.bus = KafkaBus(settings.kafka_settings(SERVICE_WAIT_S))
         self.copies = CopiesWatch()
-        self.health = Health(self.owners, clock)
-        self.metrics = ProcessMetrics(self.owners, lambda: self.health.silent_s, clock)
+        self.health = Health(self.owners, self._broken, clock)
+        self.metrics = ProcessMetrics(
+            self.owners, lambda: self.health.silent_s, self._broken, clock
+        )
         self.http = HttpServer(
             {
                 "/metrics": self.metrics.page,
                 "/healthz": lambda: verdict(self.health.stuck()),
-                "/readyz": lambda: verdict(self.health.problems(), self.copies.lines()),
+                "/readyz": lambda: verdict(
+                    self.health.problems(), self.health.notes() + self.copies.lines()
+                ),
             }
         )
-        rejections = Rejections(self.metrics.rejected)
+        self.rejections = rejections = Rejections(self.metrics.rejected)
         self.runs = RunsTopic(self.bus, rejections, self._heard, clock)
+        self.logs = LogWatch(self.bus, self.runs, clock)
+        self.garbage = Garbage(clock)
         self.ownership = Ownership(
-            self._new_owner, self.runs, self.metrics, rejections, self.stopping, clock
+            self._new_owner,
+            self.runs,
+            self.metrics,
+            rejections,
+            self.stopping,
+            clock,
+            self.logs,
+            self.garbage.left,
         )
         group = f"pagewake-{kind}"
         connect = partial(connected, self.bus.settings, group, settings.instance)
@@ -84,6 +99,9 @@ class Service:
     def owners(self) -> list[Owner]:
         """Of all partitions that it owns now."""
         return self.ownership.owners()
+
+    def _broken(self) -> dict[str, str]:
+        return self.runs.broken()
 
     def _new_owner(self, plan: RunPlan, topic: str, partition: int) -> Owner:
         return Owner(
@@ -111,7 +129,7 @@ class Service:
         await self.http.start(self.settings.http)
         async with self.bus:
             await self.bus.create_topics({RUNS_TOPIC: (1, True)})
-            watching = (self.runs.follow(), self._watch_kafka())
+            watching = (self.runs.follow(), self.logs.follow(), self._watch_kafka())
             watchers = [asyncio.create_task(watch) for watch in watching]
             following = watchers[0]
             following.add_done_callback(lambda _: self.stopping.set())
@@ -130,6 +148,7 @@ class Service:
         self._news.set()
         if run not in self.runs.entries:
             self.bus.forget_topics(topic_name(run, ""))
+            self.rejections.forget(topic_name(run, ""))
 
     async def _watch_kafka(self) -> None:
         """Its clients wait for it in silence, so somebody has to ask."""
@@ -208,13 +227,16 @@ class Service:
         try:
             await self.ownership.take_over(self.membership)
             batches = await self.membership.read(self._patience_s(), self._records_max())
+        except LogCutError as error:
+            self.ownership.cut_off(error.places, self.membership)
+            return
         except UNREADABLE as error:
             log.warning("nothing can be read, trying again", error=repr(error))
             await self.clock.sleep(AGAIN_S)
             return
         for place, records in batches.items():
             await self.ownership.feed(place, records, self.membership)
-        await self.ownership.look_after(batches)
+        await self.ownership.look_after(batches, self.membership)
         if self.ownership.loss:
             await self._reconnect()
 
@@ -253,6 +275,7 @@ class Service:
         self._told_s = now_s
         self.health.beat()
         self.metrics.beat()
+        self.garbage.collect_if_due()
         entries = self.runs.entries
         finished = {name for name, entry in entries.items() if entry.finished}
         told = [owner for owner in self.owners() if owner.plan.run not in finished]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from pagewake.bus.partitions import Bus
 from pagewake.cluster.clock import Clock
@@ -38,6 +38,8 @@ async def tell_if_stalled(bus: Bus, plan: RunPlan, told: Told, clock: Clock) -> 
                 if words != said or now_s - told_s >= AGAIN_S:
                     told(f"run {plan.run} has stood still for {now_s - moved_s:.0f} s: {words}")
                     said, told_s = words, now_s
+        except UnknownTopicOrPartitionError as error:
+            told(f"a topic of run {plan.run} is gone, and nobody can go on with it: {error}")
         except KafkaError as error:
             told(f"kafka at {bus.address} is not answering, waiting: {error!r}")
         await clock.sleep(LOOK_S)

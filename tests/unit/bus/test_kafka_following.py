@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
@@ -61,6 +62,8 @@ def test_a_topic_that_may_not_be_looked_at_is_not_waited_for() -> None:
 
 class Forgetful:
     """A producer whose broker has no such topic, and which does not say which."""
+
+    client = SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=lambda _: {0, 1, 2}))
 
     async def send(self, *_: object, **__: object) -> None:
         raise UnknownTopicOrPartitionError

@@ -19,7 +19,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def health(clock: FakeClock) -> Health:
-    health = Health(list, clock)
+    health = Health(list, dict, clock)
     health.ready = True
     return health
 
@@ -36,6 +36,12 @@ class TestReadiness:
         assert health.problems() == ["kafka at a:1 has not answered for 7 s"]
         assert health.kafka_answers() == 7.0
         assert health.problems() == []
+
+    def test_runs_that_were_broken_off_are_named_and_no_reason(self, clock: FakeClock) -> None:
+        health = Health(list, lambda: {"r": "a gap"}, clock)
+        health.ready = True
+        reply = verdict(health.problems(), health.notes())
+        assert reply == Reply("200 OK", b"ok\nrun r was broken off: a gap\n")
 
     def test_kafka_that_was_never_silent_has_been_so_for_no_time(self, health: Health) -> None:
         assert health.kafka_answers() == 0.0

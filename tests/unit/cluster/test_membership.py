@@ -122,7 +122,7 @@ async def test_what_was_owned_goes_on_and_the_rest_waits(group: Group) -> None:
     group.holder.offsets = {A: 3}
     await group.assigned(A, B)
     (consumer,) = group.consumers
-    assert consumer.offsets == {A: 3}
+    assert consumer.offsets == {A: 3, B: 0}
     assert consumer.paused == {B}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,6 +11,8 @@ import pytest
 from aiokafka import TopicPartition
 
 from pagewake.bus.port import Outbox
+from pagewake.cluster.log_watch import LogWatch
+from pagewake.cluster.lost_logs import SHORT_S
 from pagewake.cluster.owner import Owner
 from pagewake.cluster.ownership import LOOK_AFTER_S, LOOK_AGAIN_S, START_OVER_S, Ownership
 from pagewake.cluster.process_metrics import ProcessMetrics
@@ -19,6 +22,7 @@ from pagewake.cluster.runs_topic import RunsTopic
 from pagewake.events.codec import APF_GUEST, FAULTS
 from pagewake.participants.plan import RUNS_TOPIC, SNAPSHOTS, RunPlan, topic_name
 from pagewake.scenario.loading import load
+from tests.support.fake_bus import FakeBus
 from tests.support.fake_mqtt import turns
 from tests.support.owners import Owners
 
@@ -65,13 +69,28 @@ class Process:
         self.bus, self.clock = self.made.bus, self.made.clock
         self.member: Any = FakeMember(self.made)
         self.stopping = asyncio.Event()
-        self.metrics = ProcessMetrics(self._owners, float, self.clock)
+        self.metrics = ProcessMetrics(self._owners, float, self._broken, self.clock)
         rejections = Rejections(self.metrics.rejected)
         self.runs = RunsTopic(self.bus, rejections, lambda _: None, self.clock)
+        self.logs = LogWatch(self.bus, self.runs, self.clock)
+        self.let_go = 0
         self.ownership = Ownership(
-            self.made.new, self.runs, self.metrics, rejections, self.stopping, self.clock
+            self.made.new,
+            self.runs,
+            self.metrics,
+            rejections,
+            self.stopping,
+            self.clock,
+            self.logs,
+            self._count_let_go,
         )
         self.say("r", Announced.of(PLAN, self.clock.wall_s()))
+
+    def _broken(self) -> dict[str, str]:
+        return self.runs.broken()
+
+    def _count_let_go(self) -> None:
+        self.let_go += 1
 
     def _owners(self) -> list[Owner]:
         return self.ownership.owners()
@@ -170,6 +189,91 @@ async def test_a_log_that_contradicts_itself_stops_the_run_and_is_given_up(
     assert len(process.ownership.owners()) == 1
 
 
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda bus: bus.topics.update({HOST.topic: "another"}), "created again"),
+        (lambda bus: bus.begins.update({(RUNS_TOPIC, 0): 0, (HOST.topic, 0): 4}), "begins at"),
+    ],
+)
+async def test_a_log_that_is_not_what_it_was_is_not_taken_over(
+    process: Process, harm: Callable[[FakeBus], None], said: str
+) -> None:
+    await process.take_over(SHARD)
+    process.bus.append(HOST.topic, 0, b"x")
+    await process.logs.look()
+    harm(process.bus)
+    await process.take_over(HOST, SHARD)
+    assert [owner.label for owner in process.ownership.owners()] == ["r/guest-0"]
+    state = process.state()
+    assert state is not None
+    assert said in state.why
+    await process.hear()
+    assert said in process.runs.broken()["r"]
+    assert 'pagewake_run_broken_off{run="r"} 1.0' in process.metrics.page().body.decode()
+
+
+async def test_a_snapshot_of_more_than_the_log_has_stops_the_run(process: Process) -> None:
+    await process.take_over(SHARD, HOST)
+    shard = process.ownership.owners()[0]
+    shard.participant.lap = lambda _: process.clock.advance(1.0)
+    await process.made.read(shard)
+    assert await shard.snapshot()
+    process.ownership.keep(set())
+    process.bus.logs[SHARD.topic, 0].clear()
+    await process.take_over(SHARD)
+    state = process.state()
+    assert state is not None
+    assert f"{SHARD.topic}-0: the last snapshot was taken at offset" in state.why
+
+
+async def test_a_log_that_has_no_record_at_an_offset_is_looked_at_in_a_while(
+    process: Process,
+) -> None:
+    await process.take_over(SHARD, HOST)
+    await process.made.read(process.ownership.owners()[0])
+    process.bus.logs[SHARD.topic, 0].clear()
+    process.ownership.cut_off([SHARD], process.member)
+    assert [owner.label for owner in process.ownership.owners()] == ["r/host-0"]
+    assert process.let_go == 1
+    await process.logs.look()
+    assert process.state() is None, "a new leader may need a moment"
+    process.clock.advance(SHORT_S)
+    await process.logs.look()
+    state = process.state()
+    assert state is not None
+    assert "its end was lost" in state.why
+
+
+async def test_what_cannot_be_sent_for_want_of_a_topic_puts_off_its_sender_alone(
+    process: Process,
+) -> None:
+    await process.take_over(SHARD, HOST)
+    process.bus.missing.add(topic_name("r", FAULTS))
+    await process.feed(SHARD, *process.bus.values(SHARD.topic))
+    assert process.ownership.loss == ""
+    assert [owner.label for owner in process.ownership.owners()] == ["r/host-0"]
+    process.bus.missing.clear()
+    process.clock.advance(START_OVER_S)
+    await process.take_over(SHARD, HOST)
+    assert len(process.ownership.owners()) == 2
+
+
+async def test_a_run_announced_again_under_its_name_is_another(process: Process) -> None:
+    await process.take_over(SHARD, HOST)
+    outbox = Outbox("r", "host-0", APF_GUEST, 0, PLAN.code)
+    outbox.seq = 5
+    await process.feed(SHARD, outbox.encode(0, [])[0].record)
+    process.bus.logs.clear()
+    process.say("r", Announced.of(PLAN, process.clock.wall_s()))
+    await process.hear()
+    await process.ownership.look_after((), process.member)
+    assert process.ownership.owners() == [], "these were of the run before"
+    process.clock.advance(LOOK_AGAIN_S)
+    await process.take_over(SHARD, HOST)
+    assert len(process.ownership.owners()) == 2
+
+
 async def test_a_defect_stops_the_run_and_names_its_place(process: Process) -> None:
     await process.take_over(SHARD, HOST)
     (shard, _) = process.ownership.owners()
@@ -184,7 +288,7 @@ async def test_a_defect_stops_the_run_and_names_its_place(process: Process) -> N
 async def test_what_was_lost_starts_over_after_a_while(process: Process) -> None:
     process.bus.losing = True
     await process.take_over(HOST, SHARD)
-    await process.ownership.look_after(())
+    await process.ownership.look_after((), process.member)
     assert process.ownership.loss.startswith("r/host-0: ")
     process.ownership.start_over(process.member)
     assert process.ownership.loss == ""
@@ -223,14 +327,14 @@ async def test_who_was_not_fed_is_looked_after_now_and_then(process: Process) ->
     looked: list[str] = []
     for owner in process.ownership.owners():
         owner.failed = lambda label=owner.label: looked.append(label)  # type: ignore[method-assign, misc]
-    await process.ownership.look_after((SHARD,))
+    await process.ownership.look_after((SHARD,), process.member)
     assert looked == ["r/guest-0", "r/host-0"]
-    await process.ownership.look_after((SHARD,))
+    await process.ownership.look_after((SHARD,), process.member)
     assert looked[2:] == ["r/guest-0"]
     process.clock.advance(2 * LOOK_AFTER_S)
-    await process.ownership.look_after((SHARD,))
+    await process.ownership.look_after((SHARD,), process.member)
     assert looked[3:] == ["r/guest-0", "r/host-0"]
-    await process.ownership.look_after(())
+    await process.ownership.look_after((), process.member)
     assert looked[5:] == ["r/guest-0", "r/host-0"]
 
 

@@ -50,6 +50,6 @@ def test_a_process_knows_what_it_uses() -> None:
 
 
 def test_the_process_is_among_the_metrics() -> None:
-    text = generate_latest(ProcessMetrics(list, float, FakeClock()).registry).decode()
+    text = generate_latest(ProcessMetrics(list, float, list, FakeClock()).registry).decode()
     assert "process_cpu_seconds_total" in text
     assert "process_resident_memory_bytes" in text
