@@ -108,7 +108,7 @@ def test_a_log_that_was_emptied_while_nobody_looked_is_not_taken_over(cluster: C
     cluster.start("host", "guest")
     run = new_run()
     submitted = cluster.submit(run, "overcommit", *set_options(LONG))
-    until_under_way(run, records=200)
+    until_under_way(run)
     for service in ("host", "guest"):
         cluster.kill(service)
     asyncio.run(created_anew(topic_name(run, "faults")))
