@@ -132,6 +132,12 @@ class Owner:
         return self.offset >= self.log_end
 
     @property
+    def at_rest(self) -> bool:
+        """A shard that has ended: nothing more comes for it.  A host still answers commands."""
+        participant = self.participant
+        return participant.ended and self.caught_up and not participant.opens_windows
+
+    @property
     def lag(self) -> int:
         """Records of the partition that are not read yet, as far as is known."""
         return max(0, self.log_end - self.offset, self._highwater - self.offset)

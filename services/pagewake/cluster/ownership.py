@@ -91,10 +91,10 @@ class Ownership:
     # ------------------------------------------------------------------ as the group decides
 
     def keep(self, places: set[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Own no others; the next offsets of those among them that are owned."""
+        """Own no others; the next offsets of those among them that are owned and go on."""
         for place in self._owners.keys() - places:
             self._drop(place)
-        return {place: owner.offset for place, owner in self._owners.items()}
+        return {place: own.offset for place, own in self._owners.items() if not own.at_rest}
 
     async def hand_over(self, places: Iterable[TopicPartition] | None = None) -> None:
         """Leave a fresh snapshot to who may own these next; None: all that there is."""
@@ -179,6 +179,8 @@ class Ownership:
             self._not_before_s.pop(place, None)
             if owner.participant.ended:
                 await self._end(owner)
+            if owner.at_rest:
+                member.hold_back(place)
 
     def _pass_over(self, owner: Owner, partition: int) -> None:
         """Snapshots and parts of them that could not be used."""
@@ -211,6 +213,8 @@ class Ownership:
         self._metrics.received(owner.participant.topic, len(records), size)
         if owner.participant.ended and not was_ended:
             await self._end(owner)
+        if owner.at_rest:  # each partition that is read costs every fetch
+            member.hold_back(place)
 
     async def _feed(
         self, owner: Owner, place: TopicPartition, record: ConsumerRecord, member: Membership

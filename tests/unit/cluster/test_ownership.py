@@ -367,6 +367,18 @@ async def test_the_end_of_a_simulated_host_is_said_once(process: Process) -> Non
     assert [stored.key for stored in again.bus.logs[RUNS_TOPIC, 0]].count(b"r/host-0") == 1
 
 
+async def test_a_shard_that_has_ended_is_read_no_more(process: Process) -> None:
+    await process.take_over(HOST, SHARD)
+    assert process.member.reading.keys() == {HOST, SHARD}
+    await executed(process)
+    assert process.member.reading.keys() == {HOST}  # which answers commands
+    assert process.ownership.keep({HOST, SHARD}).keys() == {HOST}
+    await process.hear()
+    await process.take_over(HOST, SHARD)
+    assert process.member.reading.keys() == {HOST}
+    assert len(process.ownership.owners()) == 2
+
+
 async def test_how_long_to_wait_is_the_least_of_all(process: Process) -> None:
     assert process.ownership.wait_s() is None
     assert process.ownership.caught_up
