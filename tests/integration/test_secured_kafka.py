@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pagewake.cli.cluster import on_bus, settings_of
+from pagewake.cluster import client
+from pagewake.cluster.clock import SystemClock
+from pagewake.errors import BrokerError
 from tests.support.processes import (
     Cluster,
     digest_of,
@@ -16,7 +21,7 @@ from tests.support.processes import (
     new_run,
     running,
 )
-from tests.support.secured import Acl, SecuredKafka, acls_of, grant
+from tests.support.secured import KEY_PASSWORD, PRINCIPAL, Acl, SecuredKafka, acls_of, grant
 
 pytestmark = [pytest.mark.broker, needs_own_brokers]
 ROLES = ("serve", "submit", "load", "read")
@@ -36,6 +41,8 @@ LESS = {
 }
 
 
+PATIENCE_S = 120
+NOBODY: dict[str, str] = {"USERNAME": "", "PASSWORD": ""}
 BEFORE = [
     ("serve", Acl("topic", "pagewake.runs", "literal", "Create"), "serve guest",
      "Create on topic pagewake.runs is not allowed"),
@@ -96,6 +103,50 @@ def refused(cluster: Cluster, kafka: SecuredKafka, user: str, *command: str) -> 
     return done.stderr
 
 
+WRONG: list[tuple[str, dict[str, str], str]] = [
+    ("sasl", {"PASSWORD": "guessed"}, "refuses the user or the password"),
+    ("sasl", {"USERNAME": "stranger"}, "refuses the user or the password"),
+    ("sasl", {"SASL_MECHANISM": "PLAIN"}, "takes passwords by SCRAM-SHA-512: see"),
+    ("sasl", {"CAFILE": "stranger"}, "has a certificate that is not trusted"),
+    ("sasl", {"CAFILE": ""}, "has a certificate that is not trusted"),
+    ("sasl", {"SECURITY_PROTOCOL": "SSL"} | NOBODY, "wants a user and a password"),
+    ("sasl", {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "CAFILE": ""}, "speaks TLS"),
+    ("sasl", {"SECURITY_PROTOCOL": "", "CAFILE": ""} | NOBODY, "speaks TLS"),
+    ("mtls", {"SECURITY_PROTOCOL": "SSL"} | NOBODY, "wants a client's certificate"),
+    ("mtls", {"CERTFILE": "client", "KEYFILE": "client_key"}, "asks for no password"),
+    ("elsewhere", {"SECURITY_PROTOCOL": "SSL"} | NOBODY, "has a certificate of another host"),
+    ("kafka", {"SECURITY_PROTOCOL": "SSL"} | NOBODY, "speaks no TLS"),
+    ("kafka", {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "CAFILE": ""}, "asks for no password"),
+]
+"""Listener, what is set otherwise than for the one with passwords, what is said."""
+
+
+@pytest.mark.parametrize(("listener", "otherwise", "told"), WRONG)
+def test_who_is_not_let_in_is_told_why_at_once(
+    kafka: SecuredKafka,
+    monkeypatch: pytest.MonkeyPatch,
+    listener: str,
+    otherwise: dict[str, str],
+    told: str,
+) -> None:
+    for name, value in kafka.env("serve").items():
+        monkeypatch.setenv(name, value)
+    address = getattr(kafka, listener)
+    monkeypatch.setenv("PAGEWAKE_KAFKA", address)
+    monkeypatch.setenv("PAGEWAKE_KAFKA_WAIT", f"{PATIENCE_S}s")
+    for name, value in otherwise.items():
+        path = getattr(kafka.certificates, value, value)
+        monkeypatch.setenv(f"PAGEWAKE_KAFKA_{name}", str(path))
+        if not value:
+            monkeypatch.delenv(f"PAGEWAKE_KAFKA_{name}")
+    started_s = time.monotonic()
+    with pytest.raises(BrokerError) as refused:
+        on_bus(settings_of(), SystemClock(), client.known_runs)
+    assert f"Kafka at {address} {told}" in str(refused.value)
+    assert refused.value.exit_code == 69
+    assert time.monotonic() - started_s < PATIENCE_S
+
+
 @pytest.mark.parametrize(("role", "acl", "command", "told"), BEFORE)
 def test_before_there_are_runs_who_has_one_right_less_is_told_which(
     cluster: Cluster, kafka: SecuredKafka, role: str, acl: Acl, command: str, told: str
@@ -122,6 +173,25 @@ def test_where_there_are_runs_who_has_one_right_less_is_told_which(
     cluster: Cluster, kafka: SecuredKafka, role: str, acl: Acl, command: str, told: str
 ) -> None:
     assert told in refused(cluster, kafka, lacks(role, acl), *command.split())
+
+
+def test_a_client_with_a_certificate_is_let_in_and_known_by_it(
+    kafka: SecuredKafka, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = kafka.certificates
+    secret = tmp_path / "key-password"
+    secret.write_text(f"{KEY_PASSWORD}\n")
+    for name, value in {
+        "": kafka.mtls,
+        "_SECURITY_PROTOCOL": "SSL",
+        "_CAFILE": files.authority,
+        "_CERTFILE": files.client,
+        "_KEYFILE": files.locked_key,
+        "_KEY_PASSWORD_FILE": secret,
+    }.items():
+        monkeypatch.setenv(f"PAGEWAKE_KAFKA{name}", str(value))
+    asyncio.run(grant(kafka.kafka, [(PRINCIPAL, acl) for acl in acls_of("read")]))
+    assert RUN in on_bus(settings_of(), SystemClock(), client.known_runs, writes=False).entries
 
 
 def test_who_may_delete_deletes(cluster: Cluster, kafka: SecuredKafka) -> None:

@@ -10,9 +10,10 @@ import getpass
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pytest
 import trustme
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.support.processes import ROOT, Brokers, free_ports
+from tests.support.processes import ROOT, Brokers, answers, free_ports, until
 
 PASSWORD = "it's a p@ss:word/ 7%"
 """Has what some format or other gives a meaning."""
@@ -200,23 +201,38 @@ async def grant(kafka: str, given: Iterable[tuple[str, Acl]]) -> None:
         await client.close()
 
 
-class SecuredMosquitto(Brokers):
+class SecuredMosquitto:
     """TLS, and a password for the user `pagewake`."""
 
     def __init__(self, directory: Path) -> None:
-        settings = directory / "secured-mosquitto.conf"
-        super().__init__(directory, MOSQUITTO_CONF=str(settings))
         self.certificates = Certificates(directory / "certificates")
-        passwords = directory / "passwords"
-        subprocess.run(
-            ["mosquitto_passwd", "-b", "-c", str(passwords), "pagewake", PASSWORD], check=True
-        )
-        settings.write_text(
+        (port,) = free_ports(1)
+        self.place = f"127.0.0.1:{port}"
+        self._passwords = directory / "passwords"
+        self._settings = directory / "mosquitto.conf"
+        self._log = directory / "mosquitto.log"
+        self._settings.write_text(
             f"user {getpass.getuser()}\n"
-            f"listener {self.mqtt.rpartition(':')[2]} 127.0.0.1\n"
+            f"listener {port} 127.0.0.1\n"
             "allow_anonymous false\n"
-            f"password_file {passwords}\n"
+            f"password_file {self._passwords}\n"
             f"certfile {self.certificates.server}\n"
             f"keyfile {self.certificates.server_key}\n"
             "persistence false\n"
         )
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Until the end of the block."""
+        subprocess.run(
+            ["mosquitto_passwd", "-b", "-c", str(self._passwords), "pagewake", PASSWORD], check=True
+        )
+        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        with self._log.open("wb") as log:
+            process = subprocess.Popen([program, "-c", str(self._settings)], stderr=log)
+        try:
+            until(lambda: answers(self.place), f"mosquitto answers at {self.place}")
+            yield self
+        finally:
+            process.terminate()
+            process.wait(30)

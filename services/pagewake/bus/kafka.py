@@ -24,6 +24,7 @@ from aiokafka.errors import (
 )
 
 from pagewake.bus import kafka_logs
+from pagewake.bus.kafka_doors import refusal
 from pagewake.bus.kafka_group import dismiss_predecessor, group_consumer
 from pagewake.bus.kafka_rights import REFUSALS, MissingRightError, missing, needing
 from pagewake.bus.kafka_settings import (
@@ -38,6 +39,9 @@ from pagewake.bus.partitions import StoredRecord, TopicLog
 from pagewake.errors import BrokerError, ConfigError, DataError
 
 KEEP_FOR_EVER = "-1"
+CONNECT_S = 15.0
+"""Of one attempt: a producer whose brokers are reached under no name that it is told looks for them
+without end."""
 CONNECT_AGAIN_S = 0.3
 """Between two attempts to connect at start: a few of them within any patience, no busy loop."""
 TOPIC_AGAIN_S = 0.1
@@ -124,14 +128,18 @@ class KafkaBus:
         await self.stop()
 
     async def start(self) -> None:
-        """Connect, or BrokerError after `wait_s`."""
+        """Connect, or BrokerError: after `wait_s`, or at once where waiting could not help."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.wait_s
         while True:
             try:
-                await self._connect()
-            except (KafkaConnectionError, OSError):
+                async with asyncio.timeout(CONNECT_S):
+                    await self._connect()
+            except (KafkaConnectionError, OSError, TimeoutError):
                 await self.stop()
+                why = await refusal(self.settings)
+                if why:
+                    raise BrokerError(f"Kafka at {why}") from None
                 if loop.time() >= deadline:
                     raise BrokerError(
                         f"no Kafka at {self.settings.bootstrap} within {self.settings.wait_s:g} s: "
@@ -147,6 +155,7 @@ class KafkaBus:
             try:
                 await self._producer.start()
             except ClusterAuthorizationFailedError as error:  # it may number no records
+                await self.stop()
                 raise MissingRightError("Write on any topic") from error
         self._admin = AIOKafkaAdminClient(**self.settings.options())
         await self._admin.start()

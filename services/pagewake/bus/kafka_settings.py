@@ -8,7 +8,7 @@ committed offsets are needed, and what is read may be applied at once.
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -47,8 +47,11 @@ class KafkaSettings:
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str = "PLAIN"
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     cafile: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    key_password: str | None = field(default=None, repr=False)
     wait_s: float = 10.0
     replication: int = BROKERS_OWN
     rack: str | None = None
@@ -65,9 +68,22 @@ class KafkaSettings:
         }
         if self.security_protocol.startswith("SASL"):
             options |= self._sasl()
+        else:
+            self._without("SASL", username=self.username, password=self.password)
         if self.security_protocol.endswith("SSL"):
             options["ssl_context"] = self._tls()
+        else:
+            self._without("TLS", cafile=self.cafile, certfile=self.certfile, keyfile=self.keyfile)
         return options
+
+    def _without(self, what: str, **given: str | None) -> None:
+        """Who gives a password or a certificate believes that it is asked for."""
+        for name, value in given.items():
+            if value is not None:
+                raise ConfigError(
+                    f"PAGEWAKE_KAFKA_{name.upper()} does nothing without {what}:"
+                    f" PAGEWAKE_KAFKA_SECURITY_PROTOCOL is {self.security_protocol}"
+                )
 
     def _sasl(self) -> dict[str, Any]:
         if self.username is None or self.password is None:
@@ -83,10 +99,29 @@ class KafkaSettings:
 
     def _tls(self) -> ssl.SSLContext:
         """Certificates are checked, against the system's authorities or those of `cafile`."""
+        context = trusting("PAGEWAKE_KAFKA_CAFILE", self.cafile)
+        if self.certfile is None:
+            if self.keyfile is not None:
+                raise ConfigError("PAGEWAKE_KAFKA_KEYFILE needs PAGEWAKE_KAFKA_CERTFILE")
+            return context
         try:
-            return ssl.create_default_context(cafile=self.cafile)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"PAGEWAKE_KAFKA_CAFILE={self.cafile}: {error}") from None
+            # An empty password is none, where without one the terminal would be asked.
+            context.load_cert_chain(self.certfile, self.keyfile, self.key_password or "")
+        except (OSError, ValueError) as error:  # SSLError is an OSError
+            keyfile = f", PAGEWAKE_KAFKA_KEYFILE={self.keyfile}" if self.keyfile else ""
+            raise ConfigError(
+                f"PAGEWAKE_KAFKA_CERTFILE={self.certfile}{keyfile}: no certificate with its key,"
+                f" or a key of another password ({error})"
+            ) from None
+        return context
+
+
+def trusting(variable: str, cafile: str | None) -> ssl.SSLContext:
+    """A client's TLS, which checks certificates and host names."""
+    try:
+        return ssl.create_default_context(cafile=cafile)
+    except OSError as error:  # SSLError is one
+        raise ConfigError(f"{variable}={cafile}: {error}") from None
 
 
 def producer_options() -> dict[str, Any]:

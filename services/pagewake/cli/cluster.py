@@ -266,8 +266,9 @@ def stop_run(run: RunArgument, kafka: KafkaOption = None) -> None:
 def delete_run(run: RunArgument, kafka: KafkaOption = None, mqtt: MqttOption = None) -> None:
     """Delete a run with its topics, and what the MQTT broker retains of it."""
     settings = settings_of(kafka=kafka, mqtt=mqtt)
+    mqtt_address = settings.mqtt_address()
     clock = SystemClock()
     on_bus(settings, clock, lambda bus: client.delete(bus, run, clock))
-    if settings.mqtt:
-        asyncio.run(take_back_statuses(settings.mqtt, run, clock))
+    if mqtt_address is not None:
+        asyncio.run(take_back_statuses(mqtt_address, run, clock))
     tell_person(f"run {run} is deleted, with its topics")

@@ -52,8 +52,8 @@ async def _on_cluster(
             kafka = settings.kafka_settings(COMMAND_WAIT_S)
             async with KafkaBus(kafka) as bus:
                 await _complain_of_others(bus)
-            url = settings.mqtt or MQTT_DEFAULT
-            mqtt = url if await cluster.reachable(url, clock) else None
+            address = settings.mqtt_address() or MQTT_DEFAULT
+            mqtt = address if await cluster.reachable(address, clock) else None
             for vcpus in sizes:
                 tell = tell_of(vcpus)
                 async with KafkaBus(kafka) as bus:  # one that knows no topic that is deleted

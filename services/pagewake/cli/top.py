@@ -30,6 +30,7 @@ from pagewake.cluster.clock import Clock, SystemClock
 from pagewake.cluster.listener import Heard, MqttListener
 from pagewake.cluster.live import TOPICS, Live
 from pagewake.cluster.messages import COMMAND_TOPIC
+from pagewake.cluster.mqtt_address import MqttAddress
 from pagewake.errors import ConfigError
 
 LISTEN_S = 2.5
@@ -52,20 +53,20 @@ def top(
     as_json: JsonOption = False,
 ) -> None:
     """Watch the runs of a cluster; keys pause, resume and stop them."""
-    url = settings_of(mqtt=mqtt).mqtt
+    address = settings_of(mqtt=mqtt).mqtt_address()
     clock = SystemClock()
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        _snapshot(asyncio.run(_heard(url, run, clock)), run, as_json)
+        _snapshot(asyncio.run(_heard(address, run, clock)), run, as_json)
         return
     console = Console(**AS_IT_IS)
     with _keys_at_once(sys.stdin.fileno()):
-        asyncio.run(_watch(url, run, console, clock))
+        asyncio.run(_watch(address, run, console, clock))
 
 
 # ---------------------------------------------------------------------------------- snapshot
 
 
-async def _heard(mqtt: str, run: str | None, clock: Clock) -> list[RunRow]:
+async def _heard(mqtt: MqttAddress | None, run: str | None, clock: Clock) -> list[RunRow]:
     live = Live()
     heard = _feeder(live, clock)
     async with MqttListener(mqtt, TOPICS, heard, clock):
@@ -90,7 +91,7 @@ def _snapshot(rows: list[RunRow], run: str | None, as_json: bool) -> None:
 # ---------------------------------------------------------------------------------- terminal
 
 
-async def _watch(mqtt: str, run: str | None, console: Console, clock: Clock) -> None:
+async def _watch(mqtt: MqttAddress | None, run: str | None, console: Console, clock: Clock) -> None:
     """Draw and obey keys until `q`."""
     live = Live()
     viewer = Viewer(live, run)

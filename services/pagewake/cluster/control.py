@@ -154,11 +154,16 @@ class ControlPlane:
     """All of a service's links; does nothing without `PAGEWAKE_MQTT`."""
 
     def __init__(
-        self, kind: ServiceKind, mqtt: str, instance: str, commanded: Commanded, clock: Clock
+        self,
+        kind: ServiceKind,
+        address: MqttAddress | None,
+        instance: str,
+        commanded: Commanded,
+        clock: Clock,
     ) -> None:
         self.kind = kind
         self.instance = instance
-        self._address = MqttAddress.of(mqtt) if mqtt else None
+        self._address = address
         self._commanded = commanded
         self._links: dict[str, RunLink] = {}
         self._clock = clock

@@ -16,10 +16,10 @@ import aiomqtt
 
 from pagewake.cluster.clock import Clock
 from pagewake.cluster.messages import OVER, STATUS_TOPIC, encode_status
-from pagewake.cluster.mqtt_address import MqttAddress
+from pagewake.cluster.mqtt_address import MqttAddress, refusal
 from pagewake.errors import BrokerError
 
-MQTT_DEFAULT = "mqtt://127.0.0.1:1883"
+MQTT_DEFAULT = MqttAddress.of("mqtt://127.0.0.1:1883")
 """Where a person's command looks if nothing was said: as for Kafka, on this machine."""
 CONNECT_WAIT_S = 5.0  # at the start a person waits; a broker that is there answers in much less
 CONNECT_TIMEOUT_S = 4.0  # within that wait, so that the reason can still be told
@@ -38,13 +38,15 @@ Heard: TypeAlias = Callable[[str, bytes], None]
 class MqttListener:
     """See the module; `connected` and `lost_s` (monotonic) say how it stands."""
 
-    def __init__(self, mqtt: str, topics: Sequence[str], heard: Heard, clock: Clock) -> None:
-        self.mqtt = mqtt or MQTT_DEFAULT
+    def __init__(
+        self, address: MqttAddress | None, topics: Sequence[str], heard: Heard, clock: Clock
+    ) -> None:
         self.connected = False
         self.lost_s = clock.monotonic_s()
         self._clock = clock
         self.error = ""
-        self._address = MqttAddress.of(self.mqtt)
+        self._refused = ""
+        self._address = address or MQTT_DEFAULT
         self._topics = topics
         self._heard = heard
         self._client: aiomqtt.Client | None = None
@@ -52,7 +54,7 @@ class MqttListener:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Connected, or BrokerError after `CONNECT_WAIT_S`."""
+        """Connected, or BrokerError: after `CONNECT_WAIT_S`, or at once if that cannot help."""
         self._task = asyncio.create_task(self._keep_up())
         try:
             await self._clock.wait_for(self._first.wait(), CONNECT_WAIT_S)
@@ -60,11 +62,15 @@ class MqttListener:
             await self._close()
             raise BrokerError(
                 f"no MQTT broker at {self.place} within {CONNECT_WAIT_S:g} s"
-                f" ({self.error or 'no answer'}): start one (make brokers) or set PAGEWAKE_MQTT"
+                f" ({self.error or 'no answer'}): start one (make brokers) or set PAGEWAKE_MQTT,"
+                " to mqtts:// if it speaks TLS"
             ) from None
         except BaseException:
             await self._close()
             raise
+        if self._refused:
+            await self._close()
+            raise BrokerError(f"MQTT broker at {self.place} {self._refused}")
         return self
 
     async def __aexit__(
@@ -105,6 +111,9 @@ class MqttListener:
                         self._heard(message.topic.value, bytes(message.payload))
             except aiomqtt.MqttError as error:
                 self.error = str(error)
+                self._refused = refusal(error)
+                if self._refused:
+                    self._first.set()
             finally:
                 if self.connected:
                     self.lost_s = self._clock.monotonic_s()
@@ -124,7 +133,7 @@ class MqttListener:
         return f"{self._address.host}:{self._address.port}"
 
 
-async def take_back_statuses(mqtt: str, run: str, clock: Clock) -> None:
+async def take_back_statuses(address: MqttAddress, run: str, clock: Clock) -> None:
     """Delete what a broker retains of a deleted run, once its services have let go of it."""
     words: dict[str, bytes] = {}
     let_go = asyncio.Event()
@@ -138,7 +147,7 @@ async def take_back_statuses(mqtt: str, run: str, clock: Clock) -> None:
             let_go.clear()
 
     topics = [STATUS_TOPIC.format(run=run, service="+", instance="+")]
-    async with MqttListener(mqtt, topics, heard, clock) as listener:
+    async with MqttListener(address, topics, heard, clock) as listener:
         await clock.sleep(RETAINED_S)
         with suppress(TimeoutError):
             await clock.wait_for(let_go.wait(), LET_GO_S)

@@ -90,7 +90,9 @@ class Service:
         connect = partial(connected, self.bus.settings, group, settings.instance)
         self.membership = Membership(connect, self.ownership, clock)
         commander = Commander(self.bus, self.owners, self._answer)
-        self.control = ControlPlane(kind, settings.mqtt, settings.instance, commander.take, clock)
+        self.control = ControlPlane(
+            kind, settings.mqtt_address(), settings.instance, commander.take, clock
+        )
         self._news = asyncio.Event()
         self._news.set()
         self._subscribed_s = 0.0
@@ -265,6 +267,7 @@ class Service:
                 await self.bus.start()
             except BrokerError as error:
                 log.warning("kafka is not answering, waiting", error=str(error))
+                await self.clock.sleep(AGAIN_S)
             else:
                 return
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pagewake.bus.kafka import KafkaSettings
 from pagewake.bus.kafka_settings import BROKERS_OWN
+from pagewake.cluster.mqtt_address import MqttAddress
+from pagewake.cluster.secrets import with_files
 from pagewake.scenario.units import parse_duration
 
 ServiceKind = Literal["host", "guest", "nested"]
@@ -20,6 +22,9 @@ COMMAND_WAIT_S = 10.0
 SERVICE_WAIT_S = 30.0
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+SECRETS = ("kafka_password", "kafka_key_password", "mqtt_password")
+"""Each may stand in a file, too."""
 ADDRESS = re.compile(r"([^\s:,]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
 INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PORT_MAX = 65_535
@@ -37,6 +42,12 @@ def _seconds(value: object) -> object:
         return parse_duration(text) / 1e9
     except ValueError as error:
         raise PydanticCustomError("duration", "{why}", {"why": str(error)}) from None
+
+
+def _file_of(secret: str) -> Any:  # noqa: ANN401 - as pydantic has it
+    return Field(
+        default=None, description=f"file in which `PAGEWAKE_{secret.upper()}` stands instead"
+    )
 
 
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_seconds)]
@@ -60,12 +71,27 @@ class Settings(BaseSettings):
     kafka_security_protocol: SecurityProtocol = Field(
         default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
     )
-    kafka_sasl_mechanism: str = Field(default="PLAIN", description="of SASL")
-    kafka_username: str | None = Field(default=None, description="of SASL")
-    kafka_password: str | None = Field(default=None, description="of SASL")
-    kafka_cafile: str | None = Field(
-        default=None, description="file of certificate authorities; default: the system's"
+    kafka_sasl_mechanism: SaslMechanism = Field(
+        default="PLAIN", description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`"
     )
+    kafka_username: str | None = Field(default=None, description="of SASL")
+    kafka_password: str | None = Field(default=None, repr=False, description="of SASL")
+    kafka_password_file: str | None = _file_of("kafka_password")
+    kafka_cafile: str | None = Field(
+        default=None, description="file of certificate authorities (PEM); default: the system's"
+    )
+    kafka_certfile: str | None = Field(
+        default=None,
+        description="file of the client's certificate (PEM), where Kafka wants one; its key stands"
+        " there too, or in `PAGEWAKE_KAFKA_KEYFILE`",
+    )
+    kafka_keyfile: str | None = Field(
+        default=None, description="file of the key of the client's certificate (PEM)"
+    )
+    kafka_key_password: str | None = Field(
+        default=None, repr=False, description="of the key, if it has one"
+    )
+    kafka_key_password_file: str | None = _file_of("kafka_key_password")
     kafka_replication: int | None = Field(
         default=None,
         ge=1,
@@ -80,8 +106,17 @@ class Settings(BaseSettings):
     )
     mqtt: str = Field(
         default="",
+        repr=False,
         description="control plane, `mqtt://host:port` or `mqtts://user:pass@host:port`;"
         " empty: none",
+    )
+    mqtt_password: str | None = Field(
+        default=None, repr=False, description="of the user that `PAGEWAKE_MQTT` names"
+    )
+    mqtt_password_file: str | None = _file_of("mqtt_password")
+    mqtt_cafile: str | None = Field(
+        default=None,
+        description="file of certificate authorities (PEM) for `mqtts://`; default: the system's",
     )
     http: str = Field(
         default="127.0.0.1:0", description="address of metrics and health; port 0: any"
@@ -96,6 +131,11 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="least time between two snapshots, such as `5s`; a number alone is seconds",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_of_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return with_files(values, SECRETS)
 
     @field_validator("instance")
     @classmethod
@@ -126,7 +166,16 @@ class Settings(BaseSettings):
             username=self.kafka_username,
             password=self.kafka_password,
             cafile=self.kafka_cafile,
+            certfile=self.kafka_certfile,
+            keyfile=self.kafka_keyfile,
+            key_password=self.kafka_key_password,
             replication=self.kafka_replication or BROKERS_OWN,
             rack=self.kafka_rack,
             wait_s=wait_s if self.kafka_wait is None else self.kafka_wait,
         )
+
+    def mqtt_address(self) -> MqttAddress | None:
+        """None for no control plane; ConfigError for what is no address."""
+        if not self.mqtt:
+            return None
+        return MqttAddress.of(self.mqtt).with_secrets(self.mqtt_password, self.mqtt_cafile)

@@ -17,6 +17,7 @@ from pagewake.cluster import client
 from pagewake.cluster.clock import Clock
 from pagewake.cluster.listener import MqttListener, take_back_statuses
 from pagewake.cluster.logs import tell_person
+from pagewake.cluster.mqtt_address import MqttAddress
 from pagewake.cluster.stalls import awaited
 from pagewake.errors import BrokerError, CheckFailedError, ConfigError, PagewakeError
 from pagewake.events.journal import JournalMode
@@ -51,7 +52,7 @@ class _Marks(NamedTuple):
 
 async def measure(
     bus: KafkaBus,
-    mqtt: str | None,
+    mqtt: MqttAddress | None,
     vcpus: int,
     warm_s: float,
     duration_s: float,
@@ -82,7 +83,7 @@ async def measure(
 
 
 @asynccontextmanager
-async def _heard(mqtt: str | None, usage: Usage, clock: Clock) -> AsyncIterator[None]:
+async def _heard(mqtt: MqttAddress | None, usage: Usage, clock: Clock) -> AsyncIterator[None]:
     """Listen to a run while the block lasts; afterwards nothing is retained of it."""
     if mqtt is None:
         yield
@@ -220,7 +221,7 @@ def _complete(costs: list[Cost]) -> list[Cost]:
     return costs if {"host", "guest"} <= kinds else []
 
 
-async def reachable(mqtt: str, clock: Clock) -> bool:
+async def reachable(mqtt: MqttAddress, clock: Clock) -> bool:
     """Whether the MQTT broker answers: without it nobody says what the services use."""
     try:
         async with MqttListener(mqtt, (), lambda _topic, _payload: None, clock):

@@ -44,7 +44,8 @@ def clock() -> FakeClock:
 
 
 def control(heard: Heard, clock: FakeClock, address: str = "mqtt://broker") -> ControlPlane:
-    return ControlPlane("host", address, "here", heard, clock)
+    place = MqttAddress.of(address) if address else None
+    return ControlPlane("host", place, "here", heard, clock)
 
 
 class TestLink:

@@ -8,10 +8,12 @@ from pagewake.cluster.listener import (
     AGAIN_S,
     CONNECT_WAIT_S,
     LET_GO_S,
+    MQTT_DEFAULT,
     RETAINED_S,
     MqttListener,
     take_back_statuses,
 )
+from pagewake.cluster.mqtt_address import MqttAddress
 from pagewake.errors import BrokerError
 from tests.support.clock import FakeClock
 from tests.support.fake_mqtt import FakeMqtt, Published, mqtt, turns
@@ -30,7 +32,9 @@ def status(kind: str, word: bytes) -> Published:
 
 async def test_messages_are_heard(mqtt: FakeMqtt, clock: FakeClock) -> None:
     heard: list[tuple[str, bytes]] = []
-    async with MqttListener("", ["a/+"], lambda *message: heard.append(message), clock) as listener:
+    async with MqttListener(
+        None, ["a/+"], lambda *message: heard.append(message), clock
+    ) as listener:
         (client,) = mqtt.clients
         assert client.subscribed == ["a/+"]
         client.receive("a/b", b"x")
@@ -45,7 +49,9 @@ async def test_patience_at_the_start_is_limited(mqtt: FakeMqtt, clock: FakeClock
     mqtt.down = True
     since_s = clock.monotonic_s()
     with pytest.raises(BrokerError, match=r"no MQTT broker at here:7 within 5 s \(refused\)"):
-        async with MqttListener("mqtt://me:pass@here:7", [], lambda *_: None, clock):
+        async with MqttListener(
+            MqttAddress.of("mqtt://me:pass@here:7"), [], lambda *_: None, clock
+        ):
             pass
     assert clock.monotonic_s() - since_s == CONNECT_WAIT_S
 
@@ -53,7 +59,7 @@ async def test_patience_at_the_start_is_limited(mqtt: FakeMqtt, clock: FakeClock
 async def test_later_it_connects_again_and_says_since_when_it_hears_nothing(
     mqtt: FakeMqtt, clock: FakeClock
 ) -> None:
-    async with MqttListener("", [], lambda *_: None, clock) as listener:
+    async with MqttListener(None, [], lambda *_: None, clock) as listener:
         clock.advance(100.0)
         mqtt.stop()
         await turns()
@@ -71,7 +77,7 @@ class TestTakingBack:
     async def test_all_statuses_are_deleted(self, mqtt: FakeMqtt, clock: FakeClock) -> None:
         mqtt.retained = [status("host", b"left"), status("guest", b"lost"), status("x", b"")]
         since_s = clock.monotonic_s()
-        await take_back_statuses("", "r", clock)
+        await take_back_statuses(MQTT_DEFAULT, "r", clock)
         assert mqtt.published == [status("host", b""), status("guest", b"")]
         assert clock.monotonic_s() - since_s == RETAINED_S
 
@@ -80,6 +86,6 @@ class TestTakingBack:
     ) -> None:
         mqtt.retained = [status("host", b"running")]
         since_s = clock.monotonic_s()
-        await take_back_statuses("", "r", clock)
+        await take_back_statuses(MQTT_DEFAULT, "r", clock)
         assert mqtt.published == [status("host", b"")]
         assert clock.monotonic_s() - since_s == RETAINED_S + LET_GO_S
