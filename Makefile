@@ -70,12 +70,15 @@ bench: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.soak.soak --own-brokers --kills "$(or $(KILLS),100)" --seed "$(or $(SEED),1)"
 
+# The core's functions call each other directly, not as what another library may replace.
+CORE_CFLAGS := -fvisibility=hidden -fno-plt
+
 # From a copy: the build moves pyproject.toml away and leaves its output beside the source.
 compiled: $(VENV)/.installed
 	@rm -rf $(VENV)/source && mkdir $(VENV)/source
 	@cp -r pyproject.toml README.md LICENSE services $(VENV)/source/
 	@echo "compiling the core (some minutes)" >&2
-	@HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(PIP) --no-deps --force-reinstall ./$(VENV)/source
+	@CFLAGS="$(CORE_CFLAGS) $(CFLAGS)" HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(PIP) --no-deps --force-reinstall ./$(VENV)/source
 	@rm -rf $(VENV)/source
 	@$(BIN)/pagewake --version
 
