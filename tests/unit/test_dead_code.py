@@ -41,6 +41,7 @@ ALLOWED = {
     "bus.log_reader:readable": RAW_READER,
     "bus.log_reader:readinto": RAW_READER,
     "cli.app:_options": COMMAND,
+    "cli.app:short_help": "typer prints it in the list of commands",
     "cli.cluster:delete_run": COMMAND,
     "cli.cluster:list_runs": COMMAND,
     "cli.cluster:stop_run": COMMAND,
