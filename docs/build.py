@@ -13,7 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from docs.console import PAGES, Console, Page
-from docs.generate import cli, events, glossary, metrics, packages, result, rights, scenario, states
+from docs.generate import (
+    cli,
+    events,
+    glossary,
+    metrics,
+    packages,
+    plan,
+    result,
+    rights,
+    scenario,
+    states,
+)
 from docs.wrap import rewrapped
 
 DIRECTORY = Path(__file__).parent
@@ -25,6 +36,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "reference/glossary.md": glossary.page,
     "reference/kafka-rights.md": rights.page,
     "reference/metrics.md": metrics.page,
+    "reference/plan.md": plan.page,
     "reference/result.md": result.page,
     "reference/scenario.md": scenario.page,
 }

@@ -6,8 +6,8 @@ from docs.generate.markdown import head, table
 from pagewake.observe.glossary import GLOSSARY, Word
 
 ABOUT = """
-The words that `run`, `compare`, `report`, `load` and `top` print. `pagewake explain WORD` says the
-same in a terminal.
+The words that `run`, `compare`, `report`, `load`, `plan` and `top` print. `pagewake explain WORD`
+says the same in a terminal.
 """
 
 

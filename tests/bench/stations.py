@@ -1,18 +1,8 @@
-"""A cluster as stations that each window visits: what bounds its rate, predicted and measured.
+"""A cluster measured as the stations of `pagewake.capacity.stations`, predicted and measured.
 
-A window of a simulated host goes through the host service, Kafka and a guest service, and the next
-one of that host only then, so as many windows are under way as there are hosts.  With the demand of
-each station, CPU seconds a window, the asymptotic bounds of operational analysis hold (P. J.
-Denning, J. P. Buzen: The operational analysis of queueing network models, ACM Computing Surveys 10
-(3), 1978), whatever the times are distributed like:
-
-    windows/s <= hosts / (a window's time when alone)
-    windows/s <= 1 / (demand of the busiest process: of a guest service, its share of the hosts)
-    windows/s <= cores / (demand of all processes and the broker)
-
-A window is alone for a bare round trip and the CPU time of both services; that of their clients of
-Kafka is in both, so this is a little too long.  The demands are those of the first run, with one
-guest service; what other runs do is predicted from them and then measured.  `cores` are those that
+The demands are those of the first run, with one guest service; what other runs do is predicted from
+them and then measured.  A window is alone for a bare round trip and the CPU time of both services;
+that of their clients of Kafka is in both, so this is a little too long.  `cores` are those that
 others left while a run was measured.  Where none was idle, that bound tests one thing only: that a
 window costs as much CPU as in the first run.
 """
@@ -32,6 +22,8 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from pagewake.capacity.stations import Model, Station, least
+from pagewake.cluster.settings import ServiceKind
 from pagewake.scenario.writing import effective_toml
 from tests.bench.bench_pingpong import round_trips_ms
 from tests.bench.common import table, thrash
@@ -107,39 +99,15 @@ class Rates(NamedTuple):
         return cls(*(median(column) for column in zip(*stretches, strict=True)))
 
 
-class Model(NamedTuple):
-    """The service times: a window's time when alone, and what it demands of each station."""
-
-    bare_s: float
-    host_s: float
-    guest_s: float
-    broker_s: float
-
-    @property
-    def alone_s(self) -> float:
-        """From the opening of a window to that of the next one, if nothing else goes on."""
-        return self.bare_s + self.host_s + self.guest_s
-
-    def bounds(self, hosts: int, guests: int, cores: float) -> dict[str, float]:
-        """Windows a second that each station allows."""
-        share = -(-hosts // guests) / hosts
-        return {
-            "round trips": hosts / self.alone_s,
-            "host service": 1 / self.host_s,
-            "a guest service": 1 / (self.guest_s * share),
-            "cores": cores / (self.host_s + self.guest_s + self.broker_s),
-        }
-
-
-def least(bounds: dict[str, float]) -> tuple[str, float]:
-    """The bound that binds, and its name."""
-    name = min(bounds, key=bounds.__getitem__)
-    return name, bounds[name]
+def model_of(bare_s: float, rates: Rates, hosts: int) -> Model:
+    """The stations of a run of so many hosts, by what was measured; one shard a host."""
+    stations = (Station("host", rates.host_s, hosts), Station("guest", rates.guest_s, hosts))
+    return Model(hosts, bare_s + rates.host_s + rates.guest_s, stations, rates.broker_s)
 
 
 def read(cluster: Cluster, run: str) -> Sample:
     """Now: the services' own counters, and the system's for broker and idle time."""
-    at_s, broker_s, idle_s = time.monotonic(), _broker_s(), _idle_s()
+    at_s, broker_cpu_s, idle_cpu_s = time.monotonic(), broker_s(), idle_s()
     totals = defaultdict[tuple[str, bool], float](float)
     for name in cluster.processes:
         for family in text_string_to_metric_families(cluster.get(name, "/metrics")[1]):
@@ -153,19 +121,24 @@ def read(cluster: Cluster, run: str) -> Sample:
         sum(totals["pagewake_run_bytes_total", host] for host in (False, True)),
         totals["process_cpu_seconds_total", True],
         totals["process_cpu_seconds_total", False],
-        broker_s,
-        idle_s,
+        broker_cpu_s,
+        idle_cpu_s,
     )
 
 
-def _broker_s() -> float:
-    if not BROKER.exists():
-        return 0.0
-    fields = Path(f"/proc/{BROKER.read_text().strip()}/stat").read_text().rpartition(")")[2].split()
+def broker_s() -> float:
+    """CPU time of the broker so far."""
+    return cpu_s(int(BROKER.read_text())) if BROKER.exists() else 0.0
+
+
+def cpu_s(process: int) -> float:
+    """CPU time of a process so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def _idle_s() -> float:
+def idle_s() -> float:
+    """What all cores had nothing to do for so far."""
     idle, waiting = Path("/proc/stat").read_text().split(maxsplit=6)[4:6]
     return (int(idle) + int(waiting)) / TICKS
 
@@ -214,28 +187,28 @@ def machines(directory: Path, *, small: bool) -> None:
     bare_ms = asyncio.run(round_trips_ms(RECORD_BYTES, BARE_ROUNDS // (10 if small else 1)))
     found = all_measured(directory, sizes)
     base = found[0]
-    model = Model(median(bare_ms) / 1000, base.host_s, base.guest_s, base.broker_s)
-    _service_times(model, base)
+    bare_s = median(bare_ms) / 1000
+    _service_times(bare_s, base)
     print()
-    _predictions(model, sizes, found)
+    _predictions(bare_s, sizes, found)
     print()
-    _more_machines(model, base)
+    _more_machines(model_of(bare_s, base, sizes.runs[0][0]), base)
 
 
-def _service_times(model: Model, base: Rates) -> None:
+def _service_times(bare_s: float, base: Rates) -> None:
     figures = (
-        ("bare round trip, ms", 1000 * model.bare_s),
-        ("host service, CPU ms", 1000 * model.host_s),
-        ("guest service, CPU ms", 1000 * model.guest_s),
-        ("alone: these three, ms", 1000 * model.alone_s),
-        ("broker, CPU ms", 1000 * model.broker_s),
+        ("bare round trip, ms", 1000 * bare_s),
+        ("host service, CPU ms", 1000 * base.host_s),
+        ("guest service, CPU ms", 1000 * base.guest_s),
+        ("alone: these three, ms", 1000 * (bare_s + base.host_s + base.guest_s)),
+        ("broker, CPU ms", 1000 * base.broker_s),
         ("faults", base.faults / base.windows),
         ("bytes written", base.size / base.windows),
     )
     table([["a window", ""], *([name, f"{value:,.2f}"] for name, value in figures)])
 
 
-def _predictions(model: Model, sizes: Sizes, found: Sequence[Rates]) -> None:
+def _predictions(bare_s: float, sizes: Sizes, found: Sequence[Rates]) -> None:
     rows: list[list[object]] = [
         [
             "hosts",
@@ -249,7 +222,8 @@ def _predictions(model: Model, sizes: Sizes, found: Sequence[Rates]) -> None:
         ]
     ]
     for (hosts, guests), rates in zip(sizes.runs, found, strict=True):
-        name, bound = least(model.bounds(hosts, guests, rates.cores))
+        processes: dict[ServiceKind, int] = {"host": 1, "guest": guests}
+        name, bound = least(model_of(bare_s, found[0], hosts).bounds(processes, rates.cores))
         rows.append(
             [
                 hosts,
@@ -271,7 +245,7 @@ def _more_machines(model: Model, base: Rates) -> None:
         ["guests", "bound by", "windows/s", "faults/s", "hosts to reach it", "broker's cores"]
     ]
     for guests in MANY_GUESTS:
-        bounds = {"guest services": guests / model.guest_s, "host service": 1 / model.host_s}
+        bounds = {"guest services": guests / base.guest_s, "host service": 1 / base.host_s}
         name, bound = least(bounds)
         rows.append(
             [

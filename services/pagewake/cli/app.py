@@ -68,6 +68,10 @@ COMMANDS = {
     "top": ("top", "Watch the runs of a cluster; keys pause, resume and stop them."),
     "load": ("load", "Measure throughput, latency and cost of growing sizes, and find the knee."),
     "runs": ("cluster", "Runs of a cluster."),
+    "plan": (
+        "plan",
+        "Say what a cluster needs for a scenario: topics, bytes, cores, memory, and for how long.",
+    ),
 }
 """Each with its module in `pagewake.cli`, and its line of `--help`: the first of its docstring."""
 

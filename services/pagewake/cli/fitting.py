@@ -20,10 +20,14 @@ ANYWAY = "PAGEWAKE_ANY_MEMORY"
 MIB = 1 << 20
 
 
-def refuse_start(scenario: Scenario) -> None:
-    """ConfigError for a scenario that cannot start, on its simulated hosts or on this machine."""
+def refuse_start(scenario: Scenario, hosts: int | None = None) -> None:
+    """ConfigError for a scenario that cannot start, on its simulated hosts or on this machine.
+
+    `hosts` are built at a time, all by default.
+    """
     refuse_overfull(scenario)
-    needed, free = memory_bytes(scenario), free_bytes()
+    count = scenario.host.count
+    needed, free = memory_bytes(scenario) * (hosts or count) // count, free_bytes()
     if free is not None and needed > free:
         raise ConfigError(
             f"the memory of its VMs takes {needed // MIB:,} MiB to simulate, and this machine has"

@@ -207,6 +207,16 @@ GLOSSARY = (
     Word("per window", "Faults in one window: what a round through Kafka is shared by."),
     Word("CPU s/Mfault", "CPU seconds that a million faults took.", ("KiB/vcpu",
          "Kafka B/fault")),
+    Word("bound by", "What more processes would not change, or would: round trips through Kafka, of"
+         " which each simulated host has one for a window; services of a kind, which more of them"
+         " relieve; cores.", ("round trips", "host services", "guest services", "nested services"),
+         "how-to/scale-the-cluster.md"),
+    Word("pays at most", "How many processes of a kind make a run faster; one more has no simulated"
+         " host to itself, or waits for round trips.", (), "how-to/scale-the-cluster.md"),
+    Word("takes", "How long a run lasts on a cluster at least, by the wall clock.", (),
+         "how-to/scale-the-cluster.md"),
+    Word("network/s", "Bytes into and out of brokers: what is written, what the other copies fetch,"
+         " what services read.", ("copies",), "how-to/scale-the-cluster.md"),
     Word("on kafka", "What a run took of the brokers: records and bytes for each fault."),
 )  # fmt: skip
 
