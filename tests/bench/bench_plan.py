@@ -8,14 +8,15 @@ Partitions, windows, records and bytes are those of the whole run; rates and CPU
 middle, with what every process takes while there is no run left out, and with the cores that other
 work on the machine leaves.
 
-The last table fits the costs of Kafka to what was measured: CPU of a service for each record that
-it reads or writes, and for the work that the probe has timed in a process of its own.  With the
-yardstick of the same minutes it is what stands in `services/pagewake/capacity/costs.py`.
+The last table has what is left of the CPU of each process when the work that the probe timed is
+taken off, for each record that it reads or writes: the costs of Kafka.  Their medians, with the
+yardstick of the same minutes, are what stands in `services/pagewake/capacity/costs.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Self
 
 import msgspec
-import numpy as np
 from aiokafka import AIOKafkaConsumer
 
 from pagewake.bus.kafka import FOLLOW_WAIT_MS, KafkaSettings, TopicPartition
@@ -45,12 +45,14 @@ from pagewake.scenario.model import Scenario
 from pagewake.scenario.writing import effective_toml
 from tests.bench.bench_model import machine
 from tests.bench.bench_pingpong import round_trips_ms
-from tests.bench.common import quick, table, thrash
+from tests.bench.common import quick, thrash
+from tests.bench.common import table as printed
 from tests.bench.stations import SNAPSHOT_S, broker_s, cpu_s, idle_s
 from tests.support.processes import KAFKA, START, Cluster, answers, new_run, running
 
 SERVICES: tuple[ServiceKind, ...] = ("host", "guest")
-BEGINNING = 30_000.0
+MIB = 1 << 20
+BEGINNING = 60_000.0
 """Less than the command simulates, because the runs are short: a part of each, as of a long run."""
 LOOK_S = 0.5
 IDLE_S = 5.0
@@ -88,6 +90,7 @@ class Sample(NamedTuple):
     windows: int
     cpu_s: Mapping[str, float]
     idle_s: float
+    memory_bytes: Mapping[str, int]
 
 
 class Measured(NamedTuple):
@@ -97,6 +100,7 @@ class Measured(NamedTuple):
     windows_per_s: float
     cpu_s: Mapping[str, float]
     cores: float
+    memory_bytes: Mapping[str, int]
 
     @classmethod
     def of(cls, result: dict[str, Any], seen: Sequence[Sample], idle: Mapping[str, float]) -> Self:
@@ -108,7 +112,8 @@ class Measured(NamedTuple):
         spent = {kind: last.cpu_s[kind] - first.cpu_s[kind] for kind in last.cpu_s}
         cores = (sum(spent.values()) + last.idle_s - first.idle_s) / took_s
         each = {kind: (spent[kind] - idle[kind] * took_s) / windows for kind in spent}
-        return cls(result, windows / took_s, each, cores)
+        memory = {kind: max(each.memory_bytes[kind] for each in seen) for kind in SERVICES}
+        return cls(result, windows / took_s, each, cores, memory)
 
 
 class Beside(NamedTuple):
@@ -130,6 +135,16 @@ def cpu_of(cluster: Cluster) -> dict[str, float]:
     return found
 
 
+def memory_of(cluster: Cluster) -> dict[str, int]:
+    """Resident memory of the largest process of each kind."""
+    found = dict.fromkeys(SERVICES, 0)
+    for name, process in cluster.processes.items():
+        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+        kind = next(kind for kind in SERVICES if name.startswith(kind))
+        found[kind] = max(found[kind], pages * os.sysconf("SC_PAGE_SIZE"))
+    return dict(found)
+
+
 async def watched(cluster: Cluster, plan: RunPlan, submitted: Popen[str]) -> list[Sample]:
     """How far a run is while it is under way, by the ends of its partitions."""
     found: list[Sample] = []
@@ -138,12 +153,13 @@ async def watched(cluster: Cluster, plan: RunPlan, submitted: Popen[str]) -> lis
     consumer = AIOKafkaConsumer(**settings.options(), **fetch_options(FOLLOW_WAIT_MS))
     await consumer.start()
     try:
-        while not {topic} <= await consumer.topics() and submitted.poll() is None:
-            await asyncio.sleep(LOOK_S)
+        while topic not in await consumer.topics() and submitted.poll() is None:
+            await asyncio.sleep(LOOK_S)  # noqa: ASYNC110 - there is nobody to tell
         places = [TopicPartition(topic, host) for host in range(hosts)]
         while submitted.poll() is None:
             windows = sum((await consumer.end_offsets(places)).values())
-            found.append(Sample(time.monotonic(), windows, cpu_of(cluster), idle_s()))
+            spent, resident = cpu_of(cluster), memory_of(cluster)
+            found.append(Sample(time.monotonic(), windows, spent, idle_s(), resident))
             await asyncio.sleep(LOOK_S)
     finally:
         await consumer.stop()
@@ -190,11 +206,15 @@ def predictions(found: Sequence[Beside]) -> None:
     """Every figure of every run."""
     rows: list[list[object]] = [["run", "guests", "", "predicted", "measured", "off by"]]
     for each in found:
+        within = f"{100 * each.need.basis.amounts_within:.1f} %"
+        rows.append(
+            [each.shape.name, each.shape.guests, "amounts said to be within", within, "", ""]
+        )
         for what, predicted, measured in figures(each):
             off = f"{100 * (predicted / measured - 1):+.1f} %"
             row = [each.shape.name, each.shape.guests, what]
             rows.append([*row, f"{predicted:,.6g}", f"{measured:,.6g}", off])
-    table(rows)
+    printed(rows)
 
 
 def figures(each: Beside) -> Iterator[tuple[str, float, float]]:
@@ -212,45 +232,38 @@ def figures(each: Beside) -> Iterator[tuple[str, float, float]]:
         cpu_ms = 1000 * measured.cpu_s[station.service]
         yield f"{station.service}, CPU ms a window", 1000 * station.cpu_s, cpu_ms
     yield "broker, CPU ms a window", 1000 * model.broker_s, 1000 * measured.cpu_s["broker"]
+    for each_service in need.services:
+        share = each_service.state_bytes / processes[each_service.service]
+        resident = measured.memory_bytes[each_service.service]
+        yield (
+            f"{each_service.service}, MiB",
+            (each_service.base_bytes + share) / MIB,
+            resident / MIB,
+        )
 
 
 def costs(found: Sequence[Beside], turns_s: float) -> None:
-    """Fitted by least squares of relative errors: work, records of each service; the broker's."""
-    bare_s = min(each.costs.round_trip_s for each in found)
-    rows: list[list[float]] = []
-    brokers: list[list[float]] = []
+    """What is left of the CPU of each process, for a record: the medians are the costs."""
+    rows: list[list[object]] = [["for a record, CPU us", *SERVICES, "broker", "round trip, us"]]
+    columns: list[list[float]] = []
     for each in found:
-        seen, cpu = each.probe.seen, each.measured.cpu_s
+        seen, cpu_s = each.probe.seen, each.measured.cpu_s
         windows = seen["windows"]
-        for at, service in enumerate(SERVICES):
-            passed = [0.0, 0.0]
-            passed[at] = passing(seen, service) / windows
-            row = [seen[f"cpu {service}"] / windows, *passed]
-            rows.append([amount / cpu[service] for amount in row])
-        amounts = [
-            sum(seen[f"{what} {topic}"] for topic in TOPICS) / windows
-            for what in ("records", "bytes")
+        left = [
+            (cpu_s[service] * windows - seen[f"cpu {service}"]) / passing(seen, service)
+            for service in SERVICES
         ]
-        brokers.append([amount / cpu["broker"] for amount in amounts])
-    fitted = [np.linalg.lstsq(np.array(each), np.ones(len(each)))[0] for each in (rows, brokers)]
-    work, host_s, guest_s, record_s, byte_s = np.concatenate(fitted)
-    table(
-        [
-            ["costs", "now", "of the table, here"],
-            *(
-                [name, f"{now:.3g}", f"{then:.3g}"]
-                for name, now, then in (
-                    ("yardstick, s", turns_s, COSTS.turns_s),
-                    ("bare round trip, s", bare_s, COSTS.here(turns_s).round_trip_s),
-                    ("work", work, COSTS.work),
-                    ("a record, host, s", host_s, COSTS.here(turns_s).record_s["host"]),
-                    ("a record, guest, s", guest_s, COSTS.here(turns_s).record_s["guest"]),
-                    ("a record, broker, s", record_s, COSTS.here(turns_s).broker_record_s),
-                    ("a byte, broker, s", byte_s, COSTS.here(turns_s).broker_byte_s),
-                )
-            ),
-        ]
-    )
+        records = sum(seen[f"records {topic}"] for topic in TOPICS)
+        broker = cpu_s["broker"] * windows / records
+        columns.append([*left, broker, each.costs.round_trip_s])
+        rows.append([each.shape.name, *(f"{1e6 * cost:,.0f}" for cost in columns[-1])])
+    middle = [median(column) for column in zip(*columns, strict=True)]
+    rows.append(["median", *(f"{1e6 * cost:,.0f}" for cost in middle)])
+    table = COSTS.here(turns_s)
+    then = [*(table.record_s[service] for service in SERVICES), table.broker_record_s]
+    rows.append(["table", *(f"{1e6 * cost:,.0f}" for cost in (*then, table.round_trip_s))])
+    printed(rows)
+    print(f"yardstick: {1000 * turns_s:.1f} ms, in the table {1000 * COSTS.turns_s:.1f} ms")
 
 
 def main() -> None:
@@ -259,14 +272,13 @@ def main() -> None:
     if not answers(KAFKA):
         print(f"skipped, no Kafka at {KAFKA}: {START}", file=sys.stderr)
         return
-    small = quick()
+    found: list[Beside] = []
     with TemporaryDirectory() as name:
         for cluster in running(Path(name), snapshot_s=SNAPSHOT_S):
-            found = [beside(cluster, shape) for shape in shapes(small=small)]
-            turns_s = yardstick_s()
+            found += [beside(cluster, shape) for shape in shapes(small=quick())]
     predictions(found)
     print()
-    costs(found, turns_s)
+    costs(found, yardstick_s())
 
 
 if __name__ == "__main__":

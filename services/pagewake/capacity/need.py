@@ -66,8 +66,8 @@ class Basis(msgspec.Struct, frozen=True):
     `simulated` is the share of the run's windows that was simulated, in `cpu_s`; if the run is
     simulated as a whole, amounts are `exact`. Else `amounts_within` is the share by which the last
     two quarters of what was simulated differ: what the run does later is not known. Rates and cores
-    are right within the factor `rates_within`. `slower` is how much slower this machine is now
-    than the one was on which the costs of Kafka were measured.
+    are right within the factor `rates_within`. This machine takes `slower` times as long now as the
+    one took on which the costs of Kafka were measured.
     """
 
     simulated: float

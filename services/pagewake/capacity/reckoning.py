@@ -125,17 +125,16 @@ def model_of(plan: RunPlan, probe: Probe, costs: Costs) -> Model:
     stations = [
         Station(
             service,
-            costs.work * seen[f"cpu {service}"] / windows
+            seen[f"cpu {service}"] / windows
             + costs.record_s[service] * passing(seen, service) / windows,
             partitions[topic],
         )
         for service, topic in INPUT_OF.items()
         if topic in partitions
     ]
-    broker_s = costs.broker_record_s * _in_all(seen, "records")
-    broker_s += costs.broker_byte_s * _in_all(seen, "bytes")
-    alone_s = costs.round_trip_s + costs.work * seen["cpu path"] / windows
-    return Model(len(plan.topology.hosts), alone_s, stations, broker_s / windows)
+    broker_s = costs.broker_record_s * _in_all(seen, "records") / windows
+    alone_s = costs.round_trip_s + seen["cpu path"] / windows
+    return Model(len(plan.topology.hosts), alone_s, stations, broker_s)
 
 
 def passing(amounts: Amounts, service: ServiceKind) -> float:

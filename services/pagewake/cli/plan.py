@@ -201,8 +201,8 @@ def _remarks(need: Need) -> Iterator[str]:
         "Rates are the most there can be; they and cores are right within a factor of"
         f" {basis.rates_within:g}. What services simulate was timed here, for"
         f" {duration(basis.cpu_s)}. What Kafka takes was measured on {basis.costs_taken}"
-        f" ({basis.costs_machine}, {basis.costs_command}), than which this machine is slower by a"
-        f" factor of {basis.slower:.2g} now."
+        f" ({basis.costs_machine}; {basis.costs_command}); this machine takes {basis.slower:.2g}"
+        " times as long now."
     )
 
 

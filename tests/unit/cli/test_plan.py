@@ -42,7 +42,7 @@ def test_json_has_the_keys_that_are_documented(
     assert need.basis.exact
     assert need.windows == int(need.windows) > 0
     documented = REFERENCE.read_text("utf-8")
-    printed = {
+    printed: dict[type[msgspec.Struct], dict[str, object]] = {
         Need: found,
         TopicNeed: found["topics"][0],
         ServiceNeed: found["services"][0],
