@@ -153,8 +153,8 @@ async def watched(cluster: Cluster, plan: RunPlan, submitted: Popen[str]) -> lis
     consumer = AIOKafkaConsumer(**settings.options(), **fetch_options(FOLLOW_WAIT_MS))
     await consumer.start()
     try:
-        while topic not in await consumer.topics() and submitted.poll() is None:
-            await asyncio.sleep(LOOK_S)  # noqa: ASYNC110 - there is nobody to tell
+        while topic not in await consumer.topics() and submitted.poll() is None:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)
         places = [TopicPartition(topic, host) for host in range(hosts)]
         while submitted.poll() is None:
             windows = sum((await consumer.end_offsets(places)).values())
