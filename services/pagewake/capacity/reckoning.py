@@ -25,8 +25,9 @@ INPUT_OF: dict[ServiceKind, str] = {"host": FAULTS, "guest": APF_GUEST, "nested"
 LOG_RECORD_BYTES = 70
 """Of a record on a broker's disk, its content not counted: 61 of a batch and nine of the record
 itself in Kafka's format; at most, because records of a journal share their batches."""
-RATES_WITHIN = 2.0
-"""Rates and cores that `tests.bench.bench_plan` has predicted were off by less than this factor."""
+RATES_WITHIN = 3.0
+"""Rates and CPU that `tests.bench.bench_plan` predicted were off by less than this factor, on a
+machine that other work had most of."""
 FIRST_SIZES = 6
 """Of a table: each step, then every power of two, and the last."""
 KEPT = "pagewake runs delete"
