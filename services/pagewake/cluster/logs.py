@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 import structlog
 
@@ -43,15 +44,40 @@ class Sparse(logging.Handler):
         self._write(record, held)
 
 
+class Lines:
+    """Log lines on a stream; one that cannot be written, on a full disk say, is no reason to end.
+
+    What was lost is said with the next line that can be.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def msg(self, line: str) -> None:
+        """Write it, or count it."""
+        lost = f'{{"event": "log lines were lost", "lines": {self._lost}}}\n' if self._lost else ""
+        try:
+            self._stream.write(f"{lost}{line}\n")
+            self._stream.flush()
+        except OSError:
+            self._lost += 1
+        else:
+            self._lost = 0
+
+    debug = info = warning = error = msg
+
+
 def log_as_json(clock: Clock) -> None:
     """For a service: everything is a JSON line on stderr."""
+    lines = Lines(sys.stderr)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: lines,
     )
     log = structlog.get_logger()
 

@@ -228,6 +228,9 @@ class Ownership:
         except KafkaError as error:
             self._lose(owner, error)
             return False
+        except MemoryError:  # the record is not to blame, and where there is more it can be fed
+            self._drop(place)
+            raise
         except Exception as error:  # noqa: BLE001 - a poisoned record must not take others along
             where = f"{place.topic}-{place.partition} at offset {record.offset}"
             why = str(error) if isinstance(error, PagewakeError) else described(error)

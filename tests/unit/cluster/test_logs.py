@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import sys
+from collections.abc import Iterator
 
+import msgspec
 import pytest
+import structlog
 
-from pagewake.cluster.logs import KINDS_MAX, QUIET_S, Sparse
+from pagewake.cluster.logs import KINDS_MAX, QUIET_S, Sparse, log_as_json
 from tests.support.clock import FakeClock
 
 
@@ -52,3 +58,46 @@ def test_kinds_that_are_remembered_are_bounded(passed: Passed) -> None:
         passed.say(f"kind {number}")
     passed.say("kind 0")
     assert passed.words[-1] == ("kind 0", 0)
+
+
+class Disk(io.StringIO):
+    """A log on a disk that may be full."""
+
+    full = False
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    """What a service logs to."""
+    disk = Disk()
+    monkeypatch.setattr(sys, "stderr", disk)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    log_as_json(FakeClock())
+    yield disk
+    structlog.reset_defaults()
+    logging.root.handlers[:], logging.root.level = handlers, level
+
+
+def test_a_service_goes_on_without_its_log_and_says_how_much_is_missing(disk: Disk) -> None:
+    log = structlog.get_logger()
+    log.info("before")
+    disk.full = True
+    log.info("lost")
+    logging.getLogger("aiokafka").error("lost too")
+    disk.full = False
+    log.warning("after", run="r")
+    log.error("at last")
+    lines = [msgspec.json.decode(line) for line in disk.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == [
+        "before",
+        "log lines were lost",
+        "after",
+        "at last",
+    ]
+    assert lines[1]["lines"] == 2
+    assert (lines[2]["run"], lines[2]["level"]) == ("r", "warning")

@@ -285,6 +285,23 @@ async def test_a_defect_stops_the_run_and_names_its_place(process: Process) -> N
     assert "participant.py" in state.why
 
 
+async def test_a_process_without_memory_ends_and_the_run_does_not(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is what was half done kept for the last snapshot."""
+    await process.take_over(SHARD, HOST)
+    (shard, _) = process.ownership.owners()
+
+    def too_much(_: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(shard.participant, "accept", too_much)
+    with pytest.raises(MemoryError):
+        await process.feed(SHARD, process.bus.values(SHARD.topic)[0])
+    assert process.state() is None
+    assert [owner.label for owner in process.ownership.owners()] == ["r/host-0"]
+
+
 async def test_what_was_lost_starts_over_after_a_while(process: Process) -> None:
     process.bus.losing = True
     await process.take_over(HOST, SHARD)
