@@ -6,7 +6,8 @@
 # make docs   docs/reference from the code, and the outputs that pages show
 # make generated   schemas/, docs/reference/ and grafana/dashboards/ from the code; also one by
 #             one: make schemas, make reference, make dashboards
-# make soak   kills services and brokers of its own a hundred times while runs go on: KILLS=100 SEED=1
+# make soak   faults on services and brokers of its own, a hundred of them, while runs go on:
+#             KILLS=100 SEED=1 LANES=2 RUNS=2 BROKERS=1; STEP=17 is the 17th alone
 # make brokers, brokers-down   Kafka and Mosquitto on loopback, without Docker
 # make cluster, cluster-down   the brokers and one of each service
 # make compiled   the core compiled to C, in .venv instead of the checkout (needs a C compiler);
@@ -68,7 +69,9 @@ bench: $(VENV)/.installed-dev
 	  echo "== $$script"; $(BIN)/python -m "tests.bench.$$(basename "$$script" .py)" || exit 1; done
 
 soak: $(VENV)/.installed-dev
-	@$(BIN)/python -m tests.soak.soak --own-brokers --kills "$(or $(KILLS),100)" --seed "$(or $(SEED),1)"
+	@$(BIN)/python -m tests.soak.soak --kills "$(or $(KILLS),100)" --seed "$(or $(SEED),1)" \
+	  --lanes "$(or $(LANES),2)" --runs "$(or $(RUNS),2)" --brokers "$(or $(BROKERS),1)" \
+	  $(if $(STEP),--step $(STEP))
 
 # The core's functions call each other directly, not as what another library may replace.
 CORE_CFLAGS := -fvisibility=hidden -fno-plt

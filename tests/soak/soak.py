@@ -1,233 +1,169 @@
-"""Kills services of a cluster, again and again, and looks whether anything is lost.
+"""Does to a cluster what may befall it, again and again, and looks whether anything is lost.
 
-    python -m tests.soak.soak --kills 100 --seed 1 [--own-brokers]
+    python -m tests.soak.soak --kills 100 --seed 1 [--lanes 2] [--step 17]
 
-Runs follow each other while victims are drawn from the seed.  From each kill the run's
-progress is timed: until every simulated host has closed windows that it had not opened then.  In
-the end of each run its digest is compared with that of the embedded run.  Exit code 1 if one
-differs, or if a run stands still.
+A step is one fault while runs go on: who (a service, Kafka, Mosquitto), when (of a run's life) and
+how; all are drawn from the seed.  Timed is the longest that a run stood still from then on, a
+submission that came right after it included; compared is each run's digest, with that of the
+embedded run.  Lanes work side by side, each a cluster with brokers, network and disks of its own.
+Exit code 1 if a digest differs, a run stands still, or a command fails: with the seed and the step.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import itertools
+import logging
+import queue
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from random import Random
-from typing import NamedTuple
 
 import msgspec
 
-from pagewake.bus.kafka import KafkaBus, KafkaError, KafkaSettings
-from pagewake.cluster import client
-from pagewake.engine.run import run_scenario
-from pagewake.errors import BrokerError, DataError
-from pagewake.events.codec import FAULTS, decode_commit
-from pagewake.participants.plan import RunPlan, topic_name
-from pagewake.scenario.loading import load
-from tests.support.processes import KAFKA, MQTT, Brokers, Cluster, new_run, set_options
+from tests.soak import wire
+from tests.soak.lane import Lane
+from tests.soak.steps import MOMENTS, Step, steps
+from tests.soak.ways import VICTIMS, WAYS, skipped, with_disks, with_faketime
+from tests.soak.work import LATE, Done, Worker
 
-SERVICES = ["host", "host-2", "guest", "guest-2", "guest-3", "nested"]
-FREEZE = "SIGSTOP"
-FROZEN_S = 12.0
-"""Longer than a session lasts: others take over, and a zombie comes back."""
-PAUSE_S = (0.2, 1.5)
-PROGRESS_S = 180.0
-RUN_S = 600.0
-LOOK_S = 0.1
+RUNS = 2
 
 
-class Load(NamedTuple):
-    """A scenario to run; `services` have a part in it."""
-
-    scenario: str
-    sets: list[str]
-    shards: int
-
-
-LOADS = [
-    Load("overcommit", ["scenario.duration=500ms", "host.count=2"], 3),
-    Load("nested", ["scenario.duration=400ms", "vm.0.count=2"], 2),
-    Load("natapov-2010", ["scenario.duration=6s", "vm.0.count=3"], 3),
-    Load("trace-sort", [], 1),
-    Load("trace-sqlite", [], 1),
-]
-
-
-class Kill(NamedTuple):
-    """What was done, when, and how long nothing followed."""
-
-    number: int
-    run: str
-    what: str
-    victim: str
-    window: int
-    recovery_s: float
-
-    def row(self) -> str:
-        """A line of the table."""
-        return (
-            f"{self.number:4}  {self.run:24}  {self.what:8}  {self.victim:9}  "
-            f"{self.window:7}  {self.recovery_s:10.1f}"
-        )
+def main() -> int:
+    """0 if every digest was equal, and every run went on."""
+    parser = argparse.ArgumentParser(prog="soak", description="Faults on a cluster, from a seed")
+    parser.add_argument("--kills", type=int, default=100, help="how many steps")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--step", type=int, nargs="+", help="only these of the seed's")
+    parser.add_argument("--lanes", type=int, default=2, help="clusters side by side")
+    parser.add_argument("--runs", type=int, default=RUNS, help="runs at once in each")
+    parser.add_argument("--brokers", type=int, default=1, choices=(1, 3), help="of Kafka, in each")
+    parser.add_argument("--lane", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if options.lane is not None:
+        return one_lane(options)
+    return all_lanes(options)
 
 
-HEAD = f"{'n':>4}  {'run':24}  {'what':8}  {'victim':9}  {'window':>7}  {'recovery s':>10}"
+# ------------------------------------------------------------------ one lane, a process of its own
 
 
-class Soak:
-    """One cluster, its brokers if they are its own, and what was done to it."""
-
-    def __init__(self, cluster: Cluster, brokers: Brokers | None, seed: int) -> None:
-        self.cluster = cluster
-        self.brokers = brokers
-        self.random = Random(seed)
-        self.seeds = Random(seed)  # how often the other is drawn from depends on time
-        self.kills: list[Kill] = []
-        self.different: list[str] = []
-        self.runs = 0
-
-    def work(self, kills: int) -> None:
-        """Runs until so many kills are done; the last run may end in peace."""
-        self.cluster.start(*SERVICES)
-        for work in itertools.cycle(LOADS):
-            self._one_run(work, kills)
-            if len(self.kills) >= kills:
-                return
-
-    def _one_run(self, work: Load, kills: int) -> None:
-        seed = self.seeds.randrange(1, 1 << 16)
-        name = new_run()
-        label = f"{work.scenario} seed {seed}"
-        scenario = load(work.scenario, work.sets, seed)
-        plan = RunPlan.of(name, scenario, work.shards)
-        options = [*set_options(work.sets), "--seed", str(seed), "--shards", str(work.shards)]
-        submitted = self.cluster.submit(name, work.scenario, *options)
-        began_s = time.monotonic()
-        while submitted.poll() is None and len(self.kills) < kills:
-            _check(time.monotonic() - began_s < RUN_S, f"{label} has not ended after {RUN_S:g} s")
-            time.sleep(self.random.uniform(*PAUSE_S))
-            self._kill(label, plan, submitted)
-        out, err = submitted.communicate(timeout=RUN_S)
-        _check(submitted.returncode == 0, f"{label}: {err}")
-        self.runs += 1
-        digest = msgspec.json.decode(out)["digest"]
-        expected = run_scenario(scenario, shards=work.shards).digest
-        word = "equal" if digest == expected else f"DIFFERENT from {expected}"
-        if digest != expected:
-            self.different.append(f"{label}: {digest} is not {expected}")
-        say(f"      {label}: {word} {digest}")
-
-    # ------------------------------------------------------------------ kills
-
-    def _kill(self, label: str, plan: RunPlan, submitted: subprocess.Popen[str]) -> None:
-        what, victims = self._draw(plan)
-        if not self._progress(plan) or submitted.poll() is not None:
-            return  # not begun yet, or over
-        killed_s = time.monotonic()
-        before = self._do(what, victims, plan)
-        window = max(before.values(), default=-1)
-        again_s = killed_s + FROZEN_S if what == FREEZE else None
-        while submitted.poll() is None and not self._moved(plan, before):
-            waited_s = time.monotonic() - killed_s
-            _check(
-                waited_s < PROGRESS_S,
-                f"{label}: no progress for {PROGRESS_S:g} s after {what} of {victims}: "
-                f"logs in {self.cluster.directory}",
-            )
-            if again_s is not None and time.monotonic() > again_s:
-                self.cluster.kill(victims[0], signal.SIGCONT)
-                again_s = None
-            time.sleep(LOOK_S)
-        recovery_s = time.monotonic() - killed_s
-        if again_s is not None:
-            time.sleep(max(0.0, again_s - time.monotonic()))
-            self.cluster.kill(victims[0], signal.SIGCONT)
-        victim = "all" if len(victims) > 1 else victims[0]
-        self.kills.append(Kill(len(self.kills) + 1, label, what, victim, window, recovery_s))
-        say(self.kills[-1].row())
-
-    def _draw(self, plan: RunPlan) -> tuple[str, list[str]]:
-        kinds = {"host", *(shard.source.partition("-")[0] for shard in plan.topology.shards)}
-        victims = [name for name in SERVICES if name.partition("-")[0] in kinds]
-        draw, victim = self.random.random(), self.random.choice(victims)
-        if self.brokers is not None and draw < 0.10:
-            return "SIGKILL", ["kafka" if draw < 0.06 else "mosquitto"]
-        if draw < 0.18:
-            return "SIGKILL", SERVICES
-        if draw < 0.30:
-            return "SIGTERM", [victim]
-        return FREEZE if draw < 0.36 else "SIGKILL", [victim]
-
-    def _do(self, what: str, victims: list[str], plan: RunPlan) -> dict[int, int]:
-        """How far the run was once the deed was done."""
-        if victims[0] in ("kafka", "mosquitto"):
-            assert self.brokers is not None
-            self.brokers.kill(victims[0])
-            time.sleep(1.0)
-            self.brokers.up()
-            return self._progress(plan)
-        if what == FREEZE:
-            self.cluster.kill(victims[0], signal.SIGSTOP)
-            return self._progress(plan)
-        for victim in victims:
-            self.cluster.kill(victim, signal.Signals[what])
-        before = self._progress(plan)
-        self.cluster.start(*victims)
-        return before
-
-    # ------------------------------------------------------------------ progress
-
-    def _moved(self, plan: RunPlan, before: dict[int, int]) -> bool:
-        """Every simulated host has closed windows that it had not even opened, or has ended."""
-        now = self._progress(plan)
-        return all(now.get(host, 1 << 60) > window + 1 for host, window in before.items())
-
-    def _progress(self, plan: RunPlan) -> dict[int, int]:
-        """The last window closed by each simulated host that has not ended."""
-        began_s = time.monotonic()
-        while True:
-            try:
-                return asyncio.run(_windows(self.cluster.kafka, plan))
-            except (KafkaError, BrokerError, TimeoutError, OSError) as error:
-                _check(time.monotonic() - began_s < PROGRESS_S, f"kafka does not answer: {error}")
-                time.sleep(LOOK_S)
+def one_lane(options: argparse.Namespace) -> int:
+    """Its share of the steps, one JSON line each."""
+    logging.disable()  # a Kafka client that has lost its broker has much to say
+    directory = Path(tempfile.mkdtemp(prefix="pagewake-soak-"))
+    lane = Lane(
+        directory,
+        options.brokers,
+        wires=not wire.lacking(),
+        disks=not with_disks("host"),
+        clocks=not with_faketime("host"),
+    )
+    failed = False
+    try:
+        worker = Worker(lane)
+        for step in mine(options):
+            done = worker.do(step)
+            failed = failed or bool(done.failures)
+            sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
+            sys.stdout.flush()
+    finally:
+        lane.close()
+    if failed:
+        sys.stderr.write(f"soak: logs in {directory}\n")
+    else:
+        shutil.rmtree(directory)
+    return int(failed)
 
 
-async def _windows(kafka: str, plan: RunPlan) -> dict[int, int]:
-    found: dict[int, int] = {}
-    async with asyncio.timeout(30), KafkaBus(KafkaSettings(bootstrap=kafka, wait_s=5)) as bus:
-        entry = (await client.known_runs(bus)).entries.get(plan.run)
-        if entry is None:
-            return found
-        for host in plan.topology.hosts:
-            if host.index not in entry.ended:
-                found[host.index] = await _last(bus, topic_name(plan.run, FAULTS), host.index)
-    return found
+def mine(options: argparse.Namespace) -> Iterable[Step]:
+    """Of all steps, those of this lane."""
+    first, lanes = options.lane, options.lanes
+    drawn = steps(options.seed, options.runs, options.brokers)
+    if options.step is not None:
+        return (step for step in islice(drawn, max(options.step)) if step.number in options.step)
+    return islice(drawn, first, options.kills, lanes)
 
 
-async def _last(bus: KafkaBus, topic: str, partition: int) -> int:
-    end = await bus.end_offset(topic, partition)
-    last = -1
-    async for stored in bus.read(topic, partition, max(0, end - 32)):
-        with suppress(DataError):
-            last = max(last, decode_commit(stored.value or b"").window)
-    return last
+# ------------------------------------------------------------------ all of them
 
 
-def _check(true: bool, what: str) -> None:
-    if not true:
-        raise SystemExit(f"soak: {what}")
+def all_lanes(options: argparse.Namespace) -> int:
+    """Start them, print what they say, and what it comes to."""
+    lanes = 1 if options.step is not None else options.lanes
+    say(
+        f"soak: kills {options.kills}, seed {options.seed}, lanes {lanes}, runs {options.runs},"
+        f" brokers {options.brokers}"
+    )
+    for way, victim, why in skipped(options.brokers):
+        say(f"skipped: {way} of {victim}: {why}")
+    began_s = time.monotonic()
+    found: queue.Queue[Done | int] = queue.Queue()
+    processes = [start_lane(options, number, found) for number in range(lanes)]
+    done: list[Done] = []
+    codes: list[int] = []
+    try:
+        say(HEAD)
+        while len(codes) < lanes:
+            each = found.get()
+            if isinstance(each, int):
+                codes.append(each)
+                continue
+            done.append(each)
+            say(row(each))
+            for failure in each.failures:
+                say(f"      FAILED: {failure}\n      again: {again(options, each)}")
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+        for line in summary(done, time.monotonic() - began_s):
+            say(line)
+    return int(any(codes) or any(each.failures for each in done))
+
+
+def start_lane(
+    options: argparse.Namespace, number: int, found: queue.Queue[Done | int]
+) -> subprocess.Popen[bytes]:
+    """A process in a network of its own, and a thread that hears it; its exit code comes last."""
+    alone = [] if wire.lacking() else ["unshare", "--net"]
+    command = [*alone, sys.executable, "-m", "tests.soak.soak", *sys.argv[1:], f"--lane={number}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+
+    def hear() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            found.put(msgspec.json.decode(line, type=Done))
+        found.put(process.wait())
+
+    threading.Thread(target=hear, daemon=True).start()
+    return process
+
+
+def again(options: argparse.Namespace, done: Done) -> str:
+    """The command that does a step again."""
+    same = f"SEED={options.seed} RUNS={options.runs} BROKERS={options.brokers}"
+    return f"make soak {same} STEP={done.number}"
+
+
+HEAD = f"{'n':>5}  {'victim':9}  {'moment':8}  {'way':9}  {'recovery s':>10}  {'step s':>6}  runs"
+
+
+def row(done: Done) -> str:
+    """A step in a line."""
+    return (
+        f"{done.number:5}  {done.instance:9}  {done.moment:8}  {done.way:9}  "
+        f"{done.recovery_s:10.1f}  {done.took_s:6.1f}  {done.runs}"
+    )
 
 
 def say(text: str) -> None:
@@ -236,56 +172,39 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def summary(soak: Soak) -> Iterator[str]:
-    """What came of it."""
-    yield f"kills {len(soak.kills)}, runs {soak.runs}, different {len(soak.different)}"
-    if not soak.kills:
-        return
-    kinds: dict[str, list[float]] = {"of all": [kill.recovery_s for kill in soak.kills]}
-    for kill in soak.kills:
-        whom = kill.victim.partition("-")[0]
-        kinds.setdefault(f"{kill.what} {whom}", []).append(kill.recovery_s)
-    for what, took_s in sorted(kinds.items()):
-        median_s, max_s = statistics.median(took_s), max(took_s)
-        yield f"recovery {what:18} n {len(took_s):3}  median {median_s:5.1f} s  max {max_s:5.1f} s"
-    yield from soak.different
-
-
-def main() -> int:
-    """0 if every digest was equal."""
-    parser = argparse.ArgumentParser(prog="soak", description="Kill a cluster's services at random")
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--own-brokers", action="store_true", help="start brokers, and kill them too"
+def summary(done: list[Done], took_s: float) -> Iterator[str]:
+    """What came of it: recovery by victim and moment, and by victim and way."""
+    digests = sum(each.digests for each in done)
+    failures = sum(1 for each in done if each.failures)
+    yield "\nrecovery in seconds, median / max (kills), by victim and moment"
+    yield from matrix(done, [*MOMENTS, LATE], lambda each: each.moment)
+    yield "\nby victim and way"
+    yield from matrix(done, [way.name for way in WAYS], lambda each: each.way)
+    yield ""
+    yield (
+        f"kills {len(done)} in {took_s:.0f} s ({took_s / max(1, len(done)):.1f} s each), "
+        f"digests compared {digests}, steps failed {failures}"
     )
-    options = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="pagewake-soak-"))
-    own = Brokers(directory / "brokers") if options.own_brokers else None
-    try:
-        code = _soak(directory, own, options.kills, options.seed)
-    finally:
-        if own is not None:
-            own.down()
-    shutil.rmtree(directory)  # what went wrong is kept
-    return code
 
 
-def _soak(directory: Path, own: Brokers | None, kills: int, seed: int) -> int:
-    if own is not None:
-        own.up()
-    kafka, mqtt = (own.kafka, own.mqtt) if own is not None else (KAFKA, MQTT)
-    say(f"soak: kills {kills}, seed {seed}, kafka {kafka}, mqtt {mqtt}")
-    say(HEAD)
-    cluster = Cluster(directory, kafka=kafka, mqtt=mqtt)
-    soak = Soak(cluster, own, seed)
-    try:
-        soak.work(kills)
-    finally:
-        cluster.stop()
-        for line in summary(soak):
-            say(line)
-    return 1 if soak.different else 0
+def matrix(
+    done: list[Done], columns: Sequence[str], column_of: Callable[[Done], str]
+) -> Iterator[str]:
+    """Rows of victims; a dot where nothing was done."""
+    yield "  ".join([f"{'':9}", *(f"{column:>15}" for column in columns)])
+    for victim in VICTIMS:
+        cells = [
+            cell([each.recovery_s for each in done if (each.victim, column_of(each)) == place])
+            for place in ((victim, column) for column in columns)
+        ]
+        yield "  ".join([f"{victim:9}", *(f"{text:>15}" for text in cells)])
+
+
+def cell(took_s: list[float]) -> str:
+    """Of a table."""
+    if not took_s:
+        return "."
+    return f"{statistics.median(took_s):.1f} / {max(took_s):.1f} ({len(took_s)})"
 
 
 if __name__ == "__main__":

@@ -71,12 +71,16 @@ class Brokers:
     """Kafka and Mosquitto on ports of their own, to be killed and started again."""
 
     def __init__(self, directory: Path, **beside: str) -> None:
-        """`beside`: variables of `deploy/local/brokers`."""
+        """`beside`: variables of `deploy/local/brokers`, such as BROKERS and ADDRESS."""
         self.directory = directory
-        self._kafka_port, _, self._mqtt_port = free_ports(3)
         self._beside = beside
-        self.kafka = f"127.0.0.1:{self._kafka_port}"
-        self.mqtt = f"mqtt://127.0.0.1:{self._mqtt_port}"
+        count = int(beside.get("BROKERS", "1"))
+        address = beside.get("ADDRESS", "127.0.0.1")
+        ports = free_ports(2 * count + 1)
+        self.kafkas = ["kafka"] if count == 1 else [f"kafka-{n}" for n in range(1, count + 1)]
+        self.ports = dict(zip((*self.kafkas, "mosquitto"), ports[::2], strict=True))
+        self.kafka = ",".join(f"{address}:{self.ports[name]}" for name in self.kafkas)
+        self.mqtt = f"mqtt://{address}:{self.ports['mosquitto']}"
         libraries = directory / "kafka/libs"
         libraries.parent.mkdir(parents=True, exist_ok=True)
         if (LIBRARIES / ".complete").exists() and not libraries.exists():
@@ -90,20 +94,31 @@ class Brokers:
         """Stop both."""
         self._script("down")
 
-    def kill(self, name: str) -> None:
-        """SIGKILL `kafka` or `mosquitto`."""
-        file = self.directory / f"{name}.pid"
-        os.kill(int(file.read_text()), signal.SIGKILL)
-        address = self.kafka if name == "kafka" else self.mqtt
-        until(lambda: not answers(address), f"{name} is gone")
-        file.unlink()
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End a broker, and wait until it is gone."""
+        os.kill(self.pid(name), number)
+        address = self._beside.get("ADDRESS", "127.0.0.1")
+        until(lambda: not answers(f"{address}:{self.ports[name]}"), f"{name} is gone")
+        (self.directory / f"{name}.pid").unlink()
 
-    def _script(self, word: str) -> None:
-        ports = {"KAFKA_PORT": str(self._kafka_port), "MQTT_PORT": str(self._mqtt_port)}
+    def replace(self, name: str) -> None:
+        """Kill one of several brokers for good; another with an empty disk comes in its place."""
+        self._script("replace", name.rpartition("-")[2])
+
+    def pid(self, name: str) -> int:
+        """Of a broker's process."""
+        return int((self.directory / f"{name}.pid").read_text())
+
+    def _script(self, *words: str) -> None:
+        ports = {
+            "KAFKA_PORT": str(self.ports[self.kafkas[0]]),
+            "MQTT_PORT": str(self.ports["mosquitto"]),
+            "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1",  # it is to start soon, not to live long
+        }
         log = (self.directory / "brokers.log").open("ab")
         with log:  # a pipe would stay open as long as the brokers live
             done = subprocess.run(
-                [str(SCRIPT), word],
+                [str(SCRIPT), *words],
                 env=os.environ | ports | {"LOCAL_DIR": str(self.directory)} | self._beside,
                 stdout=log,
                 stderr=log,
@@ -162,14 +177,24 @@ class Cluster:
     def start(self, *names: str) -> None:
         """`host`, `guest-2`, `nested-b`: the kind is what stands before the hyphen."""
         for name in names:
-            self.newest[name] = self.directory / f"{name}-{uuid.uuid4().hex[:8]}.log"
+            self.newest[name] = self.log_directory(name) / f"{name}-{uuid.uuid4().hex[:8]}.log"
             log = self.newest[name].open("wb")
             self.logs.append(log)
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "pagewake", "serve", name.split("-")[0], "--instance", name],
-                env=self.env,
-                stderr=log,
-            )
+            self.processes[name] = self.spawn(name, log)
+
+    def log_directory(self, name: str) -> Path:
+        """Where a service's log goes."""
+        assert name
+        return self.directory
+
+    def spawn(self, name: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """A service's process."""
+        return subprocess.Popen(self.serve(name), env=self.env, stderr=log)
+
+    def serve(self, name: str) -> list[str]:
+        """The command of a service."""
+        kind = name.partition("-")[0]
+        return [sys.executable, "-m", "pagewake", "serve", kind, "--instance", name]
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal; SIGKILL and SIGTERM are waited for."""
