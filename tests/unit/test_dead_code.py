@@ -32,6 +32,7 @@ IN_JSON = "a field of the result as JSON"
 BY_NAME = "inner_vcpu.py reads all rates together, as a dict"
 SHOWN = "library.py reads the key from the document, without building a scenario"
 
+SECRET_FILE = "read by the name of its secret"
 ALLOWED = {
     "bus.kafka_logs:API_KEY": KAFKA_REQUEST,
     "bus.kafka_logs:API_VERSION": KAFKA_REQUEST,
@@ -50,7 +51,11 @@ ALLOWED = {
     "cluster.membership:on_partitions_revoked": CALLED_BY_KAFKA,
     "cluster.settings:_addresses": PYDANTIC,
     "cluster.settings:_part_of_a_topic": PYDANTIC,
+    "cluster.settings:_secrets_of_files": PYDANTIC,
+    "cluster.settings:kafka_key_password_file": SECRET_FILE,
+    "cluster.settings:kafka_password_file": SECRET_FILE,
     "cluster.settings:model_config": PYDANTIC,
+    "cluster.settings:mqtt_password_file": SECRET_FILE,
     "conformance.vectors:code_name": TELLS_PEOPLE,
     "conformance.vectors:setting": TELLS_PEOPLE,
     "events.types:reason_written": RECORDED,
@@ -61,6 +66,7 @@ ALLOWED = {
     "load.measured:max_s": IN_JSON,
     "observe.progress:blackout_ns": IN_JSON,
     "observe.progress:halted_ns": IN_JSON,
+    "participants.snapshots:dispatch_table": "the pickler looks into it",
     "scenario.model:shows": SHOWN,
 }
 

@@ -5,22 +5,30 @@ keys of one of two slots, a and b, by turns, so a snapshot that is not finished 
 one before it.  The manifest comes last and has the checksum of all parts together; what is read
 back is the newest snapshot whose parts are what its manifest says.
 
-A pickle can run anything, and the topic is open to whoever may write to the broker: the unpickler
-builds only what a participant's state consists of, and refuses every other name.
+A pickle can run anything, and the topic is open to whoever may write to the broker: before it is
+loaded it is looked through (`pickled`), and the unpickler builds only what a participant's state
+consists of, and refuses every other name.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+import re
+from enum import Enum
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
+import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
 from pagewake.errors import DataError
+from pagewake.guest_kernel.streams import ZipfTable
+from pagewake.kvm.switches import Switches
 from pagewake.participants.participant import Participant, SavedState
+from pagewake.participants.pickled import Walk
 from pagewake.simtime.state import CORE
 
 PART_BYTES = 512 * 1024
@@ -29,6 +37,12 @@ SLOTS = "ab"
 MANIFEST = "manifest"
 STATE_BYTES_MAX = 4 << 30
 """What a damaged or forged snapshot may make this process allocate; no state is near it."""
+RATIO_MAX = 256
+SMALL_BYTES = 1 << 20
+"""States are compressed 2 to 10 times, empty memory some more; what says to be packed in far less
+than that is made to fill memory."""
+TABLE_PAGES_MAX = 1 << 26
+"""Of a region whose pages are drawn by Zipf's law: 256 GiB."""
 PACKAGES = (
     "pagewake.bus.port",
     "pagewake.participants.commands",
@@ -45,21 +59,16 @@ OTHERS = frozenset(
     {
         ("array", "_array_reconstructor"),
         ("array", "array"),
-        ("builtins", "frozenset"),
-        ("builtins", "range"),
-        ("builtins", "set"),
-        ("builtins", "slice"),
-        ("collections", "Counter"),
-        ("collections", "OrderedDict"),
         ("collections", "deque"),
         ("pagewake.events.types", "restored"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "scalar"),
-        ("numpy._core.numeric", "_frombuffer"),
+        ("pagewake.participants.snapshots", "array_of"),
     }
 )
+"""Functions, and classes that are not ours."""
+CALLED = (Enum, msgspec.Struct, Switches)
+"""Of our classes those that are called; objects of all others are made without their `__init__`."""
+ARRAYS = re.compile(r"[<|=][biuf][1248]")
+"""Types of numpy's arrays of numbers."""
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -94,10 +103,30 @@ class Snapshot(NamedTuple):
     content: bytes
 
 
+def array_of(kind: str, shape: tuple[int, ...], content: bytes) -> NDArray[Any]:
+    """An array of numbers out of a pickle; of another kind numpy would build anything."""
+    if not ARRAYS.fullmatch(kind):
+        raise DataError(f"a snapshot has an array of {kind!r}")
+    return np.frombuffer(bytearray(content), kind).reshape(shape)
+
+
+def _array(array: NDArray[Any]) -> tuple[Any, ...]:
+    return array_of, (array.dtype.str, array.shape, array.tobytes())
+
+
+def _zipf_table(pages: int, theta: float, key: int) -> ZipfTable:
+    """A table that is made anew: of any size whatever the snapshot's."""
+    if not 0 < pages <= TABLE_PAGES_MAX:
+        raise DataError(f"a snapshot has a table of {pages} pages, above {TABLE_PAGES_MAX}")
+    return ZipfTable(pages, theta, key)
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - whatever it names
         if (module, name) in OTHERS:
             return super().find_class(module, name)
+        if (module, name) == (ZipfTable.__module__, ZipfTable.__name__):
+            return _zipf_table
         if module.startswith(PACKAGES) and "." not in name:
             found = super().find_class(module, name)
             if isinstance(found, type) and found.__module__ == module:
@@ -106,17 +135,37 @@ class _Unpickler(pickle.Unpickler):
 
 
 def pack(state: SavedState) -> bytes:
-    return zstandard.ZstdCompressor(level=1).compress(pickle.dumps(state, protocol=5))
+    plain = io.BytesIO()
+    pickler = pickle.Pickler(plain, protocol=5)
+    pickler.dispatch_table = {np.ndarray: _array}
+    pickler.dump(state)
+    return zstandard.ZstdCompressor(level=1).compress(plain.getbuffer())
+
+
+def _ours(found: object) -> TypeGuard[type]:
+    return isinstance(found, type) and found.__module__.startswith("pagewake.")
+
+
+def _may_call(found: object) -> bool:
+    return issubclass(found, CALLED) if _ours(found) else True  # one of `OTHERS`
+
+
+def _may_make(found: object) -> bool:
+    """A member of an enumeration is everybody's."""
+    return _ours(found) and not issubclass(found, Enum)
 
 
 def unpack(content: bytes) -> SavedState:
     """The state of a snapshot; DataError for anything that is none."""
     try:
         size = zstandard.frame_content_size(content)
-        if not 0 <= size <= STATE_BYTES_MAX:  # `decompress` believes whatever stands there
-            raise DataError(f"a snapshot says no size of at most {STATE_BYTES_MAX} bytes: {size}")
+        limit = min(STATE_BYTES_MAX, SMALL_BYTES + RATIO_MAX * len(content))
+        if not 0 <= size <= limit:  # `decompress` believes whatever stands there
+            raise DataError(f"a snapshot says no size of at most {limit} bytes: {size}")
         plain = zstandard.ZstdDecompressor().decompress(content)
-        state = _Unpickler(io.BytesIO(plain)).load()
+        unpickler = _Unpickler(io.BytesIO(plain))
+        Walk(unpickler.find_class, _may_call, _may_make).through(plain)
+        state = unpickler.load()
     except DataError:
         raise
     except Exception as error:  # an altered pickle fails in any way it likes
