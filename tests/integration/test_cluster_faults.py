@@ -27,6 +27,7 @@ from pagewake.participants.plan import RUNS_TOPIC, RunPlan, topic_name
 from pagewake.scenario.loading import load
 from pagewake.verify.verify import verify_log
 from tests.support.control import ask, tell, until_status
+from tests.support.poison import KEYS, NO_TEXT, poison
 from tests.support.processes import (
     KAFKA,
     MQTT,
@@ -247,14 +248,18 @@ async def _throw(plan: RunPlan) -> None:
     try:
         for name, (partitions, compacted) in plan.topics().items():
             for partition in range(partitions):
-                for value in RUBBISH:
-                    for key in [b"a/0", b"b/manifest", b"\xff"] if compacted else [None]:
-                        await producer.send_and_wait(name, value, key, partition)
+                keys = KEYS if compacted else (None, b"k" * 20_000)
+                values = [*RUBBISH, *poison(plan.run).values()]
+                for number, value in enumerate(values):
+                    key = keys[number % len(keys)]
+                    if compacted and value is None:
+                        continue  # takes back what stands there, which is no harm
+                    await producer.send_and_wait(name, value, key, partition)
         for partition in range(2):
             for key, value in _forged(plan, partition):
                 name = topic_name(plan.run, "snapshots")
                 await producer.send_and_wait(name, value, key, partition)
-        for value in RUBBISH[1:]:
+        for value in [*RUBBISH[1:], poison(plan.run)["nested deep"], NO_TEXT]:
             for key in (b"\xff", b"no-such-run", b"no-such-run/state", b"/", b"a/host-x"):
                 await producer.send_and_wait(RUNS_TOPIC, value, key, 0)
         for run, what in _foreign(plan):

@@ -11,7 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pagewake.bus.partitions import StoredRecord
 from pagewake.bus.port import BrokenLogError, Outbox
+from pagewake.cluster.partition_log import PartitionLog
+from pagewake.cluster.runs import Runs
 from pagewake.engine.recorded import recorded_of
 from pagewake.engine.run import run_scenario
 from pagewake.events.codec import Encoded
@@ -19,11 +22,13 @@ from pagewake.events.types import WindowOpened
 from pagewake.participants.build import shard_participant
 from pagewake.participants.participant import Out
 from pagewake.participants.plan import RunPlan
+from pagewake.participants.snapshots import SnapshotReader
 from pagewake.scenario.library import builtin_names
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 from pagewake.verify.verify import verify_log
 from tests.support.cluster import FakeCluster
+from tests.support.poison import KEYS, poison
 
 SHORTENED = {
     "ci-batch": "10ms",
@@ -191,6 +196,34 @@ def test_malformed_and_foreign_records_are_counted_and_change_nothing() -> None:
         cluster.append(Out(topic, partition, Encoded(junk, "")))
     assert cluster.run() == embedded("nested")
     assert cluster.rejected == {"malformed": 8, "foreign": 2}
+
+
+@pytest.mark.parametrize("why", poison("some-run"))
+def test_no_poison_is_fatal_or_applied(why: str) -> None:
+    cluster = FakeCluster(plan_of("nested"), 1)
+    record = poison("some-run")[why]
+    for member in cluster.members:
+        before = member.participant.seqs(), member.participant.at_ns
+        step = member.participant.accept(record)
+        assert step.rejected is not None
+        assert not step.outs
+        assert not step.events
+        assert (member.participant.seqs(), member.participant.at_ns) == before
+    runs = Runs()
+    for key in (
+        b"some-run",
+        b"some-run/state",
+        b"some-run/host-0",
+        b"some-run/spent-host-0",
+        *KEYS,
+    ):
+        assert runs.feed(StoredRecord(0, key, record)) is None or record is None
+    assert runs.entries == {}
+    assert PartitionLog("some-run", "faults", 0, ["guest-0"]).feed(record) == []
+    reader = SnapshotReader("some-run", "host-0", "0")
+    for key in KEYS:
+        reader.feed(key, record)
+    assert reader.complete == []
 
 
 def test_a_duplicate_with_other_content_stops_the_run() -> None:

@@ -23,7 +23,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from pagewake.bus import kafka_logs
+from pagewake.bus import kafka_group, kafka_logs
 from pagewake.bus.kafka_doors import refusal
 from pagewake.bus.kafka_group import dismiss_predecessor, group_consumer
 from pagewake.bus.kafka_rights import REFUSALS, MissingRightError, missing, needing
@@ -113,6 +113,7 @@ class KafkaBus:
         self._producer: AIOKafkaProducer | None = None
         self._admin: AIOKafkaAdminClient | None = None
         self._asker: AIOKafkaClient | None = None
+        self._asking_first = asyncio.Lock()
         self._written = set[str]()
 
     @property
@@ -279,11 +280,25 @@ class KafkaBus:
 
     async def topic_logs(self, names: Iterable[str]) -> dict[str, TopicLog | None]:
         """How topics stand, asked on a connection of its own: nothing waits behind it."""
-        if self._asker is None:
-            asker = AIOKafkaClient(**self.settings.options())
-            await asker.bootstrap()
-            self._asker = asker
-        return await kafka_logs.topic_logs(self._asker, names)
+        return await kafka_logs.topic_logs(await self._asking(), names)
+
+    async def members_called(self, group: str, instance: str) -> int:
+        """How many members of a group have a name."""
+        _, members = await kafka_group.members_called(await self._asking(), group, instance)
+        return len(members)
+
+    async def _asking(self) -> AIOKafkaClient:
+        async with self._asking_first:
+            if self._asker is None:
+                asker = AIOKafkaClient(**self.settings.options())
+                await asker.bootstrap()
+                self._asker = asker
+            return self._asker
+
+    async def topics(self, prefix: str) -> list[str]:
+        """Names of the topics that begin so."""
+        assert self._admin is not None
+        return [name for name in await self._admin.list_topics() if name.startswith(prefix)]
 
     async def delete_topics(self, names: Iterable[str]) -> None:
         """Delete the topics, those that exist."""

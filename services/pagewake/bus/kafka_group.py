@@ -43,12 +43,7 @@ async def dismiss_predecessor(settings: KafkaSettings, group: str, instance: str
     client = AIOKafkaClient(**settings.options())
     await client.bootstrap()
     try:
-        with needing("Read", group):
-            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
-        described = await client.send(node, DescribeGroupsRequest([group]))
-        members = described.groups[0][MEMBERS]
-        name = client_id_of(instance)
-        elder = [member_id for member_id, client_id, *_ in members if client_id == name]
+        node, elder = await members_called(client, group, instance)
         for member_id in elder:
             left = await client.send(node, LeaveGroupRequest(group, member_id))
             error = for_code(left.error_code)
@@ -57,3 +52,15 @@ async def dismiss_predecessor(settings: KafkaSettings, group: str, instance: str
     finally:
         await client.close()
     return len(elder)
+
+
+async def members_called(
+    client: AIOKafkaClient, group: str, instance: str
+) -> tuple[int, list[str]]:
+    """The group's coordinator, and its ids of the members of a name."""
+    with needing("Read", group):
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    described = await client.send(node, DescribeGroupsRequest([group]))
+    name = client_id_of(instance)
+    members = described.groups[0][MEMBERS]
+    return node, [member_id for member_id, client_id, *_ in members if client_id == name]

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from aiokafka import AIOKafkaClient
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest_v5
@@ -127,7 +127,10 @@ class _TopicsRequest(Request[MetadataRequest_v5 | _TopicsRequest12]):  # type: i
 
 async def topic_logs(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, TopicLog | None]:
     """Of topics: None for one that is not there; left out is what the broker cannot say now."""
-    response = await client.send(client.get_random_node(), _TopicsRequest(sorted(names)))
+    node = client.get_random_node()
+    if node is None:
+        raise KafkaConnectionError("no broker is known")
+    response = await client.send(node, _TopicsRequest(sorted(names)))
     topics = response.to_object()["topics"]
     leaders = _by_leader(topics)
     begins = await _offsets(client, leaders, OffsetResetStrategy.EARLIEST)
@@ -162,6 +165,8 @@ async def _offsets(
 ) -> dict[str, dict[int, int]]:
     found: dict[str, dict[int, int]] = defaultdict(dict)
     for node, topics in leaders.items():
+        if client.cluster.broker_metadata(node) is None:
+            continue  # it has just come, and is known in a moment
         asked = [
             (name, [(partition, which) for partition in partitions])
             for name, partitions in topics.items()

@@ -11,6 +11,7 @@ import msgspec
 import typer
 from pydantic import ValidationError
 
+from pagewake import __version__
 from pagewake.bus.kafka import Copies, KafkaBus
 from pagewake.cli.check import CheckOption, check
 from pagewake.cli.fitting import ANYWAY
@@ -38,7 +39,7 @@ from pagewake.cluster.cost import ClusterCost, cost_of
 from pagewake.cluster.kafka_errors import told_to_a_person
 from pagewake.cluster.listener import take_back_statuses
 from pagewake.cluster.logs import log_to_person, tell_person
-from pagewake.cluster.runs import RunEntry
+from pagewake.cluster.runs import RunEntry, Runs
 from pagewake.cluster.settings import COMMAND_WAIT_S, Settings
 from pagewake.errors import ConfigError, nearest
 from pagewake.events.journal import JournalMode, check_mode
@@ -62,6 +63,7 @@ class RunListing(msgspec.Struct, frozen=True):
     journal: JournalMode = "full"
     copies: int | None = None
     in_sync: int | None = None
+    version: str = __version__
 
 
 def settings_of(**flags: str | None) -> Settings:
@@ -209,19 +211,25 @@ RunArgument: TypeAlias = Annotated[str, typer.Argument(metavar="RUN", help="Name
 def list_runs(kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
     """All runs and how they stand."""
 
-    async def work(bus: KafkaBus) -> tuple[Mapping[str, RunEntry], Mapping[str, Copies]]:
-        entries = (await client.known_runs(bus)).entries
-        return entries, await copies_of(bus, [entry.plan for entry in entries.values()])
+    async def work(bus: KafkaBus) -> tuple[Runs, Mapping[str, Copies]]:
+        known = await client.known_runs(bus)
+        return known, await copies_of(bus, [entry.plan for entry in known.entries.values()])
 
-    entries, copies = on_bus(settings_of(kafka=kafka), SystemClock(), work, writes=False)
-    rows = [_listed(name, entry, copies.get(name)) for name, entry in entries.items()]
+    known, copies = on_bus(settings_of(kafka=kafka), SystemClock(), work, writes=False)
+    rows = [_listed(name, entry, copies.get(name)) for name, entry in known.entries.items()]
+    rows += [
+        RunListing(name, "unreadable", "", 0, 0, 0, other.why, version=other.code)
+        for name, other in known.unreadable.items()
+    ]
     if as_json:
         print_json(rows)
         return
     for row in rows:
         kept = "" if row.journal == "full" else f"  journal {row.journal}"
         copied = f"  {copies[row.run].words}" if row.run in copies else ""
-        line = f"{row.run}  {row.status}  {row.scenario} seed {row.seed}{kept}{copied}  {row.why}"
+        version = "" if row.version == __version__ else f"  version {row.version}"
+        what = f"  {row.scenario} seed {row.seed}" if row.scenario else ""
+        line = f"{row.run}  {row.status}{what}{version}{kept}{copied}  {row.why}"
         print_line(line.rstrip())
 
 
@@ -238,6 +246,7 @@ def _listed(name: str, entry: RunEntry, copies: Copies | None) -> RunListing:
         entry.plan.journal,
         kept,
         in_sync,
+        entry.announced.code,
     )
 
 

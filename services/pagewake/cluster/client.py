@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from pagewake import __version__
 from pagewake.bus.kafka import KafkaBus
 from pagewake.bus.log_dir import LogWriter
 from pagewake.cluster.clock import Clock
@@ -68,7 +69,14 @@ async def known_runs(bus: KafkaBus) -> Runs:
 
 async def entry_of(bus: KafkaBus, run: str) -> RunEntry:
     """One run; ConfigError with those whose names are near."""
-    entries = (await known_runs(bus)).entries
+    known = await known_runs(bus)
+    entries = known.entries
+    if run in known.unreadable:
+        other = known.unreadable[run]
+        raise ConfigError(
+            f"run {run} is of version {other.code}, and {__version__} cannot read it ({other.why});"
+            f" use that version, or delete the run with: pagewake runs delete {run}"
+        )
     if run not in entries:
         close = difflib.get_close_matches(run, entries, n=NEAREST_MAX, cutoff=0.4)
         near = f"nearest: {', '.join(close)}; " if close else ""
@@ -159,16 +167,15 @@ async def stop(bus: KafkaBus, run: str) -> None:
 
 
 async def delete(bus: KafkaBus, run: str, clock: Clock) -> None:
-    """Topics and all."""
-    entry = await entry_of(bus, run)
+    """Topics and all; of whatever version it is."""
+    if run not in (await known_runs(bus)).unreadable:
+        await entry_of(bus, run)
     await say(bus, f"{run}/state", StateChanged("deleted"))
     await clock.sleep(LET_GO_S)
-    await bus.delete_topics(list(entry.plan.topics()))
-    for host in entry.plan.topology.hosts:
-        await say(bus, f"{run}/host-{host.index}", None)
-    for source in entry.plan.sources():
-        await say(bus, f"{run}/spent-{source}", None)
-    await say(bus, f"{run}/state", None)
+    await bus.delete_topics(await bus.topics(topic_name(run, "")))
+    keys = {stored.key or b"" async for stored in bus.read(RUNS_TOPIC, 0)}
+    for key in sorted(key for key in keys if key.startswith(f"{run}/".encode())):
+        await say(bus, key.decode(errors="replace"), None)
     await say(bus, run, None)
 
 

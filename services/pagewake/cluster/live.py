@@ -13,6 +13,7 @@ import msgspec
 
 from pagewake.cluster.messages import OVER, PREFIX, Progress, Status, VmProgress
 from pagewake.cluster.settings import ServiceKind
+from pagewake.events.codec import UNDECODABLE
 from pagewake.participants.commands import Answer
 
 TOPICS = (f"{PREFIX}/+/+/+/status", f"{PREFIX}/+/progress", f"{PREFIX}/+/command/reply")
@@ -124,7 +125,7 @@ class Live:
         """A message of one of `TOPICS`; one that makes no sense changes nothing."""
         words = topic.split("/")
         run, rest = words[2], words[3:]
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, ValueError):
+        with suppress(*UNDECODABLE, ValueError):
             if rest == ["progress"]:
                 self._progress(run, msgspec.json.decode(payload, type=Progress), now_s)
             elif rest == ["command", "reply"]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from pagewake.bus.partitions import Bus
 from pagewake.cluster.clock import Clock
@@ -37,7 +36,7 @@ class LogWatch:
             await self._clock.sleep(LOOK_S)
             try:
                 await self.look()
-            except (KafkaError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - a client that is just closed fails in any way
                 log.debug("no look at the logs of runs", error=repr(error))
 
     async def look(self) -> None:

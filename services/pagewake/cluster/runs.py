@@ -8,6 +8,7 @@ what a participant took; `<run>/state` that the run was stopped (loudly, with a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +18,10 @@ from pagewake import __version__
 from pagewake.bus.partitions import StoredRecord
 from pagewake.cluster.cost import Spent
 from pagewake.cluster.result import Ending
-from pagewake.errors import DataError
+from pagewake.errors import ConfigError, DataError
+from pagewake.events.codec import UNDECODABLE
 from pagewake.events.journal import JournalMode
-from pagewake.participants.plan import RunPlan
+from pagewake.participants.plan import RunPlan, check_name
 from pagewake.scenario.loading import loads
 from pagewake.scenario.writing import effective_toml
 
@@ -53,6 +55,14 @@ class Announced(msgspec.Struct, frozen=True):
         """The plan again, the same in every process."""
         scenario = loads(self.scenario, f"run {self.run}", Path())
         return RunPlan.of(self.run, scenario, self.shards, journal=self.journal)
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """What an announcement that this version cannot read says all the same; `why` it cannot."""
+
+    run: str
+    code: str
+    why: str = ""
 
 
 class HostEnded(msgspec.Struct, frozen=True):
@@ -136,6 +146,7 @@ class Runs:
 
     def __init__(self) -> None:
         self.entries: dict[str, RunEntry] = {}
+        self.unreadable: dict[str, Unreadable] = {}
         self.skipped = 0
         self.refused = ""
 
@@ -155,12 +166,22 @@ class Runs:
         if value is None:
             if not what:
                 self.entries.pop(run, None)
+                self.unreadable.pop(run, None)
             return
         if not what:
-            announced = msgspec.json.decode(value, type=Announced)
-            if announced.run != run:
-                raise DataError(f"announces run {announced.run!r}")
-            self.entries[run] = RunEntry(announced)
+            try:
+                announced = msgspec.json.decode(value, type=Announced)
+                if announced.run != run:
+                    raise DataError(f"announces run {announced.run!r}")
+                known = self.entries.get(run)
+                if known is not None and known.announced == announced:
+                    return  # the topic is read again, or somebody said it again
+                entry = RunEntry(announced)
+            except Exception as error:
+                self._keep_unreadable(run, value, error)
+                raise
+            self.unreadable.pop(run, None)
+            self.entries[run] = entry
         elif what == "state":
             state = msgspec.json.decode(value, type=StateChanged)
             if run in self.entries:  # a deleted run's may outlive it for a while
@@ -173,3 +194,10 @@ class Runs:
             ended = msgspec.json.decode(value, type=HostEnded)
             if run in self.entries:
                 self.entries[run].host_ended(what, ended)
+
+    def _keep_unreadable(self, run: str, value: bytes, error: Exception) -> None:
+        """Another version's run can be listed and deleted; rubbish is neither."""
+        with suppress(*UNDECODABLE, ConfigError):
+            said = msgspec.json.decode(value, type=Unreadable)
+            if said.run == check_name(run) and run not in self.entries:
+                self.unreadable[run] = Unreadable(run, said.code, str(error))

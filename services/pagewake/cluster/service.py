@@ -29,6 +29,7 @@ from pagewake.cluster.process_metrics import ProcessMetrics
 from pagewake.cluster.rejections import Rejections
 from pagewake.cluster.runs_topic import RunsTopic
 from pagewake.cluster.settings import SERVICE_WAIT_S, ServiceKind, Settings
+from pagewake.cluster.twins import Twins
 from pagewake.errors import BrokerError
 from pagewake.events.codec import APF_GUEST, APF_NESTED, FAULTS
 from pagewake.participants.commands import Answer
@@ -68,7 +69,8 @@ class Service:
                 "/metrics": self.metrics.page,
                 "/healthz": lambda: verdict(self.health.stuck()),
                 "/readyz": lambda: verdict(
-                    self.health.problems(), self.health.notes() + self.copies.lines()
+                    self.health.problems(),
+                    [*self.health.notes(), *self.twins.lines(), *self.copies.lines()],
                 ),
             }
         )
@@ -87,6 +89,7 @@ class Service:
             self.garbage.left,
         )
         group = f"pagewake-{kind}"
+        self.twins = Twins(self.bus, group, settings.instance, clock)
         connect = partial(connected, self.bus.settings, group, settings.instance)
         self.membership = Membership(connect, self.ownership, clock)
         commander = Commander(self.bus, self.owners, self._answer)
@@ -131,7 +134,12 @@ class Service:
         await self.http.start(self.settings.http)
         async with self.bus:
             await self.bus.create_topics({RUNS_TOPIC: (1, True)})
-            watching = (self.runs.follow(), self.logs.follow(), self._watch_kafka())
+            watching = (
+                self.runs.follow(),
+                self.logs.follow(),
+                self.twins.follow(),
+                self._watch_kafka(),
+            )
             watchers = [asyncio.create_task(watch) for watch in watching]
             following = watchers[0]
             following.add_done_callback(lambda _: self.stopping.set())

@@ -72,6 +72,9 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
     hash: str
 
 
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for anybody's bytes: text in them may be none, or nested thousands deep."""
+
 _encode = msgspec.json.Encoder().encode
 _commit_decoder = msgspec.json.Decoder(Commit)
 
@@ -144,7 +147,7 @@ def decode_commit(record: bytes) -> Commit:
     """A record whose content is what its hash says; else DataError."""
     try:
         commit = _commit_decoder.decode(record)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise DataError(f"not a commit: {error}") from None
     # Inside of a JSON string the quotes would be escaped, so this is where the key stands.
     front = record[: record.find(b',"hash":"')]
@@ -174,7 +177,7 @@ def decode_events(topic: str, commit: Commit) -> list[Record]:
         raise InternalError(f"no topic is called {topic!r}; topics: {', '.join(TOPICS)}")
     try:
         return decoder.decode(commit.events)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise DataError(f"{name_of(commit)} holds what {topic} cannot: {error}") from None
 
 

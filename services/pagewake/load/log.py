@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pagewake.bus.kafka import FOLLOW_WAIT_MS, KafkaSettings
 from pagewake.bus.kafka_settings import fetch_options
-from pagewake.events.codec import FAULTS, JOURNAL_TOPIC
+from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, UNDECODABLE
 from pagewake.load.measured import Latencies
 from pagewake.participants.plan import RunPlan, topic_name
 from pagewake.participants.topology import HostPlace
@@ -81,7 +81,7 @@ class _HostWindows:
         """Take the next record of one of its partitions; what is no commit is passed over."""
         try:
             commit = _decode(value)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return
         number = (commit.seq, commit.part)
         if number <= self._last.get((topic, commit.source), (-1, -1)):

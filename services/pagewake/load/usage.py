@@ -8,6 +8,7 @@ import msgspec
 
 from pagewake.cluster.clock import Clock
 from pagewake.cluster.messages import PROGRESS_TOPIC, Progress
+from pagewake.events.codec import UNDECODABLE
 
 SAMPLES_MAX = 8192
 """One a second: more than the longest time that a size is measured for and its warm-up."""
@@ -42,7 +43,7 @@ class Usage:
         """Take a message; what is no progress of a service is passed over."""
         try:
             progress = msgspec.json.decode(payload, type=Progress)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return
         if progress.cpu_s is None:
             return

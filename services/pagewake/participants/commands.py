@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import msgspec
 
 from pagewake.errors import DataError, nearest
+from pagewake.events.codec import UNDECODABLE
 from pagewake.events.types import Control, MediumChanged
 from pagewake.scenario.checks import check_target
 from pagewake.scenario.interventions import (
@@ -110,7 +111,7 @@ def decode_command(record: bytes) -> CommandRecord:
     """The command that a record of `faults` holds; DataError for what is none."""
     try:
         return _decoder.decode(record)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise DataError(f"not a command: {error}") from None
 
 
@@ -118,7 +119,7 @@ def parse_command(payload: bytes) -> tuple[str, dict[str, Any]]:
     """A message as id and the rest; BadCommandError for what is no command at all."""
     try:
         message = msgspec.json.decode(payload)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise BadCommandError(f"not JSON: {error}") from None
     if not isinstance(message, dict):
         raise BadCommandError("a command is a JSON object with at least id and do")

@@ -25,6 +25,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from pagewake.errors import DataError
+from pagewake.events.codec import UNDECODABLE
 from pagewake.guest_kernel.streams import ZipfTable
 from pagewake.kvm.switches import Switches
 from pagewake.participants.participant import Participant, SavedState
@@ -250,7 +251,7 @@ class SnapshotReader:
                 self.refused.append(f"{said} is of version {stamp.code}, this is {self.code}")
                 return
             manifest = msgspec.json.decode(value, type=Manifest)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             self.refused.append(f"not a manifest: {error}")
             return
         if manifest.core != CORE:

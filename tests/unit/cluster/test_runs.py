@@ -52,3 +52,25 @@ def test_a_run_that_was_let_go_stays_so_when_the_wall_clock_jumps_back() -> None
     assert entry.owned(1000.0 - 86_400)
     assert not entry.owned(1000.0 + SERIES_KEPT_S)
     assert not entry.owned(1000.0)
+
+
+def test_a_run_of_another_version_is_known_though_not_understood() -> None:
+    other = Announced.of(PLAN._replace(run="other"), 0.0)
+    newer = msgspec.json.encode(
+        msgspec.structs.replace(other, code="9.9.9", scenario="[scenario]\nnews = 1")
+    )
+    runs = fed(("other", newer))
+    assert list(runs.entries) == ["r"]
+    assert runs.unreadable["other"].code == "9.9.9"
+    assert "news" in runs.unreadable["other"].why
+    runs.feed(StoredRecord(9, b"other", None))
+    assert runs.unreadable == {}
+
+
+def test_an_announcement_that_comes_again_changes_nothing() -> None:
+    runs = fed()
+    entry = runs.entries["r"]
+    runs.feed(StoredRecord(1, b"r", msgspec.json.encode(Announced.of(PLAN, 0.0))))
+    assert runs.entries["r"] is entry
+    runs.feed(StoredRecord(2, b"r", msgspec.json.encode(Announced.of(PLAN, 1.0))))
+    assert runs.entries["r"] is not entry
