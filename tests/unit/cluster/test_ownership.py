@@ -265,6 +265,7 @@ async def test_a_run_announced_again_under_its_name_is_another(process: Process)
     outbox.seq = 5
     await process.feed(SHARD, outbox.encode(0, [])[0].record)
     process.bus.logs.clear()
+    process.clock.advance(1.0)
     process.say("r", Announced.of(PLAN, process.clock.wall_s()))
     await process.hear()
     await process.ownership.look_after((), process.member)
