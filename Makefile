@@ -4,8 +4,9 @@
 # make lint   lint, format check, types, import contracts
 # make bench  speed, printed as ratios
 # make docs   docs/reference from the code, and the outputs that pages show
-# make generated   schemas/, docs/reference/ and grafana/dashboards/ from the code; also one by
-#             one: make schemas, make reference, make dashboards
+# make generated   schemas/, docs/reference/ and grafana/dashboards/ from the code, and the rules of
+#             deploy/kubernetes from those of deploy/prometheus; also one by one: make schemas, make
+#             reference, make dashboards, make rules
 # make soak   faults on services and brokers of its own, a hundred of them, while runs go on:
 #             KILLS=100 SEED=1 LANES=2 RUNS=2 BROKERS=1; STEP=17 is the 17th alone
 # make brokers, brokers-down   Kafka and Mosquitto on loopback, without Docker
@@ -20,7 +21,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test coverage lint format generated generated-known schemas reference dashboards docs \
+.PHONY: run test coverage lint format generated generated-known schemas reference dashboards rules docs \
         bench soak clean compiled pure test-compiled brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
@@ -51,10 +52,13 @@ schemas: $(VENV)/.installed
 reference: $(VENV)/.installed-dev
 	@$(BIN)/python -m docs.build --generated
 
+rules: $(VENV)/.installed-dev
+	@$(BIN)/python -m deploy.kubernetes.build
+
 dashboards: $(VENV)/.installed-dev
 	@$(BIN)/python -m grafana.build
 
-generated: schemas reference dashboards
+generated: schemas reference dashboards rules
 
 # For the hook before a commit, which sees no difference in a file that git does not know.
 generated-known: generated

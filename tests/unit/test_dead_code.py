@@ -19,7 +19,7 @@ from tests.support.dead_code import (
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "services" / "pagewake"
-GENERATORS = (ROOT / "docs", ROOT / "grafana")
+GENERATORS = (ROOT / "docs", ROOT / "grafana", ROOT / "deploy")
 
 COMMAND = "typer calls it"
 CALLED_BY_KAFKA = "aiokafka calls it, as ConsumerRebalanceListener has it"

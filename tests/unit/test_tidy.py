@@ -18,6 +18,7 @@ GENERATED = (
     "docs/explanation/vcpu-states.md",
     "grafana/dashboards/",
     "grafana/import/",
+    "deploy/kubernetes/components/monitoring/rules/",
 )
 
 needs_git = pytest.mark.skipif(
