@@ -23,7 +23,7 @@ from pagewake.cluster.control import LEAVE_S
 from pagewake.cluster.membership import STOP_S
 from pagewake.cluster.ownership import LAST_SNAPSHOT_S
 from pagewake.cluster.service import Service
-from pagewake.cluster.settings import Settings
+from pagewake.cluster.settings import SECRETS, Settings
 from tests.deploy.crds import problems
 from tests.deploy.dashboards import DASHBOARDS
 from tests.deploy.kubernetes import KUBERNETES, OVERLAYS, PROGRAM, ROOT, rendered, text
@@ -284,7 +284,8 @@ class TestReferences:
         assert of_kind(overlay, "Secret") == []
         for each in workloads(overlay):
             written = settings_of(overlay, each).items()
-            assert [name for name, value in written if "PASSWORD" in name and value] == []
+            secrets = {f"PAGEWAKE_{secret.upper()}" for secret in SECRETS}
+            assert [name for name, value in written if name in secrets and value] == []
 
 
 # ------------------------------------------------------------- what the services say of themselves
@@ -305,13 +306,17 @@ class TestService:
         assert set(found) - known_settings() == set()
 
     def test_its_settings_are_accepted(
-        self, overlay: str, name: str, monkeypatch: pytest.MonkeyPatch
+        self, overlay: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
+        word = tmp_path / "word"
+        word.write_text("a word\n", encoding="utf-8")
         for variable, value in settings_of(overlay, one(overlay, "StatefulSet", name)).items():
-            monkeypatch.setenv(variable, value or f"{name}-0")
+            is_file = variable.endswith("_FILE")
+            monkeypatch.setenv(variable, str(word) if is_file else value or f"{name}-0")
         settings = Settings()
         assert settings.instance == f"{name}-0"
         assert settings.kafka_settings(1.0).wait_s == 300.0
+        assert (settings.kafka_password == "a word") is (overlay != "base")
 
     def test_it_serves_what_its_name_says(self, overlay: str, name: str) -> None:
         found = container(one(overlay, "StatefulSet", name))
