@@ -90,7 +90,7 @@ class Sample(NamedTuple):
     windows: int
     cpu_s: Mapping[str, float]
     idle_s: float
-    memory_bytes: Mapping[str, int]
+    memory_bytes: Mapping[ServiceKind, int]
 
 
 class Measured(NamedTuple):
@@ -100,7 +100,7 @@ class Measured(NamedTuple):
     windows_per_s: float
     cpu_s: Mapping[str, float]
     cores: float
-    memory_bytes: Mapping[str, int]
+    memory_bytes: Mapping[ServiceKind, int]
 
     @classmethod
     def of(cls, result: dict[str, Any], seen: Sequence[Sample], idle: Mapping[str, float]) -> Self:
@@ -135,14 +135,14 @@ def cpu_of(cluster: Cluster) -> dict[str, float]:
     return found
 
 
-def memory_of(cluster: Cluster) -> dict[str, int]:
+def memory_of(cluster: Cluster) -> dict[ServiceKind, int]:
     """Resident memory of the largest process of each kind."""
     found = dict.fromkeys(SERVICES, 0)
     for name, process in cluster.processes.items():
         pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
         kind = next(kind for kind in SERVICES if name.startswith(kind))
         found[kind] = max(found[kind], pages * os.sysconf("SC_PAGE_SIZE"))
-    return dict(found)
+    return found
 
 
 async def watched(cluster: Cluster, plan: RunPlan, submitted: Popen[str]) -> list[Sample]:
