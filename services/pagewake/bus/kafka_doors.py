@@ -7,6 +7,7 @@ broker that is not there yet refuses nothing.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from asyncio import IncompleteReadError
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from pagewake.bus.kafka_settings import KafkaSettings
 
 ANSWER_MS = 5_000
 """A broker that is there answers in much less; it is asked only once nothing else helped."""
+CLOSED_S = 0.05
+"""A client that was refused closes its connection in later turns of the loop, which is to end."""
 TLS_ALERT = 0x1503
 """How a record of TLS begins that refuses what was said: its type and version."""
 CLIENT_REFUSED = (
@@ -55,6 +58,7 @@ async def refusal(settings: KafkaSettings) -> str:
         host, _, port = address.strip().rpartition(":")
         why = await _why_not(settings, host.strip("[]"), int(port))
         if why:
+            await asyncio.sleep(CLOSED_S)
             return f"{address.strip()} {why}"
     return ""
 
@@ -77,7 +81,7 @@ async def _tried(options: Options, host: str, port: int) -> tuple[list[tuple[Any
         try:
             return (await connection.send(MetadataRequest([]))).brokers, ""
         finally:
-            connection.close()
+            await connection.close()
     except (KafkaError, OSError, TimeoutError) as error:
         for cause in _causes(error):
             if words := _said(cause):
@@ -121,7 +125,7 @@ async def _guessed(options: Options, host: str, port: int) -> str:
     if protocol.endswith("SSL"):
         plain = options | {"security_protocol": "PLAINTEXT"}
         with suppress(KafkaError, OSError, TimeoutError):
-            (await _connection(plain, host, port)).close()
+            await (await _connection(plain, host, port)).close()
             return f"speaks no TLS: {PROTOCOL} is to be without SSL"
     bare = options | {"security_protocol": protocol.removeprefix("SASL_")}
     with suppress(KafkaError, OSError, TimeoutError):
@@ -129,7 +133,7 @@ async def _guessed(options: Options, host: str, port: int) -> str:
         try:
             offered = (await connection.send(SaslHandShakeRequest("PLAIN"))).enabled_mechanisms
         finally:
-            connection.close()
+            await connection.close()
         if offered and protocol in BARE:
             return f"wants a user and a password: {PROTOCOL} is to be with SASL"
         if offered:
