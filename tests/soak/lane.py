@@ -14,7 +14,7 @@ import msgspec
 
 from tests.soak.watch import Watch
 from tests.soak.wire import ADDRESS, Fault, Wires
-from tests.support.processes import Brokers, Cluster
+from tests.support.processes import Brokers, Cluster, until
 
 SERVICES = ("host", "host-2", "guest", "guest-2", "nested")
 KINDS = ("host", "guest", "nested")
@@ -116,8 +116,9 @@ class Lane(ExitStack):
 
     def revive(self) -> None:
         """Start what is not there."""
-        if not all(map(self.alive, self.brokers.ports)):
-            self.brokers.up()
+        dead = [name for name in self.brokers.ports if not self.alive(name)]
+        if dead:
+            self._start_brokers(dead)
         self.services.start(*self.services.dead())
 
     def instances(self, victim: str, run: str) -> list[str]:
@@ -156,9 +157,15 @@ class Lane(ExitStack):
     def start(self, victim: str) -> None:
         """Again."""
         if self.is_broker(victim):
-            self.brokers.up()
+            self._start_brokers([victim])
         else:
             self.services.start(victim)
+
+    def _start_brokers(self, dead: Sequence[str]) -> None:
+        """One that died by itself is there until the system has buried it."""
+        for name in dead:
+            until(lambda: not self.there(name), f"{name} is gone")  # noqa: B023
+        self.brokers.up()
 
     def place(self, victim: str) -> Path:
         """Where it writes."""
@@ -177,6 +184,13 @@ class Lane(ExitStack):
         except (OSError, ValueError):
             return False
         return stat.rpartition(")")[2].split()[0] != "Z"
+
+    def there(self, broker: str) -> bool:
+        """Alive or not."""
+        try:
+            return Path(f"/proc/{self.brokers.pid(broker)}").exists()
+        except (OSError, ValueError):
+            return False
 
     @contextmanager
     def faulty_wire(self, victim: str, fault: Fault) -> Iterator[None]:

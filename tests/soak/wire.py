@@ -4,12 +4,14 @@ A healthy wire is a pair of virtual cards.  A fault leads a service's packets th
 instead: it holds each back for a while, and loses some of them, by a seed.  That is done here and
 not by the kernel's `netem`, which many machines lack; a tun device is everywhere.
 
-    python -m tests.soak.wire NAMESPACE --service 10.88.1.1 --delay-s 0.01 --loss 0.01 --ports 9092
+    python -m tests.soak.wire NAMESPACE 10.88.1.1
+
+waits on its standard input for `0.01 0.01 9092` (delay in seconds, loss, ports) and for an empty
+line, which ends the fault.  It is there beforehand: a fault comes at its moment.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import fcntl
 import os
@@ -54,8 +56,19 @@ class Wires:
         self._addresses = {name: f"10.88.1.{number}" for number, name in enumerate(names, 1)}
         ip("link", "set", "lo", "up")
         ip("address", "add", f"{ADDRESS}/32", "dev", "lo")
+        self._faults = {}
         for name in names:
             self._connect(name)
+            self._faults[name] = self._process(name)
+
+    def _process(self, name: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.soak.wire"]
+        return subprocess.Popen(
+            [*command, self._spaces[name], self._addresses[name]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def _connect(self, name: str) -> None:
         space, address = self._spaces[name], self._addresses[name]
@@ -79,25 +92,24 @@ class Wires:
     @contextmanager
     def faulty(self, name: str, fault: Fault, ports: Sequence[int]) -> Iterator[None]:
         """A fault on what goes between a service and these ports."""
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.soak.wire", self._spaces[name]),
-                *("--service", self._addresses[name]),
-                *("--delay-s", str(fault.delay_s), "--loss", str(fault.loss)),
-                *("--ports", *map(str, ports)),
-            ],
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdout is not None
+        self._tell(name, " ".join(map(str, (*fault, *ports))))
         try:
-            assert process.stdout.readline(), f"no faulty wire for {name}"
             yield
         finally:
-            process.kill()
-            process.communicate()
+            self._tell(name, "")
+
+    def _tell(self, name: str, words: str) -> None:
+        process = self._faults[name]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{words}\n")
+        process.stdin.flush()
+        assert process.stdout.readline(), f"no faulty wire for {name}"
 
     def close(self) -> None:
         """The namespaces, and with them the wires."""
+        for process in self._faults.values():
+            process.communicate()
         for space in self._spaces.values():
             with suppress(subprocess.CalledProcessError):
                 ip("netns", "delete", space)
@@ -167,9 +179,9 @@ def concerned(packet: bytes, ports: set[int]) -> bool:
 class Line:
     """Packets on their way, each with the time at which it is due."""
 
-    def __init__(self, fault: Fault, ports: set[int], seed: int) -> None:
-        self._fault = fault
-        self._ports = ports
+    def __init__(self, seed: int) -> None:
+        self.fault = Fault(0.0, 0.0)
+        self.ports: set[int] = set()
         self._random = Random(seed)
         self._under_way: list[tuple[float, int, int, bytes]] = []
         self._number = 0
@@ -177,10 +189,10 @@ class Line:
     def take(self, packet: bytes, to: int, now_s: float) -> None:
         """One more, or not."""
         due_s = now_s
-        if concerned(packet, self._ports):
-            if self._random.random() < self._fault.loss:
+        if concerned(packet, self.ports):
+            if self._random.random() < self.fault.loss:
                 return
-            due_s += self._fault.delay_s
+            due_s += self.fault.delay_s
         self._number += 1
         heappush(self._under_way, (due_s, self._number, to, packet))
 
@@ -195,41 +207,56 @@ class Line:
         return max(0.0, self._under_way[0][0] - now_s) if self._under_way else None
 
 
-def carry(near: int, far: int, line: Line) -> None:
-    """From each end to the other, for ever."""
-    others = {near: far, far: near}
+class Detour:
+    """The routes through this process, on both sides."""
+
+    def __init__(self, space: str, service: str) -> None:
+        self._near = f"fault{service.rpartition('.')[2]}"
+        with _within(space):
+            self.far = _tun("fault")
+        self.near = _tun(self._near)
+        self._there = ("-n", space)
+        self._service = service
+        ip("link", "set", self._near, "up")
+        ip(*self._there, "link", "set", "fault", "up")
+
+    def change(self, word: str) -> None:
+        """`add` or `delete`."""
+        ip("route", word, self._service, "dev", self._near, "metric", FAULTY)
+        back = ("route", word, ADDRESS, "dev", "fault", "src", self._service, "metric", FAULTY)
+        ip(*self._there, *back)
+
+
+def obey(words: list[str], detour: Detour, line: Line) -> None:
+    """Begin a fault, or end it, and say that it is so."""
+    if words:
+        delay_s, loss, *ports = words
+        line.fault = Fault(float(delay_s), float(loss))
+        line.ports = set(map(int, ports))
+    detour.change("add" if words else "delete")
+    sys.stdout.write("done\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Until the standard input ends."""
+    detour, line = Detour(*sys.argv[1:]), Line(seed=1)
+    others = {detour.near: detour.far, detour.far: detour.near}
     while True:
-        ready, _, _ = select.select([near, far], [], [], line.wait_s(time.monotonic()))
+        wait_s = line.wait_s(time.monotonic())
+        ready, _, _ = select.select([sys.stdin.fileno(), *others], [], [], wait_s)
         for end in ready:
+            if end not in others:
+                told = sys.stdin.readline()
+                if not told:
+                    return
+                obey(told.split(), detour, line)
+                continue
             with suppress(BlockingIOError):
                 line.take(os.read(end, PACKET_BYTES_MAX), others[end], time.monotonic())
         for to, packet in line.due(time.monotonic()):
             with suppress(OSError):  # a full queue loses packets, as queues do
                 os.write(to, packet)
-
-
-def main() -> None:
-    """Until killed."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("space")
-    parser.add_argument("--service", required=True)
-    parser.add_argument("--delay-s", type=float, required=True)
-    parser.add_argument("--loss", type=float, required=True)
-    parser.add_argument("--ports", type=int, nargs="+", required=True)
-    options = parser.parse_args()
-    device = f"fault{options.service.rpartition('.')[2]}"
-    with _within(options.space):
-        far = _tun("fault")
-    near = _tun(device)
-    ip("link", "set", device, "up")
-    ip("-n", options.space, "link", "set", "fault", "up")
-    ip("route", "add", options.service, "dev", device, "metric", FAULTY)
-    source = ("src", options.service, "metric", FAULTY)
-    ip("-n", options.space, "route", "add", ADDRESS, "dev", "fault", *source)
-    sys.stdout.write("up\n")
-    sys.stdout.flush()
-    fault = Fault(options.delay_s, options.loss)
-    carry(near, far, Line(fault, set(options.ports), seed=1))
 
 
 if __name__ == "__main__":

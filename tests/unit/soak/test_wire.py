@@ -14,6 +14,12 @@ def _packet(source: int, destination: int, protocol: int = TCP) -> bytes:
     return head + struct.pack("!HH", source, destination)
 
 
+def _line(fault: Fault) -> Line:
+    line = Line(seed=1)
+    line.fault, line.ports = fault, {PORT}
+    return line
+
+
 def test_both_directions_of_a_port_are_concerned_and_nothing_else() -> None:
     assert concerned(_packet(40_000, PORT), {PORT})
     assert concerned(_packet(PORT, 40_000), {PORT})
@@ -23,7 +29,7 @@ def test_both_directions_of_a_port_are_concerned_and_nothing_else() -> None:
 
 
 def test_what_is_slow_arrives_in_order_and_what_is_not_concerned_at_once() -> None:
-    line = Line(Fault(delay_s=0.5, loss=0.0), {PORT}, seed=1)
+    line = _line(Fault(delay_s=0.5, loss=0.0))
     slow, other = _packet(1, PORT), _packet(1, 1883)
     line.take(slow, 4, now_s=1.0)
     line.take(other, 4, now_s=1.1)
@@ -35,8 +41,7 @@ def test_what_is_slow_arrives_in_order_and_what_is_not_concerned_at_once() -> No
 
 
 def test_one_in_a_hundred_is_lost_and_all_are_on_a_wire_that_is_cut() -> None:
-    lossy = Line(Fault(delay_s=0.0, loss=0.01), {PORT}, seed=1)
-    cut = Line(Fault(delay_s=0.0, loss=1.0), {PORT}, seed=1)
+    lossy, cut = _line(Fault(delay_s=0.0, loss=0.01)), _line(Fault(delay_s=0.0, loss=1.0))
     for _ in range(10_000):
         for line in (lossy, cut):
             line.take(_packet(1, PORT), 4, now_s=0.0)
