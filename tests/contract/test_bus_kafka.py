@@ -29,6 +29,7 @@ from tests.support.buses import InKafka, in_kafka
 from tests.support.processes import needs_kafka
 
 REBALANCED_S = 30.0
+COMPACTED_S = 60.0
 
 
 @pytest.fixture
@@ -282,3 +283,20 @@ class TestOwnership:
         for partition in range(4):
             offsets = [offset for number, offset in read if number == partition]
             assert all(after == before + 1 for before, after in pairwise(offsets))
+
+
+@needs_kafka
+@pytest.mark.broker
+async def test_old_snapshots_do_not_pile_up(place: InKafka) -> None:
+    """Kafka compacts all but the newest segment, which by its own default is a gigabyte."""
+    name, records = place.name("snapshots"), 60
+    for _ in range(records):
+        await (await place.bus.send(name, 0, bytes(900_000), b"a/0"))
+
+    async def kept() -> int:
+        return len([stored async for stored in place.bus.read(name, 0)])
+
+    deadline_s = asyncio.get_running_loop().time() + COMPACTED_S
+    while await kept() > records // 2:
+        assert asyncio.get_running_loop().time() < deadline_s, "nothing was compacted"
+        await asyncio.sleep(1.0)

@@ -42,6 +42,8 @@ KEEP_FOR_EVER = "-1"
 CONNECT_S = 15.0
 """Of one attempt: a producer whose brokers are reached under no name that it is told looks for them
 without end."""
+COMPACTED_BYTES = 16 << 20
+"""The newest segment of a topic is never compacted, so an old snapshot outlives so many bytes."""
 CONNECT_AGAIN_S = 0.3
 """Between two attempts to connect at start: a few of them within any patience, no busy loop."""
 TOPIC_AGAIN_S = 0.1
@@ -57,6 +59,7 @@ SENT_WITHIN_S = 0.5
 """A topic that was created a moment ago may not be known to every broker yet."""
 FOLLOW_WAIT_MS = 500
 """An empty fetch is answered after so long: only how soon a reader sees that it is to stop."""
+COMPACTED = {"cleanup.policy": "compact", "segment.bytes": str(COMPACTED_BYTES)}
 
 
 class TopicSpec(NamedTuple):
@@ -73,7 +76,7 @@ class TopicSpec(NamedTuple):
             copies,
             replica_assignments={} if copies == BROKERS_OWN else None,  # as the client wants it
             topic_configs={
-                "cleanup.policy": "compact" if self.compacted else "delete",
+                **(COMPACTED if self.compacted else {"cleanup.policy": "delete"}),
                 "retention.ms": KEEP_FOR_EVER,
                 "retention.bytes": KEEP_FOR_EVER,
                 "max.message.bytes": str(RECORD_BYTES_MAX + ENVELOPE_BYTES),
