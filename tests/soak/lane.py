@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -220,7 +221,10 @@ def disk(directory: Path, size: str) -> Iterator[None]:
 def filled(directory: Path) -> Iterator[None]:
     """No byte is free on the disk."""
     filler = directory / "filler"
+    disk = os.statvfs(directory)
     with filler.open("wb", buffering=0) as file, suppress(OSError):
+        os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize)  # at once, nearly all
+        file.seek(0, os.SEEK_END)
         while True:
             file.write(FULL_CHUNK)
     try:
