@@ -1,4 +1,7 @@
-"""Services of two versions in one group: the code is this one's, and calls itself another."""
+"""Services of two versions in one group, and two of one name.
+
+The other version is this code, which calls itself another.
+"""
 
 from __future__ import annotations
 
@@ -102,3 +105,18 @@ async def _announce_later(run: str) -> None:
 async def _topics(run: str) -> list[str]:
     async with KafkaBus(KafkaSettings(bootstrap=KAFKA)) as bus:
         return await bus.topics(f"pagewake.{run}.")
+
+
+def test_two_services_of_one_name_are_told_of(cluster: Cluster) -> None:
+    cluster.start("guest")
+    first = cluster.processes["guest"]
+    cluster.until_said("guest", "serving")
+    cluster.start("guest")
+    try:
+        said = cluster.until_said("guest", "another instance has this name", within_s=60)
+        assert "is called guest too" in said["what"]
+        status, text = cluster.get("guest", "/readyz")
+        assert (status, said["what"] in text) == (200, True)
+    finally:
+        first.kill()
+        first.wait(30)
