@@ -73,6 +73,7 @@ bench: $(VENV)/.installed-dev
 	  echo "== $$script"; $(BIN)/python -m "tests.bench.$$(basename "$$script" .py)" || exit 1; done
 
 soak: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.soak.brokers_lost
 	@$(BIN)/python -m tests.soak.soak --kills "$(or $(KILLS),100)" --seed "$(or $(SEED),1)" \
 	  --lanes "$(or $(LANES),2)" --runs "$(or $(RUNS),2)" --brokers "$(or $(BROKERS),1)" \
 	  $(if $(STEP),--step $(STEP))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from itertools import pairwise
 from uuid import uuid4
 
@@ -26,7 +25,7 @@ from pagewake.bus.kafka_settings import fetch_options
 from pagewake.bus.partitions import StoredRecord
 from pagewake.errors import BrokerError, ConfigError, DataError
 from tests.support.buses import InKafka, in_kafka
-from tests.support.processes import needs_kafka
+from tests.support.processes import KAFKA, needs_kafka
 
 REBALANCED_S = 30.0
 COMPACTED_S = 60.0
@@ -87,20 +86,16 @@ class TestTopics:
             await place.bus.create_topics({place.name("faults"): TopicSpec(5)})
 
     async def test_it_has_as_many_copies_as_was_asked_for(self) -> None:
-        async with in_kafka(one=TopicSpec(2)) as place:
-            place.bus.settings = replace(place.bus.settings, replication=1)
-            name = place.name("other")
-            await place.bus.create_topics({name: TopicSpec(2)})
-            assert (await place.bus.copies([name]))[name] == Copies(1, 1)
-            await place.bus.delete_topics([name])
+        name = f"pagewake.test-{uuid4().hex[:12]}.other"
+        async with KafkaBus(KafkaSettings(bootstrap=KAFKA, replication=1)) as bus:
+            assert await bus.create_topics({name: TopicSpec(2)}) == {name: Copies(1, 1)}
+            await bus.delete_topics([name])
 
-    async def test_more_copies_than_brokers_are_a_mistake_of_configuration(
-        self, place: InKafka
-    ) -> None:
-        place.bus.settings = replace(place.bus.settings, replication=100)
-        there = place.bus.brokers
-        with pytest.raises(ConfigError, match=rf"REPLICATION=100: .* set it to {there} at most"):
-            await place.bus.create_topics({place.name("other"): TopicSpec(1)})
+    async def test_more_copies_than_brokers_are_a_mistake_of_configuration(self) -> None:
+        async with KafkaBus(KafkaSettings(bootstrap=KAFKA, replication=100)) as bus:
+            refused = rf"REPLICATION=100: .* set it to {await bus.brokers()} at most"
+            with pytest.raises(ConfigError, match=refused):
+                await bus.create_topics({f"pagewake.test-{uuid4().hex}.other": TopicSpec(1)})
 
     async def test_what_the_broker_refuses_is_an_error(self, place: InKafka) -> None:
         with pytest.raises(KafkaError, match="could not be created"):

@@ -181,9 +181,67 @@ def test_both_ways_run_the_same_version_of_kafka() -> None:
     assert f"<version>{SERVICES['kafka']['image'].partition(':')[2]}</version>" in pom
 
 
+THREE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.three.yaml").read_text(encoding="utf-8"))
+BROKERS = ("kafka", "kafka-2", "kafka-3")
+
+
+def variables_of(broker: str) -> dict[str, str]:
+    """What a broker of three is started with; the last file or line that names one counts."""
+    service = THREE["services"][broker]
+    found: dict[str, str] = {}
+    for file in service["env_file"]:
+        found |= properties((DEPLOY / file).read_text(encoding="utf-8"))
+    return found | {name: str(value) for name, value in service["environment"].items()}
+
+
+def test_three_brokers_are_those_of_the_quorum() -> None:
+    voters = [f"{variables_of(broker)['KAFKA_NODE_ID']}@{broker}:9093" for broker in BROKERS]
+    for broker in BROKERS:
+        variables = variables_of(broker)
+        assert variables["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",") == voters
+        assert variables["KAFKA_ADVERTISED_LISTENERS"] == f"PLAINTEXT://{broker}:9092"
+        assert variables["KAFKA_BROKER_RACK"] == f"rack-{variables['KAFKA_NODE_ID']}"
+
+
+def test_each_of_three_brokers_has_a_disk_of_its_own() -> None:
+    disks = [THREE["services"][broker]["volumes"][0] for broker in BROKERS[1:]]
+    assert disks == [f"{broker}-data:/var/lib/kafka/data" for broker in BROKERS[1:]]
+    assert {disk.partition(":")[0] for disk in disks} == set(THREE["volumes"])
+    for broker in BROKERS[1:]:
+        assert THREE["services"][broker]["extends"] == {"file": "compose.yaml", "service": "kafka"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_with_three_brokers_services_know_them_all(name: str) -> None:
+    service = THREE["services"][name]
+    assert service["environment"] == {
+        "PAGEWAKE_KAFKA": ",".join(f"{broker}:9092" for broker in BROKERS)
+    }
+    assert set(service["depends_on"]) == set(BROKERS[1:])
+
+
+def test_with_three_brokers_there_are_several_guest_services() -> None:
+    assert THREE["services"]["guest"]["deploy"]["replicas"] > 1
+
+
+def test_three_brokers_are_the_same_with_and_without_docker() -> None:
+    local = properties((DEPLOY / "local/kafka.three.properties").read_text(encoding="utf-8"))
+    variables = properties((DEPLOY / "kafka/three.env").read_text(encoding="utf-8"))
+    there = {
+        name.removeprefix("KAFKA_").lower().replace("_", "."): value
+        for name, value in variables.items()
+    }
+    of_the_place = {"node.id", "broker.rack", "controller.quorum.voters"}
+    assert {name: value for name, value in there.items() if name not in of_the_place} == {
+        name: value for name, value in local.items() if name not in of_the_place
+    }
+
+
 @pytest.mark.skipif(shutil.which("docker") is None, reason="no docker here: install Docker")
-def test_compose_itself_accepts_the_file() -> None:
-    command = ["docker", "compose", "-f", str(DEPLOY / "compose.yaml"), "config", "--quiet"]
+@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.three.yaml"]])
+def test_compose_itself_accepts_the_files(files: list[str]) -> None:
+    given = [word for file in files for word in ("-f", str(DEPLOY / file))]
+    command = ["docker", "compose", *given, "config", "--quiet"]
     if subprocess.run([*command[:2], "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker has no compose here: install its compose plugin")
     done = subprocess.run(command, capture_output=True, check=False, text=True)

@@ -126,6 +126,65 @@ def test_a_run_goes_on_without_mosquitto_and_is_commanded_again_after_it(
     assert digest_of(submitted) == embedded_digest("overcommit", *LONGER)
 
 
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
+    own = Brokers(tmp_path_factory.mktemp("three"), BROKERS="3")
+    try:
+        own.up()
+        yield own
+    finally:
+        own.down()
+
+
+@pytest.fixture
+def on_three(three: Brokers, tmp_path: Path) -> Iterator[Cluster]:
+    yield from running(tmp_path, kafka=three.kafka, mqtt=three.mqtt)
+
+
+@needs_own_brokers
+def test_one_of_three_brokers_is_lost_for_good(
+    three: Brokers, on_three: Cluster, tmp_path: Path
+) -> None:
+    """Runs under way and new ones end; every command does what it does, or says 69 and why."""
+    cluster = on_three
+    cluster.start("host", "guest")
+    run, after_it = new_run(), new_run()
+    submitted = cluster.submit(run, "overcommit", *set_options(OVERCOMMIT))
+    until_under_way(run, kafka=three.kafka)
+    until(lambda: f"run {run}: 3 copies, 3 in sync" in cluster.get("host", "/readyz")[1], "copies")
+    three.kill("kafka-1")
+    next_one = cluster.submit(after_it, "overcommit", *set_options(SHORT))
+    while True:
+        listed = cluster.run("runs", "list", "--json")
+        assert listed.returncode in (0, 69), listed.stderr
+        rows = {row["run"]: row for row in msgspec.json.decode(listed.stdout or "[]")}
+        if rows.get(run, {}).get("in_sync") == 2:
+            break
+    assert digest_of(submitted) == embedded_digest("overcommit", *OVERCOMMIT)
+    assert digest_of(next_one) == embedded_digest("overcommit", *SHORT)
+    exported = cluster.run("export", run, "-o", str(tmp_path / "log"))
+    assert exported.stdout.strip() == embedded_digest("overcommit", *OVERCOMMIT), exported.stderr
+    assert cluster.run("runs", "watch", after_it).returncode == 0
+    assert cluster.run("runs", "delete", after_it).returncode == 0
+    for name in ("host", "guest"):
+        until(lambda: cluster.get(name, "/readyz")[0] == 200, f"{name} is ready")  # noqa: B023
+        assert cluster.processes[name].poll() is None
+
+
+@needs_own_brokers
+def test_without_enough_copies_commands_say_so_in_time(three: Brokers, on_three: Cluster) -> None:
+    """The last of three brokers may not write alone, and says nothing of a defect."""
+    cluster = on_three
+    three.up()
+    for broker in three.kafkas[:2]:
+        three.kill(broker)
+    answered = cluster.run("submit", "row-09-enable", "--name", new_run(), within_s=240)
+    three.up()
+    assert answered.returncode == 69, answered.stderr
+    assert "Kafka at" in answered.stderr
+    assert "defect" not in answered.stderr
+
+
 async def _ends(kafka: str, run: str, topic: str) -> int:
     async with KafkaBus(KafkaSettings(bootstrap=kafka)) as bus:
         return await bus.end_offset(topic_name(run, topic), 0)

@@ -31,14 +31,18 @@ MQTT = os.environ.get("PAGEWAKE_MQTT", "mqtt://127.0.0.1:1883")
 START = "start one with: make brokers"
 END_S = 180.0
 UNDER_WAY_S = 60.0
-BROKERS_S = 120.0
+BROKERS_S = 300.0
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy/local/brokers"
 LIBRARIES = Path(os.environ.get("LOCAL_DIR", ROOT / ".local")) / "kafka/libs"
 
 
-def answers(address: str) -> bool:
-    """Whether somebody listens at host:port."""
+def answers(addresses: str) -> bool:
+    """Whether somebody listens at host:port, at one of several with commas between them."""
+    return any(_answers(address) for address in addresses.split(","))
+
+
+def _answers(address: str) -> bool:
     host, _, port = address.rpartition("//")[2].rpartition(":")
     try:
         with create_connection((host, int(port)), timeout=1):

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from pagewake import __version__
-from pagewake.bus.kafka import KafkaBus
+from pagewake.bus.kafka import Copies, KafkaBus
 from pagewake.bus.log_dir import LogWriter
 from pagewake.cluster.clock import Clock
-from pagewake.cluster.copies import copies_of, lone_copy
+from pagewake.cluster.copies import lone_copy
 from pagewake.cluster.logs import tell_person
 from pagewake.cluster.partition_log import PartitionLog
 from pagewake.cluster.result import LogCopy, ResultReader, partition_logs
@@ -43,9 +43,8 @@ async def announce(bus: KafkaBus, plan: RunPlan, created_s: float) -> None:
             f"there is a run {plan.run!r} already ({known.entries[plan.run].status}): "
             f"choose another --name, or delete it with: pagewake runs delete {plan.run}"
         )
-    await bus.create_topics(plan.topics())
-    copies = (await copies_of(bus, [plan])).get(plan.run)
-    if warning := lone_copy(plan.run, copies, bus.brokers):
+    copies = Copies.lowest((await bus.create_topics(plan.topics())).values())
+    if warning := await lone_copy(bus, plan.run, copies):
         tell_person(warning)
     logs = await bus.topic_logs(plan.topics())
     ids = {name: log.topic_id for name, log in logs.items() if log is not None and log.topic_id}

@@ -26,9 +26,9 @@ async def copies_of(bus: KafkaBus, plans: Iterable[RunPlan]) -> dict[str, Copies
     }
 
 
-def lone_copy(run: str, copies: Copies | None, brokers: int) -> str:
+async def lone_copy(bus: KafkaBus, run: str, copies: Copies) -> str:
     """What to say of a run that is lost with one broker though there are many; empty: nothing."""
-    if copies is None or copies.kept > 1 or brokers < BROKERS_MANY:
+    if copies.kept > 1 or (brokers := await bus.brokers()) < BROKERS_MANY:
         return ""
     return (
         f"run {run} has one copy of its topics on {brokers} brokers, and is lost with one of them:"
@@ -42,17 +42,16 @@ class CopiesWatch:
 
     def __init__(self) -> None:
         self._known: Mapping[str, Copies] = {}
-        self._warned = set[str]()
+        self._judged = set[str]()
 
     async def look(self, bus: KafkaBus, plans: Collection[RunPlan]) -> None:
         """Ask the brokers anew."""
         self._known = await copies_of(bus, plans) if plans else {}
-        self._warned &= self._known.keys()
-        for run, copies in self._known.items():
-            warning = lone_copy(run, copies, bus.brokers)
-            if warning and run not in self._warned:
-                self._warned.add(run)
+        self._judged &= self._known.keys()
+        for run in self._known.keys() - self._judged:
+            if warning := await lone_copy(bus, run, self._known[run]):
                 log.warning("run has one copy", run=run, why=warning)
+            self._judged.add(run)
 
     def lines(self) -> list[str]:
         """For `/readyz`."""

@@ -10,9 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    LeaderNotAvailableError,
+    NoBrokersAvailable,
+    NodeNotReadyError,
+    NotControllerError,
+    NotCoordinatorForGroupError,
+    NotEnoughReplicasAfterAppendError,
+    NotEnoughReplicasError,
+    NotLeaderForPartitionError,
     RequestTimedOutError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -23,7 +32,25 @@ from pagewake.errors import BrokerError
 from pagewake.participants.plan import PREFIX, RUNS_TOPIC
 
 RIGHTS = "docs/reference/kafka-rights.md says which ACLs each process needs"
-SILENCE = (KafkaConnectionError, KafkaTimeoutError, RequestTimedOutError)
+SILENCE = (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    NoBrokersAvailable,
+    RequestTimedOutError,
+    OSError,
+)
+FEW = "bring back the brokers that are away, or replace them"
+LACKS: tuple[tuple[type[KafkaError], str], ...] = (
+    (NotEnoughReplicasError, f"has fewer copies in sync than min.insync.replicas: {FEW}"),
+    (NotEnoughReplicasAfterAppendError, f"has fewer copies in sync than it needs: {FEW}"),
+    (LeaderNotAvailableError, f"has partitions without a leader: {FEW}"),
+    (NotLeaderForPartitionError, "is electing leaders: try again in some seconds"),
+    (GroupCoordinatorNotAvailableError, f"has no coordinator of its groups: {FEW}"),
+    (NotCoordinatorForGroupError, "is electing coordinators: try again in some seconds"),
+    (NotControllerError, "is electing a controller: try again in some seconds"),
+)
+"""What the brokers lack when one of them is away, and what to do."""
 _TOPIC = re.compile(rf"{PREFIX}\.(?P<run>[A-Za-z0-9-]+)\.[a-z.]*[a-z]|{RUNS_TOPIC}\b")
 
 
@@ -32,11 +59,11 @@ def told_to_a_person(kafka: str) -> Iterator[None]:
     """Errors of the client become a BrokerError; `kafka` is the address that was asked."""
     try:
         yield
-    except KafkaError as error:
+    except (KafkaError, ConnectionError, TimeoutError) as error:
         raise BrokerError(_told(error, kafka)) from error
 
 
-def _told(error: KafkaError, kafka: str) -> str:
+def _told(error: Exception, kafka: str) -> str:
     topic = _TOPIC.search(str(error))
     name = f" {topic[0]}" if topic else ""
     if isinstance(error, TopicAuthorizationFailedError):  # all else says itself what it needs
@@ -45,6 +72,9 @@ def _told(error: KafkaError, kafka: str) -> str:
         return f"Kafka at {kafka} refuses something: {error}; {RIGHTS}"
     if isinstance(error, SILENCE):
         return f"Kafka at {kafka} does not answer any more ({error!r}): bring it back, try again"
+    for kind, lack in LACKS:
+        if isinstance(error, kind):
+            return f"Kafka at {kafka} {lack} ({error!r})"
     if not isinstance(error, UnknownTopicOrPartitionError) or not topic:
         return f"Kafka at {kafka} does not do what it is asked ({error!r}): its log says why"
     run = topic["run"]

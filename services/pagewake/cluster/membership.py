@@ -15,7 +15,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from pagewake.bus.kafka import KafkaSettings, dismiss_predecessor, group_consumer
+from pagewake.bus.kafka_bootstrap import reachable_first
 from pagewake.bus.kafka_rights import MissingRightError
+from pagewake.bus.kafka_topics import passes
 from pagewake.cluster.clock import Clock
 
 # A broken member fails at every read, a broker that is away only until it is back: some more tries.
@@ -65,7 +67,7 @@ async def connected(settings: KafkaSettings, group: str, instance: str) -> AIOKa
     else:
         if dismissed:
             log.info("predecessor dismissed", group=group, instance=instance)
-    consumer = group_consumer(settings, group, instance)
+    consumer = group_consumer(await reachable_first(settings), group, instance)
     await consumer.start()
     return consumer
 
@@ -82,9 +84,18 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._subscribed: set[str] = set()
         self._failures = 0
 
-    async def join(self) -> None:
-        """KafkaError if no broker answers."""
-        self.consumer = await self._connect()
+    async def join(self, stopping: asyncio.Event) -> None:
+        """As soon as a broker answers; KafkaError for one that refuses."""
+        while not stopping.is_set():
+            try:
+                self.consumer = await self._connect()
+            except (KafkaError, OSError) as error:
+                if not passes(error):
+                    raise
+                log.warning("kafka is not answering, waiting", error=repr(error))
+                await self._clock.sleep(AGAIN_S)
+            else:
+                return
 
     async def leave(self) -> None:
         """Others get what this process had."""
@@ -190,12 +201,5 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._clock.wait_for(broken.stop(), STOP_S)
         except Exception as error:  # noqa: BLE001 - it is broken; nothing of it is needed any more
             log.warning("the broken member could not be stopped in order", error=repr(error))
-        while not stopping.is_set():
-            try:
-                await self.join()
-            except (KafkaError, OSError) as error:
-                log.warning("kafka is not answering, waiting", error=repr(error))
-                await self._clock.sleep(AGAIN_S)
-            else:
-                break
+        await self.join(stopping)
         self._failures = 0

@@ -179,7 +179,7 @@ class Service:
 
     async def _look_at_copies(self) -> None:
         plans = {owner.plan.run: owner.plan for owner in self.owners()}
-        with suppress(KafkaError, OSError, TimeoutError):  # asked again in a moment
+        with suppress(KafkaError, OSError):  # a timeout among them; asked again in a moment
             async with asyncio.timeout(SILENT_S):
                 await self.copies.look(self.bus, plans.values())
 
@@ -193,7 +193,7 @@ class Service:
     # ------------------------------------------------------------------ the loop
 
     async def _serve(self) -> None:
-        await self.membership.join()
+        await self.membership.join(self.stopping)
         self.health.ready = True
         log.info("serving", service=self.kind, instance=self.settings.instance, http=self.http.port)
         while not self.stopping.is_set():

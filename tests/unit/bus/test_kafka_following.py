@@ -3,46 +3,77 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    LeaderNotAvailableError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
+from pagewake.bus import kafka_topics
 from pagewake.bus.kafka import KafkaBus, KafkaSettings
 from pagewake.bus.kafka_rights import MissingRightError
+from pagewake.bus.kafka_topics import KafkaTopics
 
 TOPIC = "pagewake.runs"
+LED = {"leader": 1, "replicas": [1], "isr": [1]}
 
 
-class Late(KafkaBus):
-    """A broker that has the topic when asked for the fourth time."""
+class Late:
+    """An admin client whose brokers have the topic when asked for the fourth time."""
 
-    def __init__(self) -> None:
-        super().__init__(KafkaSettings())
+    def __init__(self, *, leader: int = 1, brokers: int = 1) -> None:
         self.asked = 0
+        self.brokers = brokers
+        self.leader = leader
 
-    async def partitions(self, names: Iterable[str]) -> dict[str, int]:
+    async def describe_cluster(self) -> dict[str, object]:
+        return {"brokers": [object()] * self.brokers}
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, object]]:
         self.asked += 1
-        return dict.fromkeys(names, 1) if self.asked > 3 else {}
+        partitions = [LED | {"leader": self.leader}] if self.asked > 3 else []
+        return [{"topic": name, "error_code": 0, "partitions": partitions} for name in names]
+
+
+def topics(admin: object) -> KafkaTopics:
+    made = KafkaTopics(KafkaSettings())
+    made._admin = admin
+    return made
 
 
 def test_a_topic_that_comes_in_time_is_read() -> None:
-    bus = Late()
-    place = asyncio.run(bus._place(TOPIC, 0, within_s=30.0))
-    assert (place.topic, place.partition, bus.asked) == (TOPIC, 0, 4)
+    admin = Late()
+    asyncio.run(topics(admin).until_led(TOPIC, 0, within_s=30.0))
+    assert admin.asked == 4
 
 
 def test_without_patience_a_missing_topic_is_an_error_that_names_it() -> None:
-    bus = Late()
+    admin = Late()
     with pytest.raises(UnknownTopicOrPartitionError, match=rf"there is no {TOPIC}-0$"):
-        asyncio.run(bus._place(TOPIC, 0))
-    assert bus.asked == 1
+        asyncio.run(topics(admin).until_led(TOPIC, 0, 0.0))
+    assert admin.asked == 1
+
+
+def test_of_several_brokers_some_may_not_have_heard_of_it_yet() -> None:
+    admin = Late(brokers=3)
+    asyncio.run(topics(admin).until_led(TOPIC, 0, 0.0))
+    assert admin.asked == 4
 
 
 def test_patience_ends_and_the_error_says_how_much_there_was() -> None:
     with pytest.raises(UnknownTopicOrPartitionError, match=r"waited 0.05 s for it"):
-        asyncio.run(Late()._place(TOPIC, 0, within_s=0.05))
+        asyncio.run(topics(Late()).until_led(TOPIC, 0, within_s=0.05))
+
+
+def test_a_partition_without_a_leader_is_waited_for_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka_topics, "PATIENCE_S", 0.3)
+    with pytest.raises(LeaderNotAvailableError, match=rf"{TOPIC} has partitions without a leader"):
+        asyncio.run(topics(Late(leader=-1)).until_led(TOPIC, 0, within_s=30.0))
 
 
 class Closed:
@@ -54,10 +85,8 @@ class Closed:
 
 
 def test_a_topic_that_may_not_be_looked_at_is_not_waited_for() -> None:
-    bus = KafkaBus(KafkaSettings())
-    bus._admin = Closed()
     with pytest.raises(MissingRightError, match=f"Describe on topic {TOPIC}"):
-        asyncio.run(bus._place(TOPIC, 0, within_s=30.0))
+        asyncio.run(topics(Closed()).until_led(TOPIC, 0, within_s=30.0))
 
 
 class Forgetful:

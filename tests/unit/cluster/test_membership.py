@@ -96,7 +96,7 @@ class Group:
 @pytest.fixture
 async def group() -> Group:
     group = Group()
-    await group.member.join()
+    await group.member.join(asyncio.Event())
     return group
 
 
@@ -177,6 +177,15 @@ async def test_another_takes_the_place_of_a_broken_one(group: Group) -> None:
     assert group.member.consumer is group.consumers[1]
     assert (group.member.broken, group.member.subscribed) == (False, False)
     assert (group.member.assigned, group.holder.offsets) == (set(), {})
+
+
+async def test_who_joins_waits_for_a_broker_that_is_away() -> None:
+    group = Group()
+    group.refusals = 2
+    since_s = group.clock.monotonic_s()
+    await group.member.join(asyncio.Event())
+    assert group.clock.monotonic_s() - since_s == 2 * AGAIN_S
+    assert len(group.consumers) == 1
 
 
 async def test_nobody_joins_anew_who_is_to_stop(group: Group) -> None:
