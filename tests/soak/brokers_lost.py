@@ -41,11 +41,11 @@ from tests.support.processes import (
 )
 
 SERVICES = ["host", "guest", "guest-2", "nested"]
-LONG = ["scenario.duration=3s"]
+LONG = ["scenario.duration=600ms"]
 SHORT = ["scenario.duration=50ms"]
 SHARDS = 2
-SLOWLY = 0.002
-"""Simulated seconds a second: the long run would last for 25 minutes, if it were not let go."""
+SLOWLY = 0.0005
+"""Simulated seconds a second: the long run would last for 20 minutes, if it were not let go."""
 UNDER_WAY = 30
 MOVED_S = 120.0
 """For a run to go on without a broker: 9 s until it is missed, then elections and a takeover."""
