@@ -49,6 +49,10 @@ finish_after = "11ms"
 """
 STALL = 'event=[{at="2010us",do="vcpu-stall",vm="vm-0",vcpu=0,for="1ms"}]'
 UNPAGED = 'event=[{at="2310us",do="cr0-pg",vm="vm-0",vcpu=0,for="2ms"}]'
+AGAIN_ONLINE = (
+    'event=[{at="3us",do="vcpu-offline",vm="vm-0",vcpu=1},'
+    '{at="442us",do="vcpu-online",vm="vm-0",vcpu=1}]'
+)
 HALTS = ("kernel.apf=nonpv", STALL)
 KERNEL_FAULT = ("kernel.overrides.send_always=always",)
 BEYOND_32_BITS = ("vm.0.memory=16GiB", "vm.0.l2.memory=12GiB", "vm.0.task.1.working_set=8GiB")
@@ -67,6 +71,7 @@ CASES = {
     "present_all": Case(None, HALTS),
     "present_unhalts": Case(None, (*HALTS, "kernel.profile=posted-v7")),
     "present_makes_runnable": Case("row-14-hlt-completion"),
+    "pg_clears_queue": Case(None, ("kernel.profile=6.x", UNPAGED)),
     "pg_resets_hash": Case(None, ("kernel.apf=nonpv", "kernel.profile=posted-v7", UNPAGED)),
     "hash_multiplier": Case("row-10-disable-outstanding"),
     "guest_wait": Case("row-02-kernel-fault", KERNEL_FAULT),
@@ -77,6 +82,8 @@ CASES = {
     "ready_needs_not_present": Case("row-02-kernel-fault"),
     "ready_by_interrupt": Case("row-01-user-fault"),
     "completion_kicks": Case("row-01-user-fault"),
+    "token_nonzero": Case("row-01-user-fault", ("kernel.profile=5.8",)),
+    "online_zeroes_slot": Case(None, ("kernel.profile=6.x", "vm.0.vcpus=2", AGAIN_ONLINE)),
     "apf_in_guest_mode": Case("row-17-l2-shadowed"),
     "paging_required": Case(None, ("kernel.profile=5.8", UNPAGED)),
     "msr_reserved": Case("row-07-msr-reserved-bits"),

@@ -46,9 +46,3 @@ class ApfArea(AreaPort):
         was_enabled = bool(self.enabled)
         self.enabled = 0
         return was_enabled
-
-    def take_token(self) -> Token:
-        """5.8: the token of a ready page, whose slot is free afterwards (but not acknowledged)."""
-        token = self.token
-        self.token = Token(0)
-        return token

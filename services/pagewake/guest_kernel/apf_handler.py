@@ -70,8 +70,8 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
         return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, IRET)
     if cpu.kernel.switches.ready_by_interrupt:
         cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR)
-    cpu.area.token = Token(0)  # a zeroed area is part of the protocol, so the slot is free
-    cpu.thread.token_slot_freed()
+    if cpu.kernel.switches.online_zeroes_slot:
+        cpu.area.token = Token(0)
     cpu.area.enabled = 1
     cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, BOOTED)
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu))
@@ -126,13 +126,15 @@ def trapped(cpu: GuestCpu, at_ns: int, trap: Trap) -> Step:
 
 
 def ready_interrupt(cpu: GuestCpu, at_ns: int) -> Step:
-    """5.8: take the token out of its slot, wake, acknowledge; nothing on a CPU not enabled.
+    """5.8: wake, free the token's slot, acknowledge; nothing on a CPU that is not enabled.
 
-    The slot is 0 if the host was told to write elsewhere: a dummy for token 0 stays behind.
+    A token that comes while its CPU goes offline stays in the slot, for nothing zeroes it as the
+    CPU comes back (`online_zeroes_slot`): no READY can be written there any more.  The slot is 0 if
+    the host was told to write elsewhere: a dummy for token 0 stays.
     """
     if not cpu.area.enabled:
         return cpu.irq_exit(at_ns)
-    token = cpu.area.take_token()
+    token = cpu.area.token
     cpu.thread.note(
         TrapTaken, at_ns, level=1, reason=REASON_READY, cr2=token, handler="wake", cpl=cpu.cpl
     )
@@ -145,6 +147,7 @@ def _wake_done(cpu: GuestCpu, at_ns: int) -> Step:
     if not cpu.ack_due:
         return cpu.irq_exit(at_ns)
     cpu.ack_due = False
+    cpu.area.token = Token(0)
     cpu.overlay(at_ns, 0, IRQ_EXIT)
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_ACK, 1)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pagewake.guest_kernel.apf_handler import pending_reason
 from pagewake.guest_kernel.overlays import Interrupts, Trap, What
 from pagewake.kvm.abi import REASON_READY
+from pagewake.kvm.injection import token_slot_free
 from pagewake.kvm.ports import IRQ_APF
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def unresolved(kernel: GuestKernel) -> list[str]:
 def _due(thread: VcpuThread, cpu: GuestCpu) -> Iterator[int]:
     apf = thread.apf
     taking = _takes_interrupt(cpu)
-    stuck = apf.slot_busy and not taking and not cpu.ack_due
+    stuck = not token_slot_free(thread) and not taking and not cpu.ack_due
     for token, work in apf.queue.items():
         if not (work.done and stuck):
             yield token

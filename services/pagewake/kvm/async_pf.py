@@ -59,6 +59,7 @@ class AsyncPf(Saved):
         msr_val                  0              rewritten       as written
         id                       goes on        0               goes on
         halt_requested           stays          withdrawn       stays
+        pageready_pending        stays          false           stays
         send_user_only,          stay           off, until      stay
         as_vmexit                               rewritten
 
@@ -82,11 +83,11 @@ class AsyncPf(Saved):
         "id",
         "int_vector",
         "msr_val",
+        "pageready_pending",
         "queue",
         "queued",
         "send_user_only",
-        "skip_zero",
-        "slot_busy",
+        "token_nonzero",
         "vcpu",
     )
 
@@ -101,11 +102,11 @@ class AsyncPf(Saved):
         self.halted = False
         self.halt_requested = False
         self.halt_why: HaltWhy | None = None
-        self.slot_busy = False
+        self.pageready_pending = False
         self.area_ok = True
         self.as_vmexit = False
         by_interrupt = switches.ready_by_interrupt
-        self.skip_zero = by_interrupt
+        self.token_nonzero = switches.token_nonzero
         self.enabling_bits = ASYNC_PF_ENABLED | by_interrupt * ASYNC_PF_DELIVERY_AS_INT
         self.queued = 0
         self.queue: dict[Token, Work] = {}
@@ -129,6 +130,7 @@ class AsyncPf(Saved):
         self.gfn_hash.reset()
         self.id = 0
         self.halt_requested = False
+        self.pageready_pending = False
         self.send_user_only = self.as_vmexit = False
 
     def write_enable(self, value: int, pages: int) -> bool:
@@ -155,16 +157,6 @@ class AsyncPf(Saved):
         self.int_vector = value
         return True
 
-    # ------------------------------------------------------------------ the token slot (5.8)
-
-    def fill_slot(self) -> None:
-        """A token was written: the next one waits until the guest has acknowledged."""
-        self.slot_busy = True
-
-    def free_slot(self, held: Token) -> None:
-        """The host reads the slot again; it is free if the guest has zeroed it."""
-        self.slot_busy = held != 0
-
     # ------------------------------------------------------------------ halting
 
     def request_halt(self, why: HaltWhy) -> None:
@@ -187,10 +179,10 @@ class AsyncPf(Saved):
     def next_token(self) -> Token:
         """Consume an id: token = (id << 12 | vcpu) mod 2^32 (semantics 1.3).
 
-        With page-ready by interrupt (5.8) an id whose 20 low bits are 0 is skipped on every vcpu,
-        as 5.17 does it: on vcpu 0 it would make a token of 0, which means a free slot.
+        From 5.17 (`token_nonzero`) an id whose 20 low bits are 0 is skipped on every vcpu: on vcpu
+        0 it makes a token of 0, which in the slot of 5.8 means that the slot is free.
         """
-        if self.skip_zero and (self.id << 12) & U32 == 0:
+        if self.token_nonzero and (self.id << 12) & U32 == 0:
             self.id = 1
         token = ((self.id << 12) | self.vcpu) & U32
         self.id = (self.id + 1) & U32

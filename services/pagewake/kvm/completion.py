@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 def worker_done(vcpu: VcpuThread, at_ns: int, gfn: Gfn, token: Token) -> None:
     """The work item joins `done`; a blocked vcpu wakes.
 
-    A running one is kicked from 5.8 on (`completion_kicks`), unless its token slot is taken: then
-    the guest's acknowledgement looks for completions.  Whether `done` was empty is not asked.
+    A running one is kicked from 5.8 on (`completion_kicks`), unless other completions wait already
+    or a READY is not acknowledged: then the acknowledgement looks for completions.
     """
     vm = vcpu.vm
     if not vcpu.apf.awaits(token, gfn):
@@ -46,11 +46,12 @@ def worker_done(vcpu: VcpuThread, at_ns: int, gfn: Gfn, token: Token) -> None:
     page = vm.gup_failures == 0
     if vm.gup_failures > 0:
         vm.gup_failures -= 1
+    first = not vcpu.apf.done
     vcpu.apf.complete(token, page)
     if not page:
         vm.pages.release(gfn)
     vm.journal(WorkerCompleted(at_ns, vm.name, vm.n, vcpu.id, gfn=gfn, token=token, page=page))
-    if vm.switches.completion_kicks and not vcpu.apf.slot_busy:
+    if vm.switches.completion_kicks and first and not vcpu.apf.pageready_pending:
         vcpu.kick(at_ns)
     else:
         vcpu.poke(at_ns)
@@ -81,7 +82,7 @@ def _can_inject_present(vcpu: VcpuThread) -> bool:
     if not vcpu.apf.enabled:
         return True
     if vcpu.vm.switches.ready_by_interrupt:
-        return not vcpu.apf.slot_busy
+        return injection.token_slot_free(vcpu)
     if vcpu.guest.guest_mode and not guest_mode_allows(vcpu):
         return False
     return vcpu.exc is None and vcpu.interrupt_allowed()
@@ -193,7 +194,7 @@ def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -
     elif msr == MSR_KVM_ASYNC_PF_ACK and vcpu.vm.switches.ready_by_interrupt:
         ok, stored = True, False
         if value & 1:
-            vcpu.apf.free_slot(vcpu.guest.area_at(vcpu.apf.gpa).token)
+            vcpu.apf.pageready_pending = False
         return True
     else:
         ok = stored = False
@@ -238,7 +239,15 @@ def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:
 
 
 def paging_toggled(vcpu: VcpuThread, at_ns: int) -> None:
-    """CR0.PG changed (semantics 3.11): before 2.6.39 the gfn hash keeps its stale entries."""
+    """CR0.PG changed (semantics 3.11): before 2.6.39 the gfn hash keeps its stale entries.
+
+    From 6.19 (`pg_clears_queue` is false) nothing is withdrawn, and a vcpu that runs looks for
+    READYs once more.
+    """
+    if not vcpu.vm.switches.pg_clears_queue:
+        if vcpu.apf.done:
+            vcpu.kick(at_ns)
+        return
     clear(vcpu, at_ns, "cr0-pg")
     if vcpu.vm.switches.pg_resets_hash:
         vcpu.apf.gfn_hash.reset()

@@ -79,6 +79,11 @@ def drop_exception(vcpu: VcpuThread, at_ns: int, why: ev.DropWhy) -> None:
     vcpu.note(ExceptionDropped, at_ns, exc.token, exc.kind, why)
 
 
+def token_slot_free(vcpu: VcpuThread) -> bool:
+    """5.8: apf_pageready_slot_free(): the slot reads 0; False where it cannot be read."""
+    return vcpu.apf.area_ok and _area(vcpu).token == 0
+
+
 def raise_ready(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) -> bool:
     """5.8: write the token slot and raise the vector; False if the slot cannot be written.
 
@@ -87,7 +92,7 @@ def raise_ready(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) 
     if not _area_writable(vcpu):
         return False
     _area(vcpu).token = token
-    vcpu.apf.fill_slot()
+    vcpu.apf.pageready_pending = True
     vcpu.irqs |= IRQ_APF if vcpu.apf.int_vector == vcpu.guest.apf_vector else IRQ_DEVICE
     vcpu.note(InterruptQueued, at_ns, token, kind)
     return True

@@ -229,10 +229,6 @@ class VcpuPort(Saved, ABC):
         """WRMSR whose exit counts as part of the kernel path that it is on."""
 
     @abstractmethod
-    def token_slot_freed(self) -> None:
-        """5.8: the token slot of the shared area was zeroed."""
-
-    @abstractmethod
     def arm_timer(self, at_ns: int, period: int) -> None:
         """Have the guest timer fire at the next instant of its grid."""
 

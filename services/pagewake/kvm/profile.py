@@ -95,7 +95,9 @@ _V58 = _V413.after(
 )
 _V6X = _V58.after(
     "6.x",
-    "5.8 with NOT_PRESENT only while paging is on, and dummies allocated outside the bucket's lock",
+    "5.8 without tokens of 0, with NOT_PRESENT only while paging is on, and dummies allocated "
+    "outside the bucket's lock",
+    token_nonzero=True,
     paging_required=True,
     alloc_before_lock=True,
 )

@@ -37,6 +37,7 @@ class Switches:
     present_unhalts: bool
     present_makes_runnable: bool
     probe_fixed: bool
+    pg_clears_queue: bool
     pg_resets_hash: bool
     hash_multiplier: Literal["old", "new"]
     guest_wait: Literal["schedule", "halt_unsafe", "halt_kernel", "user_only"]
@@ -47,6 +48,8 @@ class Switches:
     ready_needs_not_present: bool
     ready_by_interrupt: bool
     completion_kicks: bool
+    token_nonzero: bool
+    online_zeroes_slot: bool
     apf_in_guest_mode: bool
     paging_required: bool
     msr_reserved: int
@@ -116,11 +119,19 @@ _TABLE: tuple[Switch, ...] = (
         relaxing=(False,),
     ),
     Switch(
+        "pg_clears_queue",
+        _BOTH,
+        True,
+        "ab4e41eb9fab (6.19) took it out",
+        "a change of CR0.PG, in an SMI too, withdraws what is queued: its READYs never come; "
+        "without it they are looked for again as paging comes back",
+    ),
+    Switch(
         "pg_resets_hash",
         _BOTH,
         False,
         "d170c4190630 (2.6.39)",
-        "a change of CR0.PG empties the gfn hash together with the queue; without it stale gfns "
+        "a change of CR0.PG that empties the queue empties the gfn hash too; without it stale gfns "
         "stay behind",
         relaxes=("I2",),
         relaxing=(False,),
@@ -196,6 +207,26 @@ _TABLE: tuple[Switch, ...] = (
         "557a961abbe0 (5.8)",
         "completion is a request: a worker that finishes makes a running vcpu exit, unless the "
         "token slot is taken",
+    ),
+    Switch(
+        "token_nonzero",
+        _BOTH,
+        False,
+        "6f3c1fc53d86 (5.17), CVE-2022-48943",
+        "ids that may make a token of 0 are skipped; without it the first token of vcpu 0 is 0, in "
+        "5.8's slot the same as no token: the next READY takes its place, and its task sleeps on",
+        relaxes=("I3",),
+        relaxing=(False,),
+    ),
+    Switch(
+        "online_zeroes_slot",
+        _BOTH,
+        False,
+        "derived from arch/x86/kernel/kvm.c of 5.9 to 6.x, unreported: kvm_guest_cpu_init() "
+        "writes the MSRs and `enabled`, kvm_pv_disable_apf() clears `enabled`, and nothing zeroes "
+        "the token",
+        "a CPU that comes up zeroes its token slot; without it, the rule of all kernels, a READY "
+        "that the CPU left behind as it went offline keeps every later one out",
     ),
     Switch(
         "apf_in_guest_mode",

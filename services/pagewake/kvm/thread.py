@@ -315,10 +315,6 @@ class VcpuThread(VcpuPort):
 
     # ------------------------------------------------------------------ guest side
 
-    def token_slot_freed(self) -> None:
-        """5.8: the guest zeroed the token slot of its area, and the host sees that it is free."""
-        self.apf.free_slot(Token(0))
-
     def sync(self, at_ns: int) -> None:
         """Bring accessed and dirty bits up to date."""
         if self.mode is GUEST:

@@ -253,7 +253,7 @@ class TestReadyByInterrupt:
         run = run_small(
             script("t", "at 1ms wrmsr apf-int 0x21", "at 2ms touch 3", "finish"),
             work(),
-            profile="5.8",
+            profile="6.x",
         )
         assert len(run.of(TaskSlept)) == 1
         assert run.of(InterruptQueued)[-1].token == 0x1000
@@ -264,26 +264,42 @@ class TestReadyByInterrupt:
         run = run_small(
             script("t", "at 1ms wrmsr apf-int 0xf3", "wrmsr apf-en 0x1009", "run 1ms", "finish"),
             work(),
-            profile="5.8",
+            profile="6.x",
             kernel=['apf = "nonpv"'],
         )
         assert len(run.of(InterruptQueued)) == 1
         assert run.of(TrapTaken) == []
 
-    @pytest.mark.parametrize("do", ["vcpu-reset", "vcpu-offline"])
-    def test_a_token_that_nobody_took_does_not_block_the_slot(self, do: str) -> None:
+    @pytest.mark.parametrize(("zeroes", "queued"), [("true", 2), ("false", 1)])
+    def test_a_token_that_nobody_took_blocks_a_slot_that_nothing_zeroes(
+        self, zeroes: str, queued: int
+    ) -> None:
         run = run_small(
             work(count=2),
-            event("3us", do, "vcpu = 1"),
+            event("3us", "vcpu-offline", "vcpu = 1"),
             event("442us", "vcpu-online", "vcpu = 1"),
-            profile="5.8",
+            profile="6.x",
+            overrides=f"online_zeroes_slot = {zeroes}",
             vcpus=2,
         )
-        assert next(e.token for e in run.of(InterruptQueued) if e.vcpu == 1) == BROADCAST
+        tokens = [e.token for e in run.of(InterruptQueued) if e.vcpu == 1]
+        assert tokens == [BROADCAST] * queued
+
+    @pytest.mark.parametrize(("nonzero", "woken"), [("true", 2), ("false", 1)])
+    def test_a_token_of_0_is_lost_to_the_next_one(self, nonzero: str, woken: int) -> None:
+        run = run_small(
+            script("t", *USER_FAULT, count=2, more="private = true"),
+            script("busy", "at 2050us kernel", "cli", "run 1ms", "sti", "user", "run 1ms"),
+            work(),
+            profile="5.8",
+            overrides=f"token_nonzero = {nonzero}",
+        )
+        assert len(run.of(TaskSlept)) == 2
+        assert len(run.of(TaskWoken)) == woken
 
     def test_the_interrupt_takes_the_token_and_acknowledges(self) -> None:
         run = run_small(
-            script("t", *USER_FAULT, count=2, more="private = true"), work(), profile="5.8"
+            script("t", *USER_FAULT, count=2, more="private = true"), work(), profile="6.x"
         )
         assert [trap.handler for trap in traps(run)] == ["wait", "wait", "wake", "wake"]
         assert [woken.token for woken in run.of(TaskWoken)] == [0x1000, 0x2000]
@@ -291,7 +307,7 @@ class TestReadyByInterrupt:
         assert [e.kind for e in run.of(ExceptionInjected)] == ["not_present"] * 2
 
     def test_a_running_vcpu_is_kicked(self) -> None:
-        run = run_small(script("t", *USER_FAULT), work(), profile="5.8", kernel=["hz = 0"])
+        run = run_small(script("t", *USER_FAULT), work(), profile="6.x", kernel=["hz = 0"])
         (slept,), (woken,) = run.of(TaskSlept), run.of(TaskWoken)
         assert woken.at_ns - slept.at_ns < PAGE_IN_NS + 10_000
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pagewake.events.ids import Token
 from pagewake.guest_kernel.apf_area import ApfArea
 from pagewake.guest_kernel.traps import dispatch
 
@@ -43,9 +42,3 @@ def test_disabling_says_whether_there_is_something_to_write() -> None:
     shared = area(0)
     assert [shared.disable(), shared.disable()] == [True, False]
     assert shared.enabled == 0
-
-
-def test_the_token_slot_is_free_once_taken() -> None:
-    shared = area(0)
-    shared.token = Token(0x1001)
-    assert [shared.take_token(), shared.token] == [0x1001, 0]

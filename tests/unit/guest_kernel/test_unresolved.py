@@ -55,7 +55,7 @@ def test_not_for_a_vcpu_that_sleeps_in_hlt_with_it_pending() -> None:
 @pytest.mark.parametrize("later", [[], [RIGHT_AGAIN]])
 def test_not_on_a_vector_that_the_guest_does_not_know(later: list[str]) -> None:
     """The slot is never acknowledged, so neither are the READYs behind it."""
-    run = run_small(TOUCHERS, work(), WRONG_VECTOR, *later, profile="5.8")
+    run = run_small(TOUCHERS, work(), WRONG_VECTOR, *later, profile="6.x")
     assert run.of(TaskWoken) == []
     assert unresolved(run.kernel) == ["t-0", "t-1", "t-2"]
 
@@ -66,7 +66,7 @@ def test_not_in_the_area_of_another_cpu() -> None:
         work("w", 2),
         OTHER_AREA,
         vcpus=2,
-        profile="5.8",
+        profile="6.x",
     )
     assert run.of(TaskWoken) == []
     assert unresolved(run.kernel) == ["t-0"]

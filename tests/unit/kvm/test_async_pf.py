@@ -39,12 +39,15 @@ class TestTokens:
         book.next_token()
         assert book.id == 0
 
-    def test_5_8_makes_no_token_whose_id_is_0(self) -> None:
-        book = apf("5.8")
+    def test_5_17_makes_no_token_whose_id_is_0(self) -> None:
+        book = apf("6.x")
         book.id = 0
         assert book.next_token() == 0x1000
         book.id = 1 << 20
         assert book.next_token() == 0x1000
+
+    def test_5_8_makes_a_token_of_0(self) -> None:
+        assert apf("5.8").next_token() == 0
 
     def test_clearing_does_not_reset_the_counter(self) -> None:
         book = apf()

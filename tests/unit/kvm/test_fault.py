@@ -330,3 +330,16 @@ class TestStaleGfns:
         machine.run(500_000)
         assert [e.what for e in machine.of(ev.ProtocolFault)] == ["gfn_hash_full"]
         assert machine.entered() == []
+
+
+@pytest.mark.parametrize(("clears", "presented"), [(True, []), (False, ["token"])])
+def test_a_page_in_outlives_a_change_of_cr0_pg_since_6_19(
+    clears: bool, presented: list[str]
+) -> None:
+    machine = Machine(pg_clears_queue=clears)
+    machine.touch(1_000, 7)
+    machine.exits(400_000)
+    machine.deliver(ev.Cr0PgToggled(50_000, "vm", 0, 0))
+    machine.arrives(300_000, 7, token=Token(0))
+    machine.run(900_000)
+    assert [e.delivery for e in machine.of(ev.ApfPresented) if e.gfn == 7] == presented

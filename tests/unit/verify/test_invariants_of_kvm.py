@@ -78,8 +78,8 @@ def test_no_token_is_0_where_0_means_a_free_slot() -> None:
     story = Story()
     story.add(ev.ApfStarted, vcpu=0, gfn=1, outcome="queued", token=0x1000)
 
-    assert named(story, "token", ready_by_interrupt=True) == []
-    assert named(story, "token", ready_by_interrupt=False) == [1]
+    assert named(story, "token", token_nonzero=True) == []
+    assert named(story, "token", token_nonzero=False) == [1]
 
 
 def test_token_counters_may_restart_after_a_migration() -> None:

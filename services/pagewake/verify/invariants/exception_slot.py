@@ -208,7 +208,7 @@ class ReasonWord(Checker):
 
     def _slot_written(self, event: InterruptQueued) -> None:
         area, elsewhere = self._written_area(event.vcpu)
-        if area.slot is not None and not area.slot_orphaned and not elsewhere:
+        if area.slot and not area.slot_orphaned and not elsewhere:  # 0: a free slot
             self.fail(
                 event, f"token slot overwritten: it holds {token_name(area.slot)}, not yet read"
             )
@@ -221,6 +221,9 @@ class ReasonWord(Checker):
 
     def _slot_read(self, event: TrapTaken) -> None:
         area = self._area(event.vcpu)
+        if event.cr2 == 0 and not self.rules.token_nonzero:
+            area.slot = None  # the token of 0, or what a handler of it left behind
+            return
         if area.slot is None and event.cr2 == 0 and event.vcpu in self._slot_elsewhere:
             return
         if area.slot != event.cr2:

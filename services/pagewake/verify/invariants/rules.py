@@ -19,6 +19,7 @@ class Rules:
     pg_resets_hash: bool = True
     kernel_mode_sends: bool = True
     ready_by_interrupt: bool = False
+    token_nonzero: bool = False
     wake_all_everywhere: bool = False
     guest_reads_reason: bool = True
 
@@ -37,6 +38,7 @@ def rules_of(
         pg_resets_hash=host.pg_resets_hash,
         kernel_mode_sends=host.host_kernel_rule != "halt",
         ready_by_interrupt=host.ready_by_interrupt,
+        token_nonzero=host.token_nonzero,
         wake_all_everywhere=not guest.gap_g7,
         guest_reads_reason=apf == "pv",
     )

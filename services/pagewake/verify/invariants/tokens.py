@@ -1,8 +1,8 @@
 """Token rule (semantics 1.3): token = (id << 12 | vcpu) mod 2^32, ids of a vcpu one after another.
 
 An id is consumed when setup is attempted, even if setup fails for the limit or for memory, and not
-by a double fault. Disabling and reset keep the counter; a migrated VM may count afresh. With
-page-ready by interrupt a slot of 0 is a free one, so ids of 0 are skipped (semantics 1.3, 6).
+by a double fault. Disabling and reset keep the counter; a migrated VM may count afresh. From 5.17
+(`token_nonzero`) ids of 0 are skipped, for a slot of 0 is a free one (semantics 1.3, 6).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Tokens(Checker):
         super().__init__(rules, reporter)
         self._next: dict[int, int] = {}
         self._fresh: set[int] = set()
-        self._first_id = 1 if rules.ready_by_interrupt else 0
+        self._first_id = 1 if rules.token_nonzero else 0
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
