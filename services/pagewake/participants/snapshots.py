@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import sys
 from enum import Enum
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeGuard
@@ -128,8 +129,8 @@ class _Unpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if (module, name) == (ZipfTable.__module__, ZipfTable.__name__):
             return _zipf_table
-        if module.startswith(PACKAGES) and "." not in name:
-            found = super().find_class(module, name)
+        if module.startswith(PACKAGES):  # what states consist of is loaded: nothing is for a pickle
+            found = getattr(sys.modules.get(module), name, None)
             if isinstance(found, type) and found.__module__ == module:
                 return found
         raise DataError(f"a snapshot names {module}.{name}, which no state consists of")
