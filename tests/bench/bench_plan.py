@@ -54,7 +54,7 @@ SERVICES: tuple[ServiceKind, ...] = ("host", "guest")
 MIB = 1 << 20
 BEGINNING = 60_000.0
 """Less than the command simulates, because the runs are short: a part of each, as of a long run."""
-LOOK_S = 0.5
+LOOK_S = 0.2
 IDLE_S = 5.0
 EDGES = (0.1, 0.95)
 """Of the windows: before, VMs are built and touch new memory, behind that the result is read."""
@@ -74,12 +74,12 @@ class Shape(NamedTuple):
 
 def shapes(*, small: bool) -> Sequence[Shape]:
     """The three."""
-    short = 0.4 if small else 1.0
-    poor = load("natapov-2010", [f"scenario.duration={10 * short:g}s"])
+    size = 1.0 if small else 4.0
+    poor = load("natapov-2010", [f"scenario.duration={10 * size:g}s"])
     return (
         Shape("poor windows", poor, 1),
-        Shape("many VMs", thrash(16, f"{5 * short:g}ms"), 1),
-        Shape("several hosts", thrash(24, f"{4 * short:g}ms", hosts=6), 2),
+        Shape("many VMs", thrash(16, f"{5 * size:g}ms"), 1),
+        Shape("several hosts", thrash(24, f"{4 * size:g}ms", hosts=6), 2),
     )
 
 
@@ -107,6 +107,8 @@ class Measured(NamedTuple):
         """Of the middle of a run; `idle` is what each takes in a second without one."""
         least, most = (share * result["windows"] for share in EDGES)
         middle = [sample for sample in seen if least <= sample.windows <= most]
+        if len(middle) < 2:
+            raise SystemExit("a run was over between two looks at it: measure longer ones")
         first, last = middle[0], middle[-1]
         took_s, windows = last.at_s - first.at_s, last.windows - first.windows
         spent = {kind: last.cpu_s[kind] - first.cpu_s[kind] for kind in last.cpu_s}
