@@ -266,10 +266,11 @@ class TestOwnership:
         self, place: InKafka
     ) -> None:
         group = f"test-{uuid4().hex}"
-        await place.append_all("faults", 2, [b"%d" % number for number in range(10)])
+        for partition in range(4):
+            await place.append_all("faults", partition, [b"%d" % number for number in range(10)])
         for begin in (0, 7):
-            read = await read_by_member(place, group, begin, 10 - begin)
-            assert read == [(2, offset) for offset in range(begin, 10)]
+            read = await read_by_member(place, group, begin, 4 * (10 - begin))
+            assert sorted(read) == [(n, offset) for n in range(4) for offset in range(begin, 10)]
 
     async def test_records_of_each_partition_come_in_order(self, place: InKafka) -> None:
         for partition in range(4):
