@@ -24,7 +24,7 @@ from pagewake.cluster.membership import STOP_S
 from pagewake.cluster.ownership import LAST_SNAPSHOT_S
 from pagewake.cluster.service import Service
 from pagewake.cluster.settings import SECRETS, Settings
-from tests.deploy.crds import problems
+from tests.deploy.custom_resources import problem
 from tests.deploy.dashboards import DASHBOARDS
 from tests.deploy.kubernetes import KUBERNETES, OVERLAYS, PROGRAM, ROOT, rendered, text
 from tests.deploy.test_compose import SERVICES as COMPOSE
@@ -84,7 +84,7 @@ def settings_of(overlay: str, workload: Object) -> dict[str, str]:
 def refused(document: Object, version: str) -> str:
     """What the schema of its API says against it; empty if nothing."""
     if document["apiVersion"].partition("/")[0] in CUSTOM:
-        return "\n".join(problems(document))
+        return problem(document)
     try:
         kubernetes_validate.validate(document, version, strict=True)
     except kubernetes_validate.ValidationError as error:
