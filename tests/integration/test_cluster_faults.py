@@ -171,6 +171,7 @@ def test_one_of_three_brokers_is_lost_for_good(
         assert cluster.processes[name].poll() is None
 
 
+@pytest.mark.soak
 @needs_own_brokers
 def test_without_enough_copies_commands_say_so_in_time(three: Brokers, on_three: Cluster) -> None:
     """The last of three brokers may not write alone, and says nothing of a defect."""
