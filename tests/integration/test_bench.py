@@ -12,7 +12,7 @@ import pytest
 from tests.support.processes import needs_kafka
 
 ROOT = Path(__file__).parents[2]
-NEED_KAFKA = {"bench_cluster", "bench_pingpong", "bench_recovery", "bench_plan"}
+NEED_KAFKA = {"bench_cluster", "bench_pingpong", "bench_recovery", "bench_plan", "bench_model"}
 SCRIPTS = [
     pytest.param(name, marks=[pytest.mark.broker, needs_kafka] if name in NEED_KAFKA else [])
     for path in sorted((ROOT / "tests" / "bench").glob("bench_*.py"))
