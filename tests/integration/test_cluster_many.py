@@ -1,7 +1,7 @@
 """Many runs on one cluster: one after the other they leave its memory as it was, and at once they
 all end as they should.
 
-`MANY_RUNS` is how many (30; `make soak` takes 100).
+`MANY_RUNS` is how many (20; `make soak` takes 100).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pagewake.scenario.loading import load
 from tests.support.processes import KAFKA, Cluster, after, needs_kafka, new_run, running
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, needs_kafka]
-RUNS = int(os.environ.get("MANY_RUNS", "30"))
+RUNS = int(os.environ.get("MANY_RUNS", "20"))
 KEPT_S = 1.0
 """Instead of five minutes, in which the memory of runs that have ended is used."""
 WARM = 10
 """Runs until all code is loaded and the allocator has what it needs."""
 GROWN_MIB = 10.0
-"""Chosen: a third of what ten runs took that were never given back."""
+"""Chosen: less than half of what ten runs took that were never given back."""
 PEAK_MIB = 500.0
 """Of a service with a hundred small runs at once, of which each takes some MiB."""
 SMALL = load("overcommit", ["scenario.duration=20ms"])
