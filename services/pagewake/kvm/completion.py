@@ -238,14 +238,14 @@ def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:
     vm.tell(ApfCleared, at_ns, vcpu.id, vm.epoch, tokens, why)
 
 
-def paging_toggled(vcpu: VcpuThread, at_ns: int) -> None:
+def paging_toggled(vcpu: VcpuThread, at_ns: int, on: bool) -> None:
     """CR0.PG changed (semantics 3.11): before 2.6.39 the gfn hash keeps its stale entries.
 
-    From 6.19 (`pg_clears_queue` is false) nothing is withdrawn, and a vcpu that runs looks for
-    READYs once more.
+    From 6.19 (`pg_clears_queue` is false) nothing is withdrawn, and a vcpu whose paging comes back
+    looks for READYs once more.
     """
     if not vcpu.vm.switches.pg_clears_queue:
-        if vcpu.apf.done:
+        if on and vcpu.apf.enabled and vcpu.apf.done:
             vcpu.kick(at_ns)
         return
     clear(vcpu, at_ns, "cr0-pg")

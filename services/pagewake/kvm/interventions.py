@@ -40,7 +40,7 @@ def _reset(vm: Vm, event: ev.VcpuReset) -> None:
 def _cr0_pg(vm: Vm, event: ev.Cr0PgToggled) -> None:
     vcpu = vm.vcpus[event.vcpu]
     vcpu.unpaged_until_ns = event.at_ns + event.for_ns
-    completion.paging_toggled(vcpu, event.at_ns)
+    completion.paging_toggled(vcpu, event.at_ns, not event.for_ns)
     if event.for_ns:
         vm.push(vcpu.unpaged_until_ns, vcpu.id, -1, Op.PAGING_ON)
 

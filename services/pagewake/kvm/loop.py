@@ -78,7 +78,7 @@ class Vcpu(VcpuThread):
             self.joined(at_ns, arg)
         else:
             assert op is OP_PAGING_ON, f"{self}: {op.name} is no step of a vcpu"
-            completion.paging_toggled(self, at_ns)
+            completion.paging_toggled(self, at_ns, True)
 
     # ------------------------------------------------------------------ exits that a rule answers
 
