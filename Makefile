@@ -77,8 +77,7 @@ soak: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.soak.soak --kills "$(or $(KILLS),100)" --seed "$(or $(SEED),1)" \
 	  --lanes "$(or $(LANES),2)" --runs "$(or $(RUNS),2)" --brokers "$(or $(BROKERS),1)" \
 	  $(if $(STEP),--step $(STEP))
-	@$(if $(STEP),,$(BIN)/python -m pytest -q -m soak)
-	@$(if $(STEP),,MANY_RUNS=100 $(BIN)/python -m pytest -q tests/integration/test_cluster_many.py)
+	@$(if $(STEP),,MANY_RUNS=100 $(BIN)/python -m pytest -q -m soak)
 
 # The core's functions call each other directly, not as what another library may replace.
 CORE_CFLAGS := -fvisibility=hidden -fno-plt

@@ -21,7 +21,7 @@ from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load
 from tests.support.processes import KAFKA, Cluster, after, needs_kafka, new_run, running
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, needs_kafka]
+pytestmark = [pytest.mark.broker, pytest.mark.soak, needs_kafka]
 RUNS = int(os.environ.get("MANY_RUNS", "20"))
 KEPT_S = 1.0
 """Instead of five minutes, in which the memory of runs that have ended is used."""
