@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from pagewake.bus import kafka_group, kafka_logs
 from pagewake.bus.kafka_bootstrap import reachable_first
 from pagewake.bus.kafka_doors import refusal
-from pagewake.bus.kafka_group import dismiss_predecessor, group_consumer
+from pagewake.bus.kafka_group import dismiss_predecessor, group_consumer, stop_consumer
 from pagewake.bus.kafka_rights import MissingRightError, needing
 from pagewake.bus.kafka_settings import (
     RECORD_BYTES_MAX,
@@ -256,7 +256,7 @@ class KafkaBus:
         try:
             ends = await consumer.end_offsets(places)
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
         return [ends[place] for place in places]
 
     async def read(
@@ -279,7 +279,7 @@ class KafkaBus:
                 for message in batches.get(place, []):
                     yield StoredRecord(message.offset, message.key, message.value)
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _place(self, topic: str, partition: int, within_s: float = 0.0) -> TopicPartition:
         await self._topics.until_led(topic, partition, within_s)
@@ -304,4 +304,5 @@ __all__ = [
     "TopicSpec",
     "dismiss_predecessor",
     "group_consumer",
+    "stop_consumer",
 ]

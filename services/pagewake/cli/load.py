@@ -6,6 +6,7 @@ measured, and leaves no run behind.
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import sys
 import time
@@ -193,11 +194,10 @@ def _on_cluster(asked: _Asked, kafka: str | None, mqtt: str | None, progress: _B
     from pagewake.cli.load_cluster import on_cluster  # noqa: PLC0415 - as above
 
     settings = settings_of(kafka=kafka, mqtt=mqtt)
-    return _Found(
-        *on_cluster(
-            settings, asked.sizes, asked.warm_s, asked.duration_s, asked.journal, progress.of
-        )
+    work = on_cluster(
+        settings, asked.sizes, asked.warm_s, asked.duration_s, asked.journal, progress.of
     )
+    return _Found(*asyncio.run(work))
 
 
 def _embedded(asked: _Asked, progress: _Bar) -> _Found:

@@ -24,7 +24,7 @@ from pagewake.load.embedded import Tell
 from pagewake.load.measured import Measurement
 
 
-def on_cluster(
+async def on_cluster(
     settings: Settings,
     sizes: Sequence[int],
     warm_s: float,
@@ -33,17 +33,6 @@ def on_cluster(
     tell_of: Callable[[int], Tell],
 ) -> tuple[list[Measurement], bool]:
     """The sizes that were measured, and whether it was interrupted before the last of them."""
-    return asyncio.run(_on_cluster(settings, sizes, warm_s, duration_s, journal, tell_of))
-
-
-async def _on_cluster(
-    settings: Settings,
-    sizes: Sequence[int],
-    warm_s: float,
-    duration_s: float,
-    journal: JournalMode,
-    tell_of: Callable[[int], Tell],
-) -> tuple[list[Measurement], bool]:
     clock = SystemClock()
     log_to_person(clock)
     found: list[Measurement] = []

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+import structlog
+
 Value = TypeVar("Value")
+
+log = structlog.get_logger()
 
 
 class Clock(Protocol):
@@ -44,3 +48,15 @@ class SystemClock:
     async def wait_for(self, awaited: Awaitable[Value], within_s: float) -> Value:
         """As `asyncio.wait_for`."""
         return await asyncio.wait_for(awaited, within_s)
+
+
+async def now_and_then(
+    clock: Clock, every_s: float, look: Callable[[], Awaitable[None]], failed: str
+) -> None:
+    """Look again and again, whatever becomes of the broker; `failed` notes a look in vain."""
+    while True:
+        await clock.sleep(every_s)
+        try:
+            await look()
+        except Exception as error:  # noqa: BLE001 - a client that is just closed fails in any way
+            log.debug(failed, error=repr(error))

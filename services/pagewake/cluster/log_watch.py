@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import structlog
-
 from pagewake.bus.partitions import Bus
-from pagewake.cluster.clock import Clock
+from pagewake.cluster.clock import Clock, now_and_then
 from pagewake.cluster.lost_logs import LogMemory
 from pagewake.cluster.runs import RunEntry
 from pagewake.cluster.runs_topic import RunsTopic
 
 # Three requests, whatever the number of runs.
 LOOK_S = 2.0
-
-log = structlog.get_logger()
 
 
 class LogWatch:
@@ -31,13 +27,8 @@ class LogWatch:
         self._memories: dict[str, tuple[RunEntry, LogMemory]] = {}
 
     async def follow(self) -> None:
-        """Look now and then, whatever becomes of the broker."""
-        while True:
-            await self._clock.sleep(LOOK_S)
-            try:
-                await self.look()
-            except Exception as error:  # noqa: BLE001 - a client that is just closed fails in any way
-                log.debug("no look at the logs of runs", error=repr(error))
+        """Look for ever."""
+        await now_and_then(self._clock, LOOK_S, self.look, "no look at the logs of runs")
 
     async def look(self) -> None:
         """At the logs of all runs under way."""

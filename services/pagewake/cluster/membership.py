@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 
-from pagewake.bus.kafka import KafkaSettings, dismiss_predecessor, group_consumer
+from pagewake.bus.kafka import KafkaSettings, dismiss_predecessor, group_consumer, stop_consumer
 from pagewake.bus.kafka_bootstrap import reachable_first
 from pagewake.bus.kafka_rights import MissingRightError
 from pagewake.bus.kafka_topics import passes
@@ -101,7 +101,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         """Others get what this process had."""
         consumer, self.consumer = self.consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     @property
     def _member(self) -> AIOKafkaConsumer:

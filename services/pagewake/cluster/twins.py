@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from pagewake.cluster.clock import Clock
+from pagewake.cluster.clock import Clock, now_and_then
 
 LOOK_S = 5.0
 # A predecessor that was killed, or stands still, is a member until its session is over.
@@ -39,13 +39,8 @@ class Twins:
         self._certain = False
 
     async def follow(self) -> None:
-        """Look now and then, whatever becomes of the broker."""
-        while True:
-            await self._clock.sleep(LOOK_S)
-            try:
-                await self.look()
-            except Exception as error:  # noqa: BLE001 - a client that is just closed fails in any way
-                log.debug("no look at the group", error=repr(error))
+        """Look for ever."""
+        await now_and_then(self._clock, LOOK_S, self.look, "no look at the group")
 
     async def look(self) -> None:
         """Count, and say so once it is certain."""

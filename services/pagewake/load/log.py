@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pagewake.bus.kafka import FOLLOW_WAIT_MS, KafkaSettings
+from pagewake.bus.kafka import FOLLOW_WAIT_MS, KafkaSettings, stop_consumer
 from pagewake.bus.kafka_settings import fetch_options
 from pagewake.events.codec import FAULTS, JOURNAL_TOPIC, UNDECODABLE
 from pagewake.load.measured import Latencies
@@ -146,7 +146,7 @@ class RunLog:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def ends(self) -> Offsets:
         """The offset behind the last record of every partition."""

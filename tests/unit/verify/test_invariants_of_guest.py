@@ -131,6 +131,19 @@ def test_a_token_slot_written_twice_breaks_i3_unless_it_held_0(
     assert named(story, "I3", ready_by_interrupt=True) == broken
 
 
+@pytest.mark.parametrize(("earlier", "broken"), [(0x0, []), (0x1000, [5])])
+def test_a_slot_reads_0_only_where_a_token_of_0_was(earlier: int, broken: list[int]) -> None:
+    """A handler of it may have erased what came meanwhile."""
+    story = Story()
+    story.add(ev.MsrWritten, vcpu=0, msr=MSR_EN, value=0x1009, ok=True, stored=True, by="guest")
+    for token, read in ((earlier, earlier), (0x2000, 0x0)):
+        by_interrupt(story, token)
+        story.add(
+            ev.TrapTaken, vcpu=0, level=1, reason=2, cr2=read, handler="wake", cpl=3, task="t"
+        )
+    assert named(story, "I3", ready_by_interrupt=True) == broken
+
+
 # ------------------------------------------------------------------------------ I4
 
 

@@ -119,6 +119,7 @@ class ReasonWord(Checker):
         self._areas: dict[int, _Area] = {}
         self._told: dict[int, int] = {}
         self._slot_elsewhere: set[int] = set()
+        self._had_zero: set[int] = set()
         self._leaving: set[int] = set()
         self._latches: Counter[int] = Counter()
 
@@ -214,6 +215,8 @@ class ReasonWord(Checker):
             )
         area.slot = event.token
         area.slot_orphaned = elsewhere
+        if event.token == 0:
+            self._had_zero.add(event.vcpu)
         if elsewhere:
             self._slot_elsewhere.add(event.vcpu)
         else:
@@ -221,8 +224,8 @@ class ReasonWord(Checker):
 
     def _slot_read(self, event: TrapTaken) -> None:
         area = self._area(event.vcpu)
-        if event.cr2 == 0 and not self.rules.token_nonzero:
-            area.slot = None  # the token of 0, or what a handler of it left behind
+        if event.cr2 == 0 and event.vcpu in self._had_zero:
+            area.slot = None  # the token of 0, or what the handler of it left behind
             return
         if area.slot is None and event.cr2 == 0 and event.vcpu in self._slot_elsewhere:
             return
