@@ -24,7 +24,8 @@ RANK_OWN: Final = 2
 VCPU_BITS: Final = 16
 """Of -1, for a step of no vcpu, and all vcpus that a VM may have."""
 PLACE_BITS: Final = 18
-"""Rank and vcpu.  Up to nine simulated hours a number fits a register; later ones are slower."""
+"""Rank and vcpu.  Up to 2^44 ns, almost five simulated hours, a number fits a register of the
+compiled core; later ones are slower."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
