@@ -289,9 +289,17 @@ def test_what_is_done_to_runs_is_marked(observed: Observed) -> None:
     tell(nested, do="resume")
 
 
-def test_alerts_fire_when_a_service_dies_and_somebody_else_writes(observed: Observed) -> None:
+async def lose_a_topic(run: str) -> None:
+    async with KafkaBus(KafkaSettings(bootstrap=KAFKA)) as bus:
+        await bus.delete_topics([topic_name(run, "apf.guest")])
+
+
+def test_alerts_fire_for_a_dead_service_a_lost_log_and_a_foreign_record(observed: Observed) -> None:
     prometheus = observed.prometheus
-    write_what_is_no_record(observed.runs[0])
+    written_to, _, harmed = observed.runs
+    write_what_is_no_record(written_to)
+    asyncio.run(lose_a_topic(harmed))
+    until(lambda: "PagewakeRunBrokenOff" in prometheus.firing("critical"), "it fires", WITHIN_S)
     observed.cluster.kill("guest", signal.SIGKILL)
     expected = {"PagewakeServiceDown", "PagewakeShardMissing", "PagewakeRecordsRejected"}
     until(
