@@ -20,6 +20,7 @@ from docs.generate import (
     metrics,
     packages,
     plan,
+    profiles,
     result,
     rights,
     scenario,
@@ -37,6 +38,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "reference/kafka-rights.md": rights.page,
     "reference/metrics.md": metrics.page,
     "reference/plan.md": plan.page,
+    "reference/profiles.md": profiles.page,
     "reference/result.md": result.page,
     "reference/scenario.md": scenario.page,
 }

@@ -40,7 +40,7 @@ the same topic, has that `id`. What only a command can do:
 OVERRIDES = """
 Single rules on top of the profiles: `overrides = { preempt = true }` for all levels,
 `overrides = { l1 = { nested_fix = "2020" } }` for one. Cited is the patch or commit a switch stands
-for. The values of each profile follow below; *posted-v7* has the defaults.
+for. *posted-v7* has the defaults; the values of each profile: [profiles](profiles.md).
 """
 
 
@@ -53,7 +53,7 @@ def page() -> str:
     parts += [_events()]
     parts += [COMMANDS.lstrip(), _commands()]
     parts += ["## `[kernel.overrides]`: switches\n", OVERRIDES.lstrip(), _switches()]
-    parts += ["## Kernel profiles\n", _profiles(), _differences()]
+    parts += ["## Kernel profiles\n", _profiles()]
     return "\n".join(parts)
 
 
@@ -118,6 +118,8 @@ def holds(reader: object) -> str:
             return f"number from {reader.minimum:g} to {reader.maximum:g}"
         case keys.Flag():
             return "`true` or `false`"
+        case keys.Choice() if reader.names() == list(PROFILES):
+            return "[a profile](#kernel-profiles)"
         case keys.Choice():
             return ", ".join(code(name) for name in reader.names())
         case keys.Text():
@@ -183,8 +185,8 @@ def _switches() -> str:
     rows = [
         (
             code(name),
-            ", ".join(code(_shown(value)) for value in switch.values),
-            code(_shown(switch.default)),
+            ", ".join(code(shown(value)) for value in switch.values),
+            code(shown(switch.default)),
             switch.description,
             switch.introduced,
             _relaxed(switch),
@@ -199,28 +201,21 @@ def _relaxed(switch: Switch) -> str:
     """The invariants it relaxes, and at which of its values."""
     if not switch.relaxes:
         return ""
-    values = " or ".join(code(_shown(value)) for value in switch.relaxing)
+    values = " or ".join(code(shown(value)) for value in switch.relaxing)
     return f"{', '.join(switch.relaxes)} at {values}"
 
 
 def _profiles() -> str:
     return table(
-        ["profile", "is"],
-        [(code(name), profile.description) for name, profile in PROFILES.items()],
+        ["profile", "alias of", "is"],
+        [
+            (code(name), code(profile.alias_of), profile.description)
+            for name, profile in PROFILES.items()
+        ],
     )
 
 
-def _differences() -> str:
-    """The switches whose value is not the same in all profiles."""
-    rows = []
-    for name in SWITCHES:
-        values = [_shown(profile.values[name]) for profile in PROFILES.values()]
-        if len(set(values)) > 1:
-            rows.append((code(name), *(code(value) for value in values)))
-    return table(["switch", *PROFILES], rows)
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """As a scenario file has it; masks in hexadecimal."""
     if isinstance(value, int) and not isinstance(value, bool):
         return hex(value)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from pagewake.engine.run import RunOrder, run_scenario
 from pagewake.errors import ConfigError
+from pagewake.kvm.profile import RELEASES
 from pagewake.kvm.switches import SWITCHES
 from pagewake.observe.result import RunResult
 from pagewake.participants.at_start import refuse_overfull
@@ -64,7 +65,7 @@ NOT_DRAWN = {
     "gap_g2": "nested_fix, which is drawn, closes it",
     "gap_g6": "one value in all profiles; both, alone, in tests/property/test_every_switch.py",
 }
-PROFILES = ("posted-v7", "2.6.38", "2.6.39", "3.x", "4.13", "5.8", "6.x")
+PROFILES = tuple(release.name for release in RELEASES)
 MEDIA = (
     '"nvme"',
     '"ssd-sata"',

@@ -34,6 +34,10 @@ COMMANDS = {
         "scenarios",
         "List the built-in scenarios, the kernel profiles, or the events of a scenario.",
     ),
+    "profiles": (
+        "profiles",
+        "List the kernel profiles and their switches; of two, say what differs, with the commits.",
+    ),
     "explain": (
         "explain",
         "Say what a word of an output or a scenario means; without one, list those of outputs.",

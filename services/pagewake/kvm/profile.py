@@ -17,6 +17,7 @@ from pagewake.kvm.switches import SWITCHES, Switch, Switches, SwitchValue
 
 __all__ = [
     "PROFILES",
+    "RELEASES",
     "SWITCHES",
     "Profile",
     "ProfileError",
@@ -34,17 +35,29 @@ class ProfileError(ConfigError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A kernel generation: a value for every switch."""
+    """A kernel generation: a value for every switch.
+
+    `alias_of` names the release that an alias stands for; its description says what, if anything,
+    was brought back to that release from later ones.
+    """
 
     name: str
     description: str
     values: Mapping[str, SwitchValue]
+    alias_of: str = ""
 
     def after(self, name: str, description: str, **changes: SwitchValue) -> Profile:
         """The next generation: this one with some switches changed."""
+        return Profile(name, description, self._with(name, changes))
+
+    def alias(self, name: str, description: str, **backports: SwitchValue) -> Profile:
+        """Another name for this one, with what is known to have been brought back to it."""
+        return Profile(name, description, self._with(name, backports), self.name)
+
+    def _with(self, name: str, changes: Mapping[str, SwitchValue]) -> Mapping[str, SwitchValue]:
         unknown = changes.keys() - self.values.keys()
         assert not unknown, f"{name}: no such switches: {sorted(unknown)}"
-        return Profile(name, description, {**self.values, **changes})
+        return {**self.values, **changes}
 
 
 _POSTED_V7 = Profile(
@@ -67,20 +80,34 @@ _V2639 = _V2638.after(
     gup="v2639_nowait",
     pg_resets_hash=True,
 )
-_V3X = _V2639.after(
-    "3.x",
-    "late 3.x: a completion also ends HLT",
+_V310 = _V2639.after(
+    "3.10",
+    "a completion also ends HLT (since 3.5)",
     present_makes_runnable=True,
 )
-_V413 = _V3X.after(
-    "4.13",
-    "new hash multiplier; none while L2 runs, unless L1 opted in to a forced exit",
+_V316 = _V310.after("3.16", "as 3.10")
+_V44 = _V316.after("4.4", "as 3.16")
+_V49 = _V44.after(
+    "4.9",
+    "new hash multiplier (since 4.7)",
     hash_multiplier="new",
+)
+_V413 = _V49.after(
+    "4.13",
+    "none while L2 runs (since 4.12), unless L1 opted in to a forced exit",
     apf_in_guest_mode=False,
     nested_fix="2017",
     msr_reserved=0x38,
 )
-_V58 = _V413.after(
+_V414 = _V413.after(
+    "4.14",
+    "no scheduling in kernel code without preemption; a handler of its own for nested page faults",
+    guest_wait="halt_kernel",
+    gap_g3=False,
+)
+_V419 = _V414.after("4.19", "as 4.14")
+_V54 = _V419.after("5.4", "as 4.19")
+_V58 = _V54.after(
     "5.8",
     "page-ready by interrupt, user mode only, READY only after NOT_PRESENT, nested filter fixed",
     guest_wait="user_only",
@@ -91,20 +118,74 @@ _V58 = _V413.after(
     msr_reserved=0x30,
     nested_fix="2020",
     gap_g0=False,
-    gap_g3=False,
 )
-_V6X = _V58.after(
-    "6.x",
-    "5.8 without tokens of 0, with NOT_PRESENT only while paging is on, and dummies allocated "
-    "outside the bucket's lock",
+_V510 = _V58.after("5.10", "as 5.8")
+_V514 = _V510.after("5.14", "as 5.10")
+_V515 = _V514.after("5.15", "as 5.14")
+_V61 = _V515.after(
+    "6.1",
+    "no tokens of 0 (since 5.17), NOT_PRESENT only while paging is on (5.18), and dummies "
+    "allocated outside the bucket's lock (5.19)",
     token_nonzero=True,
     paging_required=True,
     alloc_before_lock=True,
 )
+_V66 = _V61.after("6.6", "as 6.1")
+_V612 = _V66.after("6.12", "as 6.6")
+_V619 = _V612.after(
+    "6.19",
+    "what is queued outlasts paging that is off, in an SMI too",
+    pg_clears_queue=False,
+)
+_CVE = "token_nonzero came back to it (6f3c1fc53d86, CVE-2022-48943)"
+_UNLISTED = "Red Hat's backports to KVM are not listed"
 
-PROFILES: Mapping[str, Profile] = {
-    profile.name: profile for profile in (_POSTED_V7, _V2638, _V2639, _V3X, _V413, _V58, _V6X)
-}
+RELEASES: tuple[Profile, ...] = (
+    _POSTED_V7,
+    _V2638,
+    _V2639,
+    _V310,
+    _V316,
+    _V44,
+    _V49,
+    _V413,
+    _V414,
+    _V419,
+    _V54,
+    _V58,
+    _V510,
+    _V514,
+    _V515,
+    _V61,
+    _V66,
+    _V612,
+    _V619,
+)
+"""Releases, oldest first, as their first version had the rules; stable fixes are overrides."""
+
+_ALIASES: tuple[Profile, ...] = (
+    _V316.alias("3.x", "late 3.x: 3.16"),
+    _V612.alias("6.x", "6.x up to 6.18: 6.12"),
+    _V310.alias("rhel7", f"Red Hat Enterprise Linux 7: 3.10; {_UNLISTED}"),
+    _V419.alias(
+        "rhel8", f"Red Hat Enterprise Linux 8: 4.18, which has the rules of 4.19; {_UNLISTED}"
+    ),
+    _V514.alias("rhel9", f"Red Hat Enterprise Linux 9: 5.14; {_UNLISTED}"),
+    _V612.alias("rhel10", f"Red Hat Enterprise Linux 10: 6.12; {_UNLISTED}"),
+    _V419.alias("debian10", "Debian 10: 4.19"),
+    _V510.alias("debian11", f"Debian 11: 5.10; {_CVE}", token_nonzero=True),
+    _V61.alias("debian12", "Debian 12: 6.1"),
+    _V612.alias("debian13", "Debian 13: 6.12"),
+    _V44.alias("ubuntu16.04", "Ubuntu 16.04: 4.4"),
+    _V414.alias("ubuntu18.04", "Ubuntu 18.04: 4.15"),
+    _V54.alias("ubuntu20.04", "Ubuntu 20.04: 5.4"),
+    _V515.alias("ubuntu22.04", f"Ubuntu 22.04: 5.15; {_CVE}", token_nonzero=True),
+    _V66.alias("ubuntu24.04", "Ubuntu 24.04: 6.8, which has the rules of 6.6"),
+    _V510.alias("amazonlinux2", f"Amazon Linux 2: 5.10; {_CVE}", token_nonzero=True),
+    _V61.alias("amazonlinux2023", "Amazon Linux 2023: 6.1"),
+)
+
+PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in RELEASES + _ALIASES}
 
 
 def resolve(profile: str, overrides: Mapping[str, object]) -> Switches:
@@ -119,12 +200,11 @@ def resolve(profile: str, overrides: Mapping[str, object]) -> Switches:
 
 
 def nearest_profile(wanted: str, names: Iterable[str] = PROFILES) -> str:
-    """A hint for a name that is none of `names`: for a version, the newest profile before it."""
-    versions = {name: _version(name.removesuffix(".x")) for name in names}
+    """A hint for a name that is none of `names`: for a version, the newest release before it."""
     version = _version(wanted)
-    since = {of: name for name, of in versions.items() if of}
+    since = {of: name for name in names if (of := _version(name))}
     if not version:
-        return nearest(wanted, versions)
+        return nearest(wanted, names)
     if version < min(since):
         return f'the first version with a profile is "{since[min(since)]}"'
     newest = since[max(of for of in since if of <= version)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 
 import pytest
 
 from pagewake.errors import ConfigError
-from pagewake.kvm.profile import PROFILES, SWITCHES, ProfileError, Switches, resolve
+from pagewake.kvm.profile import PROFILES, RELEASES, SWITCHES, ProfileError, Switches, resolve
 
 
 def test_there_is_a_switch_for_every_field_and_its_default_is_allowed() -> None:
@@ -24,7 +24,6 @@ def test_there_is_a_switch_for_every_field_and_its_default_is_allowed() -> None:
 
 
 def test_every_profile_has_an_allowed_value_for_every_switch() -> None:
-    assert list(PROFILES) == ["posted-v7", "2.6.38", "2.6.39", "3.x", "4.13", "5.8", "6.x"]
     for profile in PROFILES.values():
         assert profile.description
         assert list(profile.values) == list(SWITCHES)
@@ -32,48 +31,64 @@ def test_every_profile_has_an_allowed_value_for_every_switch() -> None:
             assert value in SWITCHES[name].values, (profile.name, name)
 
 
-VALUES: Mapping[str, Sequence[object]] = {
-    "gup": ["posted_noio", "v2638_sync"] + ["v2639_nowait"] * 5,
-    "present_all": [False] + [True] * 6,
-    "present_unhalts": [False] + [True] * 6,
-    "present_makes_runnable": [False] * 3 + [True] * 4,
-    "probe_fixed": [False] + [True] * 6,
-    "pg_clears_queue": [True] * 7,
-    "pg_resets_hash": [False] * 2 + [True] * 5,
-    "hash_multiplier": ["old"] * 4 + ["new"] * 3,
-    "guest_wait": ["halt_unsafe"] * 5 + ["user_only"] * 2,
-    "send_always": ["auto"] * 5 + ["never"] * 2,
-    "host_kernel_rule": ["send_user_only"] * 7,
-    "preempt": [False] * 7,
-    "prefault": ["direct_only"] + ["same_mmu"] * 6,
-    "ready_needs_not_present": [False] * 5 + [True] * 2,
-    "ready_by_interrupt": [False] * 5 + [True] * 2,
-    "completion_kicks": [False] * 5 + [True] * 2,
-    "token_nonzero": [False] * 6 + [True],
-    "online_zeroes_slot": [False] * 7,
-    "apf_in_guest_mode": [True] * 4 + [False] * 3,
-    "paging_required": [False] * 6 + [True],
-    "msr_reserved": [0x3C] * 4 + [0x38, 0x30, 0x30],
-    "alloc_before_lock": [False] * 6 + [True],
-    "nested_fix": ["none"] * 4 + ["2017", "2020", "2020"],
-    "gap_g0": [True] * 5 + [False] * 2,
-    "gap_g1": [True] * 7,
-    "gap_g2": [True] * 7,
-    "gap_g3": [True] * 5 + [False] * 2,
-    "gap_g5": [True] * 7,
-    "gap_g6": [True] * 7,
-    "gap_g7": [True] * 7,
+def test_releases_stand_in_order_and_aliases_stand_for_one_of_them() -> None:
+    names = [release.name for release in RELEASES]
+    versions = [[int(part) for part in name.split(".")] for name in names[1:]]
+    assert versions == sorted(versions)
+    assert not any(release.alias_of for release in RELEASES)
+    aliases = [profile for profile in PROFILES.values() if profile.name not in names]
+    assert {alias.alias_of for alias in aliases} <= set(names)
+    for alias in aliases:
+        differing = [s for s in SWITCHES if alias.values[s] != PROFILES[alias.alias_of].values[s]]
+        for switch in differing:
+            assert switch in alias.description, f"{alias.name}: a backport without its reason"
+
+
+SINCE: Mapping[str, Mapping[str, object]] = {
+    "gup": {"posted-v7": "posted_noio", "2.6.38": "v2638_sync", "2.6.39": "v2639_nowait"},
+    "present_all": {"posted-v7": False, "2.6.38": True},
+    "present_unhalts": {"posted-v7": False, "2.6.38": True},
+    "present_makes_runnable": {"posted-v7": False, "3.10": True},
+    "probe_fixed": {"posted-v7": False, "2.6.38": True},
+    "pg_clears_queue": {"posted-v7": True, "6.19": False},
+    "pg_resets_hash": {"posted-v7": False, "2.6.39": True},
+    "hash_multiplier": {"posted-v7": "old", "4.9": "new"},
+    "guest_wait": {"posted-v7": "halt_unsafe", "4.14": "halt_kernel", "5.8": "user_only"},
+    "send_always": {"posted-v7": "auto", "5.8": "never"},
+    "host_kernel_rule": {"posted-v7": "send_user_only"},
+    "preempt": {"posted-v7": False},
+    "prefault": {"posted-v7": "direct_only", "2.6.38": "same_mmu"},
+    "ready_needs_not_present": {"posted-v7": False, "5.8": True},
+    "ready_by_interrupt": {"posted-v7": False, "5.8": True},
+    "completion_kicks": {"posted-v7": False, "5.8": True},
+    "token_nonzero": {"posted-v7": False, "6.1": True},
+    "online_zeroes_slot": {"posted-v7": False},
+    "apf_in_guest_mode": {"posted-v7": True, "4.13": False},
+    "paging_required": {"posted-v7": False, "6.1": True},
+    "msr_reserved": {"posted-v7": 0x3C, "4.13": 0x38, "5.8": 0x30},
+    "alloc_before_lock": {"posted-v7": False, "6.1": True},
+    "nested_fix": {"posted-v7": "none", "4.13": "2017", "5.8": "2020"},
+    "gap_g0": {"posted-v7": True, "5.8": False},
+    "gap_g1": {"posted-v7": True},
+    "gap_g2": {"posted-v7": True},
+    "gap_g3": {"posted-v7": True, "4.14": False},
+    "gap_g5": {"posted-v7": True},
+    "gap_g6": {"posted-v7": True},
+    "gap_g7": {"posted-v7": True},
 }
-"""What each switch is in the profiles, oldest first."""
+"""What each switch is from which release on."""
 
 
 def test_the_values_of_every_switch_are_known() -> None:
-    assert list(VALUES) == list(SWITCHES), "VALUES has every switch, in the order of the table"
+    assert list(SINCE) == list(SWITCHES), "SINCE has every switch, in the order of the table"
 
 
-@pytest.mark.parametrize(("switch", "values"), VALUES.items(), ids=VALUES)
-def test_a_switch_over_the_generations(switch: str, values: Sequence[object]) -> None:
-    assert [getattr(resolve(name, {}), switch) for name in PROFILES] == values
+@pytest.mark.parametrize(("switch", "since"), SINCE.items(), ids=SINCE)
+def test_a_switch_over_the_releases(switch: str, since: Mapping[str, object]) -> None:
+    value: object = None
+    for release in RELEASES:
+        value = since.get(release.name, value)
+        assert release.values[switch] == value, release.name
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -132,11 +147,11 @@ def test_an_unknown_name_or_value_is_an_error_that_helps(
 @pytest.mark.parametrize(
     ("version", "hint"),
     [
-        ("5.4", 'the newest profile not after 5.4 is "4.13"'),
-        ("5.10", 'the newest profile not after 5.10 is "5.8"'),
-        ("4.4.302", 'the newest profile not after 4.4.302 is "3.x"'),
+        ("5.6", 'the newest profile not after 5.6 is "5.4"'),
+        ("5.11", 'the newest profile not after 5.11 is "5.10"'),
+        ("4.4.302", 'the newest profile not after 4.4.302 is "4.4"'),
         ("2.6.40", 'the newest profile not after 2.6.40 is "2.6.39"'),
-        ("6.12", 'the newest profile not after 6.12 is "6.x"'),
+        ("6.18", 'the newest profile not after 6.18 is "6.12"'),
         ("2.6.32", 'the first version with a profile is "2.6.38"'),
         ("posted-v6", 'did you mean "posted-v7"?'),
     ],
