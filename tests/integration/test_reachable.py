@@ -261,6 +261,12 @@ def stalled_at_the_latch() -> list[ev.Event]:
     return run_small(NESTED, INNER, work(), latch).events
 
 
+def lapic_off() -> list[ev.Event]:
+    """A page comes while nobody can be told; one at a time, so that it is lost before 5.13."""
+    off = event("2100us", "lapic", "vcpu = 0", "on = false")
+    return run_small(script("t", *USER), work(), off, profile="5.8").events
+
+
 def answered_requests() -> list[ev.Event]:
     server = '[[vm.task]]\nname = "s"\npattern = "requests"\nrate = 5000\nservice = "50us"'
     return run_small(server).events
@@ -296,6 +302,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     scheduling_in_an_atomic_section,
     l1_does_not_opt_in,
     stalled_at_the_latch,
+    lapic_off,
     answered_requests,
     lambda: user_fault("2.6.38"),
     lambda: user_fault("2.6.39", "irqchip = false"),

@@ -45,6 +45,8 @@ DRAWN = {
     "hash_multiplier": ('"new"',),
     "probe_fixed": ("false",),
     "nested_fix": ('"none"', '"2017"', '"2020"'),
+    "ready_needs_lapic": ("false", "true"),
+    "enable_needs_lapic": ("false", "true"),
     "token_nonzero": ("false", "true"),
     "online_zeroes_slot": ("false", "true"),
     "apf_in_guest_mode": ("false", "true"),
@@ -207,7 +209,8 @@ def events(draw: st.DrawFn, vcpus: int) -> str:
         st.sampled_from(
             (
                 'do = "vcpu-offline"', 'do = "vcpu-online"', 'do = "vcpu-reset"', 'do = "irq"',
-                'do = "registers-set"', 'do = "cr0-pg"\nfor = "100us"', 'do = "nmi"\nfaults = true',
+                'do = "registers-set"', 'do = "lapic"\non = false', 'do = "lapic"\non = true',
+                'do = "cr0-pg"\nfor = "100us"', 'do = "nmi"\nfaults = true',
                 'do = "vcpu-stall"\nfor = "150us"', 'do = "msr-write"\nmsr = "apf-en"',
                 'do = "vcpu-stall"\nfor = "150us"\nwhere = "latch"',
                 'do = "msr-write"\nmsr = "apf-en"\nvalue = 0',
@@ -247,6 +250,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f'[scenario]\nname = "any"\nseed = {draw(st.integers(0, 99))}\nduration = "15ms"',
             f'[kernel]\nprofile = "{profile}"',
             f'apf = "{draw(st.sampled_from(("pv", "pv", "pv", "nonpv", "off")))}"',
+            f"irqchip = {draw(st.sampled_from(('true', 'true', 'true', 'false')))}",
             f"hz = {draw(st.sampled_from((0, 250, 1000)))}",
             "[kernel.overrides]",
             *overrides,

@@ -53,6 +53,10 @@ AGAIN_ONLINE = (
     'event=[{at="3us",do="vcpu-offline",vm="vm-0",vcpu=1},'
     '{at="442us",do="vcpu-online",vm="vm-0",vcpu=1}]'
 )
+LAPIC_OFF = (
+    'event=[{at="2100us",do="lapic",vm="vm-0",vcpu=0,on=false},'
+    '{at="3ms",do="lapic",vm="vm-0",vcpu=0,on=true}]'
+)
 HALTS = ("kernel.apf=nonpv", STALL)
 KERNEL_FAULT = ("kernel.overrides.send_always=always",)
 BEYOND_32_BITS = ("vm.0.memory=16GiB", "vm.0.l2.memory=12GiB", "vm.0.task.1.working_set=8GiB")
@@ -82,6 +86,8 @@ CASES = {
     "ready_needs_not_present": Case("row-02-kernel-fault"),
     "ready_by_interrupt": Case("row-01-user-fault"),
     "completion_kicks": Case("row-01-user-fault"),
+    "ready_needs_lapic": Case(None, ("kernel.profile=5.8", LAPIC_OFF)),
+    "enable_needs_lapic": Case(None, ("kernel.profile=5.8", "kernel.irqchip=false")),
     "token_nonzero": Case("row-01-user-fault", ("kernel.profile=5.8",)),
     "online_zeroes_slot": Case(None, ("kernel.profile=6.x", "vm.0.vcpus=2", AGAIN_ONLINE)),
     "apf_in_guest_mode": Case("row-17-l2-shadowed"),

@@ -430,6 +430,13 @@ class RegistersSet(Control, frozen=True, gc=False):
     vcpu: int
 
 
+class LapicSwitched(Control, frozen=True, gc=False):
+    """The vcpu's LAPIC is turned on or off; while it is off an interrupt for the vcpu is lost."""
+
+    vcpu: int
+    on: bool
+
+
 # --------------------------------------------------------------------------- journal
 
 
@@ -478,11 +485,15 @@ class ExceptionDropped(Journal, frozen=True, gc=False):
 
 
 class InterruptQueued(Journal, frozen=True, gc=False):
-    """Page-ready by interrupt (5.8): the token slot was written and the vector raised."""
+    """Page-ready by interrupt (5.8): the token slot was written and the vector raised.
+
+    `lost`: in vain, because the LAPIC is off, or the vector below 16; the slot stays taken.
+    """
 
     vcpu: int
     token: Token
     kind: ReadyKind
+    lost: bool = False
 
 
 class TrapTaken(Journal, frozen=True, gc=False):
@@ -727,6 +738,7 @@ CONTROL: tuple[type[Control], ...] = (
     IrqArrived,
     VcpuStalled,
     RegistersSet,
+    LapicSwitched,
 )
 TO_SHARD: tuple[type[ToShard], ...] = (
     PageReady,

@@ -81,8 +81,10 @@ def guest_mode_allows(vcpu: VcpuThread) -> bool:
 def _can_inject_present(vcpu: VcpuThread) -> bool:
     if not vcpu.apf.enabled:
         return True
-    if vcpu.vm.switches.ready_by_interrupt:
-        return injection.token_slot_free(vcpu)
+    switches = vcpu.vm.switches
+    if switches.ready_by_interrupt:
+        heard = vcpu.lapic_on or not switches.ready_needs_lapic
+        return heard and injection.token_slot_free(vcpu)
     if vcpu.guest.guest_mode and not guest_mode_allows(vcpu):
         return False
     return vcpu.exc is None and vcpu.interrupt_allowed()
@@ -207,12 +209,23 @@ def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -
 def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> tuple[bool, bool]:
     """(accepted, msr_val changed): the value is stored before its address is looked at."""
     apf = vcpu.apf
-    if reserved_bits(value, vcpu.vm.switches.msr_reserved):
+    vm = vcpu.vm
+    if reserved_bits(value, vm.switches.msr_reserved):
         return False, False
-    ok = apf.write_enable(value, vcpu.vm.config.pages)
+    if value and vm.switches.enable_needs_lapic and not vm.config.irqchip:
+        return False, False
+    ok = apf.write_enable(value, vm.config.pages)
     if not apf.enabled:
         clear(vcpu, at_ns, "msr-disable")
     return ok, True
+
+
+def lapic_switched(vcpu: VcpuThread, at_ns: int, on: bool) -> None:
+    """A write to the LAPIC is an exit; one that is on again looks for READYs (5.13)."""
+    vcpu.lapic_on = on
+    if not on:
+        vcpu.disarm_timer()
+    vcpu.kick(at_ns)
 
 
 def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:

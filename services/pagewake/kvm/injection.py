@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
 from pagewake.events.types import ExceptionDropped, ExceptionQueued, InterruptQueued, ReasonWritten
+from pagewake.kvm.msr import LOWEST_VECTOR
 from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, AreaPort, PendingException
 
 if TYPE_CHECKING:
@@ -87,12 +88,17 @@ def token_slot_free(vcpu: VcpuThread) -> bool:
 def raise_ready(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) -> bool:
     """5.8: write the token slot and raise the vector; False if the slot cannot be written.
 
-    On a vector that the guest does not expect it is an interrupt like any other.
+    On a vector that the guest does not expect it is an interrupt like any other.  A LAPIC that is
+    off does not accept it, and one that is on never delivers a vector of the lowest priority class:
+    either way the guest does not free the slot.
     """
     if not _area_writable(vcpu):
         return False
     _area(vcpu).token = token
-    vcpu.apf.pageready_pending = True
-    vcpu.irqs |= IRQ_APF if vcpu.apf.int_vector == vcpu.guest.apf_vector else IRQ_DEVICE
-    vcpu.note(InterruptQueued, at_ns, token, kind)
+    apf = vcpu.apf
+    apf.pageready_pending = True
+    lost = not vcpu.lapic_on or apf.int_vector < LOWEST_VECTOR
+    if not lost:
+        vcpu.irqs |= IRQ_APF if apf.int_vector == vcpu.guest.apf_vector else IRQ_DEVICE
+    vcpu.note(InterruptQueued, at_ns, token, kind, lost)
     return True

@@ -77,6 +77,10 @@ def _registers(vm: Vm, event: ev.RegistersSet) -> None:
     injection.drop_exception(vm.vcpus[event.vcpu], event.at_ns, "registers_set")
 
 
+def _lapic(vm: Vm, event: ev.LapicSwitched) -> None:
+    completion.lapic_switched(vm.vcpus[event.vcpu], event.at_ns, event.on)
+
+
 def _area(vm: Vm, event: ev.AreaWriteFails) -> None:
     vm.vcpus[event.vcpu].area_failures = event.count
 
@@ -106,6 +110,7 @@ HANDLERS: dict[type[ev.Control], Callable[[Vm, Any], None]] = {
     ev.IrqArrived: _irq,
     ev.VcpuStalled: _stall,
     ev.RegistersSet: _registers,
+    ev.LapicSwitched: _lapic,
     ev.AreaWriteFails: _area,
     ev.WorkerGupFails: _gup,
     ev.AllocationFails: _alloc,

@@ -17,6 +17,9 @@ ASYNC_PF_SEND_ALWAYS = 1 << 1
 ASYNC_PF_DELIVERY_AS_PF_VMEXIT = 1 << 2
 ASYNC_PF_DELIVERY_AS_INT = 1 << 3
 
+LOWEST_VECTOR: Final = 16
+"""A LAPIC delivers what has a priority class (bits 7 to 4 of the vector) above that of the CPU."""
+
 AREA_ALIGN: Final = 64
 _AREA_BITS = 0xFFFFFFFFFFFFFFFF & -AREA_ALIGN
 

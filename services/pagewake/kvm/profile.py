@@ -117,10 +117,15 @@ _V58 = _V54.after(
     completion_kicks=True,
     msr_reserved=0x30,
     nested_fix="2020",
+    enable_needs_lapic=True,
     gap_g0=False,
 )
 _V510 = _V58.after("5.10", "as 5.8")
-_V514 = _V510.after("5.14", "as 5.10")
+_V514 = _V510.after(
+    "5.14",
+    "READY waits while the LAPIC is off (since 5.13)",
+    ready_needs_lapic=True,
+)
 _V515 = _V514.after("5.15", "as 5.14")
 _V61 = _V515.after(
     "6.1",
@@ -138,6 +143,7 @@ _V619 = _V612.after(
     pg_clears_queue=False,
 )
 _CVE = "token_nonzero came back to it (6f3c1fc53d86, CVE-2022-48943)"
+_LAPIC = "so did ready_needs_lapic (2f15d027c05f, mailed for 5.10 in May 2022)"
 _UNLISTED = "Red Hat's backports to KVM are not listed"
 
 RELEASES: tuple[Profile, ...] = (
@@ -173,7 +179,9 @@ _ALIASES: tuple[Profile, ...] = (
     _V514.alias("rhel9", f"Red Hat Enterprise Linux 9: 5.14; {_UNLISTED}"),
     _V612.alias("rhel10", f"Red Hat Enterprise Linux 10: 6.12; {_UNLISTED}"),
     _V419.alias("debian10", "Debian 10: 4.19"),
-    _V510.alias("debian11", f"Debian 11: 5.10; {_CVE}", token_nonzero=True),
+    _V510.alias(
+        "debian11", f"Debian 11: 5.10; {_CVE}; {_LAPIC}", token_nonzero=True, ready_needs_lapic=True
+    ),
     _V61.alias("debian12", "Debian 12: 6.1"),
     _V612.alias("debian13", "Debian 13: 6.12"),
     _V44.alias("ubuntu16.04", "Ubuntu 16.04: 4.4"),
@@ -181,7 +189,12 @@ _ALIASES: tuple[Profile, ...] = (
     _V54.alias("ubuntu20.04", "Ubuntu 20.04: 5.4"),
     _V515.alias("ubuntu22.04", f"Ubuntu 22.04: 5.15; {_CVE}", token_nonzero=True),
     _V66.alias("ubuntu24.04", "Ubuntu 24.04: 6.8, which has the rules of 6.6"),
-    _V510.alias("amazonlinux2", f"Amazon Linux 2: 5.10; {_CVE}", token_nonzero=True),
+    _V510.alias(
+        "amazonlinux2",
+        f"Amazon Linux 2: 5.10; {_CVE}; {_LAPIC}",
+        token_nonzero=True,
+        ready_needs_lapic=True,
+    ),
     _V61.alias("amazonlinux2023", "Amazon Linux 2023: 6.1"),
 )
 

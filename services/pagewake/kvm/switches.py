@@ -48,6 +48,8 @@ class Switches:
     ready_needs_not_present: bool
     ready_by_interrupt: bool
     completion_kicks: bool
+    ready_needs_lapic: bool
+    enable_needs_lapic: bool
     token_nonzero: bool
     online_zeroes_slot: bool
     apf_in_guest_mode: bool
@@ -207,6 +209,23 @@ _TABLE: tuple[Switch, ...] = (
         "557a961abbe0 (5.8)",
         "completion is a request: a worker that finishes makes a running vcpu exit, unless the "
         "token slot is taken",
+    ),
+    Switch(
+        "ready_needs_lapic",
+        _BOTH,
+        False,
+        "2f15d027c05f (5.13)",
+        "a completion waits while the LAPIC is off; without it the slot is written and the "
+        "interrupt lost, and as nobody frees the slot every later READY waits: the vcpu, which has "
+        "completions waiting, no longer stops in HLT",
+    ),
+    Switch(
+        "enable_needs_lapic",
+        _BOTH,
+        False,
+        "9d3c447c72fb (5.8)",
+        "without a LAPIC in the kernel (`kernel.irqchip = false`) the enable MSR takes 0 alone, "
+        "anything else is #GP",
     ),
     Switch(
         "token_nonzero",

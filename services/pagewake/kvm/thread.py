@@ -67,6 +67,7 @@ class VcpuThread(VcpuPort):
         "gen",
         "guest",
         "host_exits",
+        "lapic_on",
         "mp_halted",
         "nested",
         "spending",
@@ -89,6 +90,7 @@ class VcpuThread(VcpuPort):
         self.nmi: bool | None = None
         self.irqs = 0
         self.mp_halted = False
+        self.lapic_on = True
         self.timer_at = 0
         self.timers: set[int] = set()
         self.unpaged_until_ns = 0
@@ -251,7 +253,7 @@ class VcpuThread(VcpuPort):
 
     def interrupt(self, at_ns: int, irq: int) -> None:
         """An interrupt for this vcpu; it leaves the guest only if it could take it."""
-        if self.mode is OFFLINE:
+        if self.mode is OFFLINE or not self.lapic_on:
             return
         self.irqs |= irq
         if self.mode is GUEST:
@@ -279,8 +281,11 @@ class VcpuThread(VcpuPort):
     # ------------------------------------------------------------------ timers and other exits
 
     def arm_timer(self, at_ns: int, period: int) -> None:
-        """Guest timer: the next instant on this vcpu's grid after `at_ns` (grids are staggered)."""
-        if not period:
+        """Guest timer: the next instant on this vcpu's grid after `at_ns` (grids are staggered).
+
+        It is the LAPIC's, and masked while that is off.
+        """
+        if not period or not self.lapic_on:
             return
         offset = period * self.id // len(self.vm.vcpus)
         due_ns = self.timer_at = at_ns - (at_ns - offset) % period + period

@@ -151,6 +151,11 @@ EVENT_KINDS: Mapping[str, EventKind] = {
     "registers-set": EventKind(
         ev.RegistersSet, _ON_VCPU, "userspace sets the registers: a queued exception is dropped"
     ),
+    "lapic": EventKind(
+        ev.LapicSwitched,
+        (*_ON_VCPU, _key("on", Flag(), "whether it is on")),
+        "the vcpu's LAPIC is turned on or off: while it is off, interrupts for the vcpu are lost",
+    ),
 }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ _WORDS: Mapping[type[ev.Control], Callable[[Any], str]] = {
         f"host takes vcpu {e.vcpu} off its CPU for {_for(e.for_ns)}, {_STALLED[e.where]}"
     ),
     ev.RegistersSet: lambda e: f"userspace sets the registers of vcpu {e.vcpu}",
+    ev.LapicSwitched: lambda e: f"LAPIC of vcpu {e.vcpu} {'on' if e.on else 'off'}",
 }
 
 

@@ -285,6 +285,23 @@ class TestReadyByInterrupt:
         tokens = [e.token for e in run.of(InterruptQueued) if e.vcpu == 1]
         assert tokens == [BROADCAST] * queued
 
+    @pytest.mark.parametrize(("profile", "woken"), [("5.10", 0), ("5.14", 2)])
+    def test_enabled_before_its_lapic_a_guest_loses_every_ready(
+        self, profile: str, woken: int
+    ) -> None:
+        """As a VMM without firmware boots it: the broadcast is lost, or waits (2f15d027c05f)."""
+        run = run_small(
+            script("t", "at 2ms touch 3", "finish", count=2, more="private = true"),
+            script("idle", "sleep 9ms"),
+            event("0ns", "lapic", "vcpu = 0", "on = false"),
+            event("1ms", "lapic", "vcpu = 0", "on = true"),
+            profile=profile,
+        )
+        assert len(run.of(TaskSlept)) == 2
+        assert len(run.of(TaskWoken)) == woken
+        in_vain = [e for e in run.of(VcpuResumed) if e.why == "completion"]
+        assert (len(in_vain) > 1_000) == (not woken), "HLT returns at once"
+
     @pytest.mark.parametrize(("nonzero", "woken"), [("true", 2), ("false", 1)])
     def test_a_token_of_0_is_lost_to_the_next_one(self, nonzero: str, woken: int) -> None:
         run = run_small(

@@ -432,9 +432,10 @@ class TestMigration:
 class TestReadyByInterrupt:
     """5.8: a token slot, a vector, and an acknowledgement."""
 
-    def machine(self) -> Machine:
-        machine = Machine("5.8", msr=AS_INT)
+    def machine(self, profile: str = "5.8") -> Machine:
+        machine = Machine(profile, msr=AS_INT)
         machine.vcpu.apf.id = 1
+        machine.guest.apf_vector = machine.vcpu.apf.int_vector = 0xF3
         machine.touch(1_000, 7)
         machine.touch(50_000, 8)
         machine.arrives(200_000, 7, token=Token(0x1000))
@@ -467,16 +468,68 @@ class TestReadyByInterrupt:
 
     def test_on_another_vector_it_is_an_interrupt_like_any_other(self) -> None:
         machine = self.machine()
-        machine.guest.apf_vector = 0xF3
+        machine.vcpu.apf.int_vector = 0x21
         machine.run(400_000)
         assert [e.token for e in machine.of(ev.InterruptQueued)] == [0x1000]
         assert [seen[2] for seen in machine.entered() if seen[1] == "irq"] == [IRQ_DEVICE]
 
+    @pytest.mark.parametrize("vector", [0, 15])
+    def test_a_vector_of_the_lowest_priority_class_is_never_delivered(self, vector: int) -> None:
+        machine = self.machine()
+        machine.vcpu.apf.int_vector = vector
+        machine.run(400_000)
+        assert [(e.token, e.lost) for e in machine.of(ev.InterruptQueued)] == [(0x1000, True)]
+        assert [seen[2] for seen in machine.entered() if seen[1] == "irq"] == []
+
     def test_on_the_one_with_the_handler_it_is_page_ready(self) -> None:
         machine = self.machine()
-        machine.guest.apf_vector = machine.vcpu.apf.int_vector = 0xF3
         machine.run(400_000)
         assert [seen[2] for seen in machine.entered() if seen[1] == "irq"] == [IRQ_APF]
+
+    def lapic(self, profile: str) -> Machine:
+        """Off while both pages come; on again from 300 us on."""
+        machine = self.machine(profile)
+        machine.deliver(ev.LapicSwitched(100_000, "vm", 0, 0, on=False))
+        machine.deliver(ev.LapicSwitched(300_000, "vm", 0, 0, on=True))
+        return machine
+
+    def test_a_lapic_that_is_off_loses_the_interrupt_and_the_slot_stays_taken(self) -> None:
+        """Before 2f15d027c05f; whatever completes from then on waits."""
+        machine = self.lapic("5.8")
+        machine.hlt(350_000)
+        machine.hlt(360_000)
+        machine.run(400_000)
+        assert [(e.token, e.lost) for e in machine.of(ev.InterruptQueued)] == [(0x1000, True)]
+        assert machine.guest.area.token == 0x1000
+        assert [e.why for e in machine.of(ev.VcpuResumed)] == ["completion", "completion"]
+
+    def test_since_5_13_a_ready_waits_for_the_lapic(self) -> None:
+        machine = self.lapic("5.14")
+        machine.run(400_000)
+        (queued,) = machine.of(ev.InterruptQueued)
+        assert (queued.token, queued.lost) == (0x1000, False)
+        assert queued.at_ns > 300_000
+        assert [seen[2] for seen in machine.entered() if seen[1] == "irq"] == [IRQ_APF]
+
+    def test_a_lapic_that_is_off_takes_no_other_interrupt_either(self) -> None:
+        machine = self.machine()
+        machine.deliver(ev.LapicSwitched(60_000, "vm", 0, 0, on=False))
+        machine.deliver(ev.IrqArrived(70_000, "vm", 0, 0))
+        machine.run(150_000)
+        assert "irq" not in [seen[1] for seen in machine.entered()]
+
+    @pytest.mark.parametrize(
+        ("profile", "value", "ok"),
+        [("5.8", AS_INT, False), ("5.8", 0x1000, False), ("5.8", 0, True), ("5.4", ENABLE, True)],
+    )
+    def test_without_a_lapic_in_the_kernel_the_enable_msr_takes_0_alone(
+        self, profile: str, value: int, ok: bool
+    ) -> None:
+        machine = Machine(profile, msr=None, config={"irqchip": False})
+        machine.wrmsr(1_000, value)
+        machine.run(50_000)
+        assert [(e.ok, e.stored) for e in machine.of(ev.MsrWritten)] == [(ok, ok)]
+        assert machine.vcpu.apf.msr_val == (value if ok else 0)
 
     def test_vectors_are_8_bits(self) -> None:
         machine = Machine("5.8", msr=AS_INT)

@@ -61,6 +61,8 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "ready_needs_not_present": {"posted-v7": False, "5.8": True},
     "ready_by_interrupt": {"posted-v7": False, "5.8": True},
     "completion_kicks": {"posted-v7": False, "5.8": True},
+    "ready_needs_lapic": {"posted-v7": False, "5.14": True},
+    "enable_needs_lapic": {"posted-v7": False, "5.8": True},
     "token_nonzero": {"posted-v7": False, "6.1": True},
     "online_zeroes_slot": {"posted-v7": False},
     "apf_in_guest_mode": {"posted-v7": True, "4.13": False},

@@ -60,6 +60,7 @@ EXAMPLES: list[tuple[dict[str, object], ev.Control]] = [
         ev.VcpuStalled(**VCPU, for_ns=3_000, where="latch"),
     ),
     ({**ON_VCPU, "do": "registers-set"}, ev.RegistersSet(**VCPU)),
+    ({**ON_VCPU, "do": "lapic", "on": False}, ev.LapicSwitched(**VCPU, on=False)),
 ]
 
 
