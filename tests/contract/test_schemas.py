@@ -196,6 +196,7 @@ SCENARIO = load("natapov-2010")
 VALUES: dict[str, object] = {
     "vm": "bm-0", "vcpu": 1, "count": 2, "pause": "2ms", "for": "1us", "medium": "nvme", "host": 0,
     "msr": "apf-en", "value": 3, "faults": True,
+    "saves": ["lapic", "en"], "on": False,
 }  # fmt: skip
 
 

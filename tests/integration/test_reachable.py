@@ -267,6 +267,19 @@ def lapic_off() -> list[ev.Event]:
     return run_small(script("t", *USER), work(), off, profile="5.8").events
 
 
+def restored(*without: str) -> list[ev.Event]:
+    """Halted in HLT, and with a not-present queued, as two vcpus are restored."""
+    states = ("regs", "lapic", "int", "en", "events", "mp_state")
+    saves = [each for each in states if each not in without]
+    again = event("2100us", "restore", f"saves = {saves}")
+    return run_small(script("t", *LATER, vcpu=0), stall("2020us"), again, vcpus=2).events
+
+
+def smi_while_halted() -> list[ev.Event]:
+    smi = event("2100us", "smi", "vcpu = 0", 'for = "50us"')
+    return run_small(script("t", *KERNEL), work(), smi, profile="5.4").events
+
+
 def answered_requests() -> list[ev.Event]:
     server = '[[vm.task]]\nname = "s"\npattern = "requests"\nrate = 5000\nservice = "50us"'
     return run_small(server).events
@@ -303,6 +316,9 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     l1_does_not_opt_in,
     stalled_at_the_latch,
     lapic_off,
+    restored,
+    lambda: restored("events", "mp_state"),
+    smi_while_halted,
     answered_requests,
     lambda: user_fault("2.6.38"),
     lambda: user_fault("2.6.39", "irqchip = false"),
@@ -348,8 +364,14 @@ POSSIBLE: set[Said] = {(kind.__name__,) for kind in ev.EVENTS} | {
 
 def said(one: ev.Event) -> list[Said]:
     name = type(one).__name__
-    values = [(name, field, getattr(one, field)) for field in CLOSED[type(one)]]
-    return [(name,), *(value for value in values if value[2] is not None)]
+    values = ((field, getattr(one, field)) for field in CLOSED[type(one)])
+    several = (
+        (name, field, each)
+        for field, value in values
+        if value is not None
+        for each in (value if isinstance(value, list) else [value])
+    )
+    return [(name,), *several]
 
 
 @pytest.fixture(scope="module")

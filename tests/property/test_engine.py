@@ -36,6 +36,7 @@ DRAWN = {
     "gap_g7": ("false",),
     "pg_clears_queue": ("false",),
     "pg_resets_hash": ("false", "true"),
+    "smm": ("false", "true"),
     "present_all": ("false",),
     "present_unhalts": ("true",),
     "present_makes_runnable": ("true",),
@@ -203,13 +204,21 @@ def hypervisors(draw: st.DrawFn) -> str:
     )
 
 
+def snapshots() -> st.SearchStrategy[list[str]]:
+    """What was saved, in the order of the restore; often nothing of importance is missing."""
+    states = ["regs", "lapic", "int", "en", "events", "mp_state"]
+    some = st.lists(st.sampled_from(states), unique=True)
+    return st.one_of(some, st.permutations(states))
+
+
 @st.composite
 def events(draw: st.DrawFn, vcpus: int) -> str:
     what = draw(
         st.sampled_from(
             (
                 'do = "vcpu-offline"', 'do = "vcpu-online"', 'do = "vcpu-reset"', 'do = "irq"',
-                'do = "registers-set"', 'do = "lapic"\non = false', 'do = "lapic"\non = true',
+                'do = "registers-set"', 'do = "smi"', 'do = "smi"\nfor = "40us"',
+                'do = "lapic"\non = false', 'do = "lapic"\non = true',
                 'do = "cr0-pg"\nfor = "100us"', 'do = "nmi"\nfaults = true',
                 'do = "vcpu-stall"\nfor = "150us"', 'do = "msr-write"\nmsr = "apf-en"',
                 'do = "vcpu-stall"\nfor = "150us"\nwhere = "latch"',
@@ -225,6 +234,8 @@ def events(draw: st.DrawFn, vcpus: int) -> str:
             st.sampled_from(
                 (
                     'do = "migrate"\npause = "90us"',
+                    'do = "restore"',
+                    f'do = "restore"\nsaves = {json.dumps(draw(snapshots()))}',
                     'do = "fail-allocations"\nwhere = "guest"\ncount = 2',
                     'do = "fail-allocations"\nwhere = "host"\ncount = 2',
                     'do = "worker-gup-fails"\ncount = 2',

@@ -53,6 +53,7 @@ AGAIN_ONLINE = (
     'event=[{at="3us",do="vcpu-offline",vm="vm-0",vcpu=1},'
     '{at="442us",do="vcpu-online",vm="vm-0",vcpu=1}]'
 )
+SMI = 'event=[{at="2310us",do="smi",vm="vm-0",vcpu=0,for="50us"}]'
 LAPIC_OFF = (
     'event=[{at="2100us",do="lapic",vm="vm-0",vcpu=0,on=false},'
     '{at="3ms",do="lapic",vm="vm-0",vcpu=0,on=true}]'
@@ -77,6 +78,7 @@ CASES = {
     "present_makes_runnable": Case("row-14-hlt-completion"),
     "pg_clears_queue": Case(None, ("kernel.profile=6.x", UNPAGED)),
     "pg_resets_hash": Case(None, ("kernel.apf=nonpv", "kernel.profile=posted-v7", UNPAGED)),
+    "smm": Case(None, ("kernel.profile=5.4", SMI)),
     "hash_multiplier": Case("row-10-disable-outstanding"),
     "guest_wait": Case("row-02-kernel-fault", KERNEL_FAULT),
     "send_always": Case("row-01-user-fault"),

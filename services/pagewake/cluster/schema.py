@@ -25,7 +25,7 @@ from pagewake.events.schema import DIALECT, event_schemas, schema_of
 from pagewake.participants.commands import RUN_COMMANDS, Answer, CommandRecord, OrderId
 from pagewake.participants.snapshots import Manifest
 from pagewake.scenario.interventions import EVENT_KINDS
-from pagewake.scenario.keys import Choice, Duration, Flag, Integer, Reader, Text
+from pagewake.scenario.keys import Choice, Choices, Duration, Flag, Integer, Reader, Text
 
 ON_KAFKA: tuple[type[msgspec.Struct], ...] = (
     CommandRecord,
@@ -97,6 +97,9 @@ def _value_schema(reader: Reader[Any]) -> dict[str, Any]:
             return {"type": "integer", **{k: v for k, v in bounds.items() if v is not None}}
         case Choice():
             return {"enum": reader.names()}
+        case Choices():
+            items = {"enum": reader.one.names()}
+            return {"type": "array", "items": items, "uniqueItems": True}
         case Flag():
             return {"type": "boolean"}
         case Duration():

@@ -111,8 +111,24 @@ ReadyKind: TypeAlias = Literal["ready", "broadcast"]
 ApfKind: TypeAlias = Literal["not_present", ReadyKind]
 """As `ReadyKind`, and `not_present`: the page with this token is absent."""
 
-DropWhy: TypeAlias = Literal["reset", "registers_set"]
-"""Why a queued exception never reached the guest: INIT/SIPI, or userspace set the registers."""
+DropWhy: TypeAlias = Literal["reset", "registers_set", "not_saved"]
+"""Why a queued exception never reached the guest.
+
+- `reset`: INIT/SIPI;
+- `registers_set`: userspace set the registers;
+- `not_saved`: the VM was restored without it.
+"""
+
+SavedState: TypeAlias = Literal["regs", "lapic", "int", "en", "events", "mp_state"]
+"""Of each vcpu, what a snapshot may hold beside its registers and the memory.
+
+- `regs`: the registers, listed only to say when they are set: what is pending by then is dropped;
+- `lapic`: whether the LAPIC is on, its pending interrupts and its timer; without it, it is off;
+- `int`: MSR_KVM_ASYNC_PF_INT, the vector of page-ready; without it, it is 0;
+- `en`: MSR_KVM_ASYNC_PF_EN; without it asynchronous page faults are off;
+- `events`: a queued exception and a pending NMI; without them they are gone;
+- `mp_state`: HLT; without it vcpu 0 runs, and any other waits for a SIPI.
+"""
 
 TrapHandler: TypeAlias = Literal["page_fault", "wait", "wake"]
 """Where the reason word sent a trap: an ordinary page fault, task_wait, or task_wake."""
@@ -125,23 +141,27 @@ WakeHow: TypeAlias = Literal["token", "broadcast", "offline"]
 - `offline`: its CPU went down.
 """
 
-HaltWhy: TypeAlias = Literal[HaltRule, "double_fault", "write_failed", "stale", "hlt", "offline"]
+HaltWhy: TypeAlias = Literal[
+    HaltRule, "double_fault", "write_failed", "stale", "hlt", "offline", "sipi"
+]
 """As `HaltRule`, and what else halts a vcpu.
 
 - `double_fault`: it touched an absent page whose page-in it waits for already;
 - `write_failed`: from 5.8, the host could not write the reason of an absent page;
 - `stale`: it was to be halted for an absent page, but nothing is outstanding any more;
 - `hlt`: the guest executed HLT;
-- `offline`: the guest took the vcpu down.
+- `offline`: the guest took the vcpu down;
+- `sipi`: it was restored without its mp_state, and waits for a SIPI that nobody sends.
 """
 
-ResumeWhy: TypeAlias = Literal["completion", "interrupt", "nmi", "reset", "signal", "online"]
+ResumeWhy: TypeAlias = Literal["completion", "interrupt", "nmi", "smi", "reset", "signal", "online"]
 """What ended a halt.
 
 - `completion`: a page-in for this vcpu is complete;
 - `interrupt`, `nmi`: it arrived, and the vcpu may take it;
+- `smi`: it arrived, and the vcpu was in SMM;
 - `reset`: INIT/SIPI;
-- `signal`: userspace took the vcpu thread out, for a migration;
+- `signal`: userspace took the vcpu thread out, for a migration or a restore;
 - `online`: the guest brings the vcpu up.
 """
 
@@ -355,6 +375,13 @@ class VmMigrated(Control, frozen=True, gc=False):
     pause_ns: int = 0
 
 
+class VmRestored(Control, frozen=True, gc=False):
+    """A snapshot restored: as `VmMigrated`, with what was saved, in the order of the restore."""
+
+    saves: list[SavedState]
+    pause_ns: int = 0
+
+
 class AllocationFails(Control, frozen=True, gc=False):
     """The next `count` atomic allocations fail (-1: all, until replaced) in `where`."""
 
@@ -428,6 +455,13 @@ class RegistersSet(Control, frozen=True, gc=False):
     """Userspace sets the registers: a queued exception is dropped."""
 
     vcpu: int
+
+
+class SmiArrived(Control, frozen=True, gc=False):
+    """An SMI for this vcpu, which is in SMM, with paging off, for `for_ns`."""
+
+    vcpu: int
+    for_ns: int = 0
 
 
 class LapicSwitched(Control, frozen=True, gc=False):
@@ -727,6 +761,7 @@ CONTROL: tuple[type[Control], ...] = (
     VcpuOffline,
     VcpuOnline,
     VmMigrated,
+    VmRestored,
     AllocationFails,
     MediumChanged,
     MsrWriteRequested,
@@ -738,6 +773,7 @@ CONTROL: tuple[type[Control], ...] = (
     IrqArrived,
     VcpuStalled,
     RegistersSet,
+    SmiArrived,
     LapicSwitched,
 )
 TO_SHARD: tuple[type[ToShard], ...] = (

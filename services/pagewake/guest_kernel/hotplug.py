@@ -75,8 +75,11 @@ def stop(cpu: GuestCpu, at_ns: int) -> Step:
 
 
 def come_online(cpu: GuestCpu, at_ns: int) -> None:
-    """ONLINE.  What was asked of the CPU before it came up is void: nothing runs there."""
-    if "online" not in cpu.calls:
+    """ONLINE.  What was asked of the CPU before it came up is void: nothing runs there.
+
+    A CPU that waits for a SIPI although the kernel thinks that it runs is not brought up.
+    """
+    if cpu.online or "online" not in cpu.calls:
         return
     del cpu.calls[: cpu.calls.index("online") + 1]
     cpu.thread.init_sipi(at_ns, IRQ_CALL if cpu.calls else 0)

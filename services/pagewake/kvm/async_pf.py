@@ -63,6 +63,8 @@ class AsyncPf(Saved):
         send_user_only,          stay           off, until      stay
         as_vmexit                               rewritten
 
+    forget_msrs() of a restored one leaves out what no snapshot held.
+
     A reset keeps the vcpu's structures, in which tokens go on and a pending request stays; the
     flags are written with the MSR before anything reads them.  A migrated vcpu has new structures,
     and only MSRs are carried over.  `halted` is ended by the thread, which says why.
@@ -132,6 +134,11 @@ class AsyncPf(Saved):
         self.halt_requested = False
         self.pageready_pending = False
         self.send_user_only = self.as_vmexit = False
+
+    def forget_msrs(self) -> None:
+        """The MSRs of a vcpu that is made anew."""
+        self._store(0)
+        self.int_vector = 0
 
     def write_enable(self, value: int, pages: int) -> bool:
         """Store the enable MSR, then look at its address; False if that is not memory."""

@@ -1,9 +1,6 @@
 """Control events at L0: what the host, or a person at the host, does to a VM in mid-run.
 
-Migration is save and restore on the same simulated host: residency stays, outstanding work is
-cancelled, a new epoch begins, and what the MSRs do not carry starts again in the new vcpu
-structures: token counters, `send_user_only`.  Every vcpu's MSR is rewritten, which queues the
-broadcast (semantics 3.10, 3.11).
+Migration and the restore of a snapshot are `restoring.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pagewake.events import types as ev
-from pagewake.kvm import completion, injection
-from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_EN
+from pagewake.kvm import completion, injection, restoring
+from pagewake.kvm.modes import BLACKOUT, OFFLINE
 from pagewake.kvm.ports import IRQ_DEVICE, Op
 
 if TYPE_CHECKING:
@@ -37,7 +34,7 @@ def _reset(vm: Vm, event: ev.VcpuReset) -> None:
     vcpu.revive(event.at_ns, "reset", 0)
 
 
-def _cr0_pg(vm: Vm, event: ev.Cr0PgToggled) -> None:
+def _cr0_pg(vm: Vm, event: ev.Cr0PgToggled | ev.SmiArrived) -> None:
     vcpu = vm.vcpus[event.vcpu]
     vcpu.unpaged_until_ns = event.at_ns + event.for_ns
     completion.paging_toggled(vcpu, event.at_ns, not event.for_ns)
@@ -45,15 +42,15 @@ def _cr0_pg(vm: Vm, event: ev.Cr0PgToggled) -> None:
         vm.push(vcpu.unpaged_until_ns, vcpu.id, -1, Op.PAGING_ON)
 
 
-def _migrate(vm: Vm, event: ev.VmMigrated) -> None:
-    for vcpu in vm.vcpus:
-        completion.clear(vcpu, event.at_ns, "migration")
-    vm.epoch += 1
-    for vcpu in vm.vcpus:
-        vcpu.apf.restore()
-        if vcpu.apf.msr_val or vm.config.apf == "pv":
-            completion.write_msr(vcpu, event.at_ns, MSR_KVM_ASYNC_PF_EN, vcpu.apf.msr_val, "host")
-        vcpu.revive(event.at_ns, "signal", event.pause_ns)
+def _smi(vm: Vm, event: ev.SmiArrived) -> None:
+    """To SMM and back by RSM: paging off and on, and nothing of the guest in between."""
+    vcpu = vm.vcpus[event.vcpu]
+    if not vm.switches.smm or vcpu.mode is OFFLINE:
+        return
+    _cr0_pg(vm, event)
+    if vcpu.mode is not BLACKOUT:
+        vcpu.resumed(event.at_ns, "smi")
+        vcpu.revive(event.at_ns, "smi", event.for_ns)
 
 
 def _nmi(vm: Vm, event: ev.NmiArrived) -> None:
@@ -105,7 +102,9 @@ def _medium(vm: Vm, event: ev.MediumChanged) -> None:
 HANDLERS: dict[type[ev.Control], Callable[[Vm, Any], None]] = {
     ev.VcpuReset: _reset,
     ev.Cr0PgToggled: _cr0_pg,
-    ev.VmMigrated: _migrate,
+    ev.SmiArrived: _smi,
+    ev.VmMigrated: restoring.migrate,
+    ev.VmRestored: restoring.restore,
     ev.NmiArrived: _nmi,
     ev.IrqArrived: _irq,
     ev.VcpuStalled: _stall,

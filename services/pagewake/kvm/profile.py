@@ -86,7 +86,7 @@ _V310 = _V2639.after(
     present_makes_runnable=True,
 )
 _V316 = _V310.after("3.16", "as 3.10")
-_V44 = _V316.after("4.4", "as 3.16")
+_V44 = _V316.after("4.4", "SMIs are not ignored any more (since 4.2)", smm=True)
 _V49 = _V44.after(
     "4.9",
     "new hash multiplier (since 4.7)",

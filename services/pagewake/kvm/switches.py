@@ -39,6 +39,7 @@ class Switches:
     probe_fixed: bool
     pg_clears_queue: bool
     pg_resets_hash: bool
+    smm: bool
     hash_multiplier: Literal["old", "new"]
     guest_wait: Literal["schedule", "halt_unsafe", "halt_kernel", "user_only"]
     send_always: Literal["never", "auto", "always"]
@@ -137,6 +138,14 @@ _TABLE: tuple[Switch, ...] = (
         "stay behind",
         relaxes=("I2",),
         relaxing=(False,),
+    ),
+    Switch(
+        "smm",
+        _BOTH,
+        False,
+        "660a5d517aaa (4.2)",
+        "an SMI takes the vcpu to SMM, which is paging off and on again; without it SMIs are "
+        "ignored",
     ),
     Switch(
         "hash_multiplier",

@@ -199,6 +199,23 @@ class VcpuThread(VcpuPort):
         self.account(at_ns, "offline")
         self.note(VcpuHalted, at_ns, "offline")
 
+    def wait_for_sipi(self, at_ns: int) -> None:
+        """Made anew and not told its mp_state: the guest's kernel takes it for online all the same.
+
+        A thread that is reading a page goes on, as userspace saves nothing before it has it.
+        """
+        if self.mode in (BLACKOUT, OFFLINE) or self.blackout_gfn >= 0:
+            return
+        if self.mode is GUEST:
+            self.leave(at_ns)
+        self.become("revive")
+        self.become("park")
+        self.gen += 1
+        self.timer_at = 0
+        self.irqs = 0
+        self.account(at_ns, "offline")
+        self.note(VcpuHalted, at_ns, "sipi")
+
     # ------------------------------------------------------------------ halting and waking
 
     def interrupt_allowed(self) -> bool:

@@ -179,6 +179,8 @@ GLOSSARY = (
          " nothing.", ("write_failed", "AreaWriteFails"), PROTOCOL),
     Word("stale", "Halted for a page that had come by then: only an interrupt ends the halt.",
          ("stale halt",), PROTOCOL),
+    Word("sipi", "A vcpu that was restored without its mp_state waits for INIT and SIPI, which"
+         " nobody sends: the guest thinks that it runs.", ("mp_state",), "reference/events.md"),
     Word("hlt", "Halted by the guest itself: its idle loop, or a task_wait that could not park.",
          ("HLT",), PROTOCOL),
     # ------------------------------------------------------------------ nested guests

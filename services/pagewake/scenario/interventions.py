@@ -7,7 +7,7 @@ plane"). `pause`, `resume`, `pace` and `stop` concern wall time and exist only a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import msgspec
 
@@ -16,6 +16,7 @@ from pagewake.events import types as ev
 from pagewake.scenario.keys import (
     BadValueError,
     Choice,
+    Choices,
     Duration,
     Flag,
     Integer,
@@ -29,6 +30,8 @@ from pagewake.scenario.script import read_msr, write_msr
 
 MAX_VCPUS = 64
 """Chosen; the tables of vcpus of a VM are walked whole, so they are to stay small."""
+SAVED = list(get_args(ev.SavedState))
+"""All that a VMM can save of a vcpu, in an order in which nothing is lost."""
 T = TypeVar("T")
 
 
@@ -88,6 +91,20 @@ EVENT_KINDS: Mapping[str, EventKind] = {
         (_VM, _key("pause", Duration(), "how long the VM stands still", "pause_ns", False)),
         "save and restore: outstanding page-ins are cancelled, every vcpu's MSR is rewritten",
     ),
+    "restore": EventKind(
+        ev.VmRestored,
+        (
+            _VM,
+            _key(
+                "saves",
+                Choices("saved state", SAVED),
+                "what the snapshot holds, in the order of the restore; default: everything",
+                required=False,
+            ),
+            _key("pause", Duration(), "how long the VM stands still", "pause_ns", False),
+        ),
+        "a snapshot is restored: as migrate, but of each vcpu only what was saved is there again",
+    ),
     "fail-allocations": _FAIL_ALLOCATIONS,
     "alloc-fails": _FAIL_ALLOCATIONS,
     "medium": EventKind(
@@ -127,6 +144,11 @@ EVENT_KINDS: Mapping[str, EventKind] = {
         ev.Cr0PgToggled,
         (*_ON_VCPU, _key("for", Duration(), "how long it stays off", "for_ns", required=False)),
         "the guest turns paging off and on again",
+    ),
+    "smi": EventKind(
+        ev.SmiArrived,
+        (*_ON_VCPU, _key("for", Duration(), "how long it is in SMM", "for_ns", required=False)),
+        "an SMI: the vcpu is in SMM, its paging off, and comes back; none in kernels before 4.2",
     ),
     "nmi": EventKind(
         ev.NmiArrived,
@@ -176,7 +198,7 @@ COMMAND_ONLY: Mapping[str, CommandKind] = {
     "stop": CommandKind("end the run here"),
 }
 
-_DEFAULTS: Mapping[str, object] = {"count": -1, "where": "handle-exit"}
+_DEFAULTS: Mapping[str, object] = {"count": -1, "where": "handle-exit", "saves": SAVED}
 INTERVENTIONS = {kind.struct: do for do, kind in reversed(list(EVENT_KINDS.items()))}
 """What a scenario or a command calls a control event; of two names the first."""
 _ALL_KEYS = sorted({each.key.name for kind in EVENT_KINDS.values() for each in kind.keys})

@@ -257,3 +257,24 @@ class Choice:
 
     def write(self, value: str) -> object:
         return value
+
+
+class Choices:
+    """Several of some names, each once; their order counts."""
+
+    textual = False
+
+    def __init__(self, what: str, names: Sequence[str]) -> None:
+        self.one = Choice(what, names)
+
+    def read(self, raw: object) -> list[str]:
+        if not isinstance(raw, list):
+            raise BadValueError(f"{show(raw)} is not a list; valid are {self.one.names()}")
+        found = [self.one.read(each) for each in raw]
+        for each in found:
+            if found.count(each) > 1:
+                raise BadValueError(f"{show(each)} stands there twice")
+        return found
+
+    def write(self, value: list[str]) -> object:
+        return value

@@ -26,6 +26,9 @@ _WORDS: Mapping[type[ev.Control], Callable[[Any], str]] = {
     ev.VcpuOffline: lambda e: f"vcpu {e.vcpu} taken down",
     ev.VcpuOnline: lambda e: f"vcpu {e.vcpu} brought up",
     ev.VmMigrated: lambda e: f"migrated, stopped for {_for(e.pause_ns)}",
+    ev.VmRestored: lambda e: (
+        f"restored with {', '.join(e.saves) or 'nothing'}, stopped for {_for(e.pause_ns)}"
+    ),
     ev.AllocationFails: lambda e: _times(
         e.count, f"atomic allocation of the {e.where}", f"atomic allocations of the {e.where}"
     ),
@@ -47,6 +50,7 @@ _WORDS: Mapping[type[ev.Control], Callable[[Any], str]] = {
         f"host takes vcpu {e.vcpu} off its CPU for {_for(e.for_ns)}, {_STALLED[e.where]}"
     ),
     ev.RegistersSet: lambda e: f"userspace sets the registers of vcpu {e.vcpu}",
+    ev.SmiArrived: lambda e: f"SMI for vcpu {e.vcpu}, {_for(e.for_ns)} in SMM",
     ev.LapicSwitched: lambda e: f"LAPIC of vcpu {e.vcpu} {'on' if e.on else 'off'}",
 }
 

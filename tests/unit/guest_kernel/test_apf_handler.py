@@ -296,6 +296,7 @@ class TestReadyByInterrupt:
             event("0ns", "lapic", "vcpu = 0", "on = false"),
             event("1ms", "lapic", "vcpu = 0", "on = true"),
             profile=profile,
+            overrides="token_nonzero = true",
         )
         assert len(run.of(TaskSlept)) == 2
         assert len(run.of(TaskWoken)) == woken

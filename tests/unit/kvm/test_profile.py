@@ -52,6 +52,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "probe_fixed": {"posted-v7": False, "2.6.38": True},
     "pg_clears_queue": {"posted-v7": True, "6.19": False},
     "pg_resets_hash": {"posted-v7": False, "2.6.39": True},
+    "smm": {"posted-v7": False, "4.4": True},
     "hash_multiplier": {"posted-v7": "old", "4.9": "new"},
     "guest_wait": {"posted-v7": "halt_unsafe", "4.14": "halt_kernel", "5.8": "user_only"},
     "send_always": {"posted-v7": "auto", "5.8": "never"},

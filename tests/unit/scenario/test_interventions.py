@@ -16,6 +16,7 @@ from pagewake.scenario.interventions import (
     event_table,
     read_event,
 )
+from pagewake.scenario.keys import BadValueError
 from tests.support.abi import MSR_EN
 
 AT = {"at": "1ms"}
@@ -29,6 +30,10 @@ EXAMPLES: list[tuple[dict[str, object], ev.Control]] = [
     (
         {**AT, "do": "migrate", "vm": "bm-0", "pause": "2us"},
         ev.VmMigrated(**HEAD, vm="bm-0", pause_ns=2_000),
+    ),
+    (
+        {**AT, "do": "restore", "vm": "bm-0", "saves": ["en", "lapic"], "pause": "2us"},
+        ev.VmRestored(**HEAD, vm="bm-0", saves=["en", "lapic"], pause_ns=2_000),
     ),
     (
         {**AT, "do": "fail-allocations", "vm": "bm-0", "where": "guest", "count": 3},
@@ -53,6 +58,7 @@ EXAMPLES: list[tuple[dict[str, object], ev.Control]] = [
     ),
     ({**ON_VCPU, "do": "vcpu-reset"}, ev.VcpuReset(**VCPU)),
     ({**ON_VCPU, "do": "cr0-pg"}, ev.Cr0PgToggled(**VCPU)),
+    ({**ON_VCPU, "do": "smi", "for": "2us"}, ev.SmiArrived(**VCPU, for_ns=2_000)),
     ({**ON_VCPU, "do": "nmi", "faults": True}, ev.NmiArrived(**VCPU, faults=True)),
     ({**ON_VCPU, "do": "irq"}, ev.IrqArrived(**VCPU)),
     (
@@ -80,6 +86,21 @@ def test_the_msr_value_may_be_left_to_the_guest() -> None:
     event = read_event({**ON_VCPU, "do": "msr-write", "msr": "apf-en"})
     assert event.control == ev.MsrWriteRequested(**VCPU, msr=MSR_EN)
     assert EventsReader().write((event,)) == [{**ON_VCPU, "do": "msr-write", "msr": "apf-en"}]
+
+
+def test_a_snapshot_holds_everything_unless_it_says_what() -> None:
+    event = read_event({**AT, "do": "restore", "vm": "bm-0"})
+    saves = ["regs", "lapic", "int", "en", "events", "mp_state"]
+    assert event.control == ev.VmRestored(**HEAD, vm="bm-0", saves=saves)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("saves", "says"),
+    [("en", "not a list"), (["en", "ack"], "no saved state"), (["en", "en"], "twice")],
+)
+def test_what_a_snapshot_cannot_hold_is_refused(saves: object, says: str) -> None:
+    with pytest.raises(BadValueError, match=says):
+        read_event({**AT, "do": "restore", "vm": "bm-0", "saves": saves})
 
 
 def test_the_listing_names_everything_that_can_be_done() -> None:

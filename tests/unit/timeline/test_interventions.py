@@ -9,7 +9,16 @@ import pytest
 from pagewake.events import types as ev
 from pagewake.timeline.interventions import in_words
 
-VALUES = {"vcpu": 3, "count": 2, "where": "guest", "medium": "nvme", "msr": 0x10, "for_ns": 10**6}
+VALUES = {
+    "vcpu": 3,
+    "count": 2,
+    "where": "guest",
+    "medium": "nvme",
+    "msr": 0x10,
+    "for_ns": 10**6,
+    "on": True,
+    "saves": ["lapic", "en"],
+}
 
 
 @pytest.mark.parametrize("kind", ev.CONTROL, ids=lambda kind: kind.__name__)

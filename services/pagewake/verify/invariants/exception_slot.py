@@ -33,6 +33,7 @@ from pagewake.events.types import (
     VcpuReset,
     VcpuResumed,
     VmMigrated,
+    VmRestored,
 )
 from pagewake.guest_kernel.apf_area import area_gpa
 from pagewake.kvm.msr import decode_enable
@@ -138,6 +139,7 @@ class ReasonWord(Checker):
             VcpuOffline: self._told_to_leave,
             VcpuResumed: self._resumed,
             VmMigrated: self._orphan_all,
+            VmRestored: self._orphan_all,
             MsrWritten: self._msr_written,
         }
 
@@ -266,7 +268,7 @@ class ReasonWord(Checker):
         if event.why == "online":
             self._leaving.discard(event.vcpu)
 
-    def _orphan_all(self, event: VmMigrated) -> None:
+    def _orphan_all(self, event: VmMigrated | VmRestored) -> None:
         for area in self._areas.values():
             area.orphaned = area.word != 0
 

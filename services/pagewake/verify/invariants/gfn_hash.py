@@ -18,6 +18,7 @@ from pagewake.events.types import (
     MsrWritten,
     VcpuReset,
     VmMigrated,
+    VmRestored,
 )
 from pagewake.verify.invariants.base import (
     BROADCAST_TOKEN,
@@ -47,6 +48,7 @@ class GfnHashMembership(Checker):
             MsrWritten: self._msr_written,
             VcpuReset: self._reset,
             VmMigrated: self._migrated,
+            VmRestored: self._migrated,
         }
 
     def _hash(self, vcpu: int) -> set[int]:
@@ -89,5 +91,5 @@ class GfnHashMembership(Checker):
     def _reset(self, event: VcpuReset) -> None:
         self._hash(event.vcpu).clear()
 
-    def _migrated(self, event: VmMigrated) -> None:
+    def _migrated(self, event: VmMigrated | VmRestored) -> None:
         self._vcpus.clear()

@@ -19,6 +19,7 @@ from pagewake.events.types import (
     NmiArrived,
     PageNotPresent,
     ReasonLatched,
+    SmiArrived,
     TaskSlept,
     TrapTaken,
     VcpuHalted,
@@ -64,6 +65,7 @@ class Halts(Checker):
             ApfPresented: self._presented,
             ApfCleared: self._cleared,
             NmiArrived: self._cause("nmi"),
+            SmiArrived: self._cause("smi"),
             VcpuReset: self._cause("reset"),
             VcpuOnline: self._cause("online"),
         }
@@ -75,7 +77,7 @@ class Halts(Checker):
         return state
 
     def _cause(self, why: str) -> Handler:
-        def note(event: NmiArrived | VcpuReset | VcpuOnline) -> None:
+        def note(event: NmiArrived | SmiArrived | VcpuReset | VcpuOnline) -> None:
             self._vcpu(event.vcpu).causes[why] = event.n
 
         return note
@@ -113,7 +115,7 @@ class Halts(Checker):
             return state.causes.get(why, 0) > since or state.done > 0
         if why == "online":  # may be asked for while the CPU is still on its way down; counts once
             return state.causes.pop(why, None) is not None
-        return why not in ("nmi", "reset") or why in state.causes
+        return why not in ("nmi", "smi", "reset") or why in state.causes
 
     def _executes(self, event: TrapTaken) -> None:
         state = self._vcpus.get(event.vcpu)

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pagewake.events.types import Event, ExceptionQueued, InterruptQueued, MsrWritten, VcpuReset
+from pagewake.events.types import (
+    Event,
+    ExceptionQueued,
+    InterruptQueued,
+    MsrWritten,
+    VcpuReset,
+    VmRestored,
+)
 from pagewake.verify.invariants.base import (
     MSR_ASYNC_PF_EN,
     Checker,
@@ -38,6 +45,7 @@ class InjectionAllowed(Checker):
             InterruptQueued: self._interrupt,
             MsrWritten: self._msr_written,
             VcpuReset: self._reset,
+            VmRestored: self._restored,
         }
 
     def _queued(self, event: ExceptionQueued) -> None:
@@ -77,3 +85,8 @@ class InjectionAllowed(Checker):
 
     def _reset(self, event: VcpuReset) -> None:
         self._enabled[event.vcpu] = False
+
+    def _restored(self, _: VmRestored) -> None:
+        """MSRs are 0 until they are written."""
+        self._enabled.clear()
+        self._send_always.clear()
