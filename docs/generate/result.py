@@ -11,7 +11,7 @@ from docs.generate.markdown import code, head, prose, table
 from pagewake.observe.expectations import Expectation
 from pagewake.observe.latency import Latency
 from pagewake.observe.progress import Share, TaskProgress
-from pagewake.observe.result import Dummies, RunResult, Waits, WaitTimes, Work
+from pagewake.observe.result import Dummies, Panic, RunResult, Waits, WaitTimes, Work
 
 ABOUT = """
 What `pagewake run --json` prints: one object. `submit --wait --json` prints the same, `compare
@@ -48,6 +48,7 @@ KEYS: Mapping[str, str] = {
     "by_event": "domain events, by name",
     "latency": "of requests, by `group/task`, the names of the `[[vm]]` and the `[[vm.task]]`",
     "expected": "what the scenario expects of them (`[[expect]]`), and whether it came true",
+    "panics": "VMs that are over because their guest's kernel panicked, by name",
     "touches": "touches of all tasks",
     "requests": "requests that all tasks served",
     "silent": "tokens announced as absent and never as ready, by why: "
@@ -65,10 +66,10 @@ KEYS: Mapping[str, str] = {
 NULL = """
 All from `touches` to `in_swap_bytes` is null where a log of version 0.1.0
 was read: it does not hold them. Of a run that was submitted with `--journal none`, `waits`,
-`wakes`, `halts`, `exits`, `wait_sim_seconds`, `latency`, `progress`, `per_group` and `per_vm` are
-null.
+`wakes`, `halts`, `exits`, `wait_sim_seconds`, `latency`, `panics`, `progress`, `per_group` and
+`per_vm` are null.
 """
-PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes, Latency, Expectation)
+PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes, Latency, Expectation, Panic)
 
 
 def page() -> str:

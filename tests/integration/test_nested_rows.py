@@ -45,8 +45,8 @@ class TestRow16L2UnderKvm:
         run = run_logged("row-16-l2-under-kvm", tmp_path, "kernel.overrides.gap_g0=false")
         assert run.of(PageNotPresent)[0].delivery == "injected"
 
-    def test_in_5_8_the_vcpu_thread_of_l2_sleeps_in_l1(self, tmp_path: Path) -> None:
-        run = run_logged("row-16-l2-under-kvm", tmp_path, "kernel.profile=5.8")
+    def test_in_6_1_the_vcpu_thread_of_l2_sleeps_in_l1(self, tmp_path: Path) -> None:
+        run = run_logged("row-16-l2-under-kvm", tmp_path, "kernel.profile=6.1")
         assert {event.task for event in run.of(TaskSlept)} == {"l2-vcpu-0"}
         assert run.result.unresolved == 0
 
@@ -105,6 +105,12 @@ class TestRow18L1WithNpt:
         assert run.of(TaskKilled) == []
         assert len(run.of(TaskSlept)) == 8
         assert "inner-0" in {event.task for event in run.of(TaskFinished)}
+
+    def test_from_5_8_to_6_0_the_token_lands_in_l2_again(self, tmp_path: Path) -> None:
+        for profile, killed in (("5.4", 0), ("5.8", 1), ("5.15", 1), ("6.1", 0)):
+            run = run_logged("row-18-l2-npt", tmp_path, f"kernel.profile={profile}")
+            assert len(run.of(TaskKilled)) == killed, profile
+            assert run.result.unresolved == 0, profile
 
     def test_closing_the_gap_alone_does_the_same(self, tmp_path: Path) -> None:
         run = run_logged("row-18-l2-npt", tmp_path, "kernel.overrides.gap_g1=false")

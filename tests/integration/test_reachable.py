@@ -239,7 +239,7 @@ def write_failed() -> list[ev.Event]:
 
 
 def told_in_kernel_mode() -> list[ev.Event]:
-    overrides = 'guest_wait = "user_only", host_kernel_rule = "send_user_only"'
+    overrides = 'guest_wait = "user_only", kernel_mode_panics = true'
     enable = "wrmsr apf-en 0x1003"
     return run_small(script("t", enable, *KERNEL), work(), overrides=overrides).events
 
@@ -253,7 +253,15 @@ def scheduling_in_an_atomic_section() -> list[ev.Event]:
 def l1_does_not_opt_in() -> list[ev.Event]:
     """The value that L1's kernel wrote, without the bit of page faults as #VMEXIT."""
     later = script("t", "at 1ms wrmsr apf-en 0x1009", "finish")
-    return run_small(NESTED, INNER, later, work(), profile="5.8").events
+    return run_small(NESTED, INNER, later, work(), profile="6.1").events
+
+
+def ready_over_a_pending_exception(*more: str) -> list[ev.Event]:
+    """A page is in while the vcpu thread stalls over the fault on another one."""
+    late = script("late", "at 2250us run 40us", "touch 4", "finish")
+    return run_small(
+        script("t", *USER), late, work(), stall("2280us"), profile="4.14", overrides=", ".join(more)
+    ).events
 
 
 def stalled_at_the_latch() -> list[ev.Event]:
@@ -314,6 +322,8 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     told_in_kernel_mode,
     scheduling_in_an_atomic_section,
     l1_does_not_opt_in,
+    ready_over_a_pending_exception,
+    lambda: ready_over_a_pending_exception("ready_cancels_not_present = false"),
     stalled_at_the_latch,
     lapic_off,
     restored,

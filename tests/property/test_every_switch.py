@@ -60,6 +60,7 @@ LAPIC_OFF = (
 )
 HALTS = ("kernel.apf=nonpv", STALL)
 KERNEL_FAULT = ("kernel.overrides.send_always=always",)
+LATE_STALL = 'event=[{at="2102us",do="vcpu-stall",vm="vm-0",vcpu=0,for="250us"}]'
 BEYOND_32_BITS = ("vm.0.memory=16GiB", "vm.0.l2.memory=12GiB", "vm.0.task.1.working_set=8GiB")
 SHADOWED = ("nested.npt=false", "vm.0.l2.vcpus=2", "vm.0.task.1.count=2")
 
@@ -81,10 +82,14 @@ CASES = {
     "smm": Case(None, ("kernel.profile=5.4", SMI)),
     "hash_multiplier": Case("row-10-disable-outstanding"),
     "guest_wait": Case("row-02-kernel-fault", KERNEL_FAULT),
+    "kernel_mode_panics": Case("row-02-kernel-fault", KERNEL_FAULT),
     "send_always": Case("row-01-user-fault"),
     "host_kernel_rule": Case("row-02-kernel-fault", KERNEL_FAULT),
     "preempt": Case("row-01-user-fault"),
     "prefault": Case("row-17-l2-shadowed", SHADOWED),
+    "untold_halts": Case("row-08-msr-bad-address"),
+    "pending_blocks_apf": Case("row-06-two-completions"),
+    "ready_cancels_not_present": Case(None, ("kernel.profile=4.14", LATE_STALL)),
     "ready_needs_not_present": Case("row-02-kernel-fault"),
     "ready_by_interrupt": Case("row-01-user-fault"),
     "completion_kicks": Case("row-01-user-fault"),

@@ -1,4 +1,6 @@
-"""Exit 1 of commands that print results: an `[[expect]]` was missed, or with `--check`, worse."""
+"""Exit 1 of commands that print results: an `[[expect]]` was missed, a guest's kernel panicked, or,
+with `--check`, anything else went wrong.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import typer
 from pagewake.cli.tables import missed
 from pagewake.errors import CheckFailedError
 from pagewake.observe.result import RunResult
-from pagewake.observe.wrong import wrongs
+from pagewake.observe.wrong import panics, wrongs
 
 CheckOption: TypeAlias = Annotated[
     bool,
@@ -22,7 +24,7 @@ CheckOption: TypeAlias = Annotated[
 def check(*named: tuple[str, RunResult], also_wrongs: bool) -> None:
     """CheckFailedError that says, by the name of a run, what was missed or went wrong in which."""
     found = [
-        (which, [*missed(result), *(wrongs(result) if also_wrongs else ())])
+        (which, [*missed(result), *(wrongs(result) if also_wrongs else panics(result))])
         for which, result in named
     ]
     told = [f"{which}: {'; '.join(clauses)}" for which, clauses in found if clauses]

@@ -144,6 +144,7 @@ def _missed(result: RunResult) -> float:
 
 _FIGURES: Mapping[str, tuple[Callable[[RunResult], float | None], Callable[[float], str]]] = {
     "missed": (_missed, _count),
+    "panicked": (lambda result: len(result.panics), _count),
     "killed": (_killed, _count),
     "unresolved": (lambda result: result.unresolved, _count),
     "READYs not sent": (_not_sent, _count),

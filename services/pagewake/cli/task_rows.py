@@ -31,7 +31,10 @@ def task_rows(result: RunResult) -> Iterator[tuple[str, str]]:
 
 
 def trouble_rows(result: RunResult) -> Iterator[tuple[str, str]]:
-    """What a reader must not miss: what befell tasks, and who intervened."""
+    """What a reader must not miss: what befell VMs and tasks, and who intervened."""
+    if result.panics:
+        at = {vm: duration(panic.at_ns / 1e9) for vm, panic in result.panics.items()}
+        yield "PANICKED", named([f"{vm} at {at[vm]}, {result.panics[vm].why}" for vm in at])
     killed_ns = {
         name: task.killed_ns
         for name, task in (result.progress or {}).items()

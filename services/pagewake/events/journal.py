@@ -17,6 +17,7 @@ from pagewake.errors import ConfigError
 from pagewake.events.types import (
     DummyConsumed,
     ExitRouted,
+    GuestPanicked,
     Journal,
     RequestDone,
     TaskFinished,
@@ -39,6 +40,7 @@ IN_RESULT: frozenset[type[Journal]] = frozenset(
         TaskFinished,
         TaskKilled,
         RequestDone,
+        GuestPanicked,
     }
 )
 """Of these a result needs more than their number."""

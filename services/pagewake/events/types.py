@@ -59,8 +59,8 @@ HaltRule: TypeAlias = Literal["apf_off", "nested", "no_paging", "kernel_mode"]
 """Why the vcpu is halted instead of being told of an absent page.
 
 - `apf_off`: asynchronous page faults are off on this vcpu;
-- `nested`: from 5.8, a nested guest runs and L1 did not opt in;
-- `no_paging`: from 5.18, the guest has CR0.PG off;
+- `nested`: from 5.3, a nested guest runs and L1 did not opt in;
+- `no_paging`: from 5.18, the guest has CR0.PG off, and no nested guest runs;
 - `kernel_mode`: the guest is in kernel mode, and asked not to be told there.
 """
 
@@ -97,12 +97,13 @@ ReadyDelivery: TypeAlias = Literal["token", "broadcast", "silent"]
 - `silent`: nothing, see `SilentWhy`.
 """
 
-SilentWhy: TypeAlias = Literal["msr_off", "not_due", "write_failed"]
+SilentWhy: TypeAlias = Literal["msr_off", "not_due", "write_failed", "cancelled"]
 """Why a completion was presented without telling the guest.
 
 - `msr_off`: asynchronous page faults are off on this vcpu;
 - `not_due`: the guest was not told that the page is absent, and this kernel wants that first;
-- `write_failed`: the host could not write into the shared area.
+- `write_failed`: the host could not write into the shared area;
+- `cancelled`: in 4.14, it found a NOT_PRESENT that waited for entry, and cancelled that.
 """
 
 ReadyKind: TypeAlias = Literal["ready", "broadcast"]
@@ -111,12 +112,13 @@ ReadyKind: TypeAlias = Literal["ready", "broadcast"]
 ApfKind: TypeAlias = Literal["not_present", ReadyKind]
 """As `ReadyKind`, and `not_present`: the page with this token is absent."""
 
-DropWhy: TypeAlias = Literal["reset", "registers_set", "not_saved"]
+DropWhy: TypeAlias = Literal["reset", "registers_set", "not_saved", "ready"]
 """Why a queued exception never reached the guest.
 
 - `reset`: INIT/SIPI;
 - `registers_set`: userspace set the registers;
-- `not_saved`: the VM was restored without it.
+- `not_saved`: the VM was restored without it;
+- `ready`: in 4.14, a READY cancelled it.
 """
 
 SavedState: TypeAlias = Literal["regs", "lapic", "int", "en", "events", "mp_state"]
@@ -147,7 +149,7 @@ HaltWhy: TypeAlias = Literal[
 """As `HaltRule`, and what else halts a vcpu.
 
 - `double_fault`: it touched an absent page whose page-in it waits for already;
-- `write_failed`: from 5.8, the host could not write the reason of an absent page;
+- `write_failed`: from 5.3, the host could not write the reason of an absent page;
 - `stale`: it was to be halted for an absent page, but nothing is outstanding any more;
 - `hlt`: the guest executed HLT;
 - `offline`: the guest took the vcpu down;
@@ -196,9 +198,16 @@ ProtocolFaultWhat: TypeAlias = Literal[
 """What the protocol forbids or the kernel would panic on.
 
 - `gfn_hash_full`: 64 stale gfns, and the vcpu thread looks for a free slot for ever;
-- `not_present_in_kernel`: from 5.8, an absent page was told in kernel mode;
+- `not_present_in_kernel`: from 5.8, an absent page was told in kernel mode, a panic;
 - `scheduling_while_atomic`: task_wait calls the scheduler where the kernel may not;
 - `reason_stolen`: a page fault of an NMI handler read the reason that was meant for another trap.
+"""
+
+PanicWhy: TypeAlias = Literal["not_present_in_kernel", "double_fault"]
+"""Why a guest's kernel panicked.
+
+- `not_present_in_kernel`: from 5.8, an absent page was told in kernel mode;
+- `double_fault`: in 4.14, the host queued a #PF over another one, which makes #DF.
 """
 
 StallPoint: TypeAlias = Literal["handle-exit", "latch"]
@@ -750,6 +759,13 @@ class RequestDone(Journal, frozen=True, gc=False):
     taken_ns: int
 
 
+class GuestPanicked(Journal, frozen=True, gc=False):
+    """The guest's kernel panicked on this vcpu: the VM is over, whatever its tasks had to do."""
+
+    vcpu: int
+    why: PanicWhy
+
+
 TO_HOST: tuple[type[ToHost], ...] = (
     PageNotPresent,
     PageTouched,
@@ -814,6 +830,7 @@ JOURNAL: tuple[type[Journal], ...] = (
     TaskMoved,
     ProtocolFault,
     RequestDone,
+    GuestPanicked,
 )
 EVENTS: tuple[type[Event], ...] = (*TO_HOST, *TO_SHARD, *JOURNAL)
 

@@ -37,7 +37,7 @@ from pagewake.kvm.msr import (
     EnableValue,
     encode_enable,
 )
-from pagewake.kvm.ports import IRQ_RESCHED, Step
+from pagewake.kvm.ports import IRQ_RESCHED, WAIT, Step
 
 if TYPE_CHECKING:
     from pagewake.guest_kernel.vcpu import GuestCpu
@@ -119,10 +119,18 @@ def trapped(cpu: GuestCpu, at_ns: int, trap: Trap) -> Step:
         )
     )
     if handler == "wait":
+        if trap.cpl == 0 and cpu.kernel.switches.kernel_mode_panics:
+            _told_in_kernel_mode(cpu, at_ns)
+            vm.panic(at_ns, cpu.id, "not_present_in_kernel")
+            return WAIT
         return task_wait(cpu, at_ns, Token(token), trap.cpl)
     if handler == "wake":
         return task_wake(cpu, at_ns, Token(token), 0)
     return cpu.irq_exit(at_ns)
+
+
+def _told_in_kernel_mode(cpu: GuestCpu, at_ns: int) -> None:
+    cpu.fault_event(at_ns, "not_present_in_kernel", "host injected async #PF in kernel mode")
 
 
 def ready_interrupt(cpu: GuestCpu, at_ns: int) -> Step:
@@ -196,7 +204,7 @@ def _waits_halted(cpu: GuestCpu, at_ns: int, task: Task | None, cpl: int) -> boo
     in_nmi = cpu.suspended is not None
     unsafe = task is None or task.preempt_count > 0 or in_nmi
     if switches.guest_wait == "user_only" and cpl == 0:
-        cpu.fault_event(at_ns, "not_present_in_kernel", "host injected async #PF in kernel mode")
+        _told_in_kernel_mode(cpu, at_ns)
     elif switches.guest_wait == "halt_kernel":
         unsafe = unsafe or (cpl == 0 and not switches.preempt)
     elif switches.guest_wait == "schedule" and unsafe:

@@ -174,7 +174,8 @@ class Shard(Saved):
             if kernel.vm.touched:
                 unreported[name] = len(kernel.vm.touched)
             silent.update((f"{name}/{why}", number) for why, number in kernel.vm.silent.items())
-            lost += [f"{name}/{task}" for task in unresolved(kernel)]
+            if not kernel.vm.panicked:
+                lost += [f"{name}/{task}" for task in unresolved(kernel)]
         return ShardSummary(
             {name: task.work for name, task in tasks.items() if task.work is not None},
             dict(cpu),

@@ -19,7 +19,7 @@ from pagewake.events.types import (
     WorkerCompleted,
 )
 from pagewake.kvm import injection
-from pagewake.kvm.abi import BROADCAST_TOKEN, REASON_READY
+from pagewake.kvm.abi import BROADCAST_TOKEN, REASON_NOT_PRESENT, REASON_READY
 from pagewake.kvm.async_pf import Work
 from pagewake.kvm.msr import (
     MSR_KVM_ASYNC_PF_ACK,
@@ -87,7 +87,8 @@ def _can_inject_present(vcpu: VcpuThread) -> bool:
         return heard and injection.token_slot_free(vcpu)
     if vcpu.guest.guest_mode and not guest_mode_allows(vcpu):
         return False
-    return vcpu.exc is None and vcpu.interrupt_allowed()
+    blocked = vcpu.exc is not None and vcpu.vm.switches.pending_blocks_apf
+    return not blocked and vcpu.interrupt_allowed()
 
 
 def _present(vcpu: VcpuThread, at_ns: int, work: Work | None) -> int:
@@ -141,8 +142,11 @@ def _notify(
     why: ev.SilentWhy | None = None if vcpu.apf.enabled and due else "msr_off" if due else "not_due"
     written = False
     if why is None:
-        written = _deliver(vcpu, at_ns, token, kind)
-        why = None if written else "write_failed"
+        if _cancels(vcpu, at_ns, work):
+            why = "cancelled"
+        else:
+            written = _deliver(vcpu, at_ns, token, kind)
+            why = None if written else "write_failed"
     delivery: ev.ReadyDelivery = (
         "silent" if not written else "broadcast" if work is None else "token"
     )
@@ -165,6 +169,22 @@ def _notify(
     if written and not vm.switches.ready_by_interrupt:
         injection.queue_exception(vcpu, at_ns, token, kind)
     return written
+
+
+def _cancels(vcpu: VcpuThread, at_ns: int, work: Work | None) -> bool:
+    """4.14: READY finds a NOT_PRESENT that waits for entry; both are gone, whatever its token."""
+    exc = vcpu.exc
+    if exc is None or not vcpu.vm.switches.ready_cancels_not_present:
+        return False
+    if injection.reason_of(vcpu) != REASON_NOT_PRESENT:
+        return False
+    if not injection.write_reason(vcpu, at_ns, 0):
+        return False
+    injection.drop_exception(vcpu, at_ns, "ready")
+    of_exc = vcpu.apf.queue.get(exc.token, work)
+    if of_exc is not None and of_exc.token == exc.token:
+        of_exc.told = False
+    return True
 
 
 def _same_mmu(vcpu: VcpuThread, work: Work) -> bool:

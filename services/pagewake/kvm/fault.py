@@ -105,7 +105,7 @@ def _forbidden(vcpu: VcpuThread, context: FaultContext) -> ev.SyncWhy | None:
         return "first_touch"
     if not vm.config.irqchip:
         return "irqchip"
-    if vcpu.exc is not None:
+    if vcpu.exc is not None and switches.pending_blocks_apf:
         return "reinjection"
     guest = vcpu.guest
     if guest.guest_mode and not _may_start_in_guest_mode(vcpu):
@@ -116,8 +116,8 @@ def _forbidden(vcpu: VcpuThread, context: FaultContext) -> ev.SyncWhy | None:
 
 
 def _may_start_in_guest_mode(vcpu: VcpuThread) -> bool:
-    """4.12 forbade it, 4.13 lets L1 opt in; 5.8 starts it anyway and halts if L1 did not."""
-    return guest_mode_allows(vcpu) or vcpu.vm.switches.ready_by_interrupt
+    """4.12 forbade it, 4.13 lets L1 opt in; 5.3 starts it anyway and halts if L1 did not."""
+    return guest_mode_allows(vcpu) or vcpu.vm.switches.untold_halts
 
 
 def _can_allocate(vcpu: VcpuThread) -> bool:
@@ -144,7 +144,7 @@ def _not_present(
         _say(vcpu, at_ns, context, "injected", work.token, joined=joined)
         injection.queue_exception(vcpu, at_ns, work.token, "not_present")
     else:
-        if vcpu.vm.switches.ready_by_interrupt:  # 1dfdb45ec510, 5.3: what is not told is halted
+        if vcpu.vm.switches.untold_halts:
             apf.request_halt("write_failed")
         _say(vcpu, at_ns, context, "untold", work.token, joined=joined)
 
@@ -154,9 +154,10 @@ def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> ev.HaltRu
     apf = vcpu.apf
     if not apf.enabled:
         return "apf_off"
-    if vcpu.guest.guest_mode and not guest_mode_allows(vcpu):
-        return "nested"
-    if switches.paging_required and at_ns < vcpu.unpaged_until_ns:
+    if vcpu.guest.guest_mode:
+        if not guest_mode_allows(vcpu):
+            return "nested"
+    elif switches.paging_required and at_ns < vcpu.unpaged_until_ns:
         return "no_paging"
     # save-area CPL: L2's while L2 runs (gap G6); L1 executes VMRUN at CPL 0
     cpl = context.cpl if context.level == 1 or switches.gap_g6 else 0

@@ -42,14 +42,24 @@ def write_reason(vcpu: VcpuThread, at_ns: int, reason: int) -> bool:
     return ok
 
 
+def reason_of(vcpu: VcpuThread) -> int:
+    """get_user of the reason word; 0 where it cannot be read."""
+    return _area(vcpu).reason if vcpu.apf.area_ok else 0
+
+
 def queue_exception(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ApfKind) -> None:
-    """Queue #PF with CR2 = token for the next entry."""
+    """Queue #PF with CR2 = token for the next entry; over another one it is #DF.
+
+    No handler of a guest's survives that, be it L1's or, while L2 runs, L2's: the VM is over.
+    """
+    if vcpu.exc is not None:
+        vcpu.vm.panic(at_ns, vcpu.id, "double_fault")
+        return
     guest = vcpu.guest
     level = 1
     if guest.guest_mode:
         assert vcpu.nested is not None
         level = 1 if vcpu.nested.queue_exception(token) else guest.depth
-    reinjecting = vcpu.exc is not None
     vcpu.exc = PendingException(token, kind, level)
     vm = vcpu.vm
     vm.journal(
@@ -65,7 +75,6 @@ def queue_exception(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ApfKind
             if_flag=guest.if_flag,
             gif=True,
             shadow=guest.shadow,
-            reinjecting=reinjecting,
         )
     )
 

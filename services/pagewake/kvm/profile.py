@@ -101,22 +101,36 @@ _V413 = _V49.after(
 )
 _V414 = _V413.after(
     "4.14",
-    "no scheduling in kernel code without preemption; a handler of its own for nested page faults",
+    "no scheduling in kernel code without preemption; a handler of its own for nested page faults; "
+    "a READY may come over a pending exception: a NOT_PRESENT it cancels, a READY makes #DF",
     guest_wait="halt_kernel",
     gap_g3=False,
+    pending_blocks_apf=False,
+    ready_cancels_not_present=True,
 )
-_V419 = _V414.after("4.19", "as 4.14")
-_V54 = _V419.after("5.4", "as 4.19")
+_V419 = _V414.after(
+    "4.19",
+    "nothing over a pending exception again (since 4.16)",
+    pending_blocks_apf=True,
+)
+_V54 = _V419.after(
+    "5.4",
+    "what is not told is halted (since 5.3)",
+    untold_halts=True,
+)
 _V58 = _V54.after(
     "5.8",
-    "page-ready by interrupt, user mode only, READY only after NOT_PRESENT, nested filter fixed",
+    "page-ready by interrupt, user mode only, READY only after NOT_PRESENT, nested filter fixed, "
+    "but an APF may go into L2 again",
     guest_wait="user_only",
+    kernel_mode_panics=True,
     send_always="never",
+    ready_cancels_not_present=False,
     ready_needs_not_present=True,
     ready_by_interrupt=True,
     completion_kicks=True,
     msr_reserved=0x30,
-    nested_fix="2020",
+    nested_fix="2020-nsvm",
     enable_needs_lapic=True,
     gap_g0=False,
 )
@@ -130,10 +144,11 @@ _V515 = _V514.after("5.15", "as 5.14")
 _V61 = _V515.after(
     "6.1",
     "no tokens of 0 (since 5.17), NOT_PRESENT only while paging is on (5.18), and dummies "
-    "allocated outside the bucket's lock (5.19)",
+    "allocated outside the bucket's lock (5.19); an APF for L1 always leaves L2",
     token_nonzero=True,
     paging_required=True,
     alloc_before_lock=True,
+    nested_fix="2022",
 )
 _V66 = _V61.after("6.6", "as 6.1")
 _V612 = _V66.after("6.12", "as 6.6")
@@ -185,7 +200,11 @@ _ALIASES: tuple[Profile, ...] = (
     _V61.alias("debian12", "Debian 12: 6.1"),
     _V612.alias("debian13", "Debian 13: 6.12"),
     _V44.alias("ubuntu16.04", "Ubuntu 16.04: 4.4"),
-    _V414.alias("ubuntu18.04", "Ubuntu 18.04: 4.15"),
+    _V414.alias(
+        "ubuntu18.04",
+        "Ubuntu 18.04: 4.15; pending_blocks_apf came back to it (2a266f23550b, in stable 4.15)",
+        pending_blocks_apf=True,
+    ),
     _V54.alias("ubuntu20.04", "Ubuntu 20.04: 5.4"),
     _V515.alias("ubuntu22.04", f"Ubuntu 22.04: 5.15; {_CVE}", token_nonzero=True),
     _V66.alias("ubuntu24.04", "Ubuntu 24.04: 6.8, which has the rules of 6.6"),

@@ -42,10 +42,14 @@ class Switches:
     smm: bool
     hash_multiplier: Literal["old", "new"]
     guest_wait: Literal["schedule", "halt_unsafe", "halt_kernel", "user_only"]
+    kernel_mode_panics: bool
     send_always: Literal["never", "auto", "always"]
     host_kernel_rule: Literal["halt", "send_user_only"]
     preempt: bool
     prefault: Literal["direct_only", "same_mmu"]
+    untold_halts: bool
+    pending_blocks_apf: bool
+    ready_cancels_not_present: bool
     ready_needs_not_present: bool
     ready_by_interrupt: bool
     completion_kicks: bool
@@ -57,7 +61,7 @@ class Switches:
     paging_required: bool
     msr_reserved: int
     alloc_before_lock: bool
-    nested_fix: Literal["none", "2017", "2020"]
+    nested_fix: Literal["none", "2017", "2020", "2020-nsvm", "2022"]
     gap_g0: bool
     gap_g1: bool
     gap_g2: bool
@@ -75,9 +79,14 @@ class Switches:
         return self.gap_g1 and self.nested_fix == "none"
 
     @property
+    def g1_reopened(self) -> bool:
+        """No exit is forced at all: what the guest hypervisor intercepts decides alone."""
+        return self.gap_g1 and self.nested_fix == "2020-nsvm"
+
+    @property
     def g2_open(self) -> bool:
         """A hypervisor passes its own APF on to its guest hypervisor."""
-        return self.gap_g2 and self.nested_fix != "2020"
+        return self.gap_g2 and self.nested_fix in ("none", "2017")
 
 
 _TABLE: tuple[Switch, ...] = (
@@ -165,6 +174,14 @@ _TABLE: tuple[Switch, ...] = (
         "also in kernel code of a build without preemption; or panic in kernel mode",
     ),
     Switch(
+        "kernel_mode_panics",
+        _BOTH,
+        False,
+        "3a7c8fafd1b4 (5.8)",
+        "a guest that is told of an absent page in kernel mode, an NMI's handler included, panics, "
+        "and its VM is over; without it the fault is written down, and the VM goes on",
+    ),
+    Switch(
         "send_always",
         ("never", "auto", "always"),
         "auto",
@@ -192,6 +209,33 @@ _TABLE: tuple[Switch, ...] = (
         "patch 03, 56028d0861e4 (direct_only); c4806acdcec and fb67e14fc90 (same_mmu)",
         "when a completion maps the page ahead of READY: under nested paging only, or in the MMU "
         "mode of the fault",
+    ),
+    Switch(
+        "untold_halts",
+        _BOTH,
+        False,
+        "1dfdb45ec510 (5.3)",
+        "what is not told is halted: where the reason cannot be written, and where L2 runs and L1 "
+        "did not opt in; without it the first faults again until it is a double fault, the second "
+        "is synchronous",
+    ),
+    Switch(
+        "pending_blocks_apf",
+        _BOTH,
+        True,
+        "7c90705bf2a3; lost in 664f8e26b00c (4.14), back with 2a266f23550b (4.16, 4.14.20)",
+        "nothing is started, and no READY sent, over an exception that waits for entry; without "
+        "it a second one makes #DF, which ends the VM",
+        relaxes=("I3",),
+        relaxing=(False,),
+    ),
+    Switch(
+        "ready_cancels_not_present",
+        _BOTH,
+        False,
+        "9a6e7c39810e (4.14); reverted by 84b09f33a5de (5.8)",
+        "a READY that finds a NOT_PRESENT waiting for entry takes it away, of whatever page it "
+        "is, and is not sent itself; nothing waits there while pending_blocks_apf",
     ),
     Switch(
         "ready_needs_not_present",
@@ -289,11 +333,14 @@ _TABLE: tuple[Switch, ...] = (
     ),
     Switch(
         "nested_fix",
-        ("none", "2017", "2020"),
+        ("none", "2017", "2020", "2020-nsvm", "2022"),
         "none",
-        "adfe20fb4853 and 52a5c155cf79, 4.13 (2017); a3535be731c2, 5.8 (2020)",
-        "later nested routing: 2017 closes G1, 2020 closes G1 and G2, whatever their switches say; "
-        "the kernels 5.8 to 6.0 have G1 open again, no value does",
+        "adfe20fb4853 and 52a5c155cf79, 4.13 (2017); a3535be731c2, 5.8 (2020), released together "
+        "with 7c86663b68ba (2020-nsvm); 7709aba8f716, 6.1 (2022)",
+        "later nested routing: 2017 closes G1, 2020 closes G2 too, whatever their switches say; "
+        "2020-nsvm closes G2 and opens G1 again, the rule of 5.8 to 6.0; 2022 closes both",
+        relaxes=("I6",),
+        relaxing=("2020-nsvm",),
     ),
     Switch(
         "gap_g0",

@@ -84,6 +84,7 @@ class Vm(Saved):
         "n",
         "name",
         "pages",
+        "panicked",
         "silent",
         "stock",
         "switches",
@@ -117,6 +118,7 @@ class Vm(Saved):
         self.journal_out: list[ev.Journal] = []
         self.consumed: list[ev.ToShard] = []
         self.frozen_ns: int | None = None
+        self.panicked = False
         self.until = 0
 
     # ------------------------------------------------------------------ order and output
@@ -208,8 +210,14 @@ class Vm(Saved):
         """In host memory: in the page table or not."""
         return self.pages.state[gfn] >= PRESENT
 
+    def panic(self, at_ns: int, vcpu: int, why: ev.PanicWhy) -> None:
+        """The guest's kernel panics: its tasks stop where they are."""
+        self.journal(ev.GuestPanicked(at_ns, self.name, self.n, vcpu, why))
+        self.panicked = True
+        self.freeze(at_ns)
+
     def freeze(self, at_ns: int) -> None:
-        """The last task finished: nothing of this VM counts any more."""
+        """The VM is over: nothing of it counts any more."""
         self.frozen_ns = at_ns
         self.until = at_ns
         for vcpu in self.vcpus:

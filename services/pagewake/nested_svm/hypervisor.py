@@ -68,6 +68,7 @@ class NestedSvm(Saved):
         "owed",
         "owed_apf",
         "_g1_open",
+        "_g1_reopened",
         "_g2_open",
         "_gap_g3",
         "_gap_g5",
@@ -81,6 +82,7 @@ class NestedSvm(Saved):
         self.owed: Exit | None = None
         self.owed_apf = False
         self._g1_open = switches.g1_open
+        self._g1_reopened = switches.g1_reopened
         self._g2_open = switches.g2_open
         self._gap_g3 = switches.gap_g3
         self._gap_g5 = switches.gap_g5
@@ -162,13 +164,13 @@ class NestedSvm(Saved):
         """check_exception: True if the exception becomes an exit owed to the guest hypervisor.
 
         `nested_apf`: it is an APF for that hypervisor.  2.6.38 cannot tell, and asks its own latch
-        instead (gap G1), which on bare metal is always 0.
+        instead (gap G1), which on bare metal is always 0; 5.8 can, and does not ask (G1 again).
         """
         if not self.guest_mode:
             return False
         code = EXCP_BASE + vector
         own = counts_as_apf(self.apf_reason, self._gap_g5)
-        forced = own if self._g1_open else nested_apf
+        forced = own if self._g1_open else nested_apf and not self._g1_reopened
         if intercept(code, self.intercepts, forced) == "host":
             return False
         self.owed = Exit(code, error, cr2)

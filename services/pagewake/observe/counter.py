@@ -23,6 +23,7 @@ from pagewake.events.types import (
     DummyUnlinked,
     Event,
     ExitRouted,
+    GuestPanicked,
     PageNotPresent,
     PageReady,
     PagesEvicted,
@@ -42,7 +43,7 @@ from pagewake.host_memory.frames import compressed
 from pagewake.observe.expectations import expectations
 from pagewake.observe.latency import Latencies, Latency
 from pagewake.observe.progress import Endings, Share, parts_of, sum_of
-from pagewake.observe.result import Dummies, RunFacts, RunResult, Waits, WaitTimes, Work
+from pagewake.observe.result import Dummies, Panic, RunFacts, RunResult, Waits, WaitTimes, Work
 from pagewake.scenario.model import group_of
 from pagewake.scenario.units import PAGE_BYTES
 from pagewake.simtime.state import Saved
@@ -66,6 +67,7 @@ class ResultCounter:
         self._vms: defaultdict[str, Share] = defaultdict(Share)
         self._endings = Endings({}, {})
         self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
+        self._panics: dict[str, Panic] = {}
         self._waited_ns = array("q")
         self._halts: dict[str, int] = {}
         self._latencies: dict[tuple[str, str], Latencies] = {}
@@ -85,6 +87,7 @@ class ResultCounter:
             VcpuHalted: self._on_halted,
             ExitRouted: self._on_routed,
             RequestDone: self._on_request,
+            GuestPanicked: self._on_panicked,
         }
         self._seen = {kind: Tally(self._handlers.get(kind)) for kind in EVENTS}
 
@@ -116,6 +119,7 @@ class ResultCounter:
             self._vms[vm].add(share)
         self._endings.finished_ns.update(other._endings.finished_ns)
         self._endings.killed_ns.update(other._endings.killed_ns)
+        self._panics.update(other._panics)
         self._waited_ns.extend(other._waited_ns)
         for why, halts in other._halts.items():
             self._halts[why] = self._halts.get(why, 0) + halts
@@ -186,6 +190,7 @@ class ResultCounter:
             },
             latency=latency,
             expected=list(expectations(facts.expects, latency)),
+            panics=dict(sorted(self._panics.items())),
             touches=None if whole is None else whole.touches,
             requests=None if whole is None else whole.requests,
             silent=None if whole is None else whole.silent,
@@ -241,6 +246,9 @@ class ResultCounter:
 
     def _on_killed(self, event: TaskKilled) -> None:
         self._endings.killed_ns[f"{event.vm}/{event.task}"] = event.at_ns
+
+    def _on_panicked(self, event: GuestPanicked) -> None:
+        self._panics[event.vm] = Panic(event.at_ns, event.why)
 
     def _on_slept(self, event: TaskSlept) -> None:
         self._vms[event.vm].waits["halted" if event.halted else "slept"] += 1

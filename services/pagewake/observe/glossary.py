@@ -78,6 +78,9 @@ GLOSSARY = (
     Word("killed", "Tasks of nested guests that got a token which their kernel does not know: to it"
          " that is a page fault at an address of nobody.", ("killed tasks", "TaskKilled"),
          "reference/events.md"),
+    Word("PANICKED", "VMs whose guest's kernel panicked, when and why: they are over, whatever"
+         " their tasks had to do. The exit code is 1.", ("panicked", "panics", "GuestPanicked"),
+         "reference/events.md"),
     Word("within", "How VMs of one `[[vm]]` table differ: which of them came least and most far,"
          " and read fewest and most pages.", ("per VM",), "reference/result.md"),
     Word("of", "What the VMs of one `[[vm]]` table did together, where there are several tables.",

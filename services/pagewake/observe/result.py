@@ -50,6 +50,13 @@ class WaitTimes(msgspec.Struct, frozen=True):
     max: float
 
 
+class Panic(msgspec.Struct, frozen=True):
+    """When a guest's kernel panicked, in simulated time, and why."""
+
+    at_ns: int
+    why: str
+
+
 class SwapFacts(msgspec.Struct, frozen=True):
     """Pages in swap at time 0, and how many thousandths of a page lie in a frame; 0: elsewhere."""
 
@@ -117,6 +124,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     by_event: dict[str, int]
     latency: dict[str, Latency]
     expected: list[Expectation]
+    panics: dict[str, Panic]
     touches: int | None
     requests: int | None
     silent: dict[str, int] | None
@@ -136,7 +144,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.sim_ns / 1e9 / self.wall_s if self.wall_s > 0 else 0.0
 
 
-IN_JOURNAL = ("waits", "wakes", "halts", "exits", "wait_sim_seconds", "latency", "progress")
+IN_JOURNAL = (
+    "waits", "wakes", "halts", "exits", "wait_sim_seconds", "latency", "panics", "progress"
+)  # fmt: skip
 """Keys of a result that say nothing where the run kept no journal, beside what is of groups."""
 
 

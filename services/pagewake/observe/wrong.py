@@ -1,8 +1,8 @@
 """What must not happen in a run, if it is to count as a good one: what `--check` looks for.
 
-A task that is killed, a wake-up that is lost, a READY that is not sent.  Tokens that are withdrawn
-are none of it: whoever withdraws them is to wake their sleepers, and if it fails, the wake-up is
-lost.
+A kernel that panics, a task that is killed, a wake-up that is lost, a READY that is not sent.
+Tokens that are withdrawn are none of it: whoever withdraws them is to wake their sleepers, and if
+it fails, the wake-up is lost.
 """
 
 from __future__ import annotations
@@ -19,8 +19,16 @@ NAMED_MAX = 5
 NOT_SENT = get_args(SilentWhy)
 
 
+def panics(result: RunResult) -> Iterator[str]:
+    """The VMs whose kernel panicked, as a clause."""
+    if result.panics:
+        kernels = counted(len(result.panics), "guest kernel")
+        yield f"{kernels} panicked: {named(list(result.panics))}"
+
+
 def wrongs(result: RunResult) -> Iterator[str]:
     """Each as a clause, with the tasks that it befell; nothing for a good run."""
+    yield from panics(result)
     killed = [name for name, task in (result.progress or {}).items() if task.killed_ns is not None]
     if killed:
         yield f"{counted(len(killed), 'task')} killed: {named(killed)}"

@@ -26,6 +26,7 @@ INTERVENTION = "intervention"
 """The key, among the arguments of an instant, of what was done to the VM."""
 NEVER_TOLD = {
     "write_failed": "silent: the host could not write its reason",
+    "cancelled": "silent: it cancelled a NOT_PRESENT that waited for entry",
     "msr_off": "silent: asynchronous page faults are off",
     "not_due": "not due: the guest was not told of the fault",
     "msr-disable": "withdrawn: the guest turned asynchronous page faults off",
@@ -130,6 +131,7 @@ class VmTracks:
             ev.TaskFinished: self._finished,
             ev.TaskKilled: self._killed,
             ev.ProtocolFault: self._fault,
+            ev.GuestPanicked: self._panicked,
         }
 
     def take(self, placed: PlacedEvent) -> None:
@@ -347,6 +349,9 @@ class VmTracks:
 
     def _fault(self, event: ev.ProtocolFault) -> None:
         self._mark(event, event.what, detail=event.detail)
+
+    def _panicked(self, event: ev.GuestPanicked) -> None:
+        self._mark(event, f"panic: {event.why}")
 
     def _control(self, event: ev.Control) -> None:
         self._mark(event, in_words(event), **{INTERVENTION: type(event).__name__})

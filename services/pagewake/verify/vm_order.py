@@ -6,8 +6,9 @@ host, vcpu, wire order). So the order follows from the log alone, and what does 
 error: a gap that nothing fills, a number that comes twice, a delivery that was due and never took
 a number.
 
-A VM freezes when its last task finishes or is killed. What reaches it afterwards takes no number,
-and what it answers stands in the log with `n == 0`: neither is a domain event.
+A VM freezes when its last task finishes or is killed, or its kernel panics. What reaches it
+afterwards takes no number, and what it answers stands in the log with `n == 0`: neither is a domain
+event.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from pagewake.events.types import Control, Event, TaskFinished, TaskKilled, ToShard
+from pagewake.events.types import (
+    Control,
+    Event,
+    GuestPanicked,
+    TaskFinished,
+    TaskKilled,
+    ToShard,
+)
 from pagewake.scenario.model import Scenario
 from pagewake.verify.log_run import PlacedEvent, ShardWindow
 
@@ -62,6 +70,7 @@ class VmOrder:
         """The log is over. What still waits was consumed, unless the VM is frozen."""
         if isinstance(self._last, TaskFinished | TaskKilled) and self._finished >= self._tasks:
             self.frozen = True
+        self.frozen |= isinstance(self._last, GuestPanicked)
         while self._pending and not self.frozen:
             self._fill()
 

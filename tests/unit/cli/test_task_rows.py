@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -137,6 +138,15 @@ def test_check_ends_with_1_where_something_went_wrong(
     assert wrong in outcome.err
     assert '"digest"' in outcome.out
     assert invoke(capsys, "run", scenario).code == 0
+
+
+def test_a_panic_ends_the_run_and_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    panics = ("kernel.overrides.send_always=always", "kernel.overrides.kernel_mode_panics=true")
+    outcome = invoke(capsys, "run", "row-02-kernel-fault", *(f"--set={one}" for one in panics))
+    assert outcome.code == 1
+    assert "1 guest kernel panicked: vm-0" in outcome.err
+    assert re.search(r"(?m)^PANICKED +vm-0 at [\d.]+ ms, not_present_in_kernel$", outcome.out)
+    assert re.search(r"(?m)^unresolved +none", outcome.out)
 
 
 def test_check_of_a_run_that_nobody_waits_for_is_refused(

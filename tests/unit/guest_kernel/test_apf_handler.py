@@ -11,6 +11,7 @@ from pagewake.events.types import (
     DummyInserted,
     DummyUnlinked,
     ExceptionInjected,
+    GuestPanicked,
     InterruptQueued,
     MsrWritten,
     ProtocolFault,
@@ -167,12 +168,17 @@ class TestWaitingOutsideOfTheIdleTask:
         assert [fault.what for fault in run.of(ProtocolFault)] == ["scheduling_while_atomic"]
         assert [slept.halted for slept in run.of(TaskSlept)] == [False]
 
-    def test_since_5_8_a_not_present_in_kernel_mode_is_a_panic(self) -> None:
-        overrides = 'guest_wait = "user_only", host_kernel_rule = "send_user_only"'
+    @pytest.mark.parametrize("panics", [False, True])
+    def test_since_5_8_a_not_present_in_kernel_mode_is_a_panic(self, panics: bool) -> None:
+        overrides = f'guest_wait = "user_only", kernel_mode_panics = {str(panics).lower()}'
         run = run_small(
             script("t", "wrmsr apf-en 0x1003", *KERNEL_FAULT), work(), overrides=overrides
         )
-        assert [fault.what for fault in run.of(ProtocolFault)] == ["not_present_in_kernel"]
+        (fault,) = run.of(ProtocolFault)
+        assert fault.what == "not_present_in_kernel"
+        assert [over.at_ns for over in run.of(GuestPanicked)] == [fault.at_ns] * panics
+        assert (run.events[-1].at_ns == fault.at_ns) is panics
+        assert (run.kernel.vm.frozen_ns == fault.at_ns) is panics
 
 
 class TestWaking:

@@ -145,6 +145,18 @@ class TestPresent:
         ready = [seen for seen in machine.entered() if seen[1] == "ready"]
         assert [token for _, _, token in ready] == [0x1000, 0x0]
 
+    def test_in_4_14_a_second_ready_in_a_pass_is_a_double_fault(self) -> None:
+        machine = two_done_while_interrupts_are_off("4.14")
+        machine.run(700_000)
+        (panic,) = machine.of(ev.GuestPanicked)
+        assert panic.why == "double_fault"
+        assert machine.vm.frozen_ns == panic.at_ns
+        assert [e.token for e in machine.of(ev.ApfPresented)] == [0x1000, 0]
+        assert machine.of(ev.ExceptionInjected)[2:] == []
+        machine = two_done_while_interrupts_are_off("4.14", pending_blocks_apf=True)
+        machine.run(700_000)
+        assert machine.of(ev.GuestPanicked) == []
+
     @pytest.mark.parametrize(
         ("present_all", "at_ns"), [(False, (250_500, 300_500)), (True, (250_500,))]
     )
@@ -204,6 +216,53 @@ class TestPresent:
         machine.exits(200_000)
         machine.run(300_000)
         assert [e.delivery for e in machine.of(ev.ApfPresented)] == ["token"]
+
+
+class TestReadyOverNotPresent:
+    """4.14: page 7 is in when the fault on page 8 is told, in the same exit."""
+
+    def machine(self, gfn: int, **switches: object) -> Machine:
+        machine = Machine("4.14", **switches)  # type: ignore[arg-type]
+        machine.touch(1_000, 7)
+        machine.stalls(99_000, 5_000)
+        machine.touch(100_000, gfn)
+        machine.arrives(90_000, 7, token=Token(0))
+        machine.run(150_000)
+        return machine
+
+    def test_both_are_dropped_whatever_their_tokens(self) -> None:
+        machine = self.machine(8)
+        (dropped,) = machine.of(ev.ExceptionDropped)
+        assert (dropped.token, dropped.kind, dropped.why) == (0x1000, "not_present", "ready")
+        (ready,) = machine.of(ev.ApfPresented)
+        assert (ready.token, ready.delivery, ready.why) == (0, "silent", "cancelled")
+        assert machine.guest.area.reason == 0
+        assert machine.vm.silent == {"cancelled": 1}
+        assert [e.token for e in machine.of(ev.ExceptionInjected)] == [0]
+
+    def test_of_one_page_nothing_is_lost(self) -> None:
+        machine = Machine("4.14")
+        machine.stalls(99_000, 5_000)
+        machine.touch(100_000, 7)
+        machine.arrives(102_000, 7, token=Token(0))
+        machine.run(150_000)
+        assert [e.why for e in machine.of(ev.ApfPresented)] == ["cancelled"]
+        assert machine.vm.silent == {}
+
+    def test_without_the_cancelling_it_is_a_double_fault(self) -> None:
+        machine = self.machine(8, ready_cancels_not_present=False)
+        assert [e.why for e in machine.of(ev.GuestPanicked)] == ["double_fault"]
+
+    def test_nor_does_a_reason_that_cannot_be_cleared_cancel(self) -> None:
+        machine = Machine("4.14")
+        machine.touch(1_000, 7)
+        machine.stalls(99_000, 5_000)
+        machine.touch(100_000, 8)
+        machine.arrives(90_000, 7, token=Token(0))
+        machine.deliver(ev.AreaWriteFails(101_000, "vm", 0, 0, 2))
+        machine.run(150_000)
+        assert [e.why for e in machine.of(ev.ApfPresented)] == ["write_failed"]
+        assert [e.token for e in machine.of(ev.ExceptionInjected)] == [0, 0x1000]
 
 
 class TestEnableMsr:

@@ -9,7 +9,7 @@ from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.gfn_hash import SLOTS
 from pagewake.kvm.modes import BLACKOUT
 from pagewake.kvm.page_table import MAPPED, PRESENT, UNTOUCHED
-from pagewake.kvm.ports import WAIT, FaultContext, PendingException
+from pagewake.kvm.ports import WAIT, FaultContext, NestedPort, PendingException
 from tests.unit.kvm.scripted import ENABLE, ENTRY_NS, SEND_ALWAYS, Machine
 
 EXIT_NS = 500
@@ -219,6 +219,58 @@ class TestInjectOrHalt:
         machine.run(500_000)
         assert [e.outcome for e in machine.of(ev.ApfStarted)] == ["queued", "double_fault"]
         assert [e.why for e in machine.of(ev.VcpuHalted)] == ["double_fault"]
+
+    def test_since_5_3_what_cannot_be_told_is_halted(self) -> None:
+        machine = Machine(untold_halts=True)
+        machine.vcpu.area_failures = 1
+        assert one_fault(machine).delivery == "untold"
+        assert [e.why for e in machine.of(ev.VcpuHalted)] == ["write_failed"]
+
+
+class TestGuestMode:
+    """A nested guest runs, and L1 has opted in, or not."""
+
+    def fault(self, opted_in: bool, profile: str, unpaged: bool = False) -> ev.PageNotPresent:
+        machine = Machine(profile, msr=0x1009)
+        machine.guest.guest_mode, machine.guest.depth = True, 2
+        machine.vcpu.nested = DeliversToL1()
+        machine.vcpu.apf.as_vmexit = opted_in
+        machine.vcpu.unpaged_until_ns = 100_000 if unpaged else 0
+        return one_fault(machine)
+
+    @pytest.mark.parametrize(
+        ("profile", "delivery", "why"),
+        [("4.19", "synchronous", "guest_mode"), ("5.4", "halted", "nested")],
+    )
+    def test_without_opting_in_it_is_synchronous_until_5_3(
+        self, profile: str, delivery: str, why: str
+    ) -> None:
+        fault = self.fault(False, profile)
+        assert (fault.delivery, fault.why) == (delivery, why)
+        assert self.fault(True, profile).delivery == "injected"
+
+    def test_paging_is_not_asked_for_of_an_l1_that_opted_in(self) -> None:
+        assert self.fault(True, "6.1", unpaged=True).delivery == "injected"
+        assert self.fault(False, "6.1", unpaged=True).why == "nested"
+
+
+class DeliversToL1(NestedPort):
+    """L0's nested SVM, as far as a fault asks it."""
+
+    def masks_interrupts(self) -> bool:
+        return False
+
+    def queue_exception(self, token: Token) -> bool:
+        return True
+
+    def drop_exception(self) -> None:
+        pass
+
+    def external_exit(self, at_ns: int) -> None:
+        pass
+
+    def same_mmu(self, level: int) -> bool:
+        return True
 
 
 class TestDoubleFault:

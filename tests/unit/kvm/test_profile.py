@@ -55,10 +55,14 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "smm": {"posted-v7": False, "4.4": True},
     "hash_multiplier": {"posted-v7": "old", "4.9": "new"},
     "guest_wait": {"posted-v7": "halt_unsafe", "4.14": "halt_kernel", "5.8": "user_only"},
+    "kernel_mode_panics": {"posted-v7": False, "5.8": True},
     "send_always": {"posted-v7": "auto", "5.8": "never"},
     "host_kernel_rule": {"posted-v7": "send_user_only"},
     "preempt": {"posted-v7": False},
     "prefault": {"posted-v7": "direct_only", "2.6.38": "same_mmu"},
+    "untold_halts": {"posted-v7": False, "5.4": True},
+    "pending_blocks_apf": {"posted-v7": True, "4.14": False, "4.19": True},
+    "ready_cancels_not_present": {"posted-v7": False, "4.14": True, "5.8": False},
     "ready_needs_not_present": {"posted-v7": False, "5.8": True},
     "ready_by_interrupt": {"posted-v7": False, "5.8": True},
     "completion_kicks": {"posted-v7": False, "5.8": True},
@@ -70,7 +74,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "paging_required": {"posted-v7": False, "6.1": True},
     "msr_reserved": {"posted-v7": 0x3C, "4.13": 0x38, "5.8": 0x30},
     "alloc_before_lock": {"posted-v7": False, "6.1": True},
-    "nested_fix": {"posted-v7": "none", "4.13": "2017", "5.8": "2020"},
+    "nested_fix": {"posted-v7": "none", "4.13": "2017", "5.8": "2020-nsvm", "6.1": "2022"},
     "gap_g0": {"posted-v7": True, "5.8": False},
     "gap_g1": {"posted-v7": True},
     "gap_g2": {"posted-v7": True},
@@ -105,20 +109,23 @@ def test_every_switch_can_be_used_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "g1", "g2"),
+    ("overrides", "g1", "again", "g2"),
     [
-        ({}, True, True),
-        ({"nested_fix": "2017"}, False, True),
-        ({"nested_fix": "2020"}, False, False),
-        ({"gap_g1": False}, False, True),
-        ({"gap_g2": False}, True, False),
+        ({}, True, False, True),
+        ({"nested_fix": "2017"}, False, False, True),
+        ({"nested_fix": "2020"}, False, False, False),
+        ({"nested_fix": "2020-nsvm"}, False, True, False),
+        ({"nested_fix": "2020-nsvm", "gap_g1": False}, False, False, False),
+        ({"nested_fix": "2022"}, False, False, False),
+        ({"gap_g1": False}, False, False, True),
+        ({"gap_g2": False}, True, False, False),
     ],
 )
 def test_the_nested_fixes_close_gaps_whatever_their_switches_say(
-    overrides: dict[str, object], g1: bool, g2: bool
+    overrides: dict[str, object], g1: bool, again: bool, g2: bool
 ) -> None:
     switches = resolve("2.6.38", overrides)
-    assert (switches.g1_open, switches.g2_open) == (g1, g2)
+    assert (switches.g1_open, switches.g1_reopened, switches.g2_open) == (g1, again, g2)
 
 
 @pytest.mark.parametrize(

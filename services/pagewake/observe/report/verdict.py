@@ -123,6 +123,11 @@ def worries(result: RunResult) -> Iterator[str]:
             f"{counted(result.unresolved, 'task')} asleep at the end with no page-in in flight:"
             f" nobody will wake {names}{more}."
         )
+    for vm, panic in result.panics.items():
+        yield (
+            f"The kernel of {vm} panicked at {instant(panic.at_ns)} ({panic.why}): its tasks"
+            " stopped there."
+        )
     dummies = result.dummies
     if dummies.leaked:
         yield f"{_dummies(dummies.leaked)} unlinked and never freed."

@@ -5,8 +5,10 @@ runs, as a synthesized #VMEXIT (semantics 3.5, 3.7, 3.9, 4.7). The 4-byte reason
 only between the host's write and the guest's read-and-reset (semantics 2.2, 4.2). An exception that
 is dropped or lands in L2 (gap G1), or a vcpu that is reset, leaves an orphaned reason behind, which
 the next trap may take or the next write may cover; an NMI handler that faults may steal it. With
-page-ready by interrupt (5.8) the token slot obeys the same rule. A nested L1 reads the word into a
-latch and acts on that later, if need be on another exit (gap G3). The host writes where the vcpu's
+page-ready by interrupt (5.8) the token slot obeys the same rule. In 4.14 a READY may come while an
+exception is pending: it clears the reason of a NOT_PRESENT, or covers that of a READY, which ends
+the VM. A nested L1 reads the word into a latch and acts on that later, if need be on another exit
+(gap G3). The host writes where the vcpu's
 MSR says, the guest reads the area of its CPU: what is written elsewhere nobody need read (semantics
 1.1).
 """
@@ -122,6 +124,7 @@ class ReasonWord(Checker):
         self._slot_elsewhere: set[int] = set()
         self._had_zero: set[int] = set()
         self._leaving: set[int] = set()
+        self._pending: set[int] = set()
         self._latches: Counter[int] = Counter()
 
     def handlers(self) -> Mapping[type[Event], Handler]:
@@ -131,6 +134,7 @@ class ReasonWord(Checker):
             ReasonLatched: self._latched,
             ProtocolFault: self._stolen,
             InterruptQueued: self._slot_written,
+            ExceptionQueued: self._exception_queued,
             ExceptionDropped: self._orphan,
             ExceptionInjected: self._injected,
             NestedVmexit: self._exited,
@@ -157,7 +161,8 @@ class ReasonWord(Checker):
         if not event.ok:
             return
         area, elsewhere = self._written_area(event.vcpu)
-        if area.word and not area.orphaned and not elsewhere:
+        over = event.vcpu in self._pending and not self.rules.pending_blocks_apf
+        if area.word and not (area.orphaned or elsewhere or over):
             self.fail(event, f"reason {event.reason} written over {area.word}, which nobody read")
         area.word = event.reason
         area.orphaned = elsewhere
@@ -237,7 +242,11 @@ class ReasonWord(Checker):
             )
         area.slot = None
 
+    def _exception_queued(self, event: ExceptionQueued) -> None:
+        self._pending.add(event.vcpu)
+
     def _injected(self, event: ExceptionInjected) -> None:
+        self._pending.discard(event.vcpu)
         if event.level > 1:
             area = self._area(event.vcpu)
             area.orphaned = area.word != 0
@@ -251,7 +260,9 @@ class ReasonWord(Checker):
     def _orphan(self, event: ExceptionDropped | VcpuReset) -> None:
         area = self._area(event.vcpu)
         area.orphaned = area.word != 0
-        if isinstance(event, VcpuReset):
+        if isinstance(event, ExceptionDropped):
+            self._pending.discard(event.vcpu)
+        else:
             area.slot_orphaned = area.slot is not None
 
     def _halted(self, event: VcpuHalted) -> None:

@@ -17,6 +17,7 @@ class Rules:
 
     lookahead_ns: int = 0
     pg_resets_hash: bool = True
+    pending_blocks_apf: bool = True
     kernel_mode_sends: bool = True
     ready_by_interrupt: bool = False
     token_nonzero: bool = False
@@ -36,6 +37,7 @@ def rules_of(
     return Rules(
         lookahead_ns=lookahead_ns,
         pg_resets_hash=host.pg_resets_hash,
+        pending_blocks_apf=host.pending_blocks_apf,
         kernel_mode_sends=host.host_kernel_rule != "halt",
         ready_by_interrupt=host.ready_by_interrupt,
         token_nonzero=host.token_nonzero,
