@@ -37,6 +37,8 @@ DRAWN = {
     "pg_clears_queue": ("false",),
     "pg_resets_hash": ("false", "true"),
     "smm": ("false", "true"),
+    "worker_writes": ("false",),
+    "sync_writes": ("true",),
     "present_all": ("false",),
     "present_unhalts": ("true",),
     "present_makes_runnable": ("true",),

@@ -16,6 +16,7 @@ from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import load, loads
 from tests.support.invariants import check_run
+from tests.support.thrash import THRASH
 
 TWO_SLEEPERS = """
 [scenario]
@@ -66,7 +67,7 @@ SHADOWED = ("nested.npt=false", "vm.0.l2.vcpus=2", "vm.0.task.1.count=2")
 
 
 class Case(NamedTuple):
-    """A scenario, None for the one above, and what else is set in it."""
+    """A scenario or its name, None for the one above, and what else is set in it."""
 
     scenario: str | None
     given: tuple[str, ...] = ()
@@ -74,6 +75,8 @@ class Case(NamedTuple):
 
 CASES = {
     "gup": Case("row-01-user-fault"),
+    "worker_writes": Case(THRASH),
+    "sync_writes": Case(THRASH, ("kernel.apf=off",)),
     "present_all": Case(None, HALTS),
     "present_unhalts": Case(None, (*HALTS, "kernel.profile=posted-v7")),
     "present_makes_runnable": Case("row-14-hlt-completion"),
@@ -118,8 +121,8 @@ IN_NO_RUN = {
 def legal_run(case: Case, *settings: str) -> str:
     """The digest of a run whose every event is legal."""
     given = [*case.given, *settings]
-    chosen = case.scenario
-    scenario = loads(TWO_SLEEPERS, sets=given) if chosen is None else load(chosen, given)
+    chosen = case.scenario or TWO_SLEEPERS
+    scenario = loads(chosen, sets=given) if "\n" in chosen else load(chosen, given)
     plan = RunPlan.of("any", scenario, shards=1)
     events: list[Event] = []
     digest = run_embedded(plan, build(plan), observer=events.extend).digest

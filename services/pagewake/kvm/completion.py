@@ -40,6 +40,8 @@ def worker_done(vcpu: VcpuThread, at_ns: int, gfn: Gfn, token: Token) -> None:
     or a READY is not acknowledged: then the acknowledgement looks for completions.
     """
     vm = vcpu.vm
+    if vm.switches.worker_writes and vm.gup_failures == 0:
+        vm.pages.dirty[gfn] = 1
     if not vcpu.apf.awaits(token, gfn):
         vm.pages.release(gfn)
         return

@@ -54,7 +54,7 @@ def _synchronous_medium(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> 
         return _wait(vcpu, at_ns, context, "medium")
     _say(vcpu, at_ns, context, "synchronous", why="medium", served=True)
     vm.map_page(context.gfn)
-    vm.pages.dirty[context.gfn] = 0
+    vm.pages.dirty[context.gfn] = 1 if vm.switches.sync_writes else 0
     vm.use_stock(at_ns)
     return vm.costs.fault_ns + vm.medium_cost_ns
 

@@ -208,10 +208,13 @@ class Vcpu(VcpuThread):
         self.blackout_gfn = -1
         self.become("run")
         self.account(at_ns, "exit")
-        if self.vm.is_present(gfn):
-            self.vm.map_page(gfn)
-        self.vm.pages.release(gfn)
-        return self.after_exit(at_ns, self.vm.costs.fault_ns)
+        vm = self.vm
+        if vm.is_present(gfn):
+            vm.map_page(gfn)
+            if vm.switches.sync_writes:
+                vm.pages.dirty[gfn] = 1
+        vm.pages.release(gfn)
+        return self.after_exit(at_ns, vm.costs.fault_ns)
 
     def joined(self, at_ns: int, arg: tuple[Gfn, Token | None, int]) -> None:
         """A page that others waited for too has come: one hop later than for the first of them."""

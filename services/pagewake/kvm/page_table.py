@@ -6,7 +6,8 @@ read, or under write-back).  `MAPPED`: a touch needs no exit.
 
 `mapped`, `accessed` and `dirty` are what hardware sees and sets; access streams read and write
 them, one by one or in blocks.  A page counts as dirty until it has a valid copy in swap, so a first
-touch makes it dirty whatever the access (design, "First touches"; semantics 3.1 and 3.6).
+touch makes it dirty whatever the access, and so does a worker that reads it (design, "First
+touches"; semantics 3.1 and 3.6).
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class PageTable(Pages):
         self.dirty[gfn] = 1
 
     def arrive(self, gfn: Gfn) -> None:
-        """A read is complete: the page is in host memory, clean, not mapped yet."""
+        """A read is complete: the page is in host memory, not mapped yet; who asked may dirty it."""
         if self.state[gfn] == IN_FLIGHT:
             self.state[gfn] = PRESENT
             self.dirty[gfn] = 0

@@ -69,6 +69,7 @@ _V2638 = _POSTED_V7.after(
     "2.6.38",
     "as released: without the non-sleeping get_user_pages, so no fault is asynchronous",
     gup="v2638_sync",
+    sync_writes=False,
     present_all=True,
     present_unhalts=True,
     probe_fixed=True,

@@ -33,6 +33,8 @@ class Switches:
     """A value for every switch; the engine reads its fields."""
 
     gup: Literal["posted_noio", "v2638_sync", "v2639_nowait"]
+    worker_writes: bool
+    sync_writes: bool
     present_all: bool
     present_unhalts: bool
     present_makes_runnable: bool
@@ -98,6 +100,22 @@ _TABLE: tuple[Switch, ...] = (
         "0857b9e95c1a in 2.6.39",
         "how the fast path looks for the page: minor faults only; sleeping, so that no fault is "
         "asynchronous; or FOLL_NOWAIT",
+    ),
+    Switch(
+        "worker_writes",
+        _BOTH,
+        True,
+        "af585b921e5 and every kernel since: async_pf_execute() calls get_user_pages with write=1",
+        "the worker asks for write access, so a page that it read is dirty and costs a write-back "
+        "when it is evicted, whatever the guest did to it; false is no kernel's rule",
+    ),
+    Switch(
+        "sync_writes",
+        _BOTH,
+        True,
+        "ended by 612819c3c6e (2.6.38)",
+        "a vcpu thread that reads a page itself asks for write access too; without it for what "
+        "the guest wanted, so that a page only read stays clean",
     ),
     Switch(
         "present_all",

@@ -68,6 +68,22 @@ class TestWorker:
         assert machine.vm.pages.state[7] == PRESENT
         assert machine.vm.pages.held == {}
 
+    @pytest.mark.parametrize("writes", [True, False])
+    def test_asks_for_write_access_so_a_page_only_read_is_dirty(self, writes: bool) -> None:
+        machine = Machine(worker_writes=writes)
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=Token(0))
+        machine.run(200_000)
+        assert machine.vm.pages.dirty[7] == writes
+
+    def test_of_which_a_failed_gup_dirties_nothing(self) -> None:
+        machine = Machine()
+        machine.deliver(ev.WorkerGupFails(500, "vm", 0, 1))
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=Token(0))
+        machine.run(200_000)
+        assert not machine.vm.pages.dirty[7]
+
     def test_of_a_withdrawn_item_only_makes_the_page_present(self) -> None:
         machine = Machine()
         machine.touch(1_000, 7)

@@ -72,9 +72,9 @@ class TestStateOfThePage:
 
 
 class TestSynchronousMedium:
-    def zram(self, stock: int) -> Machine:
+    def zram(self, stock: int, **switches: object) -> Machine:
         config = {"medium": "zram", "media": {"zram": 1_500}}
-        return Machine(stock=stock, config=config)
+        return Machine(stock=stock, config=config, **switches)  # type: ignore[arg-type]
 
     def test_is_served_at_its_cost_in_the_shard(self) -> None:
         machine = self.zram(stock=8)
@@ -82,6 +82,11 @@ class TestSynchronousMedium:
         assert (fault.delivery, fault.why, fault.served) == ("synchronous", "medium", True)
         assert machine.entered() == [(1_000 + EXIT_NS + FAULT_NS + 1_500 + ENTRY_NS, "runs")]
         assert not machine.vm.pages.dirty[7]
+
+    def test_asks_for_write_access_too_in_the_posted_series(self) -> None:
+        machine = self.zram(stock=8, sync_writes=True)
+        one_fault(machine)
+        assert machine.vm.pages.dirty[7]
 
     def test_without_stock_it_waits_for_a_frame(self) -> None:
         machine = self.zram(stock=0)
@@ -139,6 +144,14 @@ class TestCannotDoAsyncPf:
 
 
 class TestBlackout:
+    @pytest.mark.parametrize(("profile", "dirty"), [("posted-v7", True), ("2.6.38", False)])
+    def test_asks_for_what_the_guest_wanted_since_2_6_38(self, profile: str, dirty: bool) -> None:
+        machine = Machine(profile, config={"apf": "off"})
+        machine.touch(1_000, 7)
+        machine.arrives(300_000, 7)
+        machine.run(500_000)
+        assert machine.vm.pages.dirty[7] == dirty
+
     def test_lasts_until_the_page_is_in_and_maps_it(self) -> None:
         machine = Machine("2.6.38")
         machine.touch(1_000, 7)

@@ -46,6 +46,8 @@ def test_releases_stand_in_order_and_aliases_stand_for_one_of_them() -> None:
 
 SINCE: Mapping[str, Mapping[str, object]] = {
     "gup": {"posted-v7": "posted_noio", "2.6.38": "v2638_sync", "2.6.39": "v2639_nowait"},
+    "worker_writes": {"posted-v7": True},
+    "sync_writes": {"posted-v7": True, "2.6.38": False},
     "present_all": {"posted-v7": False, "2.6.38": True},
     "present_unhalts": {"posted-v7": False, "2.6.38": True},
     "present_makes_runnable": {"posted-v7": False, "3.10": True},

@@ -1,0 +1,38 @@
+"""A VM that thrashes: it reads four times what it may keep, so what is read soon goes again."""
+
+from __future__ import annotations
+
+from pagewake.engine.embedded import run_embedded
+from pagewake.events.types import Event
+from pagewake.participants.build import build
+from pagewake.participants.plan import RunPlan
+from pagewake.scenario.loading import loads
+
+THRASH = """
+[scenario]
+name = "thrash"
+duration = "40ms"
+[host]
+medium = { latency = "300us", jitter = "100us", parallelism = 16 }
+[[vm]]
+name = "vm"
+vcpus = 2
+memory = "32MiB"
+limit = "1MiB"
+[[vm.task]]
+name = "reader"
+count = 6
+pattern = "random"
+working_set = "4MiB"
+access = "read"
+populated = true
+touch = "1us"
+"""
+
+
+def thrashing(*settings: str) -> list[Event]:
+    """Every event of such a run, in the order of the VM."""
+    plan = RunPlan.of("thrash", loads(THRASH, sets=settings), shards=1)
+    events: list[Event] = []
+    run_embedded(plan, build(plan), observer=events.extend)
+    return sorted(events, key=lambda event: event.n)
