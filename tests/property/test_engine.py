@@ -39,6 +39,7 @@ DRAWN = {
     "smm": ("false", "true"),
     "worker_writes": ("false",),
     "sync_writes": ("true",),
+    "worker_pins": ("false", "true"),
     "present_all": ("false",),
     "present_unhalts": ("true",),
     "present_makes_runnable": ("true",),

@@ -1,4 +1,7 @@
-"""A VM that thrashes: it reads four times what it may keep, so what is read soon goes again."""
+"""A VM that thrashes: it reads many times what it may keep, so what is read soon goes again.
+
+On vcpu 0 something computes, so that a READY there waits for the tick; on vcpu 1 pages come and go.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,33 @@ from pagewake.scenario.loading import loads
 THRASH = """
 [scenario]
 name = "thrash"
-duration = "40ms"
+duration = "60ms"
+[kernel]
+hz = 100
 [host]
 medium = { latency = "300us", jitter = "100us", parallelism = 16 }
 [[vm]]
 name = "vm"
 vcpus = 2
-memory = "32MiB"
-limit = "1MiB"
+memory = "128MiB"
+limit = "512KiB"
+[[vm.task]]
+name = "late"
+vcpu = 0
+count = 2
+pattern = "random"
+working_set = "4MiB"
+access = "read"
+populated = true
+touch = "1us"
+[[vm.task]]
+name = "busy"
+vcpu = 0
+pattern = "work"
 [[vm.task]]
 name = "reader"
-count = 6
+vcpu = 1
+count = 24
 pattern = "random"
 working_set = "4MiB"
 access = "read"

@@ -39,7 +39,7 @@ Delivery: TypeAlias = Literal["injected", "halted", "untold", "synchronous"]
 
 SyncWhy: TypeAlias = Literal[
     "off", "gup", "first_touch", "medium", "irqchip", "reinjection", "guest_mode",
-    "interrupts_off", "limit", "no_memory",
+    "interrupts_off", "limit", "no_memory", "prefault",
 ]  # fmt: skip
 """Why a page fault on an absent page was not asynchronous.
 
@@ -52,7 +52,9 @@ SyncWhy: TypeAlias = Literal[
 - `guest_mode`: a nested guest runs, and the vcpu may not be told now;
 - `interrupts_off`: the guest has interrupts off, or is in their shadow;
 - `limit`: 64 items are outstanding on this vcpu;
-- `no_memory`: the host has no memory for the item.
+- `no_memory`: the host has no memory for the item;
+- `prefault`: from 3.13, the page of a completion is gone again before its READY, and mapping it
+  ahead may not be asynchronous: no touch of the guest's.
 """
 
 HaltRule: TypeAlias = Literal["apf_off", "nested", "no_paging", "kernel_mode"]

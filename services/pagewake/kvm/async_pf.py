@@ -34,7 +34,7 @@ ASYNC_PF_PER_VCPU: Final = 64
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Work(Saved):
-    """One page-in for one vcpu; `page`: its worker got it, `told`: the guest was injected."""
+    """One page-in for one vcpu; `page`: it keeps the page, `told`: the guest was injected."""
 
     __slots__ = ("cr3", "done", "gfn", "level", "page", "told", "token")
 
@@ -214,7 +214,7 @@ class AsyncPf(Saved):
         return work is not None and not work.done and work.gfn == gfn
 
     def complete(self, token: Token, page: bool) -> None:
-        """The worker of this token is done: its item joins the done list."""
+        """The worker of this token is done: its item joins the done list, perhaps with its page."""
         work = self.queue[token]
         work.page = page
         work.done = True

@@ -49,8 +49,9 @@ def worker_done(vcpu: VcpuThread, at_ns: int, gfn: Gfn, token: Token) -> None:
     if vm.gup_failures > 0:
         vm.gup_failures -= 1
     first = not vcpu.apf.done
-    vcpu.apf.complete(token, page)
-    if not page:
+    kept = page and vm.switches.worker_pins
+    vcpu.apf.complete(token, kept)
+    if not kept:
         vm.pages.release(gfn)
     vm.journal(WorkerCompleted(at_ns, vm.name, vm.n, vcpu.id, gfn=gfn, token=token, page=page))
     if vm.switches.completion_kicks and first and not vcpu.apf.pageready_pending:
@@ -60,14 +61,26 @@ def worker_done(vcpu: VcpuThread, at_ns: int, gfn: Gfn, token: Token) -> None:
 
 
 def check(vcpu: VcpuThread, at_ns: int) -> int:
-    """check_completion(): present what may be presented now; CPU time in ns."""
+    """check_completion(): present what may be presented now, up to one that is `lost`; in ns."""
     apf = vcpu.apf
+    switches = vcpu.vm.switches
     cost_ns = 0
-    while apf.done and _can_inject_present(vcpu):
+    while apf.done and _can_inject_present(vcpu) and (switches.worker_pins or lost(vcpu) is None):
         cost_ns += _present(vcpu, at_ns, apf.take())
-        if not vcpu.vm.switches.present_all:
+        if not switches.present_all:
             break
     return cost_ns
+
+
+def lost(vcpu: VcpuThread) -> Work | None:
+    """The completion that is due, if the prefault will not find its page in memory.
+
+    Only where workers pin none (3.13).
+    """
+    work = vcpu.apf.done[0] if presentable(vcpu) else None
+    if work is None or vcpu.vm.is_present(work.gfn) or not _same_mmu(vcpu, work):
+        return None
+    return work
 
 
 def presentable(vcpu: VcpuThread) -> bool:
@@ -116,11 +129,15 @@ def _present(vcpu: VcpuThread, at_ns: int, work: Work | None) -> int:
 
 
 def _prefault(vcpu: VcpuThread, work: Work) -> bool:
-    """ready(): retry the fault before entry, if the worker got its page and the MMU is the same."""
+    """ready(): retry the fault before entry, if the MMU is the same.
+
+    While workers pin pages, only if this one got its page; what is `lost` is back by now.
+    """
     vm = vcpu.vm
-    if not work.page:
+    if work.page:
+        vm.pages.release(work.gfn)
+    elif vm.switches.worker_pins:
         return False
-    vm.pages.release(work.gfn)
     if not _same_mmu(vcpu, work):
         return False
     if vm.pages.state[work.gfn] == PRESENT:

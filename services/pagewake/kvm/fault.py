@@ -47,6 +47,18 @@ def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
     return _try_async(vcpu, at_ns, context, joined=state == IN_FLIGHT)
 
 
+def read_again(vcpu: VcpuThread, at_ns: int, work: Work) -> int | None:
+    """The prefault of a page that is gone again: never asynchronous (semantics 3.6); as `handle`.
+
+    By now the page may be back, or on its way for somebody else.
+    """
+    vm = vcpu.vm
+    context = FaultContext(work.gfn, False, vcpu.guest.cpl, work.level, None)
+    if vm.pages.state[work.gfn] == ABSENT and vm.synchronous:
+        return _synchronous_medium(vcpu, at_ns, context)
+    return _wait(vcpu, at_ns, context, "prefault")
+
+
 def _synchronous_medium(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
     """Complete in submission (zram): served here at its cost, out of the stock."""
     vm = vcpu.vm

@@ -97,11 +97,15 @@ class Vcpu(VcpuThread):
         self.leave(at_ns)
         cost_ns = fault.handle(self, at_ns, context)
         if cost_ns is None:
-            self.become("wait")
-            self.blackout_gfn = context.gfn
-            self.account(at_ns, "blackout")
-            return WAIT
+            return self._black_out(at_ns, context.gfn)
         return self.after_exit(at_ns, self.vm.costs.exit_ns + cost_ns)
+
+    def _black_out(self, at_ns: int, gfn: Gfn) -> Step:
+        """The thread waits for this page itself."""
+        self.become("wait")
+        self.blackout_gfn = gfn
+        self.account(at_ns, "blackout")
+        return WAIT
 
     def init_sipi(self, at_ns: int, irqs: int) -> None:
         """INIT and SIPI from another CPU, which has asked for these interrupts meanwhile."""
@@ -119,9 +123,33 @@ class Vcpu(VcpuThread):
 
     def check(self, at_ns: int) -> Step:
         """check_completion(): the only place where completions are noticed, until 5.8."""
+        half_ns = self.vm.costs.entry_ns // 2
         late = self.vm.switches.completion_kicks  # 5.8: a request, honoured behind APF_HALT
-        cost_ns = completion.check(self, at_ns) if self.apf.done and not late else 0
-        return at_ns + self.vm.costs.entry_ns // 2 + cost_ns, OP_LOOP
+        if self.apf.done and not late:
+            return self._complete(at_ns, half_ns, OP_LOOP)
+        return at_ns + half_ns, OP_LOOP
+
+    def _complete(self, at_ns: int, then_ns: int, then: Op) -> Step:
+        """check_completion(), and in `then_ns` what follows: unless this thread reads first.
+
+        It does where a page is gone again before its READY (3.13); then it comes here once more.
+        """
+        switches = self.vm.switches
+        if switches.worker_pins:
+            return at_ns + then_ns + completion.check(self, at_ns), then
+        cost_ns = 0
+        more = True
+        while more:
+            work = completion.lost(self)
+            if work is not None:
+                read_ns = fault.read_again(self, at_ns, work)
+                if read_ns is None:
+                    self.stall_ns += cost_ns
+                    return self._black_out(at_ns, work.gfn)
+                cost_ns += read_ns
+            cost_ns += completion.check(self, at_ns)
+            more = switches.present_all and completion.lost(self) is not None
+        return at_ns + then_ns + cost_ns, then
 
     def loop(self, at_ns: int) -> Step:
         """Top of the loop: block, or honour requests and enter."""
@@ -131,10 +159,9 @@ class Vcpu(VcpuThread):
         if self.apf.halt_requested:
             self.note(VcpuHalted, at_ns, self.apf.halt())
             return at_ns + half_ns, OP_CHECK
-        cost_ns = 0
         if self.apf.done and self.vm.switches.completion_kicks:
-            cost_ns = completion.check(self, at_ns)
-        return at_ns + half_ns + cost_ns, OP_ENTER
+            return self._complete(at_ns, half_ns, OP_ENTER)
+        return at_ns + half_ns, OP_ENTER
 
     def enter(self, at_ns: int) -> Step:
         """Entry: exception first, then NMI, then interrupts (semantics 3.9)."""

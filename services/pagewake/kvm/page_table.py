@@ -79,13 +79,13 @@ class PageTable(Pages):
         self.dirty[gfn] = 1
 
     def arrive(self, gfn: Gfn) -> None:
-        """A read is complete: the page is in host memory, not mapped yet; who asked may dirty it."""
+        """A read is complete: the page is in host memory, clean as yet, not mapped."""
         if self.state[gfn] == IN_FLIGHT:
             self.state[gfn] = PRESENT
             self.dirty[gfn] = 0
 
     def hold(self, gfn: Gfn) -> None:
-        """A completion or a waiting vcpu thread keeps a reference to the page."""
+        """A worker, a completion or a waiting vcpu thread keeps a reference to the page."""
         self.held[gfn] = self.held.get(gfn, 0) + 1
 
     def release(self, gfn: Gfn) -> None:

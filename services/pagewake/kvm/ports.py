@@ -82,11 +82,11 @@ class PendingException(Saved):
 
 @mypyc_attr(acyclic=True)
 class FaultContext:
-    """The touch that made the vcpu leave the guest: gfn in L1's memory, and in whose name."""
+    """The touch that made the vcpu leave the guest: gfn in L1's memory; `task`: in whose name."""
 
     __slots__ = ("cpl", "gfn", "level", "task", "write")
 
-    def __init__(self, gfn: Gfn, write: bool, cpl: int, level: int, task: str) -> None:
+    def __init__(self, gfn: Gfn, write: bool, cpl: int, level: int, task: str | None) -> None:
         self.gfn = gfn
         self.write = write
         self.cpl = cpl

@@ -86,7 +86,11 @@ _V310 = _V2639.after(
     "a completion also ends HLT (since 3.5)",
     present_makes_runnable=True,
 )
-_V316 = _V310.after("3.16", "as 3.10")
+_V316 = _V310.after(
+    "3.16",
+    "a page may go again before its READY (since 3.13)",
+    worker_pins=False,
+)
 _V44 = _V316.after("4.4", "SMIs are not ignored any more (since 4.2)", smm=True)
 _V49 = _V44.after(
     "4.9",

@@ -35,6 +35,7 @@ class Switches:
     gup: Literal["posted_noio", "v2638_sync", "v2639_nowait"]
     worker_writes: bool
     sync_writes: bool
+    worker_pins: bool
     present_all: bool
     present_unhalts: bool
     present_makes_runnable: bool
@@ -116,6 +117,15 @@ _TABLE: tuple[Switch, ...] = (
         "ended by 612819c3c6e (2.6.38)",
         "a vcpu thread that reads a page itself asks for write access too; without it for what "
         "the guest wanted, so that a page only read stays clean",
+    ),
+    Switch(
+        "worker_pins",
+        _BOTH,
+        True,
+        "ended by f2e106692d51 (3.13), which drops FOLL_GET",
+        "the worker keeps a reference to its page until READY; without it the page may be evicted "
+        "in between, and the prefault then reads it again in the vcpu thread, whether or not the "
+        "worker's get_user_pages had failed",
     ),
     Switch(
         "present_all",

@@ -207,8 +207,8 @@ class Machine:
         thread = self.vm.vcpus[vcpu]
         self.plan(at_ns, lambda now_ns: thread.exit_wrmsr(now_ns, msr, value), vcpu)
 
-    def sets(self, at_ns: int, vcpu: int = 0, **flags: bool | int | str) -> None:
-        """The guest changes IF, CPL, shadow, CR3, and exits."""
+    def sets(self, at_ns: int, vcpu: int = 0, **flags: bool | int | str | Area) -> None:
+        """The guest changes IF, CPL, shadow, CR3, what is in its area, and exits."""
         guest = self.guests[vcpu]
 
         def change(now_ns: int) -> Step:

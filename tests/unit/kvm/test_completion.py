@@ -7,11 +7,18 @@ import pytest
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.config import NestedConfig
-from pagewake.kvm.modes import GUEST
+from pagewake.kvm.modes import BLACKOUT, GUEST
 from pagewake.kvm.page_table import ABSENT, MAPPED, PRESENT
 from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, Step
 from tests.support.abi import BROADCAST, MSR_ACK, MSR_EN, MSR_INT
-from tests.unit.kvm.scripted import ENABLE, PASS_NS, SEND_ALWAYS, Machine
+from tests.unit.kvm.scripted import (
+    ENABLE,
+    ENTRY_NS,
+    PASS_NS,
+    SEND_ALWAYS,
+    Area,
+    Machine,
+)
 
 AS_INT = 0x1009
 BAD_ADDRESS = 0x7F00000001
@@ -279,6 +286,93 @@ class TestReadyOverNotPresent:
         machine.run(150_000)
         assert [e.why for e in machine.of(ev.ApfPresented)] == ["write_failed"]
         assert [e.token for e in machine.of(ev.ExceptionInjected)] == [0, 0x1000]
+
+
+class TestPages:
+    """What becomes of a page between its completion and READY (semantics 3.6)."""
+
+    def evicted(self, profile: str = "3.16", *, written: bool = True, **more: object) -> Machine:
+        """Page 7 came at 100 us while no READY could be sent; it goes; at 200 us one can.
+
+        Interrupts are off so long, and from 5.8 on another token is in the slot.
+        """
+        machine = Machine(profile, **more)  # type: ignore[arg-type]
+        machine.guest.area.token = Token(0x9000)
+        machine.touch(1_000, 7)
+        machine.sets(90_000, if_flag=False)
+        machine.arrives(100_000, 7, token=Token(0x1000 if profile == "6.12" else 0))
+        machine.deliver(ev.PageUnmapped(120_000, "vm", 0, [Gfn(7)]))
+        if written:
+            machine.deliver(ev.PageDropped(150_000, "vm", 0, [Gfn(7)]))
+        machine.sets(200_000, if_flag=True, area=Area())
+        return machine
+
+    def test_up_to_3_12_is_pinned(self) -> None:
+        machine = self.evicted("3.10", written=False)
+        machine.run(190_000)
+        assert machine.of(ev.PagesEvicted)[0].refused == [7]
+        assert machine.vm.pages.held == {7: 1}
+
+    @pytest.mark.parametrize("profile", ["3.16", "6.12"])
+    def test_one_that_is_gone_is_read_again_by_the_vcpu_thread(self, profile: str) -> None:
+        machine = self.evicted(profile, msr=AS_INT if profile == "6.12" else ENABLE)
+        machine.run(300_000)
+        _, again = machine.of(ev.PageNotPresent)
+        assert (again.delivery, again.why, again.joined) == ("synchronous", "prefault", False)
+        assert machine.vcpu.mode is BLACKOUT
+        assert machine.of(ev.ApfPresented) == []
+        machine.arrives(400_000, 7)
+        machine.run(500_000)
+        (presented,) = machine.of(ev.ApfPresented)
+        assert presented.delivery == "token"
+        assert presented.at_ns > 400_000
+        assert machine.vm.pages.state[7] == MAPPED
+        assert machine.vm.pages.held == {}
+        assert machine.vcpu.cpu["blackout"].ns == 402_400 - again.at_ns
+
+    def test_one_under_write_back_is_still_there(self) -> None:
+        machine = self.evicted(written=False)
+        machine.run(300_000)
+        assert machine.of(ev.PagesEvicted)[0].dirty == [7]
+        assert machine.of(ev.ApfPresented)[0].prefaulted
+        assert machine.vm.pages.state[7] == MAPPED
+
+    def test_one_that_another_vcpu_reads_again_is_waited_for_with_it(self) -> None:
+        machine = self.evicted(vcpus=2)
+        machine.touch(160_000, 7, vcpu=1)
+        machine.arrives(400_000, 7, vcpu=1, token=Token(1))
+        machine.run(500_000)
+        again = machine.of(ev.PageNotPresent)[-1]
+        assert (again.why, again.joined) == ("prefault", True)
+        assert machine.of(ev.ApfPresented)[0].delivery == "token"
+
+    def test_one_in_zram_takes_its_time_and_a_frame(self) -> None:
+        machine = self.evicted(stock=8)
+        machine.run(150_500)
+        machine.vm.synchronous, machine.vm.medium_cost_ns = True, 1_500
+        machine.run(300_000)
+        again = machine.of(ev.PageNotPresent)[-1]
+        assert (again.why, again.served) == ("medium", True)
+        assert machine.vm.stock == 7
+        assert machine.entered()[-1] == (200_500 + 2_000 + 1_500 + 2_000 + ENTRY_NS, "ready", 0)
+
+    def test_with_another_mmu_there_is_nothing_to_map_ahead(self) -> None:
+        machine = self.evicted(config={"nested": NestedConfig(npt=False)})
+        machine.guest.plan.pop()
+        machine.sets(200_000, if_flag=True, root="other")
+        machine.run(300_000)
+        assert len(machine.of(ev.PageNotPresent)) == 1
+        assert not machine.of(ev.ApfPresented)[0].prefaulted
+
+    @pytest.mark.parametrize(("profile", "prefaulted"), [("3.10", False), ("3.16", True)])
+    def test_since_3_13_a_failed_gup_is_tried_again(self, profile: str, prefaulted: bool) -> None:
+        machine = Machine(profile)
+        machine.deliver(ev.WorkerGupFails(500, "vm", 0, 1))
+        machine.touch(1_000, 7)
+        machine.arrives(100_000, 7, token=Token(0))
+        machine.exits(200_000)
+        machine.run(300_000)
+        assert machine.of(ev.ApfPresented)[0].prefaulted is prefaulted
 
 
 class TestEnableMsr:

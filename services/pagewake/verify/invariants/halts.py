@@ -8,6 +8,7 @@ a halted vcpu executes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from pagewake.events.types import (
     ApfCleared,
@@ -30,6 +31,11 @@ from pagewake.events.types import (
 )
 from pagewake.verify.invariants.base import Checker, Handler, Reporter
 from pagewake.verify.invariants.rules import Rules
+
+Executed: TypeAlias = (
+    PageNotPresent | ApfStarted | TrapTaken | TaskSlept | ExceptionInjected | ReasonLatched
+)
+"""What a vcpu that is halted cannot do."""
 
 
 class _Vcpu:
@@ -54,10 +60,11 @@ class Halts(Checker):
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         executing: dict[type[Event], Handler] = dict.fromkeys(
-            (PageNotPresent, ApfStarted, TrapTaken, TaskSlept, ExceptionInjected, ReasonLatched),
+            (ApfStarted, TrapTaken, TaskSlept, ExceptionInjected, ReasonLatched),
             self._executes,
         )
         return executing | {
+            PageNotPresent: self._touches,
             VcpuHalted: self._halted,
             VcpuResumed: self._resumed,
             WorkerCompleted: self._completed,
@@ -117,7 +124,11 @@ class Halts(Checker):
             return state.causes.pop(why, None) is not None
         return why not in ("nmi", "smi", "reset") or why in state.causes
 
-    def _executes(self, event: TrapTaken) -> None:
+    def _touches(self, event: PageNotPresent) -> None:
+        if event.why != "prefault":  # the vcpu thread's own, perhaps in the very exit of HLT
+            self._executes(event)
+
+    def _executes(self, event: Executed) -> None:
         state = self._vcpus.get(event.vcpu)
         if state is not None and state.halted is not None:
             self.fail(event, f"executed while halted since n={state.halted.n}")
