@@ -15,6 +15,7 @@ from pathlib import Path
 from docs.console import PAGES, Console, Page
 from docs.generate import (
     cli,
+    errata,
     events,
     glossary,
     metrics,
@@ -46,7 +47,8 @@ GENERATED: Mapping[str, Callable[[], str]] = {
 
 def generated() -> dict[str, str]:
     """The text of every page that comes from the code, by its path below docs/."""
-    return {name: rewrapped(make()) for name, make in GENERATED.items()}
+    pages = {name: make() for name, make in GENERATED.items()} | errata.pages()
+    return {name: rewrapped(text) for name, text in pages.items()}
 
 
 def retake(page: Page) -> str:
@@ -57,7 +59,7 @@ def retake(page: Page) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write what differs."""
-    for name, text in generated().items():
+    for name, text in (generated() | errata.drawings()).items():
         _write(DIRECTORY / name, text)
     for path in PAGES if "--generated" not in arguments else ():
         _write(path, retake(Page.read(path)))

@@ -11,7 +11,7 @@ import pytest
 import typer
 from docs.build import DIRECTORY, generated
 from docs.console import MARKDOWN, ROOT
-from docs.generate import events, metrics, scenario
+from docs.generate import errata, events, metrics, scenario
 from docs.wrap import rewrapped, too_wide
 
 from pagewake.cli.app import COMMANDS, app, command_of
@@ -37,6 +37,20 @@ def test_a_generated_page_is_what_the_code_says_now(name: str) -> None:
     assert now == GENERATED[name], f"docs/{name} is out of date: make generated"
 
 
+def test_drawings_of_defects_are_what_their_runs_give_now() -> None:
+    kept = {
+        f"errata/{path.name}": path.read_text("utf-8")
+        for path in (DIRECTORY / "errata").glob("*.svg")
+    }
+    assert sorted(kept) == sorted(drawings := errata.drawings()), "make generated"
+    assert [name for name in kept if kept[name] != drawings[name]] == [], "make generated"
+
+
+def test_pages_of_defects_that_are_gone_are_gone() -> None:
+    kept = {f"errata/{path.name}" for path in (DIRECTORY / "errata").glob("*.md")}
+    assert kept <= GENERATED.keys()
+
+
 def test_the_reference_leaves_nothing_out() -> None:
     assert [kind for kind in EVENTS if f"### {kind.__name__}\n" not in events.page()] == []
     assert [name for name in SWITCHES if f"| `{name}` |" not in scenario.page()] == []
@@ -47,7 +61,8 @@ def test_the_reference_leaves_nothing_out() -> None:
 def test_pages_are_in_the_index() -> None:
     pages = [name for name in ALL if name != "index.md" and not name.startswith("..")]
     for name in pages:
-        index = "decisions/index.md" if name.startswith("decisions/0") else "index.md"
+        numbered = re.match(r"(decisions|errata)/d?\d", name)
+        index = f"{numbered[1]}/index.md" if numbered else "index.md"
         assert f"({name.removeprefix(index.removesuffix('index.md'))})" in ALL[index], name
 
 

@@ -42,6 +42,10 @@ COMMANDS = {
         "explain",
         "Say what a word of an output or a scenario means; without one, list those of outputs.",
     ),
+    "errata": (
+        "errata",
+        "List known defects, or run one as it was and mended; exit 1 if it is not so.",
+    ),
     "conformance": (
         "conformance",
         "Run vector files; exit 1 if a row fails, naming the first ones.",

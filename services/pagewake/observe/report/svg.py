@@ -69,8 +69,8 @@ class Chart(NamedTuple):
 def chart(name: str, label: str, draw: Callable[[int], Figure]) -> Chart:
     """`draw` gets the width in pixels; `label` is what a screen reader says."""
     return Chart(
-        _drawn(f"{name}-wide", label, lambda: draw(WIDE_PX)),
-        _drawn(f"{name}-narrow", label, lambda: draw(NARROW_PX)),
+        picture(f"{name}-wide", label, lambda: draw(WIDE_PX)),
+        picture(f"{name}-narrow", label, lambda: draw(NARROW_PX)),
     )
 
 
@@ -95,7 +95,8 @@ def tip(text: str) -> str:
     return _TIP + text
 
 
-def _drawn(name: str, label: str, draw: Callable[[], Figure]) -> Markup:
+def picture(name: str, label: str, draw: Callable[[], Figure]) -> Markup:
+    """A figure as SVG; no two of one page share a `name`."""
     with _our_style(name):
         figure = draw()
         text = io.StringIO()

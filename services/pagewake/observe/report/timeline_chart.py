@@ -51,33 +51,35 @@ class _Row(NamedTuple):
 
 
 def timeline_chart(name: str, timeline: Timeline, colours: Mapping[str, str]) -> Chart:
+    """The picture of a timeline, for a page."""
+    label = f"what the vcpus of {timeline.vm} did"
+    return chart(name, label, lambda width: timeline_figure(timeline, colours, width))
+
+
+def timeline_figure(timeline: Timeline, colours: Mapping[str, str], width: int) -> Figure:
     """Tracks of the vcpus, flights of tokens below each, and the tasks asleep.
 
     `colours`: names of the colours of tasks, by `task_of`.
     """
-
-    def draw(width: int) -> Figure:
-        rows, height = _rows(timeline)
-        above = _SLEEPERS_PX + 14 if any(number for _, number in timeline.sleepers) else 0
-        figure = blank(width, round(height) + above + 48)
-        axes = panel(figure, 50, above, 32, 48)
-        axes.set_ylim(height, 0)
-        for row in rows:
-            _states(axes, row, timeline)
-            _tasks(axes, row, timeline, colours, width)
-            _flights(axes, row, timeline)
-        _marks(axes, timeline, height)
-        _timeline_axis(axes, timeline, width)
-        axes.spines["left"].set_visible(False)
-        axes.yaxis.set_major_locator(FixedLocator([row.top + _BAR_PX / 2 for row in rows]))
-        names = {row.top + _BAR_PX / 2: f"vcpu {row.vcpu}" for row in rows}
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: names.get(value, "")))
-        axes.tick_params(axis="y", length=0)
-        if above:
-            _sleepers(panel(figure, 50, 16, 32, round(height) + 62), timeline)
-        return figure
-
-    return chart(name, f"what the vcpus of {timeline.vm} did", draw)
+    rows, height = _rows(timeline)
+    above = _SLEEPERS_PX + 14 if any(number for _, number in timeline.sleepers) else 0
+    figure = blank(width, round(height) + above + 48)
+    axes = panel(figure, 50, above, 32, 48)
+    axes.set_ylim(height, 0)
+    for row in rows:
+        _states(axes, row, timeline)
+        _tasks(axes, row, timeline, colours, width)
+        _flights(axes, row, timeline)
+    _marks(axes, timeline, height)
+    _timeline_axis(axes, timeline, width)
+    axes.spines["left"].set_visible(False)
+    axes.yaxis.set_major_locator(FixedLocator([row.top + _BAR_PX / 2 for row in rows]))
+    names = {row.top + _BAR_PX / 2: f"vcpu {row.vcpu}" for row in rows}
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: names.get(value, "")))
+    axes.tick_params(axis="y", length=0)
+    if above:
+        _sleepers(panel(figure, 50, 16, 32, round(height) + 62), timeline)
+    return figure
 
 
 STATES = {

@@ -1,0 +1,124 @@
+"""`pagewake errata`: the gallery of defects, each broken and mended before one's eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+
+from pagewake.cli.options import JsonOption
+from pagewake.cli.output import print_json, print_line
+from pagewake.cli.screen import print_text
+from pagewake.errata.entry import Entry, entries, entry, plain, shown
+from pagewake.errata.signs import Sign, never_in_words
+from pagewake.errata.trial import Ran, Trial, line_of, try_out, verdict
+from pagewake.errors import CheckFailedError, ConfigError
+from pagewake.events.types import Event
+from pagewake.kvm.switches import SwitchValue
+
+
+def errata(
+    number: Annotated[
+        str | None, typer.Argument(metavar="N", help="A defect, such as 43 or D43.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Run all of them.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List known defects, or run one as it was and mended; exit 1 if it is not so.
+
+    A defect is run twice: by the rules of kernels that had it, and with the one switch that mends
+    it. The log lines shown are those of the two runs. `--json` runs what it lists.
+    """
+    if number is not None and every:
+        raise ConfigError("a number and --all are two things: give one of them")
+    chosen = entries() if number is None else [entry(number)]
+    if number is None and not every and not as_json:
+        print_text(_listed(chosen))
+        return
+    trials = [try_out(each) for each in chosen]
+    if as_json:
+        told = [verdict(trial) for trial in trials]
+        print_json(told if number is None else told[0])
+    elif number is None:
+        print_text(_verdicts(trials))
+    else:
+        _tell(trials[0])
+    _check(trials)
+
+
+def _check(trials: Sequence[Trial]) -> None:
+    wrong = [f"{trial.entry.name}: {what}" for trial in trials for what in _wrongs(trial)]
+    if wrong:
+        raise CheckFailedError("\n".join(wrong))
+
+
+def _wrongs(trial: Trial) -> Iterator[str]:
+    entry = trial.entry
+    if not trial.breaks:
+        yield f"with {entry.switch} = {shown(entry.before)} it does not break"
+    if not trial.fixed:
+        yield f"with {entry.switch} = {shown(entry.after)} it is not mended"
+
+
+def _listed(chosen: Sequence[Entry]) -> RenderableType:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for each in chosen:
+        table.add_row(each.name, each.title)
+        table.add_row("", f"{each.kernels}; {', '.join(each.commits)}", style="dim")
+    return table
+
+
+def _verdicts(trials: Sequence[Trial]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("", "breaks", "fixed", "by", "what"):
+        table.add_column(heading, no_wrap=heading != "what")
+    for trial in trials:
+        entry = trial.entry
+        table.add_row(
+            entry.name,
+            "yes" if trial.breaks else "NO",
+            "yes" if trial.fixed else "NO",
+            f"{entry.switch} = {shown(entry.after)}",
+            entry.title,
+        )
+    return table
+
+
+def _tell(trial: Trial) -> None:
+    entry = trial.entry
+    facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    for label, text in (
+        ("symptom", entry.symptom),
+        ("kernels", entry.kernels),
+        ("years", entry.years),
+        ("commits", ", ".join(entry.commits)),
+        ("known", entry.known),
+        ("reported", entry.reported),
+        ("why", " ".join(entry.story.split())),
+        ("run", f"{entry.scenario}, profile {entry.profile}"),
+    ):
+        facts.add_row(label, plain(text))
+    print_text(f"{entry.name}: {entry.title}\n", facts, "")
+    _tell_run(entry, entry.before, trial.before, trial.before.broken, entry.broken)
+    _tell_run(entry, entry.after, trial.after, trial.after.mended, entry.mended)
+    print_line(f"\nmore, with both timelines: docs/errata/{entry.name.lower()}.md")
+
+
+def _tell_run(
+    entry: Entry, value: SwitchValue, ran: Ran, seen: Sequence[Event], sign: Sign
+) -> None:
+    which = "before" if value == entry.before else "after"
+    not_seen = "" if seen else "NOT SEEN: "
+    print_text(f"{which}, {entry.switch} = {shown(value)}: {not_seen}{plain(sign.says)}")
+    for event in seen:  # long lines, which are to be found again in a log
+        print_line(f"  {line_of(event)}")
+    if seen and sign.never is not None:
+        print_line(f"  {never_in_words(sign.never)}")
+    print_line(f"  digest {ran.digest}")

@@ -1,0 +1,124 @@
+"""An entry of the gallery: one defect, read from its file `entries/dNN.toml`.
+
+It says what the defect is, who met it and how, and how that is known; it names a scenario, the
+rules that have the defect, the one switch that mends it, and what shows either (`signs.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+from pathlib import Path
+
+import msgspec
+
+from pagewake.errata.signs import Sign
+from pagewake.errors import ConfigError, nearest
+from pagewake.kvm.profile import SWITCHES
+from pagewake.kvm.switches import SwitchValue
+from pagewake.scenario.library import builtin_names, builtin_path
+from pagewake.scenario.loading import load
+from pagewake.scenario.model import Scenario
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One defect.  Texts are Markdown; `known` begins with a tag of semantics 0.
+
+    `switch` may begin with a level, as in `l1.nested_fix`, and is the only difference between the
+    two runs: `before` is its value in the first, `after` in the second.  Its drawing ends at
+    `drawn_until`, if that is given.
+    """
+
+    id: int
+    title: str
+    commits: list[str]
+    years: str
+    kernels: str
+    known: str
+    reported: str
+    symptom: str
+    story: str
+    scenario: str
+    profile: str
+    switch: str
+    before: SwitchValue
+    after: SwitchValue
+    broken: Sign
+    mended: Sign
+    sets: list[str] = []
+    drawn_until: str = ""
+
+    @property
+    def name(self) -> str:
+        """As people and file names call it."""
+        return f"D{self.id}"
+
+    def settings(self, value: SwitchValue) -> list[str]:
+        """What is set in the scenario, the switch at this value."""
+        return [
+            f"kernel.profile={self.profile}",
+            *self.sets,
+            f"kernel.overrides.{self.switch}={shown(value)}",
+        ]
+
+    def loaded(self, value: SwitchValue) -> Scenario:
+        """The scenario to run."""
+        return load(str(_scenario_path(self.scenario)), self.settings(value))
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether `pagewake run` knows its scenario."""
+        return self.scenario in builtin_names()
+
+
+def plain(text: str) -> str:
+    """A text of an entry without its marks of Markdown."""
+    return text.replace("**", "").replace("`", "")
+
+
+def shown(value: SwitchValue) -> str:
+    """A switch's value as a scenario has it; masks in hexadecimal."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return hex(value) if isinstance(value, int) else value
+
+
+@functools.cache
+def _directory() -> Path:
+    return Path(str(importlib.resources.files("pagewake.errata")))
+
+
+def _scenario_path(name: str) -> Path:
+    own = _directory() / "scenarios" / f"{name}.toml"
+    return own if own.exists() else builtin_path(name)
+
+
+def entries() -> list[Entry]:
+    """All of them, by number."""
+    return sorted(map(_read, _directory().glob("entries/*.toml")), key=lambda entry: entry.id)
+
+
+def entry(named: str) -> Entry:
+    """The one that is called 43 or D43; ConfigError with the nearest if there is none."""
+    known = {each.name: each for each in entries()}
+    name = f"D{named.upper().removeprefix('D')}"
+    if name not in known:
+        raise ConfigError(f'there is no defect "{named}": {_nearest(name, known)}')
+    return known[name]
+
+
+def _nearest(name: str, known: dict[str, Entry]) -> str:
+    """By number if it is one, as D45 is between D44 and D46 whatever it is written like."""
+    number = name.removeprefix("D")
+    if not (number.isascii() and number.isdecimal()):
+        return nearest(name, known)
+    close = sorted(known.values(), key=lambda each: (abs(each.id - int(number[:9])), each.id))
+    return f"nearest are {', '.join(f'{each.id} ({each.title})' for each in close[:2])}"
+
+
+def _read(path: Path) -> Entry:
+    found = msgspec.toml.decode(path.read_bytes(), type=Entry)
+    assert path.stem == found.name.lower(), f"{path.name} is entry {found.name}"
+    assert found.switch.rpartition(".")[2] in SWITCHES, f"{path.name}: no switch {found.switch}"
+    assert found.before != found.after, f"{path.name}: its switch mends nothing"
+    return found

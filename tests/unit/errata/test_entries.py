@@ -1,0 +1,84 @@
+"""Every defect breaks by the rules that had it, and is mended by the one switch it names."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pagewake.errata.entry import Entry, entries, entry
+from pagewake.errata.signs import kinds
+from pagewake.errata.trial import try_out
+from pagewake.errors import ConfigError
+from pagewake.events.types import EVENTS
+from pagewake.scenario.writing import effective_table
+
+STRUCTS = {kind.__name__: kind for kind in EVENTS}
+ALL = pytest.mark.parametrize("one", entries(), ids=lambda one: one.name)
+OF_DOCUMENTATION = (18,)
+"""What mends these in kernels is not a switch: the text of the documentation."""
+
+
+@ALL
+def test_it_breaks_before_and_is_mended_after(one: Entry) -> None:
+    trial = try_out(one)
+    assert trial.before.broken, one.broken.says
+    assert not trial.before.mended, "shown as mended where it is broken"
+    assert not trial.after.broken, one.broken.says
+    assert trial.after.mended, one.mended.says
+    assert trial.before.digest != trial.after.digest
+
+
+@ALL
+def test_its_runs_differ_in_one_value(one: Entry) -> None:
+    before, after = (effective_table(one.loaded(value)) for value in (one.before, one.after))
+    changed = list(differing(before, after, ""))
+    assert len(changed) == 1, changed
+    assert changed[0].endswith(f".{one.switch}")
+
+
+def differing(one: object, other: object, key: str) -> list[str]:
+    """The keys of what differs between two scenarios."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = dict.fromkeys([*one, *other])
+        return [
+            each
+            for name in names
+            for each in differing(one.get(name), other.get(name), f"{key}.{name}")
+        ]
+    return [] if one == other else [key]
+
+
+@ALL
+def test_its_signs_ask_for_events_and_fields_that_exist(one: Entry) -> None:
+    for sign in (one.broken, one.mended):
+        for event, fields in kinds(sign):
+            assert set(fields) <= set(STRUCTS[event].__struct_fields__), event
+
+
+@ALL
+def test_it_says_how_it_is_known_and_whether_it_was_reported(one: Entry) -> None:
+    assert re.search(r"\*\*[SCVTWRDM]\*\*", one.known), "a tag of semantics 0 (evidence)"
+    assert one.commits
+    assert one.symptom.endswith(".")
+    assert one.story.strip().endswith(".")
+    assert not one.reported.endswith(".")
+    assert not one.title.endswith(".")
+
+
+def test_there_are_many_and_each_number_is_one() -> None:
+    numbers = [each.id for each in entries()]
+    assert len(numbers) > 25
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("name", ["43", "D43", "d43"])
+def test_a_defect_is_found_by_its_number(name: str) -> None:
+    assert entry(name).id == 43
+
+
+def test_of_an_unknown_number_the_nearest_are_told() -> None:
+    with pytest.raises(ConfigError, match=r'no defect "9999": nearest are \d+ \('):
+        entry("9999")
+    with pytest.raises(ConfigError, match="valid are D11"):
+        entry("zero")
