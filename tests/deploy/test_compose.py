@@ -246,3 +246,14 @@ def test_compose_itself_accepts_the_files(files: list[str]) -> None:
         pytest.skip("docker has no compose here: install its compose plugin")
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_the_image_runs_is_shell(tmp_path: Path) -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    joined = re.sub(r"\\\n(\s*#.*\n)*", " ", text)
+    runs = re.findall(r"^RUN (?:--\S+ +)*(.*)$", joined, re.MULTILINE)
+    assert len(runs) == joined.count("RUN ")
+    script = tmp_path / "runs.sh"
+    script.write_text("\n".join(runs), encoding="utf-8")
+    said = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
