@@ -116,6 +116,12 @@ def host_without_memory() -> list[ev.Event]:
     return run_small(script("t", *USER), work(), fails).events
 
 
+def broadcast_without_memory() -> list[ev.Event]:
+    fails = event("1ms", "alloc-fails", 'where = "host"', "count = 1")
+    again = event("2ms", "msr-write", "vcpu = 0", 'msr = "apf-en"')
+    return run_small(work(), fails, again).events
+
+
 def paging_off() -> list[ev.Event]:
     toggled = event("2100us", "cr0-pg", "vcpu = 0", 'for = "1ms"')
     late = script("late", "at 2200us touch 3", "finish")
@@ -140,7 +146,8 @@ def reset() -> list[ev.Event]:
 def dropped(at: str, *more: str, do: str = "registers-set") -> list[ev.Event]:
     """An exception is queued on the vcpu at that instant, and never reaches the guest."""
     drop = event(at, do, "vcpu = 0")
-    return run_small(script("t", *LATER), work(), *more, drop).events
+    drops = "reset_drops_exception = true"
+    return run_small(script("t", *LATER), work(), *more, drop, overrides=drops).events
 
 
 def not_present_dropped(do: str) -> list[ev.Event]:
@@ -301,6 +308,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     wakes_for_nobody,
     ready_that_is_not_due,
     host_without_memory,
+    broadcast_without_memory,
     paging_off,
     stale_gfns,
     reset,

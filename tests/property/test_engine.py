@@ -57,6 +57,8 @@ DRAWN = {
     "enable_needs_lapic": ("false", "true"),
     "token_nonzero": ("false", "true"),
     "online_zeroes_slot": ("false", "true"),
+    "broadcast_needs_memory": ("false",),
+    "reset_drops_exception": ("false", "true"),
     "apf_in_guest_mode": ("false", "true"),
     "gap_g0": ("false",),
     "gap_g3": ("false",),

@@ -59,6 +59,11 @@ LAPIC_OFF = (
     'event=[{at="2100us",do="lapic",vm="vm-0",vcpu=0,on=false},'
     '{at="3ms",do="lapic",vm="vm-0",vcpu=0,on=true}]'
 )
+NO_MEMORY = 'event=[{at="0ns",do="fail-allocations",vm="vm-0",where="host",count=1}]'
+RESET = (
+    'event=[{at="2002us",do="vcpu-stall",vm="vm-0",vcpu=0,for="50us"},'
+    '{at="2020us",do="vcpu-reset",vm="vm-0",vcpu=0}]'
+)
 HALTS = ("kernel.apf=nonpv", STALL)
 KERNEL_FAULT = ("kernel.overrides.send_always=always",)
 LATE_STALL = 'event=[{at="2102us",do="vcpu-stall",vm="vm-0",vcpu=0,for="250us"}]'
@@ -101,6 +106,8 @@ CASES = {
     "enable_needs_lapic": Case(None, ("kernel.profile=5.8", "kernel.irqchip=false")),
     "token_nonzero": Case("row-01-user-fault", ("kernel.profile=5.8",)),
     "online_zeroes_slot": Case(None, ("kernel.profile=6.x", "vm.0.vcpus=2", AGAIN_ONLINE)),
+    "broadcast_needs_memory": Case("row-09-enable", (NO_MEMORY,)),
+    "reset_drops_exception": Case(None, (RESET,)),
     "apf_in_guest_mode": Case("row-17-l2-shadowed"),
     "paging_required": Case(None, ("kernel.profile=5.8", UNPAGED)),
     "msr_reserved": Case("row-07-msr-reserved-bits"),

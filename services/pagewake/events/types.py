@@ -660,7 +660,10 @@ class BroadcastQueued(Journal, frozen=True, gc=False):
 
 
 class MsrWritten(Journal, frozen=True, gc=False):
-    """A write to an APF MSR; `ok` false: #GP; `stored`: msr_val changed all the same."""
+    """A write to an APF MSR; `ok` false: #GP; `stored`: msr_val changed all the same.
+
+    Version 0.1.0 left out writes of MSR_KVM_ASYNC_PF_ACK, which stores nothing.
+    """
 
     vcpu: int
     msr: int
@@ -768,6 +771,12 @@ class GuestPanicked(Journal, frozen=True, gc=False):
     why: PanicWhy
 
 
+class BroadcastLost(Journal, frozen=True, gc=False):
+    """An MSR write with ENABLED queued no broadcast: the host had no memory for its item."""
+
+    vcpu: int
+
+
 TO_HOST: tuple[type[ToHost], ...] = (
     PageNotPresent,
     PageTouched,
@@ -833,6 +842,7 @@ JOURNAL: tuple[type[Journal], ...] = (
     ProtocolFault,
     RequestDone,
     GuestPanicked,
+    BroadcastLost,
 )
 EVENTS: tuple[type[Event], ...] = (*TO_HOST, *TO_SHARD, *JOURNAL)
 

@@ -13,6 +13,7 @@ from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import (
     ApfCleared,
     ApfPresented,
+    BroadcastLost,
     BroadcastQueued,
     MsrWritten,
     VcpuResumed,
@@ -236,13 +237,23 @@ def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -
         ok, stored = True, False
         if value & 1:
             vcpu.apf.pageready_pending = False
-        return True
     else:
         ok = stored = False
     vcpu.note(MsrWritten, at_ns, msr, value, ok, stored, by)
-    if ok and msr == MSR_KVM_ASYNC_PF_EN and vcpu.apf.enabled and vcpu.apf.queue_broadcast():
-        vcpu.note(BroadcastQueued, at_ns)
+    if ok and msr == MSR_KVM_ASYNC_PF_EN and vcpu.apf.enabled:
+        _wakeup_all(vcpu, at_ns)
     return ok
+
+
+def _wakeup_all(vcpu: VcpuThread, at_ns: int) -> None:
+    """Queue a broadcast, unless completions wait; -ENOMEM for its item is ignored by the caller."""
+    vm = vcpu.vm
+    if vcpu.apf.done:
+        return
+    if vm.switches.broadcast_needs_memory and not vm.can_allocate():
+        vcpu.note(BroadcastLost, at_ns)
+    elif vcpu.apf.queue_broadcast():
+        vcpu.note(BroadcastQueued, at_ns)
 
 
 def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> tuple[bool, bool]:

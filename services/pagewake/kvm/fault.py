@@ -83,7 +83,7 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         apf.request_halt("double_fault")
         return vm.costs.fault_ns
     token = apf.next_token()
-    work = apf.setup(token, context.gfn, context.level, lambda: _can_allocate(vcpu), vcpu.guest.cr3)
+    work = apf.setup(token, context.gfn, context.level, vm.can_allocate, vcpu.guest.cr3)
     if isinstance(work, str):
         _started(vcpu, at_ns, context.gfn, work, token)
         return _wait(vcpu, at_ns, context, work)
@@ -130,15 +130,6 @@ def _forbidden(vcpu: VcpuThread, context: FaultContext) -> ev.SyncWhy | None:
 def _may_start_in_guest_mode(vcpu: VcpuThread) -> bool:
     """4.12 forbade it, 4.13 lets L1 opt in; 5.3 starts it anyway and halts if L1 did not."""
     return guest_mode_allows(vcpu) or vcpu.vm.switches.untold_halts
-
-
-def _can_allocate(vcpu: VcpuThread) -> bool:
-    vm = vcpu.vm
-    if vm.host_alloc_failures == 0:
-        return True
-    if vm.host_alloc_failures > 0:
-        vm.host_alloc_failures -= 1
-    return False
 
 
 def _not_present(

@@ -30,7 +30,8 @@ def _reset(vm: Vm, event: ev.VcpuReset) -> None:
     vcpu = vm.vcpus[event.vcpu]
     completion.clear(vcpu, event.at_ns, "reset")
     vcpu.apf.reset()
-    injection.drop_exception(vcpu, event.at_ns, "reset")
+    if vm.switches.reset_drops_exception:
+        injection.drop_exception(vcpu, event.at_ns, "reset")
     vcpu.revive(event.at_ns, "reset", 0)
 
 

@@ -91,7 +91,12 @@ _V316 = _V310.after(
     "a page may go again before its READY (since 3.13)",
     worker_pins=False,
 )
-_V44 = _V316.after("4.4", "SMIs are not ignored any more (since 4.2)", smm=True)
+_V44 = _V316.after(
+    "4.4",
+    "SMIs are not ignored any more, and a reset drops a pending exception (since 4.2)",
+    smm=True,
+    reset_drops_exception=True,
+)
 _V49 = _V44.after(
     "4.9",
     "new hash multiplier (since 4.7)",

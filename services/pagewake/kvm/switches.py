@@ -60,6 +60,8 @@ class Switches:
     enable_needs_lapic: bool
     token_nonzero: bool
     online_zeroes_slot: bool
+    broadcast_needs_memory: bool
+    reset_drops_exception: bool
     apf_in_guest_mode: bool
     paging_required: bool
     msr_reserved: int
@@ -327,6 +329,23 @@ _TABLE: tuple[Switch, ...] = (
         "the token",
         "a CPU that comes up zeroes its token slot; without it, the rule of all kernels, a READY "
         "that the CPU left behind as it went offline keeps every later one out",
+    ),
+    Switch(
+        "broadcast_needs_memory",
+        _BOTH,
+        True,
+        "derived from virt/kvm/async_pf.c of 2.6.38 to 6.x, unreported: kvm_async_pf_wakeup_all() "
+        "allocates with GFP_ATOMIC, and its caller ignores -ENOMEM (344d9588a9df)",
+        "a broadcast whose item gets no memory is lost, and whoever waits for it sleeps on; false, "
+        "no kernel's rule: the item is always there",
+    ),
+    Switch(
+        "reset_drops_exception",
+        _BOTH,
+        False,
+        "5f7552d4a56c (4.2)",
+        "a reset, or INIT, drops an exception that waits for entry; without it the vcpu begins "
+        "with it",
     ),
     Switch(
         "apf_in_guest_mode",

@@ -170,6 +170,14 @@ class Vm(Saved):
         if self.frozen_ns is None:
             self.silent[why] = self.silent.get(why, 0) + 1
 
+    def can_allocate(self) -> bool:
+        """Of the host, atomically: for a work item, or a broadcast."""
+        if self.host_alloc_failures == 0:
+            return True
+        if self.host_alloc_failures > 0:
+            self.host_alloc_failures -= 1
+        return False
+
     # ------------------------------------------------------------------ pages, for the vcpu threads
 
     def map_page(self, gfn: Gfn) -> None:

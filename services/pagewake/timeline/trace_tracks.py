@@ -111,6 +111,7 @@ class VmTracks:
             ev.ApfPresented: self._presented,
             ev.ApfCleared: self._cleared,
             ev.BroadcastQueued: self._broadcast,
+            ev.BroadcastLost: self._broadcast_lost,
             ev.DoubleFault: self._double_fault,
             ev.ExceptionQueued: self._exception_queued,
             ev.ExceptionInjected: self._exception_injected,
@@ -295,6 +296,9 @@ class VmTracks:
 
     def _broadcast(self, event: ev.BroadcastQueued) -> None:
         self._mark(event, "broadcast queued")
+
+    def _broadcast_lost(self, event: ev.BroadcastLost) -> None:
+        self._mark(event, "broadcast lost: no memory")
 
     def _double_fault(self, event: ev.DoubleFault) -> None:
         self._mark(event, "double fault", gfn=f"{event.gfn:#x}")

@@ -76,7 +76,13 @@ def lookahead_ns(scenario: Scenario) -> int:
 
 def _judge(run: LogRun, scenario: Scenario, report: VerifyReport) -> None:
     kernel = scenario.kernel
-    rules = rules_of(kernel.switches(0), kernel.switches(1), lookahead_ns(scenario), kernel.apf)
+    rules = rules_of(
+        kernel.switches(0),
+        kernel.switches(1),
+        lookahead_ns(scenario),
+        kernel.apf,
+        acks_in_log=scenario.about.version != "0.1.0",
+    )
     reporter = Reporter()
     digests = [
         _judge_host(run, host, tasks_by_vm(scenario, host), rules, reporter, report)

@@ -24,7 +24,7 @@ from pagewake.events.types import (
     VcpuResumed,
     WakeSpun,
 )
-from tests.support.abi import BROADCAST
+from tests.support.abi import BROADCAST, MSR_ACK
 from tests.support.small import PAGE_IN_NS, SmallRun, event, run_small, script, work
 
 TRAP_NS = 500
@@ -320,6 +320,16 @@ class TestReadyByInterrupt:
         )
         assert len(run.of(TaskSlept)) == 2
         assert len(run.of(TaskWoken)) == woken
+
+    def test_each_interrupt_is_acknowledged_in_the_log(self) -> None:
+        run = run_small(
+            script("t", *USER_FAULT, count=8, more="private = true"), work(), profile="6.x"
+        )
+        acks = [written for written in run.of(MsrWritten) if written.msr == MSR_ACK]
+        assert len(acks) == len(run.of(InterruptQueued)) == 9, "eight, and the broadcast"
+        assert {(ack.value, ack.ok, ack.stored, ack.by) for ack in acks} == {
+            (1, True, False, "guest")
+        }
 
     def test_the_interrupt_takes_the_token_and_acknowledges(self) -> None:
         run = run_small(

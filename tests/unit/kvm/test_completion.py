@@ -433,6 +433,18 @@ class TestEnableMsr:
         assert entry[1:] == ("broadcast", BROADCAST)
         assert not presented.prefaulted
 
+    @pytest.mark.parametrize("needs", [False, True])
+    def test_a_broadcast_without_memory_is_lost(self, needs: bool) -> None:
+        machine = Machine(msr=None, broadcast_needs_memory=needs)
+        machine.deliver(ev.AllocationFails(500, "vm", 0, "host", 1))
+        assert self.write(machine, ENABLE).ok
+        machine.run(100_000)
+        assert len(machine.of(ev.BroadcastLost)) == needs
+        assert len(machine.of(ev.BroadcastQueued)) == (not needs)
+        assert len(machine.of(ev.ApfPresented)) == (not needs)
+        assert machine.vm.host_alloc_failures == (not needs)
+        assert machine.vcpu.apf.enabled
+
     def test_no_broadcast_while_a_completion_waits(self) -> None:
         machine = Machine()
         machine.touch(1_000, 7)
@@ -514,14 +526,15 @@ class TestReset:
         assert not apf.gfn_hash.find(Gfn(7))
         assert not apf.send_user_only
 
-    def test_drops_what_was_pending(self) -> None:
-        machine = Machine()
+    @pytest.mark.parametrize("drops", [False, True])
+    def test_drops_what_was_pending_since_4_2(self, drops: bool) -> None:
+        machine = Machine(reset_drops_exception=drops)
         machine.stalls(500, 100_000)
         machine.touch(1_000, 7)
         machine.deliver(ev.VcpuReset(50_000, "vm", 0, 0))
         machine.run(300_000)
-        assert [e.why for e in machine.of(ev.ExceptionDropped)] == ["reset"]
-        assert machine.of(ev.ExceptionInjected) == []
+        assert [e.why for e in machine.of(ev.ExceptionDropped)] == ["reset"] * drops
+        assert [e.token for e in machine.of(ev.ExceptionInjected)] == [0] * (not drops)
 
 
 class TestMigration:
@@ -626,6 +639,8 @@ class TestReadyByInterrupt:
         machine.vcpu.kick(405_000)
         machine.run(600_000)
         assert [e.token for e in machine.of(ev.InterruptQueued)] == [0x1000, 0x2000]
+        (written,) = machine.of(ev.MsrWritten)
+        assert (written.msr, written.value, written.ok, written.stored) == (MSR_ACK, 1, True, False)
 
     def test_without_the_slot_zeroed_it_does_not(self) -> None:
         machine = self.machine()

@@ -73,6 +73,8 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "enable_needs_lapic": {"posted-v7": False, "5.8": True},
     "token_nonzero": {"posted-v7": False, "6.1": True},
     "online_zeroes_slot": {"posted-v7": False},
+    "broadcast_needs_memory": {"posted-v7": True},
+    "reset_drops_exception": {"posted-v7": False, "4.4": True},
     "apf_in_guest_mode": {"posted-v7": True, "4.13": False},
     "paging_required": {"posted-v7": False, "6.1": True},
     "msr_reserved": {"posted-v7": 0x3C, "4.13": 0x38, "5.8": 0x30},

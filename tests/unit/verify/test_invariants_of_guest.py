@@ -8,7 +8,7 @@ import pytest
 
 from pagewake.events import types as ev
 from pagewake.verify.invariants import Reporter, Rules, VmChecks
-from tests.support.abi import MSR_EN
+from tests.support.abi import MSR_ACK, MSR_EN
 from tests.unit.verify.story import (
     VM,
     Story,
@@ -117,6 +117,61 @@ def test_and_may_be_written_over_before_its_own_vcpu_read_it() -> None:
 
 def by_interrupt(story: Story, token: int) -> None:
     story.add(ev.InterruptQueued, vcpu=0, token=token, kind="ready")
+
+
+def acknowledged(story: Story, token: int) -> None:
+    """The handler took the token, and acknowledges it."""
+    fields = {"level": 1, "reason": 2, "cr2": token, "handler": "wake", "cpl": 3}
+    story.add(ev.TrapTaken, vcpu=0, **fields)
+    story.add(ev.MsrWritten, vcpu=0, msr=MSR_ACK, value=1, ok=True, stored=False, by="guest")
+
+
+def enabled_by_interrupt(value: int = 0x1009) -> Story:
+    story = Story()
+    story.add(ev.MsrWritten, vcpu=0, msr=MSR_EN, value=value, ok=True, stored=True, by="guest")
+    return story
+
+
+def two_readies(first: int, *, acked: bool, value: int = 0x1009) -> Story:
+    story = enabled_by_interrupt(value)
+    by_interrupt(story, first)
+    if acked:
+        acknowledged(story, first)
+    by_interrupt(story, 0x2000)
+    return story
+
+
+def test_each_ready_is_acknowledged_before_the_next_one() -> None:
+    def ack(story: Story, **rules: object) -> list[int]:
+        return named(story, "ack", ready_by_interrupt=True, **rules)
+
+    assert ack(two_readies(0x1000, acked=True)) == []
+    assert ack(two_readies(0x1000, acked=False)) == [3]
+    assert ack(two_readies(0, acked=False)) == [], "a slot of 0 is free"
+    assert ack(two_readies(0x1000, acked=False, value=0x9009)) == [], "not the vcpu's own area"
+    assert ack(two_readies(0x1000, acked=False), acks_in_log=False) == []
+
+
+def test_a_handler_writes_one_ack_for_each_token_that_it_takes() -> None:
+    story = two_readies(0x1000, acked=True)
+    acknowledged(story, 0x2000)
+    story.remove(ev.MsrWritten, 1)
+    assert named(story, "ack", ready_by_interrupt=True) == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("restores", "zeroes", "broken"), [(True, False, []), (False, True, []), (False, False, [4])]
+)
+def test_what_else_frees_a_slot(restores: bool, zeroes: bool, broken: list[int]) -> None:
+    story = enabled_by_interrupt()
+    by_interrupt(story, 0x1000)
+    if restores:
+        story.add(ev.VmMigrated)
+    else:
+        story.add(ev.VcpuResumed, vcpu=0, why="online")
+    by_interrupt(story, 0x2000)
+    found = named(story, "ack", ready_by_interrupt=True, online_zeroes_slot=zeroes)
+    assert found == broken
 
 
 @pytest.mark.parametrize(("first", "broken"), [(0x1000, [3]), (0x0, [])])

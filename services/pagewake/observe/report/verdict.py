@@ -36,6 +36,7 @@ _WRONG = (
         "sleepers taken for dummies and freed",
     ),
     ("ProtocolFault", "1 protocol fault", "protocol faults"),
+    ("BroadcastLost", "1 broadcast lost for want of memory", "broadcasts lost for want of memory"),
 )
 
 

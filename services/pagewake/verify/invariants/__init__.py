@@ -13,6 +13,7 @@ whatever produced these is checked alike: a run, a log, a hand-written case in a
 | `I5`       | ready in completion order, not-present in fault order    | semantics 3.6, 3.7       |
 | `I6`       | injected not-present and dummies are conserved           | semantics 2.3, 4.8, 4.9  |
 | `I7`       | halts end by what may end them                           | semantics 3.9            |
+| `ack`      | page-ready interrupts are acknowledged, one by one       | semantics 3.6, 3.7       |
 | `token`    | tokens count up per vcpu                                 | semantics 1.3            |
 | `sleepers` | the sleeper table, replayed                              | semantics 2.3            |
 | `page-in`  | asked once, answered once, not too early                 | design, "Time"           |
@@ -24,6 +25,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pagewake.events.types import Event
+from pagewake.verify.invariants.acks import Acks
 from pagewake.verify.invariants.base import Checker, Handler, Reporter, Violation
 from pagewake.verify.invariants.conservation import NotPresentLedger
 from pagewake.verify.invariants.exception_slot import PendingException, ReasonWord
@@ -44,6 +46,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     GfnHashMembership,
     PendingException,
     ReasonWord,
+    Acks,
     InjectionAllowed,
     FirstInFirstOut,
     NotPresentLedger,

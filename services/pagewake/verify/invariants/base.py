@@ -20,6 +20,7 @@ from pagewake.verify.invariants.rules import Rules
 # The interface between host and guest, written down again: checks share no rule with the system.
 BROADCAST_TOKEN = 0xFFFFFFFF
 MSR_ASYNC_PF_EN = 0x4B564D02
+MSR_ASYNC_PF_ACK = 0x4B564D07
 
 Handler: TypeAlias = Callable[[Any], None]
 

@@ -21,12 +21,19 @@ class Rules:
     kernel_mode_sends: bool = True
     ready_by_interrupt: bool = False
     token_nonzero: bool = False
+    online_zeroes_slot: bool = False
+    acks_in_log: bool = True
     wake_all_everywhere: bool = False
     guest_reads_reason: bool = True
 
 
 def rules_of(
-    host: Switches, guest: Switches | None = None, lookahead_ns: int = 0, apf: str = "pv"
+    host: Switches,
+    guest: Switches | None = None,
+    lookahead_ns: int = 0,
+    apf: str = "pv",
+    *,
+    acks_in_log: bool = True,
 ) -> Rules:
     """Rules of a run whose host follows `host` and whose guests follow `guest` (as the host).
 
@@ -41,6 +48,8 @@ def rules_of(
         kernel_mode_sends=host.host_kernel_rule != "halt",
         ready_by_interrupt=host.ready_by_interrupt,
         token_nonzero=host.token_nonzero,
+        online_zeroes_slot=guest.online_zeroes_slot,
+        acks_in_log=acks_in_log,
         wake_all_everywhere=not guest.gap_g7,
         guest_reads_reason=apf == "pv",
     )
