@@ -292,6 +292,7 @@ def restored(*without: str) -> list[ev.Event]:
 
 def smi_while_halted() -> list[ev.Event]:
     smi = event("2100us", "smi", "vcpu = 0", 'for = "50us"')
+    smi += "\n" + event("4ms", "user-exit", "vcpu = 0")
     return run_small(script("t", *KERNEL), work(), smi, profile="5.4").events
 
 
@@ -302,6 +303,10 @@ def answered_requests() -> list[ev.Event]:
 
 def user_fault(profile: str = "2.6.39", *kernel: str) -> list[ev.Event]:
     return run_small(script("t", *USER), work(), profile=profile, kernel=kernel).events
+
+
+def fault_without_hlt_exits() -> list[ev.Event]:
+    return run_small(script("t", *KERNEL), work(), profile="5.4", vm="hlt_exits = false").events
 
 
 SMALL: Sequence[Callable[[], list[ev.Event]]] = (
@@ -338,6 +343,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     lambda: restored("events", "mp_state"),
     smi_while_halted,
     answered_requests,
+    fault_without_hlt_exits,
     lambda: user_fault("2.6.38"),
     lambda: user_fault("2.6.39", "irqchip = false"),
     lambda: user_fault("2.6.39", 'apf = "off"'),

@@ -226,7 +226,8 @@ def events(draw: st.DrawFn, vcpus: int) -> str:
         st.sampled_from(
             (
                 'do = "vcpu-offline"', 'do = "vcpu-online"', 'do = "vcpu-reset"', 'do = "irq"',
-                'do = "registers-set"', 'do = "smi"', 'do = "smi"\nfor = "40us"',
+                'do = "registers-set"', 'do = "user-exit"\nfor = "40us"',
+                'do = "smi"', 'do = "smi"\nfor = "40us"',
                 'do = "lapic"\non = false', 'do = "lapic"\non = true',
                 'do = "cr0-pg"\nfor = "100us"', 'do = "nmi"\nfaults = true',
                 'do = "vcpu-stall"\nfor = "150us"', 'do = "msr-write"\nmsr = "apf-en"',
@@ -282,6 +283,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
             f'memory = "{memory}"' if memory else "",
             f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "32MiB"',
+            f"hlt_exits = {draw(st.sampled_from(('true', 'true', 'false')))}",
             f'limit = "{draw(st.sampled_from((512, 1024, 4096)))}KiB"',
             f'min = "{draw(st.sampled_from((0, 128)))}KiB"' if memory else "",
             f'low = "{draw(st.sampled_from((0, 256, 512)))}KiB"' if memory else "",

@@ -64,6 +64,7 @@ def run_small(
     kernel: Sequence[str] = (),
     scheduler: Sequence[str] = ('wakeup_granularity = "0ns"',),
     host: Sequence[str] = (),
+    vm: str = "",
     duration: str = "10ms",
 ) -> SmallRun:
     """Run it; every page-in takes 300 us.  The invariants are checked on the way."""
@@ -77,6 +78,7 @@ def run_small(
             '[host]\nmedium = { latency = "300us", parallelism = 64 }',
             *host,
             f'[[vm]]\nname = "vm"\nvcpus = {vcpus}\nmemory = "16MiB"\nlimit = "8MiB"',
+            vm,
             *tasks_and_events,
         ]
     )

@@ -39,7 +39,7 @@ Delivery: TypeAlias = Literal["injected", "halted", "untold", "synchronous"]
 
 SyncWhy: TypeAlias = Literal[
     "off", "gup", "first_touch", "medium", "irqchip", "reinjection", "guest_mode",
-    "interrupts_off", "limit", "no_memory", "prefault",
+    "interrupts_off", "limit", "no_memory", "prefault", "no_hlt_exits",
 ]  # fmt: skip
 """Why a page fault on an absent page was not asynchronous.
 
@@ -54,7 +54,8 @@ SyncWhy: TypeAlias = Literal[
 - `limit`: 64 items are outstanding on this vcpu;
 - `no_memory`: the host has no memory for the item;
 - `prefault`: from 3.13, the page of a completion is gone again before its READY, and mapping it
-  ahead may not be asynchronous: no touch of the guest's.
+  ahead may not be asynchronous: no touch of the guest's;
+- `no_hlt_exits`: from 5.3, the vcpu cannot be told, and is not halted as its HLT does not exit.
 """
 
 HaltRule: TypeAlias = Literal["apf_off", "nested", "no_paging", "kernel_mode"]
@@ -468,6 +469,13 @@ class RegistersSet(Control, frozen=True, gc=False):
     vcpu: int
 
 
+class LeftForUserspace(Control, frozen=True, gc=False):
+    """An exit that only userspace can handle, `for_ns` long; of a vcpu that runs."""
+
+    vcpu: int
+    for_ns: int = 0
+
+
 class SmiArrived(Control, frozen=True, gc=False):
     """An SMI for this vcpu, which is in SMM, with paging off, for `for_ns`."""
 
@@ -800,6 +808,7 @@ CONTROL: tuple[type[Control], ...] = (
     IrqArrived,
     VcpuStalled,
     RegistersSet,
+    LeftForUserspace,
     SmiArrived,
     LapicSwitched,
 )

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pagewake.events.ids import Gfn
-from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, OFFLINE
+from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HLT, OFFLINE
 from pagewake.simtime.ports import NEVER_NS
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _quiet(kernel: GuestKernel) -> bool:
                 return False
             if cpu.need_resched:  # honoured where the kernel section ends, before any tick
                 return False
-        elif mode is BLOCKED:
+        elif mode is BLOCKED or mode is HLT:
             if thread.irqs or cpu.idle_halting:
                 return False
         elif mode not in (BLACKOUT, OFFLINE):
@@ -108,13 +108,13 @@ def _cpu_bound(thread: VcpuThread, cpu: GuestCpu) -> int | None:
 
 
 def _halted_bound(thread: VcpuThread, cpu: GuestCpu) -> int | None:
-    """Blocked with its tick pending: the tick may run somebody else; else it waits for the host.
+    """At rest with its tick pending: the tick may run somebody else; else it waits for the host.
 
     Halted on a page in flight, the current task only faults on it again at every tick (double
     fault), and the host does not hear of that.
     """
     tick_ns = thread.timer_at
-    if thread.mode is not BLOCKED or not tick_ns:
+    if thread.mode not in (BLOCKED, HLT) or not tick_ns:
         return None
     if thread.apf.halted and not any(other.touches_memory for other in cpu.rq.waiting):
         task = cpu.curr

@@ -61,6 +61,7 @@ class VmConfig:
     switches: Switches
     apf: Literal["pv", "nonpv", "off"]
     irqchip: bool
+    hlt_exits: bool
     costs: HostCosts
     medium: str
     media: dict[str, int]

@@ -74,7 +74,7 @@ def _synchronous_medium(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> 
 def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool) -> int | None:
     vm = vcpu.vm
     apf = vcpu.apf
-    why = _forbidden(vcpu, context)
+    why = _forbidden(vcpu, at_ns, context)
     if why is not None:
         return _wait(vcpu, at_ns, context, why)
     if apf.gfn_hash.find(context.gfn):
@@ -104,7 +104,7 @@ def _spins_for_ever(
     vcpu.note(ProtocolFault, at_ns, "gfn_hash_full", "the vcpu thread spins in add")
 
 
-def _forbidden(vcpu: VcpuThread, context: FaultContext) -> ev.SyncWhy | None:
+def _forbidden(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> ev.SyncWhy | None:
     """Why this fault cannot be asynchronous: `gup` era, or can_do_async_pf()."""
     vm = vcpu.vm
     switches = vm.switches
@@ -119,6 +119,8 @@ def _forbidden(vcpu: VcpuThread, context: FaultContext) -> ev.SyncWhy | None:
         return "irqchip"
     if vcpu.exc is not None and switches.pending_blocks_apf:
         return "reinjection"
+    if not vm.config.hlt_exits and switches.untold_halts and _must_halt(vcpu, at_ns, context):
+        return "no_hlt_exits"
     guest = vcpu.guest
     if guest.guest_mode and not _may_start_in_guest_mode(vcpu):
         return "guest_mode"

@@ -75,6 +75,10 @@ def _registers(vm: Vm, event: ev.RegistersSet) -> None:
     injection.drop_exception(vm.vcpus[event.vcpu], event.at_ns, "registers_set")
 
 
+def _user_exit(vm: Vm, event: ev.LeftForUserspace) -> None:
+    vm.vcpus[event.vcpu].exit_to_userspace(event.at_ns, event.for_ns)
+
+
 def _lapic(vm: Vm, event: ev.LapicSwitched) -> None:
     completion.lapic_switched(vm.vcpus[event.vcpu], event.at_ns, event.on)
 
@@ -110,6 +114,7 @@ HANDLERS: dict[type[ev.Control], Callable[[Vm, Any], None]] = {
     ev.IrqArrived: _irq,
     ev.VcpuStalled: _stall,
     ev.RegistersSet: _registers,
+    ev.LeftForUserspace: _user_exit,
     ev.LapicSwitched: _lapic,
     ev.AreaWriteFails: _area,
     ev.WorkerGupFails: _gup,

@@ -21,6 +21,7 @@ class Mode(IntEnum):
     BLOCKED = 3
     WAKING = 4
     OFFLINE = 5
+    HLT = 6
 
 
 # An attribute of an Enum class costs a call in Python 3.11, a name of a module does not.
@@ -30,6 +31,7 @@ BLACKOUT: Final = Mode.BLACKOUT
 BLOCKED: Final = Mode.BLOCKED
 WAKING: Final = Mode.WAKING
 OFFLINE: Final = Mode.OFFLINE
+HLT: Final = Mode.HLT
 
 ABOUT: Final[Mapping[Mode, str]] = {
     Mode.GUEST: "runs the guest",
@@ -38,15 +40,28 @@ ABOUT: Final[Mapping[Mode, str]] = {
     Mode.BLOCKED: "waits in kvm_vcpu_block(): HLT, or halted for a page",
     Mode.WAKING: "is runnable and waits for a CPU of the host",
     Mode.OFFLINE: "does not exist for the guest, or the VM is over",
+    Mode.HLT: "is in HLT that does not exit: still in guest mode, for L0 as if it ran",
 }
 
 Change = Literal[
-    "entry", "exit", "wait", "page", "block", "event", "run", "revive", "park", "init", "over"
+    "entry",
+    "exit",
+    "wait",
+    "page",
+    "block",
+    "event",
+    "run",
+    "revive",
+    "park",
+    "init",
+    "over",
+    "halt",
 ]
 
 CHANGES: Final[Mapping[Change, str]] = {
     "entry": "VMRUN: requests are honoured, what is pending is injected",
     "exit": "#VMEXIT, of the guest's own or by a kick",
+    "halt": "HLT, in a VM whose HLT does not exit",
     "wait": "a page that cannot be waited for asynchronously: the thread reads it itself",
     "page": "the page that the thread waits for is in",
     "block": "the guest halts, or was halted for a page, and nothing is pending",
@@ -59,7 +74,7 @@ CHANGES: Final[Mapping[Change, str]] = {
 }
 
 TRANSITIONS: Final[dict[Mode, dict[Change, Mode]]] = {
-    Mode.GUEST: {"exit": Mode.HOST, "over": Mode.OFFLINE},
+    Mode.GUEST: {"exit": Mode.HOST, "halt": Mode.HLT, "over": Mode.OFFLINE},
     Mode.HOST: {
         "entry": Mode.GUEST,
         "wait": Mode.BLACKOUT,
@@ -72,4 +87,5 @@ TRANSITIONS: Final[dict[Mode, dict[Change, Mode]]] = {
     Mode.BLOCKED: {"event": Mode.WAKING, "revive": Mode.HOST, "over": Mode.OFFLINE},
     Mode.WAKING: {"run": Mode.HOST, "revive": Mode.HOST, "over": Mode.OFFLINE},
     Mode.OFFLINE: {"init": Mode.HOST, "over": Mode.OFFLINE},
+    Mode.HLT: {"exit": Mode.HOST, "revive": Mode.HOST, "over": Mode.OFFLINE},
 }

@@ -17,7 +17,7 @@ from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import VcpuHalted, VcpuResumed
 from pagewake.kvm.async_pf import AsyncPf
-from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HOST, OFFLINE, TRANSITIONS, Change
+from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HLT, HOST, OFFLINE, TRANSITIONS, Change
 from pagewake.kvm.ports import (
     IRQ_TIMER,
     OP_CHECK,
@@ -27,6 +27,7 @@ from pagewake.kvm.ports import (
     OP_TIMER,
     OP_UNBLOCK,
     OP_WAIT,
+    WAIT,
     GuestCpuPort,
     NestedPort,
     Op,
@@ -177,13 +178,36 @@ class VcpuThread(VcpuPort):
         self.leave(at_ns)
         return self.after_exit(at_ns, self.vm.costs.exit_ns)
 
+    def exit_to_userspace(self, at_ns: int, for_ns: int) -> None:
+        """KVM_RUN returns and is called again: no completion check in between (semantics 3.9)."""
+        if self.mode is not GUEST:
+            return
+        if self.guest.guest_mode and self.nested is not None:
+            self.nested.external_exit(at_ns)
+        self.leave(at_ns)
+        self.vm.push(at_ns + self.vm.costs.exit_ns + for_ns, self.id, self.gen, OP_LOOP)
+
     def exit_hlt(self, at_ns: int) -> Step:
-        """HLT: mp_state HALTED; the completion check of the same exit comes first."""
+        """HLT: mp_state HALTED; the completion check of the same exit comes first.
+
+        Where it does not exit, the CPU itself waits for an interrupt, and KVM hears nothing of it.
+        """
+        if not self.vm.config.hlt_exits:
+            return self._hlt_in_guest(at_ns)
         self.leave(at_ns)
         self.mp_halted = True
         vm = self.vm
         vm.journal(VcpuHalted(at_ns, vm.name, vm.n, self.id, "hlt"))
         return self.after_exit(at_ns, self.vm.costs.exit_ns)
+
+    def _hlt_in_guest(self, at_ns: int) -> Step:
+        if self.nmi is not None or (self.irqs and self.interrupt_allowed()):
+            return self.exit_plain(at_ns)
+        self.guest.stop(at_ns)
+        self.become("halt")
+        self.gen += 1
+        self.account(at_ns, "idle")
+        return WAIT
 
     def power_on(self) -> None:
         """The vcpu enters its guest for the first time, at 0."""
@@ -257,6 +281,12 @@ class VcpuThread(VcpuPort):
                 self.nested.external_exit(at_ns)
             step = self.exit_plain(at_ns)
             self.vm.push(step[0], self.id, self.gen, step[1])
+        elif self.mode is HLT:
+            self.become("exit")
+            self.account(at_ns, "exit")
+            self.gen += 1
+            step = self.after_exit(at_ns, self.vm.costs.exit_ns)
+            self.vm.push(step[0], self.id, self.gen, step[1])
         else:
             self.poke(at_ns)
 
@@ -273,7 +303,7 @@ class VcpuThread(VcpuPort):
         if self.mode is OFFLINE or not self.lapic_on:
             return
         self.irqs |= irq
-        if self.mode is GUEST:
+        if self.mode is GUEST or self.mode is HLT:
             if self.guest.if_flag or self.guest.guest_mode:
                 self.kick(at_ns)
         else:
@@ -332,7 +362,7 @@ class VcpuThread(VcpuPort):
     def host_exit(self, at_ns: int, period: int) -> None:
         """The host's own tick, or a background exit: leaves the guest if it runs."""
         self.host_exits[period] = False
-        if self.mode is GUEST:
+        if self.mode is GUEST or self.mode is HLT:
             self.kick(at_ns)
 
     # ------------------------------------------------------------------ guest side

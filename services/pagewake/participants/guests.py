@@ -53,6 +53,7 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         switches=kernel.switches(0),
         apf=kernel.apf,  # type: ignore[arg-type]
         irqchip=kernel.irqchip,
+        hlt_exits=spec.hlt_exits,
         costs=host.costs,
         medium=device.name,
         media=synchronous,

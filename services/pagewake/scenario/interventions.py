@@ -173,6 +173,11 @@ EVENT_KINDS: Mapping[str, EventKind] = {
     "registers-set": EventKind(
         ev.RegistersSet, _ON_VCPU, "userspace sets the registers: a queued exception is dropped"
     ),
+    "user-exit": EventKind(
+        ev.LeftForUserspace,
+        (*_ON_VCPU, _key("for", Duration(), "how long that takes", "for_ns", required=False)),
+        "an exit to userspace, as of emulated I/O, if the vcpu runs: no completion check behind it",
+    ),
     "lapic": EventKind(
         ev.LapicSwitched,
         (*_ON_VCPU, _key("on", Flag(), "whether it is on")),

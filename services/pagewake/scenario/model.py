@@ -259,6 +259,9 @@ class Vm(_Part, frozen=True, kw_only=True):
     low_pages: Annotated[
         int, Key("low", Size(0), "nor this, while others have more than theirs (memory.low)")
     ] = 0
+    hlt_exits: Annotated[
+        bool, Key("hlt_exits", Flag(), "HLT leaves the guest; kernels since 4.17 can do without")
+    ] = True
     nested: Annotated[int, Key("nested", Integer(0, 2), "hypervisor levels inside")] = 0
     l2: Annotated[GuestOfGuest | None, Table("l2", "the L2 guest")] = None
     l3: Annotated[GuestOfGuest | None, Table("l3", "the L3 guest")] = None

@@ -50,6 +50,7 @@ _WORDS: Mapping[type[ev.Control], Callable[[Any], str]] = {
         f"host takes vcpu {e.vcpu} off its CPU for {_for(e.for_ns)}, {_STALLED[e.where]}"
     ),
     ev.RegistersSet: lambda e: f"userspace sets the registers of vcpu {e.vcpu}",
+    ev.LeftForUserspace: lambda e: f"vcpu {e.vcpu} in userspace for {_for(e.for_ns)}",
     ev.SmiArrived: lambda e: f"SMI for vcpu {e.vcpu}, {_for(e.for_ns)} in SMM",
     ev.LapicSwitched: lambda e: f"LAPIC of vcpu {e.vcpu} {'on' if e.on else 'off'}",
 }

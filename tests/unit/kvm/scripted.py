@@ -148,6 +148,7 @@ class Machine:
             switches=resolve(profile, switches),
             apf="pv",
             irqchip=True,
+            hlt_exits=True,
             costs=HostCosts(**(costs or {})),
             medium="",
             media={},

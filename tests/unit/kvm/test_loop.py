@@ -10,8 +10,8 @@ import pytest
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
 from pagewake.kvm import completion
-from pagewake.kvm.modes import BLOCKED, GUEST
-from pagewake.kvm.ports import IRQ_DEVICE
+from pagewake.kvm.modes import BLOCKED, GUEST, HLT
+from pagewake.kvm.ports import IRQ_DEVICE, Step
 from tests.support.abi import MSR_EN
 from tests.unit.kvm.scripted import ENTRY_NS, PASS_NS, Machine
 
@@ -159,6 +159,94 @@ class TestSyntheticHalt:
         machine.run(900_000)
         assert machine.vcpu.apf.halted
         assert machine.of(ev.VcpuResumed) == []
+
+
+class TestExitToUserspace:
+    @pytest.mark.parametrize(("profile", "checked"), [("5.4", False), ("5.8", True)])
+    def test_checks_no_completions_but_where_that_is_a_request(
+        self, profile: str, checked: bool
+    ) -> None:
+        machine = Machine(profile, msr=0x1009 if checked else 0x1001)
+        machine.touch(1_000, 7)
+        machine.sets(50_000, if_flag=True)
+        machine.vcpu.apf.pageready_pending = True  # or 5.8 kicked
+        machine.arrives(100_000, 7, token=Token(0))
+        machine.deliver(ev.LeftForUserspace(200_000, "vm", 0, 0, 3_000))
+        machine.run(300_000)
+        assert bool(machine.of(ev.ApfPresented)) == checked
+        assert machine.entered()[-1][0] >= 203_000 + EXIT_NS
+
+    def test_is_nothing_to_a_vcpu_that_is_not_in_its_guest(self) -> None:
+        machine = Machine()
+        machine.hlt(10_000)
+        machine.deliver(ev.LeftForUserspace(50_000, "vm", 0, 0))
+        machine.run(100_000)
+        assert machine.vcpu.mode is BLOCKED
+
+
+class TestHltThatDoesNotExit:
+    def machine(self, profile: str = "5.4") -> Machine:
+        machine = Machine(profile, config={"hlt_exits": False})
+        machine.hlt(100_000)
+        return machine
+
+    def test_is_nothing_that_the_host_sees(self) -> None:
+        machine = self.machine()
+        machine.run(200_000)
+        assert machine.vcpu.mode is HLT
+        assert machine.of(ev.VcpuHalted) == []
+        assert machine.entered() == []
+
+    @pytest.mark.parametrize(
+        "event", [ev.IrqArrived(150_000, "vm", 0, 0), ev.NmiArrived(150_000, "vm", 0, 0)]
+    )
+    def test_ends_by_an_exit_as_an_interrupt_comes(self, event: ev.Control) -> None:
+        machine = self.machine()
+        machine.deliver(event)
+        machine.run(200_000)
+        assert [at for at, *_ in machine.entered()] == [150_000 + PASS_NS]
+        assert machine.vcpu.mode is GUEST
+        assert machine.vcpu.cpu["idle"].ns == 50_000
+
+    def test_an_interrupt_that_is_pending_ends_it_at_once(self) -> None:
+        machine = Machine("5.4", config={"hlt_exits": False})
+        machine.sets(90_000, if_flag=False)
+        machine.deliver(ev.IrqArrived(95_000, "vm", 0, 0))
+
+        def sti_hlt(at_ns: int) -> Step:
+            machine.guest.if_flag = True
+            return machine.vcpu.exit_hlt(at_ns)
+
+        machine.plan(100_000, sti_hlt)
+        machine.run(200_000)
+        assert machine.entered()[-1][1:] == ("irq", IRQ_DEVICE)
+
+    @pytest.mark.parametrize(("profile", "noticed"), [("5.4", False), ("5.8", True)])
+    def test_a_completion_is_noticed_if_it_kicks(self, profile: str, noticed: bool) -> None:
+        machine = Machine(profile, msr=0x1009, config={"hlt_exits": False})
+        machine.touch(1_000, 7)
+        machine.hlt(100_000)
+        machine.arrives(150_000, 7, token=Token(0))
+        machine.run(200_000)
+        assert bool(machine.of(ev.ApfPresented)) == noticed
+
+    @pytest.mark.parametrize(
+        ("profile", "delivery"),
+        [("4.19", "halted"), ("5.4", "synchronous"), ("6.12", "synchronous")],
+    )
+    def test_what_cannot_be_told_is_synchronous_since_5_3(
+        self, profile: str, delivery: str
+    ) -> None:
+        machine = Machine(profile, msr=None, config={"hlt_exits": False})
+        machine.touch(1_000, 7)
+        machine.run(50_000)
+        assert [e.delivery for e in machine.of(ev.PageNotPresent)] == [delivery]
+
+    def test_what_can_be_told_is_asynchronous_all_the_same(self) -> None:
+        machine = Machine("5.4", config={"hlt_exits": False})
+        machine.touch(1_000, 7)
+        machine.run(50_000)
+        assert [e.delivery for e in machine.of(ev.PageNotPresent)] == ["injected"]
 
 
 class TestHalt:

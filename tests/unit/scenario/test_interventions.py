@@ -58,6 +58,7 @@ EXAMPLES: list[tuple[dict[str, object], ev.Control]] = [
     ),
     ({**ON_VCPU, "do": "vcpu-reset"}, ev.VcpuReset(**VCPU)),
     ({**ON_VCPU, "do": "cr0-pg"}, ev.Cr0PgToggled(**VCPU)),
+    ({**ON_VCPU, "do": "user-exit", "for": "2us"}, ev.LeftForUserspace(**VCPU, for_ns=2_000)),
     ({**ON_VCPU, "do": "smi", "for": "2us"}, ev.SmiArrived(**VCPU, for_ns=2_000)),
     ({**ON_VCPU, "do": "nmi", "faults": True}, ev.NmiArrived(**VCPU, faults=True)),
     ({**ON_VCPU, "do": "irq"}, ev.IrqArrived(**VCPU)),
