@@ -13,7 +13,7 @@ from pathlib import Path
 from markupsafe import escape
 
 from docs.generate.markdown import MADE, code, head, table
-from pagewake.errata.entry import Entry, entries, shown
+from pagewake.errata.entry import Entry, Setting, entries, shown
 from pagewake.errata.signs import Sign, never_in_words
 from pagewake.errata.trial import Ran, Trial, line_of, try_out
 from pagewake.events.types import Event
@@ -116,10 +116,9 @@ def _ran(entry: Entry) -> str:
 
 
 def _run(
-    title: str, entry: Entry, value: object, seen: Sequence[Event], sign: Sign
+    title: str, entry: Entry, value: Setting, seen: Sequence[Event], sign: Sign
 ) -> Iterator[str]:
     assert seen, f"{entry.name} is not what it says: {title}"
-    assert isinstance(value, str | bool | int)
     yield f"## {title}: {entry.switch} = {shown(value)}\n"
     yield sign.says[0].upper() + sign.says[1:] + ":\n"
     never = [never_in_words(sign.never)] if sign.never else []
@@ -147,8 +146,8 @@ def _drawing(trial: Trial) -> str:
     lines = [timeline_of(each) for each in ran.values()]
     from_ns = min(line.zoomed().from_ns for line in lines)
     until_ns = max(line.zoomed().until_ns for line in lines)
-    if entry.drawn_until:
-        until_ns = parse_duration(entry.drawn_until)
+    if entry.drawn:
+        from_ns, until_ns = map(parse_duration, entry.drawn)
     lines = [line._replace(from_ns=from_ns, until_ns=until_ns) for line in lines]
     top = 0
     parts: list[str] = []

@@ -12,12 +12,11 @@ from rich.table import Table
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.screen import print_text
-from pagewake.errata.entry import Entry, entries, entry, plain, shown
+from pagewake.errata.entry import Entry, Setting, entries, entry, plain, shown
 from pagewake.errata.signs import Sign, never_in_words
 from pagewake.errata.trial import Ran, Trial, line_of, try_out, verdict
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.events.types import Event
-from pagewake.kvm.switches import SwitchValue
 
 
 def errata(
@@ -111,9 +110,7 @@ def _tell(trial: Trial) -> None:
     print_line(f"\nmore, with both timelines: docs/errata/{entry.name.lower()}.md")
 
 
-def _tell_run(
-    entry: Entry, value: SwitchValue, ran: Ran, seen: Sequence[Event], sign: Sign
-) -> None:
+def _tell_run(entry: Entry, value: Setting, ran: Ran, seen: Sequence[Event], sign: Sign) -> None:
     which = "before" if value == entry.before else "after"
     not_seen = "" if seen else "NOT SEEN: "
     print_text(f"{which}, {entry.switch} = {shown(value)}: {not_seen}{plain(sign.says)}")

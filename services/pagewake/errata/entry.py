@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import json
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -20,13 +22,15 @@ from pagewake.scenario.library import builtin_names, builtin_path
 from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 
+Setting: TypeAlias = SwitchValue | list[str]
+
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One defect.  Texts are Markdown; `known` begins with a tag of semantics 0.
 
-    `switch` may begin with a level, as in `l1.nested_fix`, and is the only difference between the
-    two runs: `before` is its value in the first, `after` in the second.  Its drawing ends at
-    `drawn_until`, if that is given.
+    `switch` is the only difference between the two runs: a rule, perhaps of one level as in
+    `l1.nested_fix`, or another key of the scenario where no kernel mends it; `before` is its value
+    in the first, `after` in the second.  `drawn`: from when until when, if not all of it.
     """
 
     id: int
@@ -41,27 +45,33 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     scenario: str
     profile: str
     switch: str
-    before: SwitchValue
-    after: SwitchValue
+    before: Setting
+    after: Setting
     broken: Sign
     mended: Sign
     sets: list[str] = []
-    drawn_until: str = ""
+    drawn: list[str] = []
 
     @property
     def name(self) -> str:
         """As people and file names call it."""
         return f"D{self.id}"
 
-    def settings(self, value: SwitchValue) -> list[str]:
+    @property
+    def key(self) -> str:
+        """What is set in a scenario to change it."""
+        is_rule = self.switch.rpartition(".")[2] in SWITCHES
+        return f"kernel.overrides.{self.switch}" if is_rule else self.switch
+
+    def settings(self, value: Setting) -> list[str]:
         """What is set in the scenario, the switch at this value."""
         return [
             f"kernel.profile={self.profile}",
             *self.sets,
-            f"kernel.overrides.{self.switch}={shown(value)}",
+            f"{self.key}={shown(value)}",
         ]
 
-    def loaded(self, value: SwitchValue) -> Scenario:
+    def loaded(self, value: Setting) -> Scenario:
         """The scenario to run."""
         return load(str(_scenario_path(self.scenario)), self.settings(value))
 
@@ -76,10 +86,12 @@ def plain(text: str) -> str:
     return text.replace("**", "").replace("`", "")
 
 
-def shown(value: SwitchValue) -> str:
-    """A switch's value as a scenario has it; masks in hexadecimal."""
+def shown(value: Setting) -> str:
+    """A value as a scenario has it; masks in hexadecimal."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return json.dumps(value)
     return hex(value) if isinstance(value, int) else value
 
 
@@ -119,6 +131,5 @@ def _nearest(name: str, known: dict[str, Entry]) -> str:
 def _read(path: Path) -> Entry:
     found = msgspec.toml.decode(path.read_bytes(), type=Entry)
     assert path.stem == found.name.lower(), f"{path.name} is entry {found.name}"
-    assert found.switch.rpartition(".")[2] in SWITCHES, f"{path.name}: no switch {found.switch}"
     assert found.before != found.after, f"{path.name}: its switch mends nothing"
     return found

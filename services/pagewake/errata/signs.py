@@ -14,7 +14,7 @@ import msgspec
 from pagewake.events import types as ev
 from pagewake.scenario.units import parse_duration
 
-FieldValue = str | int | bool | None | list[int]
+FieldValue = str | int | bool | None
 
 
 class Next(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,8 +76,13 @@ def _chain(sign: Sign, events: Sequence[ev.Event], place: int) -> list[ev.Event]
 
 def _is(event: ev.Event, kind: str, fields: dict[str, FieldValue]) -> bool:
     return type(event).__name__ == kind and all(
-        getattr(event, name) == value for name, value in fields.items()
+        _holds(getattr(event, name), value) for name, value in fields.items()
     )
+
+
+def _holds(field: object, value: FieldValue) -> bool:
+    """A list holds a value that is in it."""
+    return value in field if isinstance(field, list) else field == value
 
 
 def _following(wanted: Next, events: Sequence[ev.Event], place: int, first: ev.Event) -> int | None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from pagewake.engine.embedded import run_embedded
-from pagewake.errata.entry import Entry
+from pagewake.errata.entry import Entry, Setting
 from pagewake.errata.signs import find
 from pagewake.events import types as ev
-from pagewake.kvm.switches import SwitchValue
 from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.model import Scenario
@@ -59,7 +58,7 @@ def try_out(entry: Entry) -> Trial:
     return Trial(entry, _run(entry, entry.before), _run(entry, entry.after))
 
 
-def _run(entry: Entry, value: SwitchValue) -> Ran:
+def _run(entry: Entry, value: Setting) -> Ran:
     scenario = entry.loaded(value)
     plan = RunPlan.of(entry.name, scenario, 1)
     events: list[ev.Event] = []
@@ -90,8 +89,8 @@ class Verdict(msgspec.Struct, frozen=True):
     profile: str
     sets: list[str]
     switch: str
-    before: SwitchValue
-    after: SwitchValue
+    before: Setting
+    after: Setting
     broken: str
     mended: str
     shown_before: list[ev.Event]
