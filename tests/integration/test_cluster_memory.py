@@ -37,6 +37,7 @@ SHORTENED = {
     "web": "10ms",
     "natapov-2010": "2s",
     "overcommit": "30ms",
+    "snapshot-restore": "30ms",
     "nested": "100ms",
     "trace-sort": "40ms",
     "trace-sqlite": "40ms",

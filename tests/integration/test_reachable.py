@@ -69,6 +69,7 @@ SHORT = {
     "natapov-2010": "500ms",
     "nested": "100ms",
     "overcommit": "60ms",
+    "snapshot-restore": "40ms",
     "trace-sort": "50ms",
     "trace-sqlite": "50ms",
 }
@@ -301,6 +302,16 @@ def answered_requests() -> list[ev.Event]:
     return run_small(server).events
 
 
+def user_space(apf: str) -> list[ev.Event]:
+    """Two tasks want a page that somebody in user space brings, who dies while he does."""
+    crash = event("2100us", "handler-crash", 'for = "1ms"')
+    both = script("t", *USER, count=2, more="private = false")
+    return run_small(
+        "[vm.userfault]", both, work(), crash,
+        profile="6.12", overrides=f'user_apf = "{apf}"',
+    ).events  # fmt: skip
+
+
 def user_fault(profile: str = "2.6.39", *kernel: str) -> list[ev.Event]:
     return run_small(script("t", *USER), work(), profile=profile, kernel=kernel).events
 
@@ -344,6 +355,8 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     smi_while_halted,
     answered_requests,
     fault_without_hlt_exits,
+    lambda: user_space("none"),
+    lambda: user_space("ring"),
     lambda: user_fault("2.6.38"),
     lambda: user_fault("2.6.39", "irqchip = false"),
     lambda: user_fault("2.6.39", 'apf = "off"'),

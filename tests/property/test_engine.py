@@ -60,6 +60,9 @@ DRAWN = {
     "broadcast_needs_memory": ("false",),
     "reset_drops_exception": ("false", "true"),
     "apf_in_guest_mode": ("false", "true"),
+    "user_apf": ('"exit"', '"ring"'),
+    "user_apf_ring": ("31",),
+    "user_apf_armed": ("false",),
     "gap_g0": ("false",),
     "gap_g3": ("false",),
     "gap_g5": ("false",),
@@ -111,6 +114,10 @@ def tasks(draw: st.DrawFn, inner: bool = False) -> str:
     return "\n".join(lines)
 
 
+HANDLER_CRASHES = (
+    'do = "handler-crash"\nfor = "700us"',
+    'do = "handler-crash"\nfor = "90us"\nkeeps = true',
+)
 PHASES = (
     '[[vm.task.phase]]\ntouches = 7\npattern = "random"\nhot_set = 0.05\nhot_start = 0.97',
     '[[vm.task.phase]]\ntouches = 300\npattern = "sequential"',
@@ -221,7 +228,18 @@ def snapshots() -> st.SearchStrategy[list[str]]:
 
 
 @st.composite
-def events(draw: st.DrawFn, vcpus: int) -> str:
+def handlers(draw: st.DrawFn) -> str:
+    """A task in user space that brings the pages; slow ones have a queue."""
+    take_us = draw(st.sampled_from((1, 60)))
+    return f"""[vm.userfault]
+wake = "{draw(st.integers(1, 30))}us"
+take = "{take_us}us"
+copy = "{draw(st.integers(1, 20))}us"
+local = {draw(st.sampled_from((0, 0.4)))}"""
+
+
+@st.composite
+def events(draw: st.DrawFn, vcpus: int, user: bool) -> str:
     what = draw(
         st.sampled_from(
             (
@@ -249,6 +267,7 @@ def events(draw: st.DrawFn, vcpus: int) -> str:
                     'do = "fail-allocations"\nwhere = "guest"\ncount = 2',
                     'do = "fail-allocations"\nwhere = "host"\ncount = 2',
                     'do = "worker-gup-fails"\ncount = 2',
+                    *(HANDLER_CRASHES if user else ()),
                 )
             )
         )
@@ -266,6 +285,10 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     overrides = [f"{name} = {draw(st.sampled_from(DRAWN[name]))}" for name in switched]
     if profile == "2.6.38":
         overrides.append('gup = "v2639_nowait"')
+    medium = draw(st.sampled_from(MEDIA))
+    user = medium != '"zram"' and draw(st.integers(0, 2)) == 0
+    if user and "user_apf" not in switched:
+        overrides.append('user_apf = "ring"')
     text = "\n".join(
         [
             f'[scenario]\nname = "any"\nseed = {draw(st.integers(0, 99))}\nduration = "15ms"',
@@ -276,7 +299,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             "[kernel.overrides]",
             *overrides,
             draw(hypervisors()) if levels else "",
-            f"[host]\nmedium = {draw(st.sampled_from(MEDIA))}",
+            f"[host]\nmedium = {medium}",
             f"count = {draw(st.integers(1, 2))}",
             f"exits_per_s = {draw(st.sampled_from((0, 3_000)))}",
             f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
@@ -288,11 +311,12 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f'min = "{draw(st.sampled_from((0, 128)))}KiB"' if memory else "",
             f'low = "{draw(st.sampled_from((0, 256, 512)))}KiB"' if memory else "",
             draw(guests_inside(levels, vcpus)),
+            draw(handlers()) if user else "",
             *draw(st.lists(tasks(), min_size=1, max_size=2, unique_by=lambda t: t.split('"')[1])),
             *draw(st.lists(scripts(vcpus), max_size=3, unique_by=lambda t: t.split('"')[1])),
             *draw(st.lists(servers(), max_size=2, unique_by=lambda t: t.split('"')[1])),
             '[[vm.task]]\nname = "w"\ncount = 2\npattern = "work"' if draw(st.booleans()) else "",
-            *draw(st.lists(events(vcpus), max_size=6)),
+            *draw(st.lists(events(vcpus, user), max_size=6)),
         ]
     )
     scenario = loads(text, "any.toml", Path())

@@ -394,6 +394,15 @@ MOVES_THE_DIGEST = [
     change("served", "vm.0.task.1.think=400us"),
     change("served", "vm.0.task.2.arrivals_file=others.txt"),
     change("exact", "event.0.count=2"),
+    *(
+        change("snapshot-restore", f"vm.0.userfault.{key}", given=("scenario.duration=20ms",))
+        for key in ("signal=2us", "wake=9us", "take=2us", "copy=3us", "local=0.5")
+    ),
+    change(
+        "snapshot-restore",
+        "vm.0.userfault.exit=4us",
+        given=("scenario.duration=20ms", "kernel.overrides.user_apf=exit"),
+    ),
 ]
 CHANGES_THE_RESULT = [
     change("busy", "kernel.increment=2ns"),

@@ -68,6 +68,8 @@ HALTS = ("kernel.apf=nonpv", STALL)
 KERNEL_FAULT = ("kernel.overrides.send_always=always",)
 LATE_STALL = 'event=[{at="2102us",do="vcpu-stall",vm="vm-0",vcpu=0,for="250us"}]'
 BEYOND_32_BITS = ("vm.0.memory=16GiB", "vm.0.l2.memory=12GiB", "vm.0.task.1.working_set=8GiB")
+SHORT = ("scenario.duration=40ms",)
+QUEUE = ("vm.0.vcpus=1", "vm.0.task.0.count=48", "vm.0.userfault.take=2ms")
 SHADOWED = ("nested.npt=false", "vm.0.l2.vcpus=2", "vm.0.task.1.count=2")
 
 
@@ -111,6 +113,9 @@ CASES = {
     "apf_in_guest_mode": Case("row-17-l2-shadowed"),
     "paging_required": Case(None, ("kernel.profile=5.8", UNPAGED)),
     "msr_reserved": Case("row-07-msr-reserved-bits"),
+    "user_apf": Case("snapshot-restore", SHORT),
+    "user_apf_ring": Case("snapshot-restore", (*SHORT, *QUEUE)),
+    "user_apf_armed": Case("snapshot-restore", SHORT),
     "nested_fix": Case("row-18-l2-npt"),
     "gap_g0": Case("row-16-l2-under-kvm"),
     "gap_g1": Case("row-18-l2-npt"),

@@ -39,7 +39,7 @@ Delivery: TypeAlias = Literal["injected", "halted", "untold", "synchronous"]
 
 SyncWhy: TypeAlias = Literal[
     "off", "gup", "first_touch", "medium", "irqchip", "reinjection", "guest_mode",
-    "interrupts_off", "limit", "no_memory", "prefault", "no_hlt_exits",
+    "interrupts_off", "limit", "no_memory", "prefault", "no_hlt_exits", "user_space",
 ]  # fmt: skip
 """Why a page fault on an absent page was not asynchronous.
 
@@ -55,7 +55,8 @@ SyncWhy: TypeAlias = Literal[
 - `no_memory`: the host has no memory for the item;
 - `prefault`: from 3.13, the page of a completion is gone again before its READY, and mapping it
   ahead may not be asynchronous: no touch of the guest's;
-- `no_hlt_exits`: from 5.3, the vcpu cannot be told, and is not halted as its HLT does not exit.
+- `no_hlt_exits`: from 5.3, the vcpu cannot be told, and is not halted as its HLT does not exit;
+- `user_space`: user space brings the page, and KVM cannot tell it so asynchronously.
 """
 
 HaltRule: TypeAlias = Literal["apf_off", "nested", "no_paging", "kernel_mode"]
@@ -74,11 +75,12 @@ NotPresentWhy: TypeAlias = Literal[SyncWhy, HaltRule, "stock", "gfn_hash_full"]
 - `gfn_hash_full`: untold, 64 stale gfns, and the vcpu thread looks for a free slot for ever.
 """
 
-ApfOutcome: TypeAlias = Literal["queued", "double_fault", "limit", "no_memory"]
+ApfOutcome: TypeAlias = Literal["queued", "double_fault", "duplicate", "limit", "no_memory"]
 """How far try_async_pf got.
 
 - `queued`: a work item is on its way;
 - `double_fault`: the gfn is in this vcpu's gfn hash;
+- `duplicate`: the same where user space brings the page: it is looked for after a token was taken;
 - `limit`: 64 items are outstanding on this vcpu;
 - `no_memory`: the host has no memory for the item.
 """
@@ -108,6 +110,9 @@ SilentWhy: TypeAlias = Literal["msr_off", "not_due", "write_failed", "cancelled"
 - `write_failed`: the host could not write into the shared area;
 - `cancelled`: in 4.14, it found a NOT_PRESENT that waited for entry, and cancelled that.
 """
+
+LostWhy: TypeAlias = Literal["handler_crash"]
+"""Why nobody will say that a page is there: who had taken the fault has crashed (user space)."""
 
 ReadyKind: TypeAlias = Literal["ready", "broadcast"]
 """What the host says of completions: `ready` of one page, or `broadcast`, wake everybody."""
@@ -274,7 +279,7 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
     `delivery` says what the guest was told, `why` why it was `halted` or `synchronous`.
     `joined`: the gfn is in flight already, no answer is needed.  `served`: a synchronous medium
     did it in submission, out of the stock, no answer is needed.  `first_touch`: nothing to read,
-    a frame is all that is missing.
+    a frame is all that is missing.  `user`: user space brings it, and asks by `PageRequested`.
     """
 
     vcpu: int
@@ -290,6 +295,22 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
     served: bool = False
     first_touch: bool = False
     task: str | None = None
+    user: bool = False
+
+
+class PageRequested(ToHost, frozen=True, gc=False):
+    """User space has taken the request of a vcpu for a page that it brings.
+
+    `token` None: the vcpu thread waits there.  `joined`: the page is on its way, or there already.
+    `served`: user space has the page at hand, and takes a frame of the stock for it.
+    """
+
+    vcpu: int
+    gfn: Gfn
+    epoch: int
+    token: Token | None = None
+    joined: bool = False
+    served: bool = False
 
 
 class PageTouched(ToHost, frozen=True, gc=False):
@@ -463,6 +484,16 @@ class VcpuStalled(Control, frozen=True, gc=False):
     where: StallPoint
 
 
+class HandlerCrashed(Control, frozen=True, gc=False):
+    """The task that brings the VM's pages dies; the next one starts after `for_ns`.
+
+    `keeps`: that one knows what the dead one had taken.  Else it is lost.
+    """
+
+    for_ns: int
+    keeps: bool = False
+
+
 class RegistersSet(Control, frozen=True, gc=False):
     """Userspace sets the registers: a queued exception is dropped."""
 
@@ -629,6 +660,30 @@ class ApfStarted(Journal, frozen=True, gc=False):
     token: Token | None = None
 
 
+class UserFault(Journal, frozen=True, gc=False):
+    """KVM has told user space of a fault on a page that it brings.
+
+    `ring`: by an entry of the vcpu's ring, and not by an exit.  `accepted`: it will say when the
+    page is there; else it brings the page before it runs the vcpu again, which completes the fault.
+    `signalled`: the entry made KVM signal the eventfd.
+    """
+
+    vcpu: int
+    gfn: Gfn
+    token: Token
+    ring: bool
+    accepted: bool
+    signalled: bool
+
+
+class UserFaultLost(Journal, frozen=True, gc=False):
+    """Who had taken this fault of a vcpu has crashed: nobody will say that the page is there."""
+
+    vcpu: int
+    gfn: Gfn
+    token: Token
+
+
 class WorkerCompleted(Journal, frozen=True, gc=False):
     """A work item joined the vcpu's done list; `page` false: get_user_pages failed."""
 
@@ -787,6 +842,7 @@ class BroadcastLost(Journal, frozen=True, gc=False):
 
 TO_HOST: tuple[type[ToHost], ...] = (
     PageNotPresent,
+    PageRequested,
     PageTouched,
     PagesAged,
     PagesEvicted,
@@ -811,6 +867,7 @@ CONTROL: tuple[type[Control], ...] = (
     LeftForUserspace,
     SmiArrived,
     LapicSwitched,
+    HandlerCrashed,
 )
 TO_SHARD: tuple[type[ToShard], ...] = (
     PageReady,
@@ -835,6 +892,8 @@ JOURNAL: tuple[type[Journal], ...] = (
     SleeperFreed,
     WakeSpun,
     ApfStarted,
+    UserFault,
+    UserFaultLost,
     WorkerCompleted,
     DoubleFault,
     ApfPresented,

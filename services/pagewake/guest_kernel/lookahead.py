@@ -81,7 +81,8 @@ def _quiet(kernel: GuestKernel) -> bool:
     for task in kernel.tasks:
         if task.state in ("sleeping", "halting", "new") or task.script or task.inner is not None:
             return False
-    return not kernel.vm.joining
+    handler = kernel.vm.handler
+    return not kernel.vm.joining and (handler is None or not handler.awake)
 
 
 def _cpu_bound(thread: VcpuThread, cpu: GuestCpu) -> int | None:
@@ -116,6 +117,8 @@ def _halted_bound(thread: VcpuThread, cpu: GuestCpu) -> int | None:
     tick_ns = thread.timer_at
     if thread.mode not in (BLOCKED, HLT) or not tick_ns:
         return None
+    if thread.vm.handler is not None:  # who at the limit hears of such a fault all the same
+        return tick_ns
     if thread.apf.halted and not any(other.touches_memory for other in cpu.rq.waiting):
         task = cpu.curr
         if task is not None and task.stream is not None and task.touches_memory:

@@ -41,7 +41,7 @@ def _due(thread: VcpuThread, cpu: GuestCpu) -> Iterator[int]:
     taking = _takes_interrupt(cpu)
     stuck = not token_slot_free(thread) and not taking and not cpu.ack_due
     for token, work in apf.queue.items():
-        if not (work.done and stuck):
+        if not (work.lost or (work.done and stuck)):
             yield token
     if taking:
         yield cpu.area.token

@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from pagewake.events.types import PageNotPresent
+from pagewake.events.types import PageNotPresent, PageRequested
 from pagewake.host_memory.config import VmMemory
 from pagewake.host_memory.frames import Watermarks
 from pagewake.host_memory.replacement import PageList
@@ -49,7 +49,7 @@ class VmAccount(Saved):
         self.stock = memory.stock_pages
         self.stock_target = memory.stock_pages
         self.owed = 0
-        self.waiting: list[PageNotPresent] = []
+        self.waiting: list[PageNotPresent | PageRequested] = []
         self.queued = False
         self.aging: list[tuple[int, list[int]]] = []
         self.fruitless = 0

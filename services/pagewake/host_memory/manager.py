@@ -31,6 +31,7 @@ from pagewake.events.types import (
     MediumChanged,
     PageNotPresent,
     PageReady,
+    PageRequested,
     PagesAged,
     PagesEvicted,
     PageTouched,
@@ -166,6 +167,11 @@ class HostMemory(Saved):
     # ------------------------------------------------------------------------------ what comes in
 
     def not_present(self, vm: VmAccount, event: PageNotPresent) -> None:
+        if not event.user:
+            self.requested(vm, event)
+
+    def requested(self, vm: VmAccount, event: PageNotPresent | PageRequested) -> None:
+        """A page is wanted: by a fault, or by the task in user space that brings it."""
         if event.joined:
             return
         if event.served:
@@ -196,7 +202,7 @@ class HostMemory(Saved):
 
     # ------------------------------------------------------------------------------------ page-ins
 
-    def _start(self, vm: VmAccount, request: PageNotPresent, now_ns: int) -> bool:
+    def _start(self, vm: VmAccount, request: PageNotPresent | PageRequested, now_ns: int) -> bool:
         """Begin a page-in, if there is a frame for it."""
         gfn = request.gfn
         if vm.pages.place[gfn]:
@@ -208,7 +214,7 @@ class HostMemory(Saved):
         vm.pages.admit(gfn)
         ready_ns = now_ns + self.lookahead_ns
         read_ns = None
-        if not request.first_touch:
+        if not (isinstance(request, PageNotPresent) and request.first_touch):
             self._frames.store(-1)
             ready_ns = self._read(now_ns)
             read_ns = ready_ns - request.at_ns
@@ -223,13 +229,19 @@ class HostMemory(Saved):
             return self._device.read(now_ns + self.lookahead_ns)
         return max(self._device.read(now_ns), now_ns + self.lookahead_ns)
 
-    def _answer_known(self, vm: VmAccount, request: PageNotPresent, now_ns: int) -> None:
+    def _answer_known(
+        self, vm: VmAccount, request: PageNotPresent | PageRequested, now_ns: int
+    ) -> None:
         """The page has a frame: it is being read, or is in memory after all. No second read."""
         ready_ns = vm.in_flight.get(request.gfn, 0)
         self._answer(request, now_ns, max(ready_ns, now_ns + self.lookahead_ns))
 
     def _answer(
-        self, request: PageNotPresent, now_ns: int, ready_ns: int, read_ns: int | None = None
+        self,
+        request: PageNotPresent | PageRequested,
+        now_ns: int,
+        ready_ns: int,
+        read_ns: int | None = None,
     ) -> None:
         """`read_ns`: how long the read takes that this request caused; None if it caused none."""
         ready = PageReady(
@@ -342,6 +354,7 @@ class HostMemory(Saved):
 
 
 HANDLERS: Final[Mapping[type[ToHost], Callable[[HostMemory, VmAccount, Any], None]]] = {
+    PageRequested: HostMemory.requested,
     PageTouched: HostMemory.touched,
     PagesAged: HostMemory.aged,
     PagesEvicted: HostMemory.evicted,

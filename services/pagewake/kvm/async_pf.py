@@ -34,9 +34,12 @@ ASYNC_PF_PER_VCPU: Final = 64
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Work(Saved):
-    """One page-in for one vcpu; `page`: it keeps the page, `told`: the guest was injected."""
+    """One page-in for one vcpu; `page`: it keeps the page, `told`: the guest was injected.
 
-    __slots__ = ("cr3", "done", "gfn", "level", "page", "told", "token")
+    `lost`: who was to bring the page has crashed, and nobody else knows of it.
+    """
+
+    __slots__ = ("cr3", "done", "gfn", "level", "lost", "page", "told", "token")
 
     def __init__(self, token: Token, gfn: Gfn, level: int, cr3: str) -> None:
         self.token = token
@@ -46,6 +49,7 @@ class Work(Saved):
         self.page = False
         self.done = False
         self.told = False
+        self.lost = False
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -207,6 +211,10 @@ class AsyncPf(Saved):
         self.queue[token] = work
         self.queued += 1
         return work
+
+    def has_asked(self, gfn: Gfn) -> bool:
+        """Whether user space has been asked for this page, and has not said that it is there."""
+        return any(work.gfn == gfn for work in self.queue.values())
 
     def awaits(self, token: Token, gfn: Gfn) -> bool:
         """Whether the work of this token is still wanted; it may have been cancelled."""

@@ -76,12 +76,12 @@ def check(vcpu: VcpuThread, at_ns: int) -> int:
 def lost(vcpu: VcpuThread) -> Work | None:
     """The completion that is due, if the prefault will not find its page in memory.
 
-    Only where workers pin none (3.13).
+    Only where workers pin none (3.13); a page that user space brings is not waited for ahead.
     """
     work = vcpu.apf.done[0] if presentable(vcpu) else None
     if work is None or vcpu.vm.is_present(work.gfn) or not _same_mmu(vcpu, work):
         return None
-    return work
+    return work if vcpu.vm.handler is None else None
 
 
 def presentable(vcpu: VcpuThread) -> bool:

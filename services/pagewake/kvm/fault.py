@@ -8,6 +8,8 @@ must wait for the page itself.  What decides is the state of the gfn:
     UNTOUCHED  frame from the stock, or a synchronous wait    never asynchronous
     ABSENT     in swap: asynchronous if gup, vcpu and medium allow it
     IN_FLIGHT  as ABSENT, but joined: its own token, no device request
+
+Where user space brings the pages of the VM, the last two are its to answer.
 """
 
 from __future__ import annotations
@@ -16,14 +18,21 @@ from typing import TYPE_CHECKING, Literal
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
-from pagewake.events.types import ApfStarted, DoubleFault, PageNotPresent, ProtocolFault
+from pagewake.events.types import (
+    ApfStarted,
+    DoubleFault,
+    PageNotPresent,
+    ProtocolFault,
+    UserFault,
+)
 from pagewake.kvm import injection
 from pagewake.kvm.abi import REASON_NOT_PRESENT
-from pagewake.kvm.async_pf import Work
+from pagewake.kvm.async_pf import ASYNC_PF_PER_VCPU, Work
 from pagewake.kvm.completion import guest_mode_allows
 from pagewake.kvm.gfn_hash import SLOTS
 from pagewake.kvm.page_table import ABSENT, IN_FLIGHT, MAPPED, PRESENT, UNTOUCHED
-from pagewake.kvm.ports import FaultContext
+from pagewake.kvm.ports import OP_RESOLVED, FaultContext
+from pagewake.kvm.userfault import Handler, Request
 
 if TYPE_CHECKING:
     from pagewake.kvm.thread import VcpuThread
@@ -74,6 +83,8 @@ def _synchronous_medium(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> 
 def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool) -> int | None:
     vm = vcpu.vm
     apf = vcpu.apf
+    if vm.handler is not None and context.gfn not in vm.in_flight:
+        return _ask_user_space(vcpu, at_ns, context, vm.handler)
     why = _forbidden(vcpu, at_ns, context)
     if why is not None:
         return _wait(vcpu, at_ns, context, why)
@@ -94,6 +105,57 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         return None
     _not_present(vcpu, at_ns, context, work, joined)
     return vm.costs.fault_ns
+
+
+def _ask_user_space(
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, handler: Handler
+) -> int | None:
+    """A page that user space brings: told in the ring, in an exit, or waited for there (6.1)."""
+    vm, apf, gfn = vcpu.vm, vcpu.apf, context.gfn
+    why = _forbidden(vcpu, at_ns, context)
+    if why is None and vm.switches.user_apf == "none":
+        why = "user_space"
+    if why is not None:
+        return _wait_for_user_space(vcpu, at_ns, context, why, handler)
+    token = apf.next_token()  # before it is known whether it will be used
+    if apf.queued < ASYNC_PF_PER_VCPU and apf.has_asked(gfn):
+        _started(vcpu, at_ns, gfn, "duplicate", token)
+        vcpu.note(DoubleFault, at_ns, gfn)
+        apf.request_halt("double_fault")
+        return vm.costs.fault_ns
+    ring = vm.switches.user_apf == "ring"
+    work = apf.setup(token, gfn, context.level, lambda: ring or vm.can_allocate(), vcpu.guest.cr3)
+    if isinstance(work, str):
+        _started(vcpu, at_ns, gfn, work, token)
+        return _wait_for_user_space(vcpu, at_ns, context, work, handler)
+    _started(vcpu, at_ns, gfn, "queued", token)
+    if len(apf.gfn_hash) == SLOTS:
+        _spins_for_ever(vcpu, at_ns, context, token, joined=False)
+        return None
+    ring = ring and handler.has_room(vcpu.id)
+    accepted = ring or not handler.resolves(gfn)
+    signalled = ring and handler.signal()
+    vcpu.note(UserFault, at_ns, gfn, token, ring, accepted, signalled)
+    _not_present(vcpu, at_ns, context, work, joined=False, user=True)
+    request = Request(vcpu.id, gfn, token, vm.epoch, ring)
+    if accepted:
+        handler.hear(at_ns, request)
+        cost_ns = handler.costs.signal_ns * signalled if ring else handler.costs.exit_ns
+        return vm.costs.fault_ns + cost_ns
+    handler.ask(at_ns, request, joined=False, served=True)
+    handler.fetching[gfn] = []
+    back_ns = at_ns + vm.costs.fault_ns + handler.costs.exit_ns + handler.costs.copy_ns
+    vm.push(back_ns, vcpu.id, vcpu.gen, OP_RESOLVED, (gfn, token, vm.epoch))
+    return None
+
+
+def _wait_for_user_space(
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, why: ev.SyncWhy, handler: Handler
+) -> int | None:
+    """The vcpu thread leaves for user space and waits there: no instruction until it is back."""
+    _say(vcpu, at_ns, context, "synchronous", why=why, user=True)
+    handler.hear(at_ns, Request(vcpu.id, context.gfn, None, vcpu.vm.epoch, ring=False))
+    return None
 
 
 def _spins_for_ever(
@@ -135,7 +197,12 @@ def _may_start_in_guest_mode(vcpu: VcpuThread) -> bool:
 
 
 def _not_present(
-    vcpu: VcpuThread, at_ns: int, context: FaultContext, work: Work, joined: bool
+    vcpu: VcpuThread,
+    at_ns: int,
+    context: FaultContext,
+    work: Work,
+    joined: bool,
+    user: bool = False,
 ) -> None:
     """Tell the guest, or halt it, or neither (semantics 3.5)."""
     apf = vcpu.apf
@@ -143,15 +210,15 @@ def _not_present(
     halt = _must_halt(vcpu, at_ns, context)
     if halt is not None:
         apf.request_halt(halt)
-        _say(vcpu, at_ns, context, "halted", work.token, why=halt, joined=joined)
+        _say(vcpu, at_ns, context, "halted", work.token, why=halt, joined=joined, user=user)
     elif injection.write_reason(vcpu, at_ns, REASON_NOT_PRESENT):
         work.told = True
-        _say(vcpu, at_ns, context, "injected", work.token, joined=joined)
+        _say(vcpu, at_ns, context, "injected", work.token, joined=joined, user=user)
         injection.queue_exception(vcpu, at_ns, work.token, "not_present")
     else:
         if vcpu.vm.switches.untold_halts:
             apf.request_halt("write_failed")
-        _say(vcpu, at_ns, context, "untold", work.token, joined=joined)
+        _say(vcpu, at_ns, context, "untold", work.token, joined=joined, user=user)
 
 
 def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> ev.HaltRule | None:
@@ -201,6 +268,7 @@ def _say(
     joined: bool = False,
     served: bool = False,
     first_touch: bool = False,
+    user: bool = False,
 ) -> None:
     vm = vcpu.vm
     vm.report(
@@ -221,5 +289,6 @@ def _say(
             served=served,
             first_touch=first_touch,
             task=context.task,
+            user=user,
         )
     )

@@ -100,8 +100,13 @@ def _alloc(vm: Vm, event: ev.AllocationFails) -> None:
 
 def _medium(vm: Vm, event: ev.MediumChanged) -> None:
     synchronous_ns = vm.config.media.get(event.medium)
-    vm.synchronous = synchronous_ns is not None
+    vm.synchronous = synchronous_ns is not None and vm.handler is None
     vm.medium_cost_ns = synchronous_ns or 0
+
+
+def _handler_crash(vm: Vm, event: ev.HandlerCrashed) -> None:
+    if vm.handler is not None:
+        vm.handler.crash(event.at_ns, event.for_ns, event.keeps)
 
 
 HANDLERS: dict[type[ev.Control], Callable[[Vm, Any], None]] = {
@@ -120,4 +125,5 @@ HANDLERS: dict[type[ev.Control], Callable[[Vm, Any], None]] = {
     ev.WorkerGupFails: _gup,
     ev.AllocationFails: _alloc,
     ev.MediumChanged: _medium,
+    ev.HandlerCrashed: _handler_crash,
 }

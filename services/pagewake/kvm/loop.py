@@ -28,10 +28,12 @@ from pagewake.kvm.ports import (
     OP_ENTER,
     OP_GUEST,
     OP_GUEST_LATER,
+    OP_HANDLER,
     OP_HOST_EXIT,
     OP_JOINED,
     OP_LOOP,
     OP_PAGING_ON,
+    OP_RESOLVED,
     OP_SYNC_DONE,
     OP_TIMER,
     OP_UNBLOCK,
@@ -63,6 +65,8 @@ class Vcpu(VcpuThread):
             return self.unblock(at_ns)
         if op is OP_SYNC_DONE:
             return self.sync_done(at_ns, arg)
+        if op is OP_RESOLVED:
+            return self.resolved(at_ns, arg)
         self._happens(op, at_ns, arg)
         return WAIT
 
@@ -76,6 +80,9 @@ class Vcpu(VcpuThread):
             self.vm.guest.later(self.id, at_ns, arg)
         elif op is OP_JOINED:
             self.joined(at_ns, arg)
+        elif op is OP_HANDLER:
+            assert self.vm.handler is not None
+            self.vm.handler.step(at_ns, arg)
         else:
             assert op is OP_PAGING_ON, f"{self}: {op.name} is no step of a vcpu"
             completion.paging_toggled(self, at_ns, True)
@@ -242,6 +249,19 @@ class Vcpu(VcpuThread):
                 vm.pages.dirty[gfn] = 1
         vm.pages.release(gfn)
         return self.after_exit(at_ns, vm.costs.fault_ns)
+
+    def resolved(self, at_ns: int, arg: tuple[Gfn, Token, int]) -> Step:
+        """User space brought the page in this thread: as it comes back, its fault is complete."""
+        gfn, token, epoch = arg
+        vm = self.vm
+        assert vm.handler is not None
+        vm.handler.resolved(at_ns, gfn)
+        vm.pages.hold(gfn)
+        if epoch == vm.epoch:
+            vm.pages.hold(gfn)
+            completion.worker_done(self, at_ns, gfn, token)
+        self.become("page")
+        return self.sync_done(at_ns, gfn)
 
     def joined(self, at_ns: int, arg: tuple[Gfn, Token | None, int]) -> None:
         """A page that others waited for too has come: one hop later than for the first of them."""

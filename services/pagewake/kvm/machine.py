@@ -94,6 +94,9 @@ class Machine(Vm):
         """A page is in: its waiters go on, those behind the first one hop later."""
         flight = self.in_flight.pop(event.gfn, None)
         if flight is None:
+            if self.handler is not None and event.gfn in self.handler.fetching:
+                self.handler.read(event.at_ns, event.gfn)
+                return
             raise InternalError(f"vm {self.name}: PageReady for gfn {event.gfn} not in flight")
         table = self.pages
         table.arrive(event.gfn)

@@ -38,7 +38,9 @@ class Op(IntEnum):
     GUEST_LATER = 9
     PAGING_ON = 10
     JOINED = 11
-    WAIT = 12
+    HANDLER = 12
+    RESOLVED = 13
+    WAIT = 14
     """Nothing: the vcpu waits for somebody else."""
 
 
@@ -55,6 +57,8 @@ OP_GUEST: Final = Op.GUEST
 OP_GUEST_LATER: Final = Op.GUEST_LATER
 OP_PAGING_ON: Final = Op.PAGING_ON
 OP_JOINED: Final = Op.JOINED
+OP_HANDLER: Final = Op.HANDLER
+OP_RESOLVED: Final = Op.RESOLVED
 OP_WAIT: Final = Op.WAIT
 
 Step = tuple[int, Op]

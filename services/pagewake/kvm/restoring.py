@@ -64,6 +64,8 @@ def _withdraw(vm: Vm, at_ns: int) -> None:
     for vcpu in vm.vcpus:
         completion.clear(vcpu, at_ns, "migration")
     vm.epoch += 1
+    if vm.handler is not None:
+        vm.handler.restart_rings()
 
 
 def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> None:

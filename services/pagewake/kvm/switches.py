@@ -66,6 +66,9 @@ class Switches:
     paging_required: bool
     msr_reserved: int
     alloc_before_lock: bool
+    user_apf: Literal["none", "exit", "ring"]
+    user_apf_ring: int
+    user_apf_armed: bool
     nested_fix: Literal["none", "2017", "2020", "2020-nsvm", "2022"]
     gap_g0: bool
     gap_g1: bool
@@ -377,6 +380,31 @@ _TABLE: tuple[Switch, ...] = (
         "0547758a6de3 (5.19)",
         "a dummy is allocated outside the bucket's lock, and looked for again before it goes in; "
         "allocation takes no time here, so runs are the same either way",
+    ),
+    Switch(
+        "user_apf",
+        ("none", "exit", "ring"),
+        "none",
+        "in no release: KVM_CAP_ASYNC_PF_USERFAULT (exit) and _EVENTFD (ring), a series for 6.18 "
+        "in Firecracker's tree, as of August 2026 (its commit c8a9d64b65da)",
+        "a fault on a page that user space brings: its thread waits there; an asynchronous fault, "
+        "told in an exit; or told in a ring of the vcpu, and in an exit where that is full",
+    ),
+    Switch(
+        "user_apf_ring",
+        (64, 31),
+        64,
+        "the same series, since June 2026 (its commit e90951ca6507); before, a ring of 32 of which "
+        "one entry stays free",
+        "entries that the ring of a vcpu holds",
+    ),
+    Switch(
+        "user_apf_armed",
+        _BOTH,
+        True,
+        "the same series, since June 2026 (its commit e90951ca6507)",
+        "an entry of the ring is signalled only where user space has asked for that before it went "
+        "to sleep; without it every entry is",
     ),
     Switch(
         "nested_fix",

@@ -19,6 +19,7 @@ from pagewake.kvm.config import HostCosts, VmConfig
 from pagewake.kvm.page_table import IN_FLIGHT, PRESENT, PageTable
 from pagewake.kvm.ports import GuestPort, Op
 from pagewake.kvm.thread import VcpuThread
+from pagewake.kvm.userfault import Handler
 from pagewake.simtime.state import Saved
 
 Rest = ParamSpec("Rest")
@@ -76,6 +77,7 @@ class Vm(Saved):
         "frozen_ns",
         "guest",
         "gup_failures",
+        "handler",
         "host_alloc_failures",
         "in_flight",
         "joining",
@@ -104,7 +106,8 @@ class Vm(Saved):
         self.n = 1
         self.epoch = 0
         self.stock = config.stock_pages
-        self.synchronous = config.medium in config.media
+        self.handler = None if config.userfault is None else Handler(self, config.userfault)
+        self.synchronous = config.medium in config.media and self.handler is None
         self.medium_cost_ns = config.media.get(config.medium, 0)
         self.gup_failures = 0
         self.host_alloc_failures = 0
@@ -165,7 +168,7 @@ class Vm(Saved):
         """An own step of the VM at `at_ns`."""
         self.agenda.push(at_ns, RANK_OWN, vcpu, gen, op, arg)
 
-    def never_ready(self, why: ev.SilentWhy | ev.ClearWhy) -> None:
+    def never_ready(self, why: ev.SilentWhy | ev.ClearWhy | ev.LostWhy) -> None:
         """The guest was told of an absent page, or owed a broadcast, and gets no READY."""
         if self.frozen_ns is None:
             self.silent[why] = self.silent.get(why, 0) + 1

@@ -13,7 +13,7 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from pagewake.events.types import ClearWhy, Delivery, ShardSummary, SilentWhy
+from pagewake.events.types import ClearWhy, Delivery, LostWhy, ShardSummary, SilentWhy
 from pagewake.scenario.model import group_of
 
 
@@ -39,7 +39,7 @@ def _no_faults() -> dict[str, int]:
 
 
 def _no_silence() -> dict[str, int]:
-    return dict.fromkeys((*get_args(SilentWhy), *get_args(ClearWhy)), 0)
+    return dict.fromkeys((*get_args(SilentWhy), *get_args(ClearWhy), *get_args(LostWhy)), 0)
 
 
 def _no_waits() -> dict[str, int]:

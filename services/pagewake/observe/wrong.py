@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from pagewake.events.types import SilentWhy
+from pagewake.events.types import LostWhy, SilentWhy
 from pagewake.observe.report.words import counted
 from pagewake.observe.result import RunResult
 
 NAMED_MAX = 5
 """Tasks in a sentence; `--json` has all."""
-NOT_SENT = get_args(SilentWhy)
+NOT_SENT = (*get_args(SilentWhy), *get_args(LostWhy))
 
 
 def panics(result: RunResult) -> Iterator[str]:

@@ -65,4 +65,5 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         if host.exits_per_s
         else 0,
         nested=scenario.nested if spec.nested else None,
+        userfault=spec.userfault,
     )

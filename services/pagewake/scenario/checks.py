@@ -138,6 +138,7 @@ def _check_vm(scenario: Scenario, vm: Vm, path: Path, raw_tasks: list[dict[str, 
     _check_nesting(vm, path)
     _check_areas(scenario, vm, path)
     _check_protection(scenario, vm, path)
+    _check_userfault(scenario, vm, path)
     for index, task in enumerate(vm.tasks):
         where = (*path, "task", index)
         _check_keys(task, where, raw_tasks[index])
@@ -176,6 +177,13 @@ def _check_protection(scenario: Scenario, vm: Vm, path: Path) -> None:
         if pages and scenario.host.memory_pages is None:
             text = "protects from what host.memory takes back; give host.memory, or leave it out"
             raise BadValueError(text, (*path, key))
+
+
+def _check_userfault(scenario: Scenario, vm: Vm, path: Path) -> None:
+    """What user space brings takes time elsewhere, in which it does something else."""
+    if vm.userfault is not None and scenario.host.medium.device().synchronous:
+        text = "pages come from a medium that is not synchronous; give host.medium another one"
+        raise BadValueError(text, (*path, "userfault"))
 
 
 def _check_keys(task: Task, path: Path, raw: Mapping[str, Any]) -> None:
@@ -351,6 +359,9 @@ def check_target(scenario: Scenario, event: ev.Control, path: Path) -> None:
         raise BadValueError(
             f'there is no VM "{event.vm}": {_vms_like(event.vm, scenario)}', (*path, "vm")
         )
+    if isinstance(event, ev.HandlerCrashed) and vm.userfault is None:
+        text = f'nobody in user space brings the pages of "{event.vm}"; give it vm.userfault'
+        raise BadValueError(text, (*path, "vm"))
     vcpu = getattr(event, "vcpu", 0)
     if vcpu >= vm.vcpus:
         text = f'"{event.vm}" has no vcpu {vcpu}; the last one is {vm.vcpus - 1}'

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import msgspec
 
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig
-from pagewake.kvm.config import ExitRates, HostCosts, NestedConfig
-from pagewake.scenario.keys import Duration, Flag, Key, Rate, Table
+from pagewake.kvm.config import ExitRates, HostCosts, NestedConfig, Userfault
+from pagewake.scenario.keys import Duration, Flag, Key, Number, Rate, Table
 
 DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
     KernelCosts: {
@@ -37,6 +37,14 @@ DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
         "first_touch_ns": Key("first_touch", Duration(), "a zeroed page"),
         "worker_hop_ns": Key("worker_hop", Duration(1), "hand-off to a worker"),
         "wake_ns": Key("wake", Duration(1), "blocked vcpu thread to running"),
+    },
+    Userfault: {
+        "signal_ns": Key("signal", Duration(1), "KVM signals the eventfd, in the vcpu thread"),
+        "wake_ns": Key("wake", Duration(1), "signal to a handler that runs"),
+        "take_ns": Key("take", Duration(1), "the handler takes a request"),
+        "copy_ns": Key("copy", Duration(1), "a page is copied in, and said to be there"),
+        "exit_ns": Key("exit", Duration(1), "the vcpu thread to user space and back"),
+        "local": Key("local", Number(0.0, 1.0), "share of the pages that user space has at hand"),
     },
     NestedConfig: {
         "npt": Key("npt", Flag(), "L0 uses nested paging"),

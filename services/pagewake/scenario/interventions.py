@@ -170,6 +170,15 @@ EVENT_KINDS: Mapping[str, EventKind] = {
         ),
         "the host takes the CPU from the vcpu thread",
     ),
+    "handler-crash": EventKind(
+        ev.HandlerCrashed,
+        (
+            _VM,
+            _key("for", Duration(1), "how long there is none", "for_ns"),
+            _key("keeps", Flag(), "the next one knows what this one had taken", required=False),
+        ),
+        "the task that brings the VM's pages (vm.userfault) dies, and is started again",
+    ),
     "registers-set": EventKind(
         ev.RegistersSet, _ON_VCPU, "userspace sets the registers: a queued exception is dropped"
     ),

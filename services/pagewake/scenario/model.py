@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig, ScriptStep, Spread
-from pagewake.kvm.config import HostCosts, NestedConfig
+from pagewake.kvm.config import HostCosts, NestedConfig, Userfault
 from pagewake.kvm.profile import Switches, nearest_profile, resolve
 from pagewake.scenario.interventions import MAX_VCPUS, EventsReader, ScheduledEvent
 from pagewake.scenario.keys import (
@@ -263,6 +263,9 @@ class Vm(_Part, frozen=True, kw_only=True):
         bool, Key("hlt_exits", Flag(), "HLT leaves the guest; kernels since 4.17 can do without")
     ] = True
     nested: Annotated[int, Key("nested", Integer(0, 2), "hypervisor levels inside")] = 0
+    userfault: Annotated[
+        Userfault | None, Table("userfault", "if given, a task in user space brings its pages")
+    ] = None
     l2: Annotated[GuestOfGuest | None, Table("l2", "the L2 guest")] = None
     l3: Annotated[GuestOfGuest | None, Table("l3", "the L3 guest")] = None
     tasks: Annotated[tuple[Task, ...], Tables("task", "its tasks")]

@@ -33,6 +33,7 @@ NEVER_TOLD = {
     "reset": "withdrawn: the vcpu was reset",
     "cr0-pg": "withdrawn: the guest switched paging",
     "migration": "cancelled: the VM was migrated",
+    "handler_crash": "lost: who was to bring the page crashed",
 }
 """Why there was no READY for a token, by the reason that the event has."""
 

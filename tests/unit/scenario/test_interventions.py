@@ -67,6 +67,10 @@ EXAMPLES: list[tuple[dict[str, object], ev.Control]] = [
         ev.VcpuStalled(**VCPU, for_ns=3_000, where="latch"),
     ),
     ({**ON_VCPU, "do": "registers-set"}, ev.RegistersSet(**VCPU)),
+    (
+        {**AT, "do": "handler-crash", "vm": "bm-0", "for": "2ms", "keeps": True},
+        ev.HandlerCrashed(**HEAD, vm="bm-0", for_ns=2_000_000, keeps=True),
+    ),
     ({**ON_VCPU, "do": "lapic", "on": False}, ev.LapicSwitched(**VCPU, on=False)),
 ]
 

@@ -17,6 +17,7 @@ whatever produced these is checked alike: a run, a log, a hand-written case in a
 | `token`    | tokens count up per vcpu                                 | semantics 1.3            |
 | `sleepers` | the sleeper table, replayed                              | semantics 2.3            |
 | `page-in`  | asked once, answered once, not too early                 | design, "Time"           |
+| `user`     | user space completes what it took, once; room in rings   | semantics 6.1            |
 | `request`  | answered once, by one server, one after another          | how-to/workloads.md      |
 """
 
@@ -39,6 +40,7 @@ from pagewake.verify.invariants.requests import Requests
 from pagewake.verify.invariants.rules import Rules, rules_of
 from pagewake.verify.invariants.sleepers import Sleepers
 from pagewake.verify.invariants.tokens import Tokens
+from pagewake.verify.invariants.user_faults import UserFaults
 
 CHECKERS: tuple[type[Checker], ...] = (
     Tokens,
@@ -53,6 +55,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     Halts,
     Sleepers,
     PageIns,
+    UserFaults,
     Requests,
 )
 

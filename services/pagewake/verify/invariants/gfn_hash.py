@@ -56,10 +56,12 @@ class GfnHashMembership(Checker):
 
     def _started(self, event: ApfStarted) -> None:
         held = event.gfn in self._hash(event.vcpu)
-        if event.outcome == "double_fault":
+        if event.outcome in ("double_fault", "duplicate"):
             if not held:
                 self._phantom(event, event.gfn)
             return
+        if event.outcome == "limit" and self.rules.user_apf != "none":
+            return  # looked at before the page is
         if held:
             self.fail(event, f"gfn {event.gfn:#x} is in the hash, yet this was no double fault")
         if event.outcome == "queued":

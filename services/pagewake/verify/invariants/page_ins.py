@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pagewake.events.types import Event, PageNotPresent, PageReady, WorkerCompleted
+from pagewake.events.types import (
+    Event,
+    PageNotPresent,
+    PageReady,
+    PageRequested,
+    WorkerCompleted,
+)
 from pagewake.verify.invariants.base import Checker, Handler, Reporter, token_name
 from pagewake.verify.invariants.rules import Rules
 
@@ -21,16 +27,26 @@ class PageIns(Checker):
 
     def __init__(self, rules: Rules, reporter: Reporter) -> None:
         super().__init__(rules, reporter)
-        self._in_flight: dict[int, PageNotPresent] = {}
+        self._in_flight: dict[int, PageNotPresent | PageRequested] = {}
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
             PageNotPresent: self._not_present,
+            PageRequested: self._requested,
             PageReady: self._ready,
             WorkerCompleted: self._completed,
         }
 
     def _not_present(self, event: PageNotPresent) -> None:
+        if not event.user:
+            self._asked(event)
+
+    def _requested(self, event: PageRequested) -> None:
+        """User space asks for a page once, and joins whoever wants it to that by itself."""
+        if not event.joined:
+            self._asked(event)
+
+    def _asked(self, event: PageNotPresent | PageRequested) -> None:
         if event.served:
             return
         asked = self._in_flight.get(event.gfn)

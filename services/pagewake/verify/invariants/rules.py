@@ -25,6 +25,8 @@ class Rules:
     acks_in_log: bool = True
     wake_all_everywhere: bool = False
     guest_reads_reason: bool = True
+    user_apf: str = "none"
+    user_apf_ring: int = 0
 
 
 def rules_of(
@@ -52,4 +54,6 @@ def rules_of(
         acks_in_log=acks_in_log,
         wake_all_everywhere=not guest.gap_g7,
         guest_reads_reason=apf == "pv",
+        user_apf=host.user_apf,
+        user_apf_ring=host.user_apf_ring,
     )
