@@ -355,6 +355,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     smi_while_halted,
     answered_requests,
     fault_without_hlt_exits,
+    lambda: run_small(script("t", *USER), work(), vm="protected = true").events,
     lambda: user_space("none"),
     lambda: user_space("ring"),
     lambda: user_fault("2.6.38"),

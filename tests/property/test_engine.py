@@ -306,6 +306,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
             f'memory = "{memory}"' if memory else "",
             f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "32MiB"',
+            f"protected = {draw(st.sampled_from(('true', 'false'))) if not levels else 'false'}",
             f"hlt_exits = {draw(st.sampled_from(('true', 'true', 'false')))}",
             f'limit = "{draw(st.sampled_from((512, 1024, 4096)))}KiB"',
             f'min = "{draw(st.sampled_from((0, 128)))}KiB"' if memory else "",

@@ -346,6 +346,7 @@ MOVES_THE_DIGEST = [
     change("busy", "vm.0.limit=3MiB"),
     change("shared", "vm.0.min=3MiB"),
     change("shared", "vm.0.low=3MiB"),
+    change("busy", "vm.0.protected=true"),
     change("exact", "vm.0.hlt_exits=false", given=("vm.0.vcpus=3",)),
     change("busy", "vm.0.nested=1", 'vm.0.l2={memory="4MiB"}'),
     change("levels", "vm.0.l2.vcpus=1"),

@@ -59,13 +59,14 @@ SyncWhy: TypeAlias = Literal[
 - `user_space`: user space brings the page, and KVM cannot tell it so asynchronously.
 """
 
-HaltRule: TypeAlias = Literal["apf_off", "nested", "no_paging", "kernel_mode"]
+HaltRule: TypeAlias = Literal["apf_off", "nested", "no_paging", "kernel_mode", "protected"]
 """Why the vcpu is halted instead of being told of an absent page.
 
 - `apf_off`: asynchronous page faults are off on this vcpu;
 - `nested`: from 5.3, a nested guest runs and L1 did not opt in;
 - `no_paging`: from 5.18, the guest has CR0.PG off, and no nested guest runs;
-- `kernel_mode`: the guest is in kernel mode, and asked not to be told there.
+- `kernel_mode`: the guest is in kernel mode, and asked not to be told there;
+- `protected`: it asked for that, and the host cannot see its mode.
 """
 
 NotPresentWhy: TypeAlias = Literal[SyncWhy, HaltRule, "stock", "gfn_hash_full"]

@@ -67,7 +67,7 @@ class VmConfig:
 
     `media` are the synchronous media by name, with the CPU time of one page-in, ns.  A period of 0
     means that there are no such interrupts or exits; `nested` None, that nothing runs inside;
-    `userfault` None, that pages come from swap.
+    `userfault` None, that pages come from swap.  `protected`: registers of the guest are hidden.
     """
 
     name: str
@@ -78,6 +78,7 @@ class VmConfig:
     apf: Literal["pv", "nonpv", "off"]
     irqchip: bool
     hlt_exits: bool
+    protected: bool
     costs: HostCosts
     medium: str
     media: dict[str, int]
@@ -87,4 +88,4 @@ class VmConfig:
     host_tick_ns: int
     background_exit_ns: int
     nested: NestedConfig | None
-    userfault: Userfault | None = None
+    userfault: Userfault | None

@@ -233,9 +233,11 @@ def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> ev.HaltRu
         return "no_paging"
     # save-area CPL: L2's while L2 runs (gap G6); L1 executes VMRUN at CPL 0
     cpl = context.cpl if context.level == 1 or switches.gap_g6 else 0
-    if cpl == 0 and (apf.send_user_only or switches.host_kernel_rule == "halt"):
-        return "kernel_mode"
-    return None
+    if not (apf.send_user_only or switches.host_kernel_rule == "halt"):
+        return None
+    if vcpu.vm.config.protected:
+        return "protected"
+    return "kernel_mode" if cpl == 0 else None
 
 
 def _started(

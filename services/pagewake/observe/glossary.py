@@ -174,6 +174,8 @@ GLOSSARY = (
          " on.", ("apf_off",), PROTOCOL),
     Word("kernel mode", "Halted for a page because the fault was in the guest's kernel, where a"
          " task may not be parked.", ("kernel_mode", "cpl 0"), PROTOCOL),
+    Word("protected", "Halted for a page because the host cannot see whether the guest is in its"
+         " kernel.", ("protected guest", "SEV-ES"), PROTOCOL),
     Word("no paging", "Halted for a page because the guest had paging off.", ("no_paging",),
          PROTOCOL),
     Word("double fault", "Halted because the vcpu faulted again on a page that it waits for.",

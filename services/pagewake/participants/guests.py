@@ -54,6 +54,7 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         apf=kernel.apf,  # type: ignore[arg-type]
         irqchip=kernel.irqchip,
         hlt_exits=spec.hlt_exits,
+        protected=spec.protected,
         costs=host.costs,
         medium=device.name,
         media=synchronous,

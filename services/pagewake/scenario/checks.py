@@ -148,6 +148,9 @@ def _check_vm(scenario: Scenario, vm: Vm, path: Path, raw_tasks: list[dict[str, 
 
 
 def _check_nesting(vm: Vm, path: Path) -> None:
+    if vm.protected and vm.nested:
+        text = "a guest whose registers are hidden cannot be a hypervisor; nested = 0 is the most"
+        raise BadValueError(text, (*path, "protected"))
     for key, guest, needed in (("l2", vm.l2, 1), ("l3", vm.l3, 2)):
         if vm.nested >= needed and guest is None:
             text = f"nested = {vm.nested} needs a [vm.{key}] table with vcpus and memory"

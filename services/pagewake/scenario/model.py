@@ -259,6 +259,9 @@ class Vm(_Part, frozen=True, kw_only=True):
     low_pages: Annotated[
         int, Key("low", Size(0), "nor this, while others have more than theirs (memory.low)")
     ] = 0
+    protected: Annotated[
+        bool, Key("protected", Flag(), "the guest's registers are hidden from the host (SEV-ES)")
+    ] = False
     hlt_exits: Annotated[
         bool, Key("hlt_exits", Flag(), "HLT leaves the guest; kernels since 4.17 can do without")
     ] = True

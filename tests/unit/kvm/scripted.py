@@ -149,6 +149,7 @@ class Machine:
             apf="pv",
             irqchip=True,
             hlt_exits=True,
+            protected=False,
             costs=HostCosts(**(costs or {})),
             medium="",
             media={},
@@ -158,6 +159,7 @@ class Machine:
             host_tick_ns=0,
             background_exit_ns=0,
             nested=None,
+            userfault=None,
         )
         self.vm = machine.Machine(replace(base, **(config or {})))
         self.vm.pages.state[:] = bytes([ABSENT]) * base.pages

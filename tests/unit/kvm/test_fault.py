@@ -206,6 +206,19 @@ class TestInjectOrHalt:
         entries = [seen[1:] for seen in machine.entered() if seen[1] != "runs"]
         assert entries == ([("not_present", 0)] if delivery == "injected" else [])
 
+    @pytest.mark.parametrize(
+        ("msr", "cpl", "why"),
+        [(ENABLE, 3, "protected"), (ENABLE, 0, "protected"), (SEND_ALWAYS, 3, None),
+         (SEND_ALWAYS, 0, None)],
+    )  # fmt: skip
+    def test_a_protected_guest_is_told_only_if_it_takes_it_anywhere(
+        self, msr: int, cpl: int, why: str | None
+    ) -> None:
+        machine = Machine(msr=msr, config={"protected": True})
+        machine.guest.cpl = cpl
+        fault = one_fault(machine)
+        assert (fault.delivery, fault.why) == ("halted" if why else "injected", why)
+
     def test_before_patch_12_kernel_mode_always_halts(self) -> None:
         machine = Machine(msr=SEND_ALWAYS, host_kernel_rule="halt")
         machine.guest.cpl = 0
