@@ -35,6 +35,7 @@ Defects of asynchronous page faults, from the mailed series of 2010 to kernels o
 twice, by the rules of a kernel that had it and with the one switch that mends it; the lines of the
 log on its page are those of these runs. `pagewake errata N` does the same in a terminal, and
 `pagewake errata --all` for all of them; it exits with 1 if one does not break or is not mended.
+`--log DIR` keeps both logs, for `report`, `trace` and `verify`.
 
 A letter says how something is known, as on the page of rules: read in source (**S**), in a commit
 or mail (**C**), checked in one of them (**V**), read on a web page (**W**), in a survey (**R**),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from rich.table import Table
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.screen import print_text
+from pagewake.engine.run import run_scenario
 from pagewake.errata.entry import Entry, Setting, entries, entry, plain, shown
 from pagewake.errata.signs import Sign, never_in_words
 from pagewake.errata.trial import Ran, Trial, line_of, try_out, verdict
@@ -24,6 +26,15 @@ def errata(
         str | None, typer.Argument(metavar="N", help="A defect, such as 43 or D43.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Run all of them.")] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log",
+            metavar="DIR",
+            help="Write both event logs into this new directory, as before and after.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List known defects, or run one as it was and mended; exit 1 if it is not so.
@@ -33,7 +44,11 @@ def errata(
     """
     if number is not None and every:
         raise ConfigError("a number and --all are two things: give one of them")
+    if log is not None and number is None:
+        raise ConfigError("--log is for the runs of one defect: give its number")
     chosen = entries() if number is None else [entry(number)]
+    if log is not None:
+        _write_logs(chosen[0], log)
     if number is None and not every and not as_json:
         print_text(_listed(chosen))
         return
@@ -46,6 +61,17 @@ def errata(
     else:
         _tell(trials[0])
     _check(trials)
+
+
+def _write_logs(entry: Entry, directory: Path) -> None:
+    try:
+        directory.mkdir()
+    except OSError as error:
+        raise ConfigError(
+            f"{directory}: cannot be made: {error.strerror}: name a new directory"
+        ) from None
+    for which, value in (("before", entry.before), ("after", entry.after)):
+        run_scenario(entry.loaded(value), log_dir=directory / which)
 
 
 def _check(trials: Sequence[Trial]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -80,6 +82,18 @@ def test_a_table_says_what_was_not_seen(capsys: Capsys, monkeypatch: pytest.Monk
     assert done.out.splitlines()[1].split()[:3] == ["D32", "yes", "NO"]
 
 
-@pytest.mark.parametrize("arguments", [("4444",), ("smm",), ("43", "--all")])
+def test_the_logs_of_both_runs_can_be_kept(capsys: Capsys, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    done = invoke(capsys, "errata", "35", "--log", str(logs))
+    assert done.code == 0
+    digests = re.findall(r"^  digest (\w+)$", done.out, re.MULTILINE)
+    verified = [invoke(capsys, "verify", str(logs / which)) for which in ("before", "after")]
+    assert [each.code for each in verified] == [0, 0]
+    assert [each.out.split()[0] for each in verified] == digests
+    again = invoke(capsys, "errata", "35", "--log", str(logs))
+    assert (again.code, "name a new directory" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize("arguments", [("--log", "new"), ("4444",), ("smm",), ("43", "--all")])
 def test_usage_errors_end_with_2(capsys: Capsys, arguments: tuple[str, ...]) -> None:
     assert invoke(capsys, "errata", *arguments).code == 2

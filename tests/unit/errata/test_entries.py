@@ -12,6 +12,7 @@ from pagewake.errata.trial import try_out
 from pagewake.errors import ConfigError
 from pagewake.events.types import EVENTS
 from pagewake.scenario.writing import effective_table
+from tests.support.invariants import check_run
 
 STRUCTS = {kind.__name__: kind for kind in EVENTS}
 ALL = pytest.mark.parametrize("one", entries(), ids=lambda one: one.name)
@@ -25,6 +26,8 @@ def test_it_breaks_before_and_is_mended_after(one: Entry) -> None:
     assert not trial.after.broken, one.broken.says
     assert trial.after.mended, one.mended.says
     assert trial.before.digest != trial.after.digest
+    for ran in (trial.before, trial.after):
+        assert check_run(ran.scenario, ran.events) == [], "legal by the rules in force"
 
 
 @ALL
