@@ -49,6 +49,10 @@ _WORDS: Mapping[type[ev.Control], Callable[[Any], str]] = {
     ev.VcpuStalled: lambda e: (
         f"host takes vcpu {e.vcpu} off its CPU for {_for(e.for_ns)}, {_STALLED[e.where]}"
     ),
+    ev.HandlerCrashed: lambda e: (
+        f"who brings its pages dies, the next one starts after {_for(e.for_ns)}"
+        f"{' and knows what was taken' if e.keeps else ''}"
+    ),
     ev.RegistersSet: lambda e: f"userspace sets the registers of vcpu {e.vcpu}",
     ev.LeftForUserspace: lambda e: f"vcpu {e.vcpu} in userspace for {_for(e.for_ns)}",
     ev.SmiArrived: lambda e: f"SMI for vcpu {e.vcpu}, {_for(e.for_ns)} in SMM",
