@@ -43,4 +43,6 @@ def toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
+    if isinstance(value, list):
+        return f"[{', '.join(toml(each) for each in value)}]"
     return str(value)

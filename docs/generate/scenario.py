@@ -17,7 +17,7 @@ from pagewake.scenario.interventions import COMMAND_ONLY, EVENT_KINDS, EventsRea
 from pagewake.scenario.media import Medium, MediumReader
 from pagewake.scenario.model import Scenario, Task
 from pagewake.scenario.overrides import OverridesReader
-from pagewake.scenario.reading import Field, fields_of
+from pagewake.scenario.reading import Field, default_of, fields_of
 from pagewake.scenario.script import STEP_FORMS, Steps
 from pagewake.scenario.spread import SpreadReader
 from pagewake.scenario.units import format_duration, format_pages
@@ -83,7 +83,7 @@ def _sections(struct: type[msgspec.Struct], path: str) -> Iterator[str]:
 def _key(struct: type[msgspec.Struct], field: Field) -> tuple[str, ...]:
     assert isinstance(field.mark, keys.Key)
     info = next(each for each in msgspec.structs.fields(struct) if each.name == field.attr)
-    default = "**required**" if info.required else _default(field.mark.reader, info.default)
+    default = "**required**" if info.required else _default(field.mark.reader, default_of(info))
     text = field.mark.doc + (_patterns(field.mark.name) if struct is Task else "")
     return code(field.mark.name), holds(field.mark.reader), default, text
 
@@ -122,6 +122,8 @@ def holds(reader: object) -> str:
             return "[a profile](#kernel-profiles)"
         case keys.Choice():
             return ", ".join(code(name) for name in reader.names())
+        case keys.Choices():
+            return f"list of {holds(reader.one)}"
         case keys.Text():
             return reader.form
         case _:

@@ -80,6 +80,8 @@ NOT_DRAWN = {
     "gap_g2": "nested_fix, which is drawn, closes it",
     "gap_g6": "one value in all profiles; both, alone, in tests/property/test_every_switch.py",
 }
+FEATURES = ('"async_pf", "async_pf_int", "async_pf_vmexit"', '"async_pf", "async_pf_int"', "")
+"""Of CPUID: whatever L1 asks for, without the opt-in of a hypervisor, and none."""
 PROFILES = tuple(release.name for release in RELEASES)
 MEDIA = (
     '"nvme"',
@@ -293,6 +295,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         [
             f'[scenario]\nname = "any"\nseed = {draw(st.integers(0, 99))}\nduration = "15ms"',
             f'[kernel]\nprofile = "{profile}"',
+            f"cpuid = {{ l1 = [{draw(st.sampled_from(FEATURES))}] }}",
             f'apf = "{draw(st.sampled_from(("pv", "pv", "pv", "nonpv", "off")))}"',
             f"irqchip = {draw(st.sampled_from(('true', 'true', 'true', 'false')))}",
             f"hz = {draw(st.sampled_from((0, 250, 1000)))}",

@@ -29,4 +29,4 @@ def check_run(scenario: Scenario, events: Iterable[Event]) -> list[Violation]:
     for told in vms.values():
         told.sort(key=lambda event: event.n)
     kernel = scenario.kernel
-    return check_events(vms, rules_of(kernel.switches(0), kernel.switches(1), apf=kernel.apf))
+    return check_events(vms, rules_of(kernel.switches(0), kernel.switches(1), apf=kernel.guest_apf))

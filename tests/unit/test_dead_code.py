@@ -63,7 +63,6 @@ ALLOWED = {
     "errata.trial:shown_after": IN_JSON,
     "errata.trial:shown_before": IN_JSON,
     "events.types:reason_written": RECORDED,
-    "kvm.config:cpuid": BY_NAME,
     "kvm.config:hlt": BY_NAME,
     "kvm.config:intr": BY_NAME,
     "kvm.switches:alloc_before_lock": "allocation takes no time here, as its description says",

@@ -51,8 +51,8 @@ def enable_value(cpu: GuestCpu) -> int:
     always = switches.send_always == "always" or (
         switches.send_always == "auto" and switches.preempt
     )
-    reserved = switches.msr_reserved | cpu.vm.switches.msr_reserved  # CPUID bit 10 on both sides
-    runs_guests = cpu.kernel.inner is not None
+    reserved = switches.msr_reserved | cpu.vm.switches.msr_reserved  # known on both sides
+    runs_guests = cpu.kernel.inner is not None and "async_pf_vmexit" in cpu.vm.config.cpuid
     value = EnableValue(
         enabled=True,
         send_always=always and switches.guest_wait != "user_only",
@@ -65,8 +65,10 @@ def enable_value(cpu: GuestCpu) -> int:
 
 def enable(cpu: GuestCpu, at_ns: int) -> Step:
     """guest_cpu_init on this CPU, with interrupts still off; then the scheduler starts."""
-    needs_int = cpu.kernel.switches.ready_by_interrupt  # CPUID bit 14
-    if cpu.vm.config.apf != "pv" or (needs_int and not cpu.vm.switches.ready_by_interrupt):
+    config = cpu.vm.config
+    shown = cpu.vm.switches.ready_by_interrupt and "async_pf_int" in config.cpuid
+    needs_int = cpu.kernel.switches.ready_by_interrupt
+    if config.apf != "pv" or (needs_int and not shown):
         return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, IRET)
     if cpu.kernel.switches.ready_by_interrupt:
         cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR)

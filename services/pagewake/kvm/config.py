@@ -7,7 +7,7 @@ defaults, so whoever builds a VM says all of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -61,13 +61,32 @@ class Userfault(msgspec.Struct, frozen=True):
     local: float = 0.0
 
 
+Feature: TypeAlias = Literal["async_pf", "async_pf_int", "async_pf_vmexit"]
+"""A bit of CPUID leaf 0x40000001, EAX: 4, 14, 10."""
+
+
+def _by_default() -> list[Feature]:
+    return ["async_pf", "async_pf_int"]
+
+
+class Cpuid(msgspec.Struct, frozen=True):
+    """What the VMM of a level shows its guest of KVM's asynchronous page faults.
+
+    QEMU had no name for `async_pf_vmexit` before February 2024.
+    """
+
+    l1: list[Feature] = msgspec.field(default_factory=_by_default)
+    l2: list[Feature] = msgspec.field(default_factory=_by_default)
+
+
 @dataclass(frozen=True, slots=True)
 class VmConfig:
     """One VM: `pages` of guest memory, `stock_pages` frames granted in advance.
 
-    `media` are the synchronous media by name, with the CPU time of one page-in, ns.  A period of 0
-    means that there are no such interrupts or exits; `nested` None, that nothing runs inside;
-    `userfault` None, that pages come from swap.  `protected`: registers of the guest are hidden.
+    `cpuid` is what L1 sees of KVM.  `media` are the synchronous media by name, with the CPU time of
+    one page-in, ns.  A period of 0 means that there are no such interrupts or exits; `nested` None,
+    that nothing runs inside; `userfault` None, that pages come from swap.  `protected`: registers
+    of the guest are hidden.
     """
 
     name: str
@@ -76,6 +95,7 @@ class VmConfig:
     vcpus: int
     switches: Switches
     apf: Literal["pv", "nonpv", "off"]
+    cpuid: frozenset[Feature]
     irqchip: bool
     hlt_exits: bool
     protected: bool

@@ -51,7 +51,8 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         pages=spec.memory_pages,
         vcpus=spec.vcpus,
         switches=kernel.switches(0),
-        apf=kernel.apf,  # type: ignore[arg-type]
+        apf=kernel.guest_apf,  # type: ignore[arg-type]
+        cpuid=frozenset(kernel.cpuid.l1),
         irqchip=kernel.irqchip,
         hlt_exits=spec.hlt_exits,
         protected=spec.protected,

@@ -95,7 +95,9 @@ def _vcpu(
     l1 = rules.switches(1)
     svm = NestedSvm(l1, config.l1_npt)
     svm.intercepts = intercepts_of_kvm(config.l2_npt)
-    enables = rules.l2 is not None and rules.apf == "pv"
+    shown = rules.cpuid.l2
+    enables = rules.l2 is not None and rules.apf == "pv" and "async_pf" in shown
+    l1_int = l1.ready_by_interrupt and "async_pf_int" in shown
     return InnerVcpu(
         index,
         svm,
@@ -105,7 +107,7 @@ def _vcpu(
         Draws(scenario.seed, f"{instance.name}/l2-vcpu-{index}/exits"),
         config.exits,
         ticks_reach_l3=l1.gap_g0 and not config.l2_vintr_masking,
-        boot=enable_apf(rules.switches(2), l1) if enables else (),
+        boot=enable_apf(rules.switches(2), l1_int) if enables else (),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from pagewake.errors import nearest
 from pagewake.events import types as ev
 from pagewake.guest_kernel.config import Spread
+from pagewake.kvm.config import Cpuid
 from pagewake.scenario import units
 from pagewake.scenario.keys import BadValueError
 from pagewake.scenario.locate import Path
@@ -128,6 +129,9 @@ def _check_host(scenario: Scenario) -> None:
 def _check_l2(scenario: Scenario) -> None:
     """Rules of L2's kernel are asked only where it enables APF."""
     kernel = scenario.kernel
+    if kernel.cpuid.l2 != Cpuid().l2 and kernel.l2 is None:
+        text = 'L2 asks for no feature without kernel.l2; add for example l2 = "5.10"'
+        raise BadValueError(text, ("kernel", "cpuid", "l2"))
     if kernel.overrides.by_level.get("l2") and kernel.l2 is None:
         text = 'no rule of L2 is asked without kernel.l2; add for example l2 = "5.8"'
         raise BadValueError(text, ("kernel", "overrides", "l2"))

@@ -7,12 +7,15 @@ written in one. `reading.fields_of` refuses a struct of which a field has no key
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 import msgspec
 
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig
-from pagewake.kvm.config import ExitRates, HostCosts, NestedConfig, Userfault
-from pagewake.scenario.keys import Duration, Flag, Key, Number, Rate, Table
+from pagewake.kvm.config import Cpuid, ExitRates, Feature, HostCosts, NestedConfig, Userfault
+from pagewake.scenario.keys import Choices, Duration, Flag, Key, Number, Rate, Table
+
+_FEATURES = Choices("feature", get_args(Feature))
 
 DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
     KernelCosts: {
@@ -45,6 +48,15 @@ DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
         "copy_ns": Key("copy", Duration(1), "a page is copied in, and said to be there"),
         "exit_ns": Key("exit", Duration(1), "the vcpu thread to user space and back"),
         "local": Key("local", Number(0.0, 1.0), "share of the pages that user space has at hand"),
+    },
+    Cpuid: {
+        "l1": Key(
+            "l1",
+            _FEATURES,
+            "shown to L1: ASYNC_PF (bit 4), without which it takes no part; ASYNC_PF_INT (14), "
+            "which guests since 5.9 need; ASYNC_PF_VMEXIT (10), for a hypervisor's opt-in (4.13)",
+        ),
+        "l2": Key("l2", _FEATURES, "shown to L2 by L1's VMM"),
     },
     NestedConfig: {
         "npt": Key("npt", Flag(), "L0 uses nested paging"),

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig, ScriptStep, Spread
-from pagewake.kvm.config import HostCosts, NestedConfig, Userfault
+from pagewake.kvm.config import Cpuid, HostCosts, NestedConfig, Userfault
 from pagewake.kvm.profile import Switches, nearest_profile, resolve
 from pagewake.scenario.interventions import MAX_VCPUS, EventsReader, ScheduledEvent
 from pagewake.scenario.keys import (
@@ -67,6 +67,7 @@ class Kernel(_Part, frozen=True, kw_only=True):
     apf: Annotated[
         str, Key("apf", Choice("APF mode", ("pv", "nonpv", "off")), "what the guest and host use")
     ] = "pv"
+    cpuid: Annotated[Cpuid, Table("cpuid", "features of KVM that guests see")] = Cpuid()
     l0: Annotated[str | None, Key("l0", _PROFILE, "the host's, if another")] = None
     l1: Annotated[str | None, Key("l1", _PROFILE, "the guests', if another")] = None
     l2: Annotated[str | None, Key("l2", _PROFILE, _L2)] = None
@@ -81,6 +82,11 @@ class Kernel(_Part, frozen=True, kw_only=True):
     increment_ns: Annotated[int, Key("increment", Duration(1), "one increment of work")] = 1
     costs: Annotated[KernelCosts, Table("costs", "time of kernel paths")] = KernelCosts()
     scheduler: Annotated[SchedulerConfig, Table("scheduler", "fair scheduler")] = SchedulerConfig()
+
+    @property
+    def guest_apf(self) -> str:
+        """`apf`, as far as L1 may know of it."""
+        return self.apf if self.apf != "pv" or "async_pf" in self.cpuid.l1 else "nonpv"
 
     def profile_of(self, level: int) -> str:
         """The profile in force at a level (0 = host)."""

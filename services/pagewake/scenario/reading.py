@@ -22,12 +22,13 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Field(NamedTuple):
-    """One field of a struct and the key it is read from."""
+    """One field of a struct and the key it is read from; `filled`: its default is not empty."""
 
     attr: str
     mark: Key | Table | Tables
     struct: type[msgspec.Struct] | None
     required: bool
+    filled: bool
 
 
 def _struct_in(hint: object) -> type[msgspec.Struct] | None:
@@ -51,8 +52,15 @@ def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
             continue
         mark = marks[name]
         nested = None if isinstance(mark, Key) else _struct_in(hints[name])
-        fields.append(Field(name, mark, nested, info.required))
+        fields.append(Field(name, mark, nested, info.required, bool(default_of(info))))
     return tuple(fields)
+
+
+def default_of(info: msgspec.structs.FieldInfo) -> object:
+    """What a field holds that is not given; None if it has to be."""
+    if info.default_factory is not msgspec.NODEFAULT:
+        return info.default_factory()
+    return None if info.default is msgspec.NODEFAULT else info.default
 
 
 def _annotations(hints: Mapping[str, object]) -> Mapping[str, Key | Table | Tables]:
@@ -116,11 +124,11 @@ def read_tables(struct: type[S], raw: object, name: str) -> tuple[S, ...]:
 
 
 def write_struct(value: msgspec.Struct) -> dict[str, object]:
-    """The table that reads back to the same struct: defaults written out, None left out."""
+    """The table that reads back to the same struct: defaults are written, unless they are empty."""
     table: dict[str, object] = {}
     for field in fields_of(type(value)):
         held = getattr(value, field.attr)
-        if held is None:
+        if held is None or (isinstance(held, list | tuple) and not (held or field.filled)):
             continue
         if isinstance(field.mark, Key):
             table[field.mark.name] = field.mark.reader.write(held)

@@ -53,7 +53,7 @@ def _is_tables(value: object) -> bool:
 def _sections(table: Mapping[str, object], path: tuple[str, ...]) -> Iterator[str]:
     """Plain keys first, then the tables below: TOML wants it in that order."""
     for name, value in table.items():
-        if not isinstance(value, dict) and not _is_tables(value) and value not in ("", []):
+        if not isinstance(value, dict) and not _is_tables(value) and value != "":
             yield f"{_key(name)} = {_value(value)}"
     for name, value in table.items():
         below = (*path, _key(name))

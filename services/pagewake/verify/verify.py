@@ -80,7 +80,7 @@ def _judge(run: LogRun, scenario: Scenario, report: VerifyReport) -> None:
         kernel.switches(0),
         kernel.switches(1),
         lookahead_ns(scenario),
-        kernel.apf,
+        kernel.guest_apf,
         acks_in_log=scenario.about.version != "0.1.0",
     )
     reporter = Reporter()

@@ -24,7 +24,7 @@ from pagewake.events.types import (
     VcpuResumed,
     WakeSpun,
 )
-from tests.support.abi import BROADCAST, MSR_ACK
+from tests.support.abi import BROADCAST, MSR_ACK, MSR_EN, MSR_INT
 from tests.support.small import PAGE_IN_NS, SmallRun, event, run_small, script, work
 
 TRAP_NS = 500
@@ -59,6 +59,32 @@ class TestEnabling:
     def test_a_guest_without_support_writes_nothing(self, apf: str) -> None:
         run = run_small(work(), kernel=[f'apf = "{apf}"'])
         assert run.of(MsrWritten) == []
+
+    @pytest.mark.parametrize(
+        ("profile", "features", "msrs"),
+        [
+            ("5.4", '"async_pf"', [(MSR_EN, 0x1001)]),
+            ("5.4", '"async_pf_int"', []),
+            ("6.1", '"async_pf", "async_pf_int"', [(MSR_INT, 0xF3), (MSR_EN, 0x1009)]),
+            ("6.1", '"async_pf"', []),
+            ("6.1", '"async_pf_int"', []),
+        ],
+    )
+    def test_a_guest_uses_what_cpuid_shows_it(
+        self, profile: str, features: str, msrs: list[tuple[int, int]]
+    ) -> None:
+        run = run_small(work(), kernel=[f"cpuid = {{ l1 = [{features}] }}"], profile=profile)
+        written = [(write.msr, write.value) for write in run.of(MsrWritten)]
+        assert [write for write in written if write[0] != MSR_ACK] == msrs
+
+    @pytest.mark.parametrize(("feature", "value"), [("", 0x1009), (', "async_pf_vmexit"', 0x100D)])
+    def test_a_hypervisor_opts_in_where_cpuid_bit_10_is_shown(
+        self, feature: str, value: int
+    ) -> None:
+        nested = 'nested = 1\nl2 = { memory = "8MiB" }'
+        cpuid = f'cpuid = {{ l1 = ["async_pf", "async_pf_int"{feature}] }}'
+        run = run_small(nested, work(), kernel=[cpuid], profile="6.1")
+        assert [write.value for write in run.of(MsrWritten) if write.msr == MSR_EN] == [value]
 
     def test_a_5_8_guest_on_an_older_host_stays_without(self) -> None:
         run = run_small(work(), kernel=['l0 = "2.6.39"'], profile="5.8")

@@ -147,6 +147,7 @@ class Machine:
             vcpus=vcpus,
             switches=resolve(profile, switches),
             apf="pv",
+            cpuid=frozenset(("async_pf", "async_pf_int")),
             irqchip=True,
             hlt_exits=True,
             protected=False,

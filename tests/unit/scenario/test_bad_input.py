@@ -346,6 +346,8 @@ def test_a_scenario_that_is_not_text_is_refused(tmp_path: Path) -> None:
             "vm.0.task.1.kernel_every",
         ),
         (["kernel.overrides.l2.ready_by_interrupt=true"], "kernel.overrides.l2"),
+        (["kernel.cpuid.l2=[]"], "kernel.cpuid.l2"),
+        (['kernel.cpuid.l1=["async_pf", "apf"]'], "kernel.cpuid.l1"),
     ],
 )
 def test_what_would_have_no_effect_inside_is_refused(settings: list[str], key: str) -> None:

@@ -190,6 +190,14 @@ def test_the_region_of_a_script_is_what_it_touches(valid: str) -> None:
     assert msgspec.structs.replace(task, private=True).regions == 4
 
 
+def test_an_empty_list_is_not_the_default(valid: str) -> None:
+    restore = '\n[[event]]\nat = "1ms"\ndo = "restore"\nvm = "bm-0"\nsaves = []\n'
+    scenario = loads(valid + restore, sets=["kernel.cpuid.l1=[]"])
+    again = loads(effective_toml(scenario))
+    assert again.kernel.cpuid.l1 == []
+    assert again == scenario
+
+
 def test_a_limit_left_out_is_the_memory_of_the_vm(valid: str) -> None:
     scenario = loads(valid.replace('limit = "512MiB"\n', ""))
     assert scenario.vms[0].limit_pages == scenario.vms[0].memory_pages
