@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from markupsafe import escape
@@ -136,6 +137,7 @@ SMALLER = (
     (r"<defs>\s*</defs>\n", ""),
 )
 """What is left out of a drawing: nobody sees a tenth of a pixel."""
+PATH = re.compile(r'<path d="([^"]*)" (.*/>)')
 _TITLE_PX = 22
 _LEGEND_PX = 26
 
@@ -190,7 +192,18 @@ def _picture(name: str, line: Timeline, ran: Ran) -> str:
     drawn = str(picture(name, name, lambda: timeline_figure(line, colours, WIDE_PX)))
     for pattern, instead in SMALLER:
         drawn = re.sub(pattern, instead, drawn)
-    return drawn
+    return "\n".join(_merged(drawn.split("\n")))
+
+
+def _merged(lines: Sequence[str]) -> Iterator[str]:
+    """Paths of one style that stand together as one path."""
+    for style, together in groupby(lines, key=lambda line: PATH.sub(r"\2", line)):
+        several = list(together)
+        drawn = [found[1] for line in several if (found := PATH.fullmatch(line))]
+        if drawn:
+            yield f'<path d="{" ".join(drawn)}" {style}'
+        else:
+            yield from several
 
 
 def _height(drawn: str) -> int:
