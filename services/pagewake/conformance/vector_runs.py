@@ -1,8 +1,9 @@
 """One row of a vector file through the code that simulations run; what differed comes back.
 
 `hash32`, `sleepers`, `traps`, `latch`, `nested-routing`: every value is what that code decided; the
-runner calls it in the order of the row.  `pf-interception`: so are the branch, the addresses, the
-latch, and whether a task sleeps; the order of actions around them is in `action_order.py`.
+runner calls it in the order of the row.  `nested-vmx`: so too, but no simulation runs that code.
+`pf-interception`: so are the branch, the addresses, the latch, and whether a task sleeps; the order
+of actions around them is in `action_order.py`.
 A row that asks for what the format rules out (a cpu that is not there, a task that waits twice)
 raises `RowError`.
 """
@@ -28,6 +29,7 @@ from pagewake.kvm.profile import resolve
 from pagewake.nested_svm.exit_codes import EXCP_PF
 from pagewake.nested_svm.hypervisor import Disposition, Exit, NestedSvm
 from pagewake.nested_svm.routing import Intercepts, PermissionMap
+from pagewake.nested_vmx import routing as vmx
 
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z")
 _SWITCHES = resolve("2.6.38", {})
@@ -318,6 +320,25 @@ class _HostVcpu:
         return actual
 
 
+# --------------------------------------------------------------------------- nested VMX
+
+
+def run_vmx(row: v.VmxExitRow | v.VmxExceptionRow) -> str | None:
+    l1 = row.l1
+    controls = vmx.Controls(l1.exceptions, l1.pf_mask, l1.pf_match, bool(l1.hlt_exiting))
+    if isinstance(row, v.VmxExitRow):
+        final = vmx.route(row.exit_reason, row.vector, row.apf_reason, bool(row.ept), controls)
+        return difference(row.expect, {"final": final.upper()})
+    token, cr2 = int(row.token, 16), int(row.cr2, 16)
+    nested_apf = bool(row.nested_apf)
+    actual: dict[str, Any] = {
+        "vmexit": vmx.leaves(row.vector, row.error_code, nested_apf, controls)
+    }
+    if actual["vmexit"]:
+        actual["qualification"] = vmx.qualification(row.vector, nested_apf, token, cr2)
+    return difference(row.expect, actual, ("qualification",))
+
+
 RUNS: dict[str, Callable[[Any], str | None]] = {
     "hash32": run_hash,
     "sleepers": run_sleepers,
@@ -325,4 +346,5 @@ RUNS: dict[str, Callable[[Any], str | None]] = {
     "pf-interception": run_interception,
     "latch": run_latch,
     "nested-routing": run_routing,
+    "nested-vmx": run_vmx,
 }

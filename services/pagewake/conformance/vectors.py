@@ -211,6 +211,37 @@ class LatchRow(Strict, frozen=True):
     steps: list[Run | Handle | QueueException]
 
 
+# --------------------------------------------------------------------------- nested-vmx
+
+
+class VmxControls(Strict, frozen=True):
+    exceptions: U32 = 0
+    pf_mask: U32 = 0
+    pf_match: U32 = 0
+    hlt_exiting: Bit = 0
+
+
+class VmxExitRow(Strict, frozen=True, tag_field="kind", tag="exit"):
+    id: str
+    exit_reason: Annotated[int, Meta(ge=0, le=0xFFFF)]
+    expect: Expect
+    vector: Annotated[int, Meta(ge=0, le=31)] = 0
+    apf_reason: U32 = 0
+    ept: Bit = 1
+    l1: VmxControls = VmxControls()
+
+
+class VmxExceptionRow(Strict, frozen=True, tag_field="kind", tag="exception"):
+    id: str
+    vector: Annotated[int, Meta(ge=0, le=31)]
+    expect: Expect
+    error_code: U32 = 0
+    nested_apf: Bit = 0
+    token: Hex = "0x0"
+    cr2: Hex = "0x0"
+    l1: VmxControls = VmxControls()
+
+
 # --------------------------------------------------------------------------- hash32
 
 
@@ -224,7 +255,15 @@ class HashFile(msgspec.Struct, frozen=True):
 
 
 Row: TypeAlias = (
-    SleepersRow | TrapsRow | InterceptRow | BlockingWaitRow | RoutingRow | LatchRow | HashRow
+    SleepersRow
+    | TrapsRow
+    | InterceptRow
+    | BlockingWaitRow
+    | RoutingRow
+    | LatchRow
+    | VmxExitRow
+    | VmxExceptionRow
+    | HashRow
 )
 
 ROW_TYPES: dict[str, Any] = {
@@ -234,6 +273,7 @@ ROW_TYPES: dict[str, Any] = {
     "pf-interception": InterceptRow | BlockingWaitRow,
     "latch": LatchRow,
     "nested-routing": RoutingRow,
+    "nested-vmx": VmxExitRow | VmxExceptionRow,
 }
 
 

@@ -5,7 +5,7 @@ L1 gets a #VMEXIT: L1's KVM latches its reason word with interrupts off, then, p
 the exit, again by `NestedSvm`, which is in guest mode only while an L3 runs.  A wait or a wake in
 that handler is the one of L1's own kernel: the L2 vcpu thread sleeps in L1's sleeper hash
 (semantics 4.1 to 4.8).  The handler holds the vcpu for the whole wait (G4), and L2 gets no
-interrupt meanwhile (G8); VMX has none of this (G9).
+interrupt meanwhile (G8); VMX is another matter (G9).
 """
 
 from __future__ import annotations
