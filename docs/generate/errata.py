@@ -69,7 +69,7 @@ def _trials() -> list[Trial]:
 def _index() -> str:
     rows = [
         (
-            f"[{entry.name}]({entry.name.lower()}.md)",
+            _link(entry),
             entry.title,
             entry.kernels,
             code(f"{entry.switch} = {shown(entry.after)}"),
@@ -77,7 +77,16 @@ def _index() -> str:
         for entry in entries()
     ]
     listed = table(["", "defect", "kernels", "mended by"], rows)
-    return "\n".join([head("Errata", SOURCE, ABOUT), READ_ON.strip() + "\n", listed])
+    met = table(
+        ["symptom", "reported", ""],
+        [(each.symptom, each.reported, _link(each)) for each in entries()],
+    )
+    parts = [head("Errata", SOURCE, ABOUT), READ_ON.strip() + "\n", listed]
+    return "\n".join([*parts, "## As users met them\n", met])
+
+
+def _link(entry: Entry) -> str:
+    return f"[{entry.name}]({entry.name.lower()}.md)"
 
 
 def _page(trial: Trial) -> str:
