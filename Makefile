@@ -62,7 +62,7 @@ generated: schemas reference dashboards rules
 
 # For the hook before a commit, which sees no difference in a file that git does not know.
 generated-known: generated
-	@new="$$(git ls-files --others --exclude-standard schemas docs/reference docs/explanation grafana/dashboards grafana/import deploy/kubernetes)"; \
+	@new="$$(git ls-files --others --exclude-standard schemas docs/reference docs/explanation docs/errata grafana/dashboards grafana/import deploy/kubernetes)"; \
 	  [ -z "$$new" ] || { printf 'new, and not added:\n%s\ngit add them\n' "$$new" >&2; exit 1; }
 
 docs: $(VENV)/.installed-dev
