@@ -15,7 +15,7 @@ from markupsafe import escape
 
 from docs.generate.markdown import MADE, code, head, table
 from pagewake.errata.entry import Entry, Setting, entries, shown
-from pagewake.errata.signs import Sign, never_in_words
+from pagewake.errata.signs import Sign, beside
 from pagewake.errata.trial import Ran, Trial, line_of, try_out
 from pagewake.events.types import Event
 from pagewake.observe.report import svg
@@ -132,8 +132,7 @@ def _run(
     assert seen, f"{entry.name} is not what it says: {title}"
     yield f"## {title}: {entry.switch} = {shown(value)}\n"
     yield sign.says[0].upper() + sign.says[1:] + ":\n"
-    never = [never_in_words(sign.never)] if sign.never else []
-    yield "\n".join(["```text", *map(line_of, seen), *never, "```\n"])
+    yield "\n".join(["```text", *map(line_of, seen), *beside(sign), "```\n"])
 
 
 # ------------------------------------------------------------------------------- the drawing

@@ -15,7 +15,7 @@ from pagewake.cli.output import print_json, print_line
 from pagewake.cli.screen import print_text
 from pagewake.engine.run import run_scenario
 from pagewake.errata.entry import Entry, Setting, entries, entry, plain, shown
-from pagewake.errata.signs import Sign, never_in_words
+from pagewake.errata.signs import Sign, beside
 from pagewake.errata.trial import Ran, Trial, line_of, try_out, verdict
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.events.types import Event
@@ -142,6 +142,6 @@ def _tell_run(entry: Entry, value: Setting, ran: Ran, seen: Sequence[Event], sig
     print_text(f"{which}, {entry.switch} = {shown(value)}: {not_seen}{plain(sign.says)}")
     for event in seen:  # long lines, which are to be found again in a log
         print_line(f"  {line_of(event)}")
-    if seen and sign.never is not None:
-        print_line(f"  {never_in_words(sign.never)}")
+    for line in beside(sign) if seen else ():
+        print_line(f"  {line}")
     print_line(f"  digest {ran.digest}")

@@ -97,8 +97,13 @@ def _following(wanted: Next, events: Sequence[ev.Event], place: int, first: ev.E
     return None
 
 
-def never_in_words(never: Next) -> str:
-    """What did not come."""
+def beside(sign: Sign) -> list[str]:
+    """What the lines that show a sign do not say: how often, and what did not come."""
+    often = [f"{sign.times:,} times or more"] if sign.times > 1 else []
+    return [*often, *([_not_come(sign.never)] if sign.never else [])]
+
+
+def _not_come(never: Next) -> str:
     alike = f" of the same {' and '.join(never.same)}" if never.same else ""
     given = "".join(f", {name} {value}" for name, value in never.fields.items())
     until = f"within {never.within}" if never.within else "to the end of the run"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pagewake.errata.signs import Next, Sign, find, never_in_words
+from pagewake.errata.signs import Next, Sign, beside, find
 from pagewake.events.ids import Token
 from pagewake.events.types import Event, TaskSlept, TaskWoken
 
@@ -44,8 +44,11 @@ def test_find(sign: Sign, shown: list[Event]) -> None:
     assert find(sign, EVENTS) == shown
 
 
-def test_what_never_came_is_said() -> None:
-    assert never_in_words(WAKE) == "no TaskWoken of the same token, to the end of the run"
-    assert never_in_words(Next("TaskWoken", {"how": "token"}, within="3us")) == (
-        "no TaskWoken, how token, within 3us"
-    )
+def test_what_no_line_shows_is_said() -> None:
+    assert beside(Sign("", "TaskSlept", then=[WAKE])) == []
+    assert beside(Sign("", "TaskSlept", never=WAKE, times=1000)) == [
+        "1,000 times or more",
+        "no TaskWoken of the same token, to the end of the run",
+    ]
+    soon = Next("TaskWoken", {"how": "token"}, within="3us")
+    assert beside(Sign("", "TaskSlept", never=soon)) == ["no TaskWoken, how token, within 3us"]
