@@ -24,6 +24,7 @@ from pagewake.participants.plan import RunPlan
 from pagewake.scenario.library import builtin_names
 from pagewake.scenario.loading import load
 from tests.support.small import event, run_small, script, work
+from tests.support.thrash import thrashing
 
 Said: TypeAlias = tuple[str, ...]
 """A kind of event, or kind, field and value."""
@@ -136,7 +137,7 @@ def stale_gfns() -> list[ev.Event]:
         script("late", "at 8ms touch 3", "finish"), work(),
         medium("1ms", "hdd-2010"),
         event("6ms", "cr0-pg", "vcpu = 0"),
-        overrides="pg_resets_hash = false", duration="12ms",
+        overrides="pg_resets_hash = false", duration="700ms",
     ).events  # fmt: skip
 
 
@@ -358,6 +359,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     lambda: run_small(script("t", *USER), work(), vm="protected = true").events,
     lambda: user_space("none"),
     lambda: user_space("ring"),
+    lambda: thrashing("kernel.profile=3.16"),
     lambda: user_fault("2.6.38"),
     lambda: user_fault("2.6.39", "irqchip = false"),
     lambda: user_fault("2.6.39", 'apf = "off"'),

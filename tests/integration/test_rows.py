@@ -11,6 +11,7 @@ from pagewake.events.types import (
     ApfPresented,
     ApfStarted,
     BroadcastQueued,
+    ClearBegun,
     DoubleFault,
     DummyConsumed,
     DummyInserted,
@@ -248,8 +249,12 @@ class TestRow10DisableWithThreeOutstanding:
         run = run_logged("row-10-disable-outstanding", tmp_path)
         (cleared,) = run.of(ApfCleared)
         assert (cleared.tokens, cleared.why) == ([0, 1 << 12, 2 << 12], "msr-disable")
+        (begun,) = run.of(ClearBegun)
+        assert begun.tokens == cleared.tokens
+        last = run.of(WorkerCompleted)[-1]
+        assert begun.at_ns < last.at_ns < cleared.at_ns
+        assert [event.at_ns for event in run.of(MsrWritten) if not event.value] == [cleared.at_ns]
         assert ready(run) == []
-        assert run.of(WorkerCompleted) == []
         woken = run.of(TaskWoken)
         assert [event.how for event in woken] == ["broadcast"] * 3
         assert all(event.at_ns > 6_000_000 for event in woken)

@@ -34,6 +34,7 @@ DRAWN = {
     "preempt": ("true",),
     "send_always": ('"always"', '"never"'),
     "gap_g7": ("false",),
+    "clear_waits": ("false",),
     "pg_clears_queue": ("false",),
     "pg_resets_hash": ("false", "true"),
     "smm": ("false", "true"),

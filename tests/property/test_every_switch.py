@@ -64,6 +64,9 @@ RESET = (
     'event=[{at="2002us",do="vcpu-stall",vm="vm-0",vcpu=0,for="50us"},'
     '{at="2020us",do="vcpu-reset",vm="vm-0",vcpu=0}]'
 )
+STALE_GFN = (
+    "kernel.apf=nonpv", "kernel.profile=posted-v7", "kernel.overrides.clear_waits=false", UNPAGED,
+)  # fmt: skip
 HALTS = ("kernel.apf=nonpv", STALL)
 KERNEL_FAULT = ("kernel.overrides.send_always=always",)
 LATE_STALL = 'event=[{at="2102us",do="vcpu-stall",vm="vm-0",vcpu=0,for="250us"}]'
@@ -88,8 +91,9 @@ CASES = {
     "present_all": Case(None, HALTS),
     "present_unhalts": Case(None, (*HALTS, "kernel.profile=posted-v7")),
     "present_makes_runnable": Case("row-14-hlt-completion"),
+    "clear_waits": Case("row-10-disable-outstanding"),
     "pg_clears_queue": Case(None, ("kernel.profile=6.x", UNPAGED)),
-    "pg_resets_hash": Case(None, ("kernel.apf=nonpv", "kernel.profile=posted-v7", UNPAGED)),
+    "pg_resets_hash": Case(None, STALE_GFN),
     "smm": Case(None, ("kernel.profile=5.4", SMI)),
     "hash_multiplier": Case("row-10-disable-outstanding"),
     "guest_wait": Case("row-02-kernel-fault", KERNEL_FAULT),

@@ -86,12 +86,17 @@ ApfOutcome: TypeAlias = Literal["queued", "double_fault", "duplicate", "limit", 
 - `no_memory`: the host has no memory for the item.
 """
 
-ClearWhy: TypeAlias = Literal["msr-disable", "reset", "cr0-pg", "migration"]
-"""Why the outstanding tokens of a vcpu were withdrawn.
+ClearingWhy: TypeAlias = Literal["msr-disable", "reset", "cr0-pg"]
+"""Why the queue of a vcpu is emptied.
 
 - `msr-disable`: an MSR write turned asynchronous page faults off;
 - `reset`: INIT/SIPI, by an intervention or because the CPU comes online;
-- `cr0-pg`: the guest turned paging off or on;
+- `cr0-pg`: the guest turned paging off or on.
+"""
+
+ClearWhy: TypeAlias = Literal[ClearingWhy, "migration"]
+"""Why the outstanding tokens of a vcpu were withdrawn: as `ClearingWhy`, and
+
 - `migration`: the VM was saved and restored.
 """
 
@@ -723,6 +728,17 @@ class BroadcastQueued(Journal, frozen=True, gc=False):
     vcpu: int
 
 
+class ClearBegun(Journal, frozen=True, gc=False):
+    """The queue is to be emptied, and workers run: the vcpu thread waits for the last of `tokens`.
+
+    It executes nothing and takes no interrupt until it says `ApfCleared`.
+    """
+
+    vcpu: int
+    tokens: list[int]
+    why: ClearingWhy
+
+
 class MsrWritten(Journal, frozen=True, gc=False):
     """A write to an APF MSR; `ok` false: #GP; `stored`: msr_val changed all the same.
 
@@ -899,6 +915,7 @@ JOURNAL: tuple[type[Journal], ...] = (
     DoubleFault,
     ApfPresented,
     BroadcastQueued,
+    ClearBegun,
     MsrWritten,
     VcpuHalted,
     VcpuResumed,

@@ -24,7 +24,7 @@ from pagewake.events.types import (
     WakeSpun,
 )
 from pagewake.guest_kernel.apf_area import area_gpa
-from pagewake.guest_kernel.overlays import BOOTED, IRET, IRQ_EXIT, Spin, Trap
+from pagewake.guest_kernel.overlays import BOOTED, DISABLED, IRET, IRQ_EXIT, Spin, Trap
 from pagewake.guest_kernel.sleepers import WakeResult
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.traps import dispatch
@@ -79,10 +79,15 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
     return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu))
 
 
-def disable(cpu: GuestCpu, at_ns: int) -> None:
-    """kvm_pv_disable_apf on this CPU."""
-    if cpu.area.disable():
-        cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_EN, 0)
+def disable(cpu: GuestCpu, at_ns: int) -> Step | None:
+    """kvm_pv_disable_apf on this CPU; a step where the host waits for workers in that write."""
+    if not cpu.area.disable():
+        return None
+    if cpu.thread.clear_waits():
+        cpu.overlay(at_ns, 0, DISABLED)
+        return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, 0)
+    cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_EN, 0)
+    return None
 
 
 def booted(cpu: GuestCpu, at_ns: int) -> Step:

@@ -53,9 +53,14 @@ def _go_offline(cpu: GuestCpu, at_ns: int) -> Step:
     staying = sum(other.online and not other.stopping for other in cpu.kernel.cpus)
     if cpu.stopping or staying == 1:
         return cpu.irq_exit(at_ns)  # cpu_down of the last CPU: -EBUSY
-    apf_handler.disable(cpu, at_ns)
-    apf_handler.wake_all(cpu, at_ns, "offline")
     cpu.stopping = True
+    waits = apf_handler.disable(cpu, at_ns)
+    return disabled(cpu, at_ns) if waits is None else waits
+
+
+def disabled(cpu: GuestCpu, at_ns: int) -> Step:
+    """APF is off: the rest of DOWN_PREPARE."""
+    apf_handler.wake_all(cpu, at_ns, "offline")
     if cpu.may_preempt():
         return stop(cpu, at_ns)
     cpu.need_resched = True

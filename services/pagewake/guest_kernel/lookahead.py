@@ -112,7 +112,7 @@ def _halted_bound(thread: VcpuThread, cpu: GuestCpu) -> int | None:
     """At rest with its tick pending: the tick may run somebody else; else it waits for the host.
 
     Halted on a page in flight, the current task only faults on it again at every tick (double
-    fault), and the host does not hear of that.
+    fault), and the host does not hear of that.  Of a stale gfn the page may be there by now.
     """
     tick_ns = thread.timer_at
     if thread.mode not in (BLOCKED, HLT) or not tick_ns:
@@ -122,8 +122,9 @@ def _halted_bound(thread: VcpuThread, cpu: GuestCpu) -> int | None:
     if thread.apf.halted and not any(other.touches_memory for other in cpu.rq.waiting):
         task = cpu.curr
         if task is not None and task.stream is not None and task.touches_memory:
-            missed = task.stream.cpu_until_miss(1) == 0
-            if missed and thread.apf.gfn_hash.find(Gfn(task.stream.current()[0])):
+            gfn = Gfn(task.stream.current()[0])
+            missed = task.stream.cpu_until_miss(1) == 0 and not cpu.vm.is_present(gfn)
+            if missed and thread.apf.gfn_hash.find(gfn):
                 return max(tick_ns, cpu.next_balance_ns)
     return tick_ns
 

@@ -99,6 +99,13 @@ class Booted(What):
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
+class Disabled(What):
+    """The CPU goes down, and has switched APF off."""
+
+    __slots__ = ()
+
+
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class InnerLatch(What):
     """L1's KVM right behind its VMRUN."""
 
@@ -110,6 +117,7 @@ IRET: Final = Iret()
 IRQ_EXIT: Final = IrqExit()
 BOOT: Final = Boot()
 BOOTED: Final = Booted()
+DISABLED: Final = Disabled()
 INNER_LATCH: Final = InnerLatch()
 
 

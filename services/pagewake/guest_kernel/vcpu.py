@@ -25,6 +25,7 @@ from pagewake.guest_kernel.overlays import (
     SWITCHED,
     Boot,
     Booted,
+    Disabled,
     InnerLatch,
     Interrupts,
     Iret,
@@ -476,6 +477,7 @@ ENDS: Final[Mapping[type[What], Callable[[GuestCpu, int, Any], Step]]] = {
     IrqExit: lambda cpu, at_ns, _: cpu.irq_exit(at_ns),
     Boot: lambda cpu, at_ns, _: cpu.boot(at_ns),
     Booted: lambda cpu, at_ns, _: apf_handler.booted(cpu, at_ns),
+    Disabled: lambda cpu, at_ns, _: hotplug.disabled(cpu, at_ns),
     InnerLatch: lambda cpu, at_ns, _: cpu.inner.latch(cpu, at_ns),
 }
 """What is done at the end of each kind of overlay."""

@@ -36,10 +36,11 @@ ASYNC_PF_PER_VCPU: Final = 64
 class Work(Saved):
     """One page-in for one vcpu; `page`: it keeps the page, `told`: the guest was injected.
 
-    `lost`: who was to bring the page has crashed, and nobody else knows of it.
+    `user`: user space brings the page, no worker; `lost`: who was to bring it has crashed, and
+    nobody else knows of it.
     """
 
-    __slots__ = ("cr3", "done", "gfn", "level", "lost", "page", "told", "token")
+    __slots__ = ("cr3", "done", "gfn", "level", "lost", "page", "told", "token", "user")
 
     def __init__(self, token: Token, gfn: Gfn, level: int, cr3: str) -> None:
         self.token = token
@@ -49,6 +50,7 @@ class Work(Saved):
         self.page = False
         self.done = False
         self.told = False
+        self.user = False
         self.lost = False
 
 
@@ -220,6 +222,10 @@ class AsyncPf(Saved):
         """Whether the work of this token is still wanted; it may have been cancelled."""
         work = self.queue.get(token)
         return work is not None and not work.done and work.gfn == gfn
+
+    def running(self) -> list[Token]:
+        """Tokens whose workers have not ended, in order of start; user space's have none."""
+        return [work.token for work in self.queue.values() if not (work.done or work.user)]
 
     def complete(self, token: Token, page: bool) -> None:
         """The worker of this token is done: its item joins the done list, perhaps with its page."""

@@ -29,6 +29,7 @@ from pagewake.kvm.msr import (
     reserved_bits,
 )
 from pagewake.kvm.page_table import PRESENT
+from pagewake.kvm.thread import Clearing
 
 if TYPE_CHECKING:
     from pagewake.kvm.thread import VcpuThread
@@ -230,7 +231,10 @@ def _deliver(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) -> 
 def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -> bool:
     """Write one of KVM's APF MSRs; False is #GP."""
     if msr == MSR_KVM_ASYNC_PF_EN:
-        ok, stored = _write_enable(vcpu, at_ns, value)
+        ok, stored = _write_enable(vcpu, value)
+        off = stored and not vcpu.apf.enabled
+        if off and not withdraw(vcpu, at_ns, Clearing("msr-disable", value, by)):
+            return ok  # it is written down when the write is over
     elif msr == MSR_KVM_ASYNC_PF_INT and vcpu.vm.switches.ready_by_interrupt:
         ok = stored = vcpu.apf.write_vector(value)
     elif msr == MSR_KVM_ASYNC_PF_ACK and vcpu.vm.switches.ready_by_interrupt:
@@ -256,7 +260,7 @@ def _wakeup_all(vcpu: VcpuThread, at_ns: int) -> None:
         vcpu.note(BroadcastQueued, at_ns)
 
 
-def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> tuple[bool, bool]:
+def _write_enable(vcpu: VcpuThread, value: int) -> tuple[bool, bool]:
     """(accepted, msr_val changed): the value is stored before its address is looked at."""
     apf = vcpu.apf
     vm = vcpu.vm
@@ -264,10 +268,7 @@ def _write_enable(vcpu: VcpuThread, at_ns: int, value: int) -> tuple[bool, bool]
         return False, False
     if value and vm.switches.enable_needs_lapic and not vm.config.irqchip:
         return False, False
-    ok = apf.write_enable(value, vm.config.pages)
-    if not apf.enabled:
-        clear(vcpu, at_ns, "msr-disable")
-    return ok, True
+    return apf.write_enable(value, vm.config.pages), True
 
 
 def lapic_switched(vcpu: VcpuThread, at_ns: int, on: bool) -> None:
@@ -278,8 +279,29 @@ def lapic_switched(vcpu: VcpuThread, at_ns: int, on: bool) -> None:
     vcpu.kick(at_ns)
 
 
+def withdraw(vcpu: VcpuThread, at_ns: int, clearing: Clearing) -> bool:
+    """clear_queue() and what goes with it, now or once the workers that run have ended.
+
+    False: later; then `Vcpu.cleared` is where the thread goes on.
+    """
+    if vcpu.clearings or vcpu.clear_waits():
+        vcpu.await_workers(at_ns, clearing)
+        return False
+    end_clear(vcpu, at_ns, clearing)
+    return True
+
+
+def end_clear(vcpu: VcpuThread, at_ns: int, clearing: Clearing) -> None:
+    """The queue is emptied; what a reset and CR0.PG do besides."""
+    clear(vcpu, at_ns, clearing.why)
+    if clearing.why == "reset":
+        vcpu.apf.reset()
+    elif clearing.why == "cr0-pg" and vcpu.vm.switches.pg_resets_hash:
+        vcpu.apf.gfn_hash.reset()
+
+
 def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:
-    """clear_queue(): outstanding items withdrawn; their I/O goes on."""
+    """Outstanding items withdrawn; of those whose workers run, the I/O goes on."""
     vm = vcpu.vm
     items = vcpu.apf.clear()
     if not items:
@@ -301,16 +323,14 @@ def clear(vcpu: VcpuThread, at_ns: int, why: ev.ClearWhy) -> None:
     vm.tell(ApfCleared, at_ns, vcpu.id, vm.epoch, tokens, why)
 
 
-def paging_toggled(vcpu: VcpuThread, at_ns: int, on: bool) -> None:
+def paging_toggled(vcpu: VcpuThread, at_ns: int, on: bool, smm_until_ns: int = 0) -> bool:
     """CR0.PG changed (semantics 3.11): before 2.6.39 the gfn hash keeps its stale entries.
 
     From 6.19 (`pg_clears_queue` is false) nothing is withdrawn, and a vcpu whose paging comes back
-    looks for READYs once more.
+    looks for READYs once more.  False: the queue is not empty yet, see `withdraw`.
     """
     if not vcpu.vm.switches.pg_clears_queue:
         if on and vcpu.apf.enabled and vcpu.apf.done:
             vcpu.kick(at_ns)
-        return
-    clear(vcpu, at_ns, "cr0-pg")
-    if vcpu.vm.switches.pg_resets_hash:
-        vcpu.apf.gfn_hash.reset()
+        return True
+    return withdraw(vcpu, at_ns, Clearing("cr0-pg", until_ns=smm_until_ns))

@@ -128,6 +128,7 @@ def _ask_user_space(
     if isinstance(work, str):
         _started(vcpu, at_ns, gfn, work, token)
         return _wait_for_user_space(vcpu, at_ns, context, work, handler)
+    work.user = True
     _started(vcpu, at_ns, gfn, "queued", token)
     if len(apf.gfn_hash) == SLOTS:
         _spins_for_ever(vcpu, at_ns, context, token, joined=False)

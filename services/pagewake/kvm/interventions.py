@@ -12,8 +12,10 @@ from pagewake.events import types as ev
 from pagewake.kvm import completion, injection, restoring
 from pagewake.kvm.modes import BLACKOUT, OFFLINE
 from pagewake.kvm.ports import IRQ_DEVICE, Op
+from pagewake.kvm.thread import Clearing
 
 if TYPE_CHECKING:
+    from pagewake.kvm.thread import VcpuThread
     from pagewake.kvm.vm import Vm
 
 
@@ -28,19 +30,23 @@ def apply(vm: Vm, event: ev.Control) -> None:
 
 def _reset(vm: Vm, event: ev.VcpuReset) -> None:
     vcpu = vm.vcpus[event.vcpu]
-    completion.clear(vcpu, event.at_ns, "reset")
-    vcpu.apf.reset()
-    if vm.switches.reset_drops_exception:
-        injection.drop_exception(vcpu, event.at_ns, "reset")
-    vcpu.revive(event.at_ns, "reset", 0)
+    if completion.withdraw(vcpu, event.at_ns, Clearing("reset")):
+        if vm.switches.reset_drops_exception:
+            injection.drop_exception(vcpu, event.at_ns, "reset")
+        vcpu.revive(event.at_ns, "reset", 0)
 
 
-def _cr0_pg(vm: Vm, event: ev.Cr0PgToggled | ev.SmiArrived) -> None:
-    vcpu = vm.vcpus[event.vcpu]
-    vcpu.unpaged_until_ns = event.at_ns + event.for_ns
-    completion.paging_toggled(vcpu, event.at_ns, not event.for_ns)
-    if event.for_ns:
-        vm.push(vcpu.unpaged_until_ns, vcpu.id, -1, Op.PAGING_ON)
+def _cr0_pg(vm: Vm, event: ev.Cr0PgToggled) -> None:
+    _unpage(vm.vcpus[event.vcpu], event.at_ns, event.for_ns, 0)
+
+
+def _unpage(vcpu: VcpuThread, at_ns: int, for_ns: int, smm_until_ns: int) -> bool:
+    """Paging off, and on again after a while; False as in `completion.withdraw`."""
+    vcpu.unpaged_until_ns = at_ns + for_ns
+    now = completion.paging_toggled(vcpu, at_ns, not for_ns, smm_until_ns)
+    if for_ns:
+        vcpu.vm.push(vcpu.unpaged_until_ns, vcpu.id, -1, Op.PAGING_ON)
+    return now
 
 
 def _smi(vm: Vm, event: ev.SmiArrived) -> None:
@@ -48,8 +54,8 @@ def _smi(vm: Vm, event: ev.SmiArrived) -> None:
     vcpu = vm.vcpus[event.vcpu]
     if not vm.switches.smm or vcpu.mode is OFFLINE:
         return
-    _cr0_pg(vm, event)
-    if vcpu.mode is not BLACKOUT:
+    now = _unpage(vcpu, event.at_ns, event.for_ns, event.at_ns + event.for_ns)
+    if now and vcpu.mode is not BLACKOUT:
         vcpu.resumed(event.at_ns, "smi")
         vcpu.revive(event.at_ns, "smi", event.for_ns)
 

@@ -20,11 +20,13 @@ from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
-from pagewake.events.types import ExceptionInjected, VcpuHalted, VcpuResumed
-from pagewake.kvm import completion, fault
-from pagewake.kvm.modes import BLACKOUT, GUEST, HOST
+from pagewake.events.types import ExceptionInjected, MsrWritten, VcpuHalted, VcpuResumed
+from pagewake.kvm import completion, fault, injection
+from pagewake.kvm.modes import BLACKOUT, GUEST, HOST, OFFLINE, WAKING
+from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_EN
 from pagewake.kvm.ports import (
     OP_CHECK,
+    OP_CLEARED,
     OP_ENTER,
     OP_GUEST,
     OP_GUEST_LATER,
@@ -42,7 +44,7 @@ from pagewake.kvm.ports import (
     Op,
     Step,
 )
-from pagewake.kvm.thread import VcpuThread
+from pagewake.kvm.thread import Clearing, VcpuThread
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -67,6 +69,8 @@ class Vcpu(VcpuThread):
             return self.sync_done(at_ns, arg)
         if op is OP_RESOLVED:
             return self.resolved(at_ns, arg)
+        if op is OP_CLEARED:
+            return self.workers_ended(at_ns)
         self._happens(op, at_ns, arg)
         return WAIT
 
@@ -93,6 +97,8 @@ class Vcpu(VcpuThread):
         """WRMSR by the guest."""
         self.leave(at_ns)
         self.write_msr(at_ns, msr, value)
+        if self.clearings:
+            return WAIT
         return self.after_exit(at_ns, self.vm.costs.exit_ns)
 
     def write_msr(self, at_ns: int, msr: int, value: int) -> None:
@@ -117,14 +123,69 @@ class Vcpu(VcpuThread):
     def init_sipi(self, at_ns: int, irqs: int) -> None:
         """INIT and SIPI from another CPU, which has asked for these interrupts meanwhile."""
         self.note(VcpuResumed, at_ns, "online")
-        completion.clear(self, at_ns, "reset")
-        self.apf.reset()
         assert not self.apf.halted, f"{self}: a parked vcpu was halted for a page"
         self.become("init")
         self.account(at_ns, "exit")
         self.gen += 1
         self.irqs = irqs
-        self.vm.push(at_ns + self.vm.costs.exit_ns, self.id, self.gen, OP_CHECK)
+        if completion.withdraw(self, at_ns, Clearing("reset")):
+            self.vm.push(at_ns + self.vm.costs.exit_ns, self.id, self.gen, OP_CHECK)
+        elif self.mode is HOST:  # behind what was put off while it was offline
+            self.stand_still(at_ns)
+
+    # ------------------------------------------------------------------ an emptied queue
+
+    def workers_ended(self, at_ns: int) -> Step:
+        """The thread runs again, and empties the queue."""
+        self.become("run")
+        self.account(at_ns, "exit")
+        return self.cleared(at_ns)
+
+    def cleared(self, at_ns: int) -> Step:
+        """The queue is emptied, and what that was for is done: the exit it was part of ends."""
+        return self.after_exit(max(at_ns, self._end_clearings(at_ns)), self.vm.costs.exit_ns)
+
+    def _end_clearings(self, at_ns: int) -> int:
+        """Until when the vcpu is in SMM, if it is."""
+        until_ns = 0
+        clearings, self.clearings = self.clearings, []
+        for clearing in clearings:
+            completion.end_clear(self, at_ns, clearing)
+            until_ns = max(until_ns, clearing.until_ns)
+            if clearing.why == "msr-disable":
+                msr, value = MSR_KVM_ASYNC_PF_EN, clearing.value
+                self.note(MsrWritten, at_ns, msr, value, True, True, clearing.by)
+            elif clearing.why == "reset":
+                if self.vm.switches.reset_drops_exception:
+                    injection.drop_exception(self, at_ns, "reset")
+                if self.mode is not OFFLINE:
+                    self.resumed(at_ns, "reset")
+            elif clearing.until_ns:
+                self.resumed(at_ns, "smi")
+        return until_ns
+
+    def give_up_clearing(self, at_ns: int) -> None:
+        """Nobody's end is waited for any more: the work was withdrawn otherwise."""
+        if not self.clearings:
+            return
+        if self.mode in (BLACKOUT, WAKING) and self.blackout_gfn < 0:
+            if self.mode is BLACKOUT:
+                self.become("page")
+            self.gen += 1
+            step = self.workers_ended(at_ns)
+            self.vm.push(step[0], self.id, self.gen, step[1])
+        else:
+            self._end_clearings(at_ns)
+
+    def _worker_ended(self, at_ns: int) -> None:
+        """Whoever waits for the last of them goes on."""
+        if self.apf.running():
+            return
+        if self.mode is OFFLINE:
+            self._end_clearings(at_ns)
+        elif self.mode is BLACKOUT and self.blackout_gfn < 0:
+            self.become("page")
+            self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, OP_CLEARED)
 
     # ------------------------------------------------------------------ the loop
 
@@ -230,6 +291,8 @@ class Vcpu(VcpuThread):
         """The worker finished, or the thread's own synchronous read did."""
         if token is not None:
             completion.worker_done(self, at_ns, gfn, token)
+            if self.clearings:
+                self._worker_ended(at_ns)
         elif self.mode is BLACKOUT and self.blackout_gfn == gfn:
             self.become("page")
             self.gen += 1
@@ -248,6 +311,11 @@ class Vcpu(VcpuThread):
             if vm.switches.sync_writes:
                 vm.pages.dirty[gfn] = 1
         vm.pages.release(gfn)
+        if self.clearings:  # what came in between, and could not be done
+            if self.clear_waits():
+                self.stand_still(at_ns)
+                return WAIT
+            return self.cleared(at_ns)
         return self.after_exit(at_ns, vm.costs.fault_ns)
 
     def resolved(self, at_ns: int, arg: tuple[Gfn, Token, int]) -> Step:

@@ -40,7 +40,8 @@ class Op(IntEnum):
     JOINED = 11
     HANDLER = 12
     RESOLVED = 13
-    WAIT = 14
+    CLEARED = 14
+    WAIT = 15
     """Nothing: the vcpu waits for somebody else."""
 
 
@@ -59,6 +60,7 @@ OP_PAGING_ON: Final = Op.PAGING_ON
 OP_JOINED: Final = Op.JOINED
 OP_HANDLER: Final = Op.HANDLER
 OP_RESOLVED: Final = Op.RESOLVED
+OP_CLEARED: Final = Op.CLEARED
 OP_WAIT: Final = Op.WAIT
 
 Step = tuple[int, Op]
@@ -231,6 +233,10 @@ class VcpuPort(Saved, ABC):
     @abstractmethod
     def write_msr(self, at_ns: int, msr: int, value: int) -> None:
         """WRMSR whose exit counts as part of the kernel path that it is on."""
+
+    @abstractmethod
+    def clear_waits(self) -> bool:
+        """Whether APF off is an exit in which the host waits, and so none for `write_msr`."""
 
     @abstractmethod
     def arm_timer(self, at_ns: int, period: int) -> None:

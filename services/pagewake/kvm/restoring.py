@@ -63,6 +63,7 @@ def restore(vm: Vm, event: ev.VmRestored) -> None:
 def _withdraw(vm: Vm, at_ns: int) -> None:
     for vcpu in vm.vcpus:
         completion.clear(vcpu, at_ns, "migration")
+        vcpu.give_up_clearing(at_ns)
     vm.epoch += 1
     if vm.handler is not None:
         vm.handler.restart_rings()

@@ -40,6 +40,7 @@ class Switches:
     present_unhalts: bool
     present_makes_runnable: bool
     probe_fixed: bool
+    clear_waits: bool
     pg_clears_queue: bool
     pg_resets_hash: bool
     smm: bool
@@ -162,6 +163,16 @@ _TABLE: tuple[Switch, ...] = (
         "empties its home slot, whoever is in it",
         relaxes=("I2",),
         relaxing=(False,),
+    ),
+    Switch(
+        "clear_waits",
+        _BOTH,
+        True,
+        "af585b921e5 and every kernel since: kvm_clear_async_pf_completion_queue() calls "
+        "cancel_work_sync()",
+        "emptying the queue waits for workers that run, so that the MSR off, INIT, CR0.PG and a "
+        "CPU going offline hold the vcpu thread up until the slowest page-in has ended; false is "
+        "no kernel's rule",
     ),
     Switch(
         "pg_clears_queue",

@@ -15,7 +15,7 @@ from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
-from pagewake.events.types import VcpuHalted, VcpuResumed
+from pagewake.events.types import ClearBegun, VcpuHalted, VcpuResumed
 from pagewake.kvm.async_pf import AsyncPf
 from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HLT, HOST, OFFLINE, TRANSITIONS, Change
 from pagewake.kvm.ports import (
@@ -54,15 +54,39 @@ class Spent(Saved):
         self.ns = 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
+class Clearing(Saved):
+    """What the queue is emptied for.
+
+    `value` and `by`: what is written into the enable MSR, by whom.  `until_ns`: the vcpu is in SMM
+    until then; 0: it is not.
+    """
+
+    __slots__ = ("by", "until_ns", "value", "why")
+
+    def __init__(
+        self, why: ev.ClearingWhy, value: int = 0, by: ev.Side = "guest", until_ns: int = 0
+    ) -> None:
+        self.why = why
+        self.value = value
+        self.by = by
+        self.until_ns = until_ns
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class VcpuThread(VcpuPort):
-    """State of one vcpu that L0 keeps; `gen` voids planned steps that are no longer true."""
+    """State of one vcpu that L0 keeps; `gen` voids planned steps that are no longer true.
+
+    `clearings` are to be done once workers have ended, and once a page that the thread reads itself
+    is in.
+    """
 
     __slots__ = (
         "acct_since",
         "apf",
         "area_failures",
         "blackout_gfn",
+        "clearings",
         "cpu",
         "exc",
         "gen",
@@ -98,6 +122,7 @@ class VcpuThread(VcpuPort):
         self.stall_ns = 0
         self.area_failures = 0
         self.blackout_gfn = -1
+        self.clearings: list[Clearing] = []
         periods = (vm.config.host_tick_ns, vm.config.background_exit_ns)
         self.host_exits: dict[int, bool] = {period: False for period in periods if period}
         self.spending = Spent("exit")
@@ -122,6 +147,10 @@ class VcpuThread(VcpuPort):
     @abstractmethod
     def page_in_done(self, at_ns: int, gfn: Gfn, token: Token | None) -> None:
         """The worker finished, or the thread's own synchronous read did."""
+
+    @abstractmethod
+    def give_up_clearing(self, at_ns: int) -> None:
+        """Nobody's end is waited for any more: the work was withdrawn otherwise."""
 
     # ------------------------------------------------------------------ what is written down
 
@@ -240,6 +269,35 @@ class VcpuThread(VcpuPort):
         self.account(at_ns, "offline")
         self.note(VcpuHalted, at_ns, "sipi")
 
+    # ------------------------------------------------------------------ waiting for workers
+
+    def clear_waits(self) -> bool:
+        """cancel_work_sync() would have to wait."""
+        return self.vm.switches.clear_waits and bool(self.apf.queue) and bool(self.apf.running())
+
+    def await_workers(self, at_ns: int, clearing: Clearing) -> None:
+        """Stand still until the workers that run have ended, from now on or as soon as that can be.
+
+        Not while the thread reads a page itself; a CPU that is offline has nothing to stop.
+        """
+        self.clearings.append(clearing)
+        if len(self.clearings) > 1 or self.mode in (BLACKOUT, OFFLINE) or self.blackout_gfn >= 0:
+            return
+        if self.mode is GUEST:
+            if self.guest.guest_mode and self.nested is not None:
+                self.nested.external_exit(at_ns)
+            self.leave(at_ns)
+        elif self.mode is HLT:
+            self.become("exit")
+        self.stand_still(at_ns)
+
+    def stand_still(self, at_ns: int) -> None:
+        """Outside of the guest: whatever the thread was to do next is put off."""
+        self.become("clear")
+        self.gen += 1
+        self.account(at_ns, "blackout")
+        self.note(ClearBegun, at_ns, [*self.apf.running()], self.clearings[0].why)
+
     # ------------------------------------------------------------------ halting and waking
 
     def interrupt_allowed(self) -> bool:
@@ -311,7 +369,7 @@ class VcpuThread(VcpuPort):
 
     def revive(self, at_ns: int, why: ev.ResumeWhy, pause_ns: int) -> None:
         """Migration or reset: out of the guest and out of apf.halted, on again after a pause."""
-        if self.mode in (BLACKOUT, OFFLINE) or self.blackout_gfn >= 0:
+        if self.mode in (BLACKOUT, OFFLINE) or self.blackout_gfn >= 0 or self.clearings:
             return
         if self.mode is GUEST:
             self.leave(at_ns)

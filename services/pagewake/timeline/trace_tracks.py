@@ -20,6 +20,8 @@ from pagewake.verify.log_run import PlacedEvent
 TableEvent: TypeAlias = ev.DummyInserted | ev.DummyConsumed | ev.DummyUnlinked | ev.SleeperFreed
 ArrowPart: TypeAlias = Literal["start", "step", "finish"]
 RUNNING = "running"
+WORKERS = "waiting for workers"
+"""Before the vcpu's queue is emptied."""
 PENDING = "halted: idle, an exception pending"
 """HLT has put the vcpu to sleep though something waits to be injected into it."""
 INTERVENTION = "intervention"
@@ -78,13 +80,15 @@ class Tracks(Protocol):
 class _Vcpu:
     """Open spans of one vcpu, innermost last; `waits_for` is the gfn of a synchronous wait.
 
-    `pending`: an exception is queued for the next entry.
+    `pending`: an exception is queued for the next entry.  `before`: what it was when it began to
+    wait for workers.
     """
 
-    __slots__ = ("l2", "pending", "state", "waits_for")
+    __slots__ = ("before", "l2", "pending", "state", "waits_for")
 
     def __init__(self) -> None:
         self.state = ""
+        self.before = ""
         self.l2 = False
         self.pending = False
         self.waits_for: int | None = None
@@ -110,6 +114,7 @@ class VmTracks:
             ev.ApfStarted: self._started,
             ev.WorkerCompleted: self._completed,
             ev.ApfPresented: self._presented,
+            ev.ClearBegun: self._clear_begun,
             ev.ApfCleared: self._cleared,
             ev.BroadcastQueued: self._broadcast,
             ev.BroadcastLost: self._broadcast_lost,
@@ -254,7 +259,17 @@ class VmTracks:
         else:
             self._never(event, event.token, event.why or event.delivery)
 
+    def _clear_begun(self, event: ev.ClearBegun) -> None:
+        vcpu = self._vcpu(event.vcpu)
+        vcpu.before = vcpu.state
+        tokens = [token_name(token) for token in event.tokens]
+        self._mark(event, f"waits to clear: {event.why}", tokens=tokens)
+        self._enter(event.vcpu, event.at_ns, WORKERS)
+
     def _cleared(self, event: ev.ApfCleared) -> None:
+        vcpu = self._vcpu(event.vcpu)
+        if vcpu.state == WORKERS:
+            self._enter(event.vcpu, event.at_ns, vcpu.before)
         tokens = [token for token in event.tokens if token != BROADCAST_TOKEN]
         self._count_queued(event, -len(tokens))
         self._mark(event, f"cleared: {event.why}", tokens=[token_name(t) for t in event.tokens])

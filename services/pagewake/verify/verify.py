@@ -82,6 +82,7 @@ def _judge(run: LogRun, scenario: Scenario, report: VerifyReport) -> None:
         lookahead_ns(scenario),
         kernel.guest_apf,
         acks_in_log=scenario.about.version != "0.1.0",
+        clears_wait=scenario.about.version != "0.1.0",
     )
     reporter = Reporter()
     digests = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pagewake.events.types import (
     BroadcastQueued,
+    ClearBegun,
     MsrWritten,
     PageNotPresent,
     TaskFinished,
@@ -32,7 +33,7 @@ class TestOffline:
         )
 
     def test_disables_first_then_wakes_its_own_sleepers(self) -> None:
-        run = self.offline()
+        run = self.offline(overrides="clear_waits = false")
         disabled = next(e for e in run.of(MsrWritten) if e.value == 0)
         woken = run.of(TaskWoken)
         assert (disabled.vcpu, disabled.by) == (0, "guest")
@@ -47,8 +48,22 @@ class TestOffline:
             ("b-0", "offline"),
         }
 
-    def test_its_tasks_go_on_elsewhere_pinned_or_not(self) -> None:
+    def test_the_host_holds_it_up_until_its_page_ins_have_ended(self) -> None:
         run = self.offline()
+        (begun,) = run.of(ClearBegun)
+        disabled = next(e for e in run.of(MsrWritten) if e.value == 0)
+        assert disabled.at_ns > begun.at_ns + 100_000
+        woken = next(e for e in run.of(TaskWoken) if e.task == "a-0")
+        assert (woken.how, woken.at_ns > disabled.at_ns) == ("offline", True)
+        (halted,) = (e for e in run.of(VcpuHalted) if e.why == "offline")
+        assert halted.at_ns >= woken.at_ns
+
+    def test_meanwhile_no_other_goes_down(self) -> None:
+        run = self.offline(event("2150us", "vcpu-offline", "vcpu = 1"))
+        assert [e.vcpu for e in run.of(VcpuHalted) if e.why == "offline"] == [0]
+
+    def test_its_tasks_go_on_elsewhere_pinned_or_not(self) -> None:
+        run = self.offline(overrides="clear_waits = false")
         faults = [e for e in run.of(PageNotPresent) if e.task == "a-0"]
         assert [e.vcpu for e in faults] == [0, 1]
         assert {e.task for e in run.of(TaskFinished)} == {"a-0", "b-0"}

@@ -7,7 +7,7 @@ import pytest
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.config import NestedConfig
-from pagewake.kvm.modes import BLACKOUT, GUEST
+from pagewake.kvm.modes import BLACKOUT, GUEST, OFFLINE
 from pagewake.kvm.page_table import ABSENT, MAPPED, PRESENT
 from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, Step
 from tests.support.abi import BROADCAST, MSR_ACK, MSR_EN, MSR_INT
@@ -92,7 +92,7 @@ class TestWorker:
         assert not machine.vm.pages.dirty[7]
 
     def test_of_a_withdrawn_item_only_makes_the_page_present(self) -> None:
-        machine = Machine()
+        machine = Machine(clear_waits=False)
         machine.touch(1_000, 7)
         machine.wrmsr(50_000, 0)
         machine.arrives(100_000, 7, token=Token(0))
@@ -469,8 +469,10 @@ class TestEnableMsr:
 
 
 class TestDisable:
+    """Nobody's end is waited for: of the kernel's other case see `TestClearingWaits`."""
+
     def disabled_with_three(self) -> Machine:
-        machine = Machine()
+        machine = Machine(clear_waits=False)
         for number, gfn in enumerate((7, 8, 9)):
             machine.touch(1_000 + 20_000 * number, gfn)
         machine.arrives(90_000, 8, token=Token(0x1000))
@@ -518,6 +520,7 @@ class TestReset:
         machine.guest.cpl = 0
         machine.touch(1_000, 7)
         machine.deliver(ev.VcpuReset(100_000, "vm", 0, 0))
+        machine.arrives(150_000, 7, token=Token(0))
         machine.run(300_000)
         apf = machine.vcpu.apf
         assert [e.why for e in machine.of(ev.ApfCleared)] == ["reset"]
@@ -532,9 +535,179 @@ class TestReset:
         machine.stalls(500, 100_000)
         machine.touch(1_000, 7)
         machine.deliver(ev.VcpuReset(50_000, "vm", 0, 0))
+        machine.arrives(60_000, 7, token=Token(0))
         machine.run(300_000)
         assert [e.why for e in machine.of(ev.ExceptionDropped)] == ["reset"] * drops
         assert [e.token for e in machine.of(ev.ExceptionInjected)] == [0] * (not drops)
+
+
+class TestClearingWaits:
+    """cancel_work_sync() waits for a worker that runs (semantics 3.11)."""
+
+    def two_outstanding(self, **more: object) -> Machine:
+        """Pages 7 and 8 are read, by tokens 0 and 0x1000; the vcpu is in the guest."""
+        machine = Machine(**more)  # type: ignore[arg-type]
+        machine.touch(1_000, 7)
+        machine.touch(20_000, 8)
+        return machine
+
+    def ends(self, machine: Machine) -> None:
+        """The workers end, the second first; the last at 300 us."""
+        machine.arrives(200_000, 8, token=Token(0x1000))
+        machine.arrives(300_000, 7, token=Token(0))
+        machine.exits(900_000)
+        machine.run(1_000_000)
+
+    def test_an_msr_write_lasts_until_the_slowest_has_ended(self) -> None:
+        machine = self.two_outstanding()
+        machine.wrmsr(100_000, 0)
+        machine.run(150_000)
+        assert machine.vcpu.mode is BLACKOUT
+        (begun,) = machine.of(ev.ClearBegun)
+        assert (begun.at_ns, begun.why, begun.tokens) == (100_000, "msr-disable", [0, 0x1000])
+        assert machine.of(ev.MsrWritten) == []
+        assert machine.of(ev.ApfCleared) == []
+        self.ends(machine)
+        (cleared,) = machine.of(ev.ApfCleared)
+        assert (cleared.at_ns, cleared.tokens) == (302_400, [0, 0x1000])
+        (written,) = machine.of(ev.MsrWritten)
+        assert (written.at_ns, written.value, written.ok, written.by) == (302_400, 0, True, "guest")
+        assert machine.vcpu.cpu["blackout"].ns == 202_400
+        assert (302_400 + PASS_NS, "runs") in machine.entered()
+
+    def test_what_ends_meanwhile_is_dropped_with_the_rest(self) -> None:
+        machine = self.two_outstanding()
+        machine.wrmsr(100_000, 0)
+        self.ends(machine)
+        assert [e.token for e in machine.of(ev.WorkerCompleted)] == [0x1000, 0]
+        assert machine.of(ev.ApfPresented) == []
+        assert machine.vm.silent == {"msr-disable": 2}
+        assert machine.vm.pages.held == {}
+        assert {int(machine.vm.pages.state[gfn]) for gfn in (7, 8)} == {PRESENT}
+
+    def test_interrupts_wait_too(self) -> None:
+        machine = self.two_outstanding()
+        machine.wrmsr(100_000, 0)
+        machine.deliver(ev.IrqArrived(150_000, "vm", 0, 0))
+        self.ends(machine)
+        assert (302_400 + PASS_NS, "irq", IRQ_DEVICE) in machine.entered()
+
+    def test_with_all_of_them_ended_it_takes_no_time(self) -> None:
+        machine = self.two_outstanding()
+        machine.sets(90_000, if_flag=False)
+        machine.wrmsr(400_000, 0)
+        self.ends(machine)
+        assert machine.of(ev.ClearBegun) == []
+        assert machine.of(ev.ApfCleared)[0].at_ns == 400_000
+
+    @pytest.mark.parametrize("halted", [True, False])
+    def test_a_reset_of_a_vcpu_wherever_it_is(self, halted: bool) -> None:
+        machine = self.two_outstanding()
+        if halted:
+            machine.hlt(90_000)
+        machine.deliver(ev.VcpuReset(100_000, "vm", 0, 0))
+        self.ends(machine)
+        assert [e.why for e in machine.of(ev.ClearBegun)] == ["reset"]
+        assert [e.at_ns for e in machine.of(ev.ApfCleared)] == [302_400]
+        assert [e.why for e in machine.of(ev.VcpuResumed)] == ["reset"] * halted
+        assert machine.vcpu.apf.msr_val == 0
+        assert (302_400 + PASS_NS, "runs") in machine.entered()
+
+    def test_a_reset_while_the_thread_reads_a_page_itself_comes_behind_it(self) -> None:
+        machine = self.two_outstanding()
+        machine.sets(80_000, if_flag=False)
+        machine.touch(90_000, 9)
+        machine.deliver(ev.VcpuReset(100_000, "vm", 0, 0))
+        machine.arrives(250_000, 9)
+        self.ends(machine)
+        assert [e.at_ns for e in machine.of(ev.ClearBegun)] == [252_400]
+        assert [e.at_ns for e in machine.of(ev.ApfCleared)] == [302_400]
+        assert machine.vm.pages.mapped[9]
+
+    def test_or_finds_nothing_left_to_wait_for(self) -> None:
+        machine = self.two_outstanding()
+        machine.sets(80_000, if_flag=False)
+        machine.touch(90_000, 9)
+        machine.deliver(ev.VcpuReset(100_000, "vm", 0, 0))
+        machine.arrives(400_000, 9)
+        self.ends(machine)
+        assert machine.of(ev.ClearBegun) == []
+        assert [e.at_ns for e in machine.of(ev.ApfCleared)] == [402_400]
+
+    def test_a_second_reason_comes_behind_the_first(self) -> None:
+        machine = self.two_outstanding()
+        machine.wrmsr(100_000, 0)
+        machine.deliver(ev.VcpuReset(150_000, "vm", 0, 0))
+        self.ends(machine)
+        assert [e.why for e in machine.of(ev.ClearBegun)] == ["msr-disable"]
+        assert [e.why for e in machine.of(ev.ApfCleared)] == ["msr-disable"]
+        assert [e.at_ns for e in machine.of(ev.MsrWritten)] == [302_400]
+
+    @pytest.mark.parametrize(("profile", "begun"), [("6.12", ["cr0-pg"]), ("6.19", [])])
+    def test_cr0_pg_while_it_clears(self, profile: str, begun: list[str]) -> None:
+        machine = Machine(profile, msr=AS_INT)
+        machine.touch(1_000, 7)
+        machine.deliver(ev.Cr0PgToggled(100_000, "vm", 0, 0, 50_000))
+        machine.arrives(300_000, 7, token=Token(0x1000))
+        machine.run(400_000)
+        assert [e.why for e in machine.of(ev.ClearBegun)] == begun
+        assert len(machine.of(ev.ApfPresented)) == (not begun)
+
+    def test_an_smi_stays_in_smm_as_long_as_it_would(self) -> None:
+        machine = Machine("6.12", msr=AS_INT)
+        machine.touch(1_000, 7)
+        machine.hlt(50_000)
+        machine.deliver(ev.SmiArrived(100_000, "vm", 0, 0, 400_000))
+        machine.arrives(300_000, 7, token=Token(0x1000))
+        machine.run(900_000)
+        assert [e.why for e in machine.of(ev.VcpuResumed)] == ["smi"]
+        assert machine.entered()[-1] == (500_000 + PASS_NS, "runs")
+
+    def test_a_cpu_that_comes_up(self) -> None:
+        machine = self.two_outstanding()
+        machine.run(50_000)
+        vcpu = machine.vcpu
+        vcpu.park(50_000)
+        vcpu.init_sipi(100_000, 0)
+        assert vcpu.mode is BLACKOUT
+        self.ends(machine)
+        assert [e.at_ns for e in machine.of(ev.ApfCleared)] == [302_400]
+        assert machine.entered()[-2] == (302_400 + PASS_NS, "runs")
+
+    def test_a_reset_of_a_cpu_that_is_offline_stops_nobody(self) -> None:
+        machine = self.two_outstanding()
+        machine.run(50_000)
+        vcpu = machine.vcpu
+        vcpu.park(50_000)
+        machine.deliver(ev.VcpuReset(100_000, "vm", 0, 0))
+        machine.run(250_000)
+        self.ends(machine)
+        assert machine.of(ev.ClearBegun) == []
+        assert [e.at_ns for e in machine.of(ev.ApfCleared)] == [300_000]
+        assert vcpu.mode is OFFLINE
+
+    def test_which_comes_up_behind_the_same_workers(self) -> None:
+        machine = self.two_outstanding()
+        machine.run(50_000)
+        vcpu = machine.vcpu
+        vcpu.park(50_000)
+        machine.deliver(ev.VcpuReset(100_000, "vm", 0, 0))
+        machine.run(150_000)
+        vcpu.init_sipi(150_000, 0)
+        self.ends(machine)
+        assert [e.at_ns for e in machine.of(ev.ClearBegun)] == [150_000]
+        assert [e.at_ns for e in machine.of(ev.ApfCleared)] == [302_400]
+
+    @pytest.mark.parametrize("at_ns", [150_000, 301_000])
+    def test_a_migration_takes_the_thread_out(self, at_ns: int) -> None:
+        machine = self.two_outstanding()
+        machine.wrmsr(100_000, 0)
+        machine.deliver(ev.VmMigrated(at_ns, "vm", 0, 10_000))
+        self.ends(machine)
+        assert [e.why for e in machine.of(ev.ApfCleared)] == ["migration"]
+        assert [e.value for e in machine.of(ev.MsrWritten)] == [0, 0]
+        assert machine.vcpu.mode is GUEST
+        assert machine.vm.pages.held == {}
 
 
 class TestMigration:
@@ -725,7 +898,7 @@ class TestReadyByInterrupt:
 
 
 def test_reads_go_on_after_a_withdrawal_until_nobody_needs_them() -> None:
-    machine = Machine()
+    machine = Machine(clear_waits=False)
     machine.touch(1_000, 7)
     machine.wrmsr(50_000, 0)
     machine.run(90_000)

@@ -385,6 +385,7 @@ class TestStaleGfns:
         machine.arrives(300_000, 7, token=Token(0))
         machine.run(310_000)
         machine.vm.pages.unmap([7])
+        machine.vm.pages.drop([7])
         return machine
 
     def test_phantom_double_fault(self) -> None:

@@ -53,6 +53,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "present_unhalts": {"posted-v7": False, "2.6.38": True},
     "present_makes_runnable": {"posted-v7": False, "3.10": True},
     "probe_fixed": {"posted-v7": False, "2.6.38": True},
+    "clear_waits": {"posted-v7": True},
     "pg_clears_queue": {"posted-v7": True, "6.19": False},
     "pg_resets_hash": {"posted-v7": False, "2.6.39": True},
     "smm": {"posted-v7": False, "4.4": True},

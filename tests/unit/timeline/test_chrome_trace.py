@@ -153,6 +153,20 @@ def test_nor_at_one_that_was_withdrawn(tmp_path: Path) -> None:
     assert "READY never came" in {e["name"] for e in events}
 
 
+def test_a_wait_for_workers_is_a_state_until_the_queue_is_empty(tmp_path: Path) -> None:
+    story = page_fault_story()
+    story.fault(0, 0x1000, 0x11)
+    story.add(ev.VcpuHalted, vcpu=0, why="hlt")
+    begun = story.add(ev.ClearBegun, vcpu=0, tokens=[0x1000], why="cr0-pg")
+    story.wait(70_000)
+    story.add(ev.WorkerCompleted, vcpu=0, gfn=0x11, token=0x1000)
+    story.add(ev.ApfCleared, vcpu=0, epoch=0, tokens=[0x1000], why="cr0-pg")
+    spans = [e for e in trace_of(tmp_path, story) if e["ph"] == "B"]
+
+    names = [e["name"] for e in spans if e["ts"] >= begun.at_ns / 1_000]
+    assert names[-3:] == [PENDING, "waiting for workers", PENDING]
+
+
 def test_interventions_are_told_in_words(tmp_path: Path) -> None:
     (mark,) = [
         e

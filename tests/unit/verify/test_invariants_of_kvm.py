@@ -146,6 +146,40 @@ def test_clearing_that_leaves_an_item_breaks_i1() -> None:
     assert named(story, "I1") == [story.events[-1].n]
 
 
+def test_clearing_before_the_last_worker_has_ended_breaks_i1() -> None:
+    story = outstanding(2)
+    story.add(ev.WorkerCompleted, vcpu=0, gfn=0x10, token=0x0)
+    story.add(ev.ClearBegun, vcpu=0, tokens=[0x1000], why="reset")
+    cleared = story.add(ev.ApfCleared, vcpu=0, epoch=0, tokens=[0x0, 0x1000], why="reset")
+
+    assert named(story, "I1") == []
+    assert named(story, "I1", clear_waits=True) == [cleared.n]
+
+
+def test_a_migration_waits_for_nobody() -> None:
+    story = outstanding(2)
+    story.add(ev.ApfCleared, vcpu=0, epoch=0, tokens=[0x0, 0x1000], why="migration")
+
+    assert named(story, "I1", clear_waits=True) == []
+
+
+def test_clearing_that_waits_for_others_than_run_breaks_i1() -> None:
+    story = outstanding(2)
+    begun = story.add(ev.ClearBegun, vcpu=0, tokens=[0x1000], why="reset")
+
+    assert named(story, "I1") == [begun.n]
+
+
+def test_a_vcpu_that_waits_for_workers_executes_nothing() -> None:
+    story = outstanding(2)
+    story.add(ev.ClearBegun, vcpu=0, tokens=[0x0, 0x1000], why="cr0-pg")
+    touched = story.add(ev.ApfStarted, vcpu=0, gfn=0x99, outcome="queued", token=0x2000)
+    story.add(ev.ApfCleared, vcpu=0, epoch=0, tokens=[0x0, 0x1000, 0x2000], why="cr0-pg")
+    story.add(ev.ApfStarted, vcpu=0, gfn=0x98, outcome="queued", token=0x3000)
+
+    assert named(story, "I7") == [touched.n]
+
+
 def test_clearing_withdraws_items_and_the_broadcast() -> None:
     story = outstanding(2)
     story.add(ev.BroadcastQueued, vcpu=0)

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pagewake.timeline.trace_tracks import PENDING, RUNNING
+from pagewake.timeline.trace_tracks import PENDING, RUNNING, WORKERS
 
 CROWDED = 600
 """So many instants in one picture are a blur."""
 READABLE = 160  # five pixels each on the wide picture
 L2 = "L2"
 BLACKOUT = "waiting for a page"
-_COLOURS = {RUNNING: "running", L2: "nested", BLACKOUT: "blackout", PENDING: "pending"}
+_COLOURS = {
+    RUNNING: "running",
+    L2: "nested",
+    BLACKOUT: "blackout",
+    WORKERS: "blackout",
+    PENDING: "pending",
+}
 _HALTED = "halted: "
 _NO_PAGE = ("halted: idle", "halted: offline", PENDING)
 

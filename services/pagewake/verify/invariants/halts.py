@@ -2,7 +2,8 @@
 
 Halts and resumptions of a vcpu alternate; what has a cause in the log must have it: a completion
 since the halt or still waiting in `done`, a reset, an NMI, an online (semantics 3.6, 3.7, 3.9). And
-a halted vcpu executes nothing.
+a vcpu that is halted, or waits for workers before it clears its queue (semantics 3.11), executes
+nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pagewake.events.types import (
     ApfPresented,
     ApfStarted,
     BroadcastQueued,
+    ClearBegun,
     Event,
     ExceptionInjected,
     NmiArrived,
@@ -41,10 +43,11 @@ Executed: TypeAlias = (
 class _Vcpu:
     """What the log has said of a vcpu so far: by this its halts are judged."""
 
-    __slots__ = ("causes", "done", "halted")
+    __slots__ = ("causes", "clearing", "done", "halted")
 
     def __init__(self) -> None:
         self.halted: VcpuHalted | None = None
+        self.clearing: ClearBegun | None = None
         self.done = 0
         self.causes: dict[str, int] = {}
 
@@ -70,6 +73,7 @@ class Halts(Checker):
             WorkerCompleted: self._completed,
             BroadcastQueued: self._completed,
             ApfPresented: self._presented,
+            ClearBegun: self._clear_begun,
             ApfCleared: self._cleared,
             NmiArrived: self._cause("nmi"),
             SmiArrived: self._cause("smi"),
@@ -99,8 +103,13 @@ class Halts(Checker):
         state.done -= 1
         state.causes["completion"] = event.n
 
+    def _clear_begun(self, event: ClearBegun) -> None:
+        self._vcpu(event.vcpu).clearing = event
+
     def _cleared(self, event: ApfCleared) -> None:
-        self._vcpu(event.vcpu).done = 0
+        state = self._vcpu(event.vcpu)
+        state.done = 0
+        state.clearing = None
 
     def _halted(self, event: VcpuHalted) -> None:
         state = self._vcpu(event.vcpu)
@@ -132,3 +141,5 @@ class Halts(Checker):
         state = self._vcpus.get(event.vcpu)
         if state is not None and state.halted is not None:
             self.fail(event, f"executed while halted since n={state.halted.n}")
+        if state is not None and state.clearing is not None:
+            self.fail(event, f"executed while it waits for workers since n={state.clearing.n}")

@@ -1,5 +1,6 @@
 """I1: a started item is in the queue until it is presented or cleared, and at most 64 are.
 
+Before it is cleared its worker has ended, but for a migration's sake (`clear_waits`).
 One broadcast item may come on top; it is queued only while nothing waits in `done` (semantics 3.4,
 3.7, 3.10, 3.11). The counter `queued` counts the broadcast item too, so setup is refused earlier
 while one waits.
@@ -14,7 +15,9 @@ from pagewake.events.types import (
     ApfPresented,
     ApfStarted,
     BroadcastQueued,
+    ClearBegun,
     Event,
+    UserFault,
     WorkerCompleted,
 )
 from pagewake.verify.invariants.base import (
@@ -30,14 +33,24 @@ ASYNC_PF_PER_VCPU = 64  # the kernel's constant of this name
 
 
 class _Queue:
-    """Items of one vcpu: token to "its worker is done"; and the broadcast item."""
+    """Items of one vcpu: token to "its worker is done"; and the broadcast item.
 
-    __slots__ = ("broadcast", "done", "started")
+    `without`: those that user space resolves, which have no worker.
+    """
+
+    __slots__ = ("broadcast", "done", "started", "without")
 
     def __init__(self) -> None:
         self.started: dict[int, bool] = {}
+        self.without: set[int] = set()
         self.done = 0
         self.broadcast = False
+
+    @property
+    def running(self) -> list[int]:
+        return [
+            token for token, done in self.started.items() if not (done or token in self.without)
+        ]
 
     @property
     def queued(self) -> int:
@@ -56,9 +69,11 @@ class Queued(Checker):
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
             ApfStarted: self._started,
+            UserFault: self._user_fault,
             WorkerCompleted: self._completed,
             BroadcastQueued: self._broadcast,
             ApfPresented: self._presented,
+            ClearBegun: self._clear_begun,
             ApfCleared: self._cleared,
         }
 
@@ -78,6 +93,9 @@ class Queued(Checker):
             self.fail(event, f"an item with {token_name(event.token)} cannot be queued (again)")
             return
         queue.started[event.token] = False
+
+    def _user_fault(self, event: UserFault) -> None:
+        self._queue(event.vcpu).without.add(event.token)
 
     def _completed(self, event: WorkerCompleted) -> None:
         queue = self._queue(event.vcpu)
@@ -104,6 +122,7 @@ class Queued(Checker):
             queue.broadcast = False
             return
         done = queue.started.pop(event.token, None)
+        queue.without.discard(event.token)
         if done is None:
             self.fail(event, f"presented, but {token_name(event.token)} is not queued")
         elif not done:
@@ -111,8 +130,19 @@ class Queued(Checker):
         else:
             queue.done -= 1
 
+    def _clear_begun(self, event: ClearBegun) -> None:
+        running = self._queue(event.vcpu).running
+        if not running or event.tokens != running:
+            waits, run = (
+                ", ".join(map(token_name, of)) or "none" for of in (event.tokens, running)
+            )
+            self.fail(event, f"clearing waits for the workers of {waits}, but those of {run} run")
+
     def _cleared(self, event: ApfCleared) -> None:
         queue = self._queue(event.vcpu)
+        if queue.running and self.rules.clear_waits and event.why != "migration":
+            run = ", ".join(map(token_name, queue.running))
+            self.fail(event, f"cleared while the workers of {run} run")
         for token in event.tokens:
             known = queue.broadcast if token == BROADCAST_TOKEN else token in queue.started
             if not known:

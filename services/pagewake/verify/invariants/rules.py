@@ -16,6 +16,7 @@ class Rules:
     """The profile, as far as legality depends on it."""
 
     lookahead_ns: int = 0
+    clear_waits: bool = False
     pg_resets_hash: bool = True
     pending_blocks_apf: bool = True
     kernel_mode_sends: bool = True
@@ -36,6 +37,7 @@ def rules_of(
     apf: str = "pv",
     *,
     acks_in_log: bool = True,
+    clears_wait: bool = True,
 ) -> Rules:
     """Rules of a run whose host follows `host` and whose guests follow `guest` (as the host).
 
@@ -45,6 +47,7 @@ def rules_of(
     guest = host if guest is None else guest
     return Rules(
         lookahead_ns=lookahead_ns,
+        clear_waits=host.clear_waits and clears_wait,
         pg_resets_hash=host.pg_resets_hash,
         pending_blocks_apf=host.pending_blocks_apf,
         kernel_mode_sends=host.host_kernel_rule != "halt",
