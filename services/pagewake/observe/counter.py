@@ -26,6 +26,7 @@ from pagewake.events.types import (
     GuestPanicked,
     PageNotPresent,
     PageReady,
+    PageRequested,
     PagesEvicted,
     PageTouched,
     RequestDone,
@@ -76,6 +77,7 @@ class ResultCounter:
         # The values take the type they are filed under; mypy cannot say so of a dict.
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             PageNotPresent: self._on_not_present,
+            PageRequested: self._on_requested,
             PageTouched: self._on_touched,
             PageReady: self._on_ready,
             PagesEvicted: self._on_evicted,
@@ -230,6 +232,10 @@ class ResultCounter:
         share.not_present[event.delivery] += 1
         if event.served:
             share.page_ins += 1
+
+    def _on_requested(self, event: PageRequested) -> None:
+        if event.served:
+            self._vms[event.vm].page_ins += 1
 
     def _on_touched(self, event: PageTouched) -> None:
         self._vms[event.vm].first_touches += len(event.gfns)
