@@ -32,6 +32,18 @@ class TestWorkerWrites:
         assert (clean > 100) is is_clean
 
 
+class TestWorkersThatRead:
+    def page_ins(self, profile: str, workers: int) -> int:
+        events = thrashing(f"kernel.profile={profile}", f"host.workers={workers}")
+        return sum(isinstance(event, ev.PageReady) for event in events)
+
+    def test_a_worker_of_the_posted_series_reads_its_page(self) -> None:
+        assert self.page_ins("posted-v7", 1) < self.page_ins("posted-v7", 0) / 2
+
+    def test_since_2_6_39_it_only_waits_for_what_the_vcpu_thread_has_started(self) -> None:
+        assert self.page_ins("2.6.39", 1) == self.page_ins("2.6.39", 0)
+
+
 class TestWorkerPins:
     def again(self, profile: str) -> tuple[list[ev.PageNotPresent], list[ev.Event]]:
         """Faults of no guest, and all that happened."""

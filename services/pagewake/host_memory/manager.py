@@ -216,18 +216,18 @@ class HostMemory(Saved):
         read_ns = None
         if not (isinstance(request, PageNotPresent) and request.first_touch):
             self._frames.store(-1)
-            ready_ns = self._read(now_ns)
+            ready_ns = self._read(now_ns, request.token is not None)
             read_ns = ready_ns - request.at_ns
             self._counts.note_page_in(read_ns)
         vm.note_in_flight(now_ns, gfn, ready_ns)
         self._answer(request, now_ns, ready_ns, read_ns)
         return True
 
-    def _read(self, now_ns: int) -> int:
+    def _read(self, now_ns: int, by_worker: bool) -> int:
         """Have the device read a page; when it is in memory."""
         if self._device.medium.synchronous:
             return self._device.read(now_ns + self.lookahead_ns)
-        return max(self._device.read(now_ns), now_ns + self.lookahead_ns)
+        return max(self._device.read(now_ns, by_worker), now_ns + self.lookahead_ns)
 
     def _answer_known(
         self, vm: VmAccount, request: PageNotPresent | PageRequested, now_ns: int

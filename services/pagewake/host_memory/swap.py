@@ -11,8 +11,8 @@ shard's knowledge, its dirty bit; a valid one is dropped without I/O (design,
 "Eviction in two steps").
 
 `workers` bounds how many page-ins are worked on at once, like the kernel's workqueue (semantics
-3.6): a read holds a worker from its start to its completion, further reads wait for one in order.
-Write-back needs no worker.
+3.6): a read that a worker starts holds it to its completion, further ones wait for one in order.
+Write-back needs no worker, nor does what a vcpu thread reads itself.
 
 A synchronous medium has no queue: a page takes its cost, and that is all (semantics 3.3).
 """
@@ -56,12 +56,12 @@ class Device(Saved):
         self._workers = [0] * workers
         self._outstanding: list[int] = []
 
-    def read(self, now_ns: int) -> int:
-        """Submit the read of one page; when it is complete."""
+    def read(self, now_ns: int, by_worker: bool = True) -> int:
+        """Submit the read of one page, by a worker or without; when it is complete."""
         if self.medium.synchronous:
             return now_ns + self.medium.cost_ns
         workers = self._workers
-        if not workers:
+        if not (workers and by_worker):
             return self._submit(now_ns, now_ns, self.medium.read, 1)
         free = heappop(workers)
         done = self._submit(now_ns, max(now_ns, free), self.medium.read, 1)
@@ -70,8 +70,7 @@ class Device(Saved):
 
     def soonest_ns(self) -> int:
         """No read submitted from now on is complete before."""
-        begun_ns = max(self._channels[0], self._workers[0] if self._workers else 0)
-        return begun_ns + self.medium.read_min_ns
+        return self._channels[0] + self.medium.read_min_ns
 
     def write(self, now_ns: int, pages: int) -> int:
         """Submit the write-back of `pages` neighbours as one request; when it is complete."""

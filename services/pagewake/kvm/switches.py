@@ -105,8 +105,9 @@ _TABLE: tuple[Switch, ...] = (
         "posted_noio",
         "patch 01 of the posted series; dropped in 2.6.38 (af585b921e5); 318b275fbca1 and "
         "0857b9e95c1a in 2.6.39",
-        "how the fast path looks for the page: minor faults only; sleeping, so that no fault is "
-        "asynchronous; or FOLL_NOWAIT",
+        "how the fast path looks for the page: minor faults only, so that a worker reads it; "
+        "sleeping, so that no fault is asynchronous; or FOLL_NOWAIT, which starts the read itself, "
+        "so that a worker only waits for it and host.workers limits nothing",
     ),
     Switch(
         "worker_writes",

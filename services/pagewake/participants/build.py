@@ -145,7 +145,7 @@ def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostCon
         reclaim_lag_ns=host.reclaim_lag_ns,
         memory_pages=host.memory_pages,
         writeback_pages=host.writeback_pages,
-        workers=host.workers,
+        workers=host.workers if scenario.kernel.workers_read else 0,
         controls=controls_of(scenario, index, names),
         refill_ns=refill_ns(scenario, index),
     )

@@ -15,6 +15,12 @@ _SPANS = ("pause_ns", "for_ns")
 
 def hints(scenario: Scenario) -> Iterator[str]:
     """What probably does not do what was meant, each with its key."""
+    if scenario.host.workers and not scenario.kernel.workers_read:
+        yield (
+            f"host.workers = {scenario.host.workers} limits nothing: in kernel.profile ="
+            f' "{scenario.kernel.profile_of(0)}" the vcpu thread starts the read, and a worker only'
+            f' waits for it; kernel.overrides.gup = "posted_noio" has workers read'
+        )
     for index, vm in enumerate(scenario.vms):
         key = f"vm.{index}"
         yield from _of_vm(vm, key)

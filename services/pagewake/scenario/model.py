@@ -92,6 +92,11 @@ class Kernel(_Part, frozen=True, kw_only=True):
         """The profile in force at a level (0 = host)."""
         return (self.l0, self.l1, self.l2)[min(level, 2)] or self.profile
 
+    @property
+    def workers_read(self) -> bool:
+        """A worker starts its read; since 2.6.39 the vcpu thread has done so (semantics 3.3)."""
+        return self.switches(0).gup == "posted_noio"
+
     def switches(self, level: int) -> Switches:
         """The rules in force at a level, overrides applied."""
         return resolve(self.profile_of(level), self.overrides.of(level))
@@ -112,7 +117,7 @@ class Host(_Part, frozen=True, kw_only=True):
     hz: Annotated[int, Key("hz", Integer(0, 100_000), "host tick on a vcpu's cpu")] = 0
     exits_per_s: Annotated[float, Key("exits_per_s", Rate(), "background exits per vcpu")] = 0.0
     workers: Annotated[
-        int, Key("workers", Integer(0, 65_536), "page-in workers; 0 = unlimited")
+        int, Key("workers", Integer(0, 65_536), "page-in workers, where they start reads; 0 = any")
     ] = 0
     writeback_pages: Annotated[int, Key("writeback", Integer(1), "pages per write-back")] = 32
     costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()

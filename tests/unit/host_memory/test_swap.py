@@ -38,6 +38,11 @@ def test_workers_bound_how_many_reads_are_under_way() -> None:
     assert disk.write(0, 1) == 100
 
 
+def test_what_a_vcpu_thread_reads_itself_needs_no_worker() -> None:
+    disk = device(fixed(4), workers=1)
+    assert [disk.read(0), disk.read(0, by_worker=False), disk.read(0)] == [100, 100, 200]
+
+
 def test_reads_that_wait_for_a_worker_leave_the_other_channels_alone() -> None:
     disk = device(fixed(2), workers=1)
     for _ in range(10):

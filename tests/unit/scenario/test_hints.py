@@ -69,6 +69,7 @@ HINTS = {
     "vm.0.limit=2MiB": 'vm.0.limit = "2MiB" is above vm.0.memory = "1MiB"',
     "vm.0.limit=8KiB": "vm.0.task.0.trace has an instruction that touches 3 pages",
     "vm.0.limit=12KiB": "",
+    "host.workers=2": "host.workers = 2 limits nothing",
     "vm.0.task.1.finish_after=21ms": "vm.0.task.1.finish_after is beyond the end of the run",
     "vm.0.task.1.kernel_every=20ms": "vm.0.task.1.kernel_every is beyond the end of the run",
     "event.0.pause=16ms": 'event.0.pause = "16ms" lasts beyond the end of the run, 20ms',
