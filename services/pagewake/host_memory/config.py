@@ -68,9 +68,9 @@ class HostConfig:
 
     `media` are the presets that `MediumChanged` may name.  `memory_pages` None: as much as the VMs'
     limits add up to.  `refill_ns`: how soon a refill that was asked for at half the stock can be
-    needed; None: no VM uses its stock.  `workers` bounds the page-ins that workers
-    read at once; 0: it is not bounded, or they read none.  `controls` are the scheduled interventions
-    for this host and its VMs.
+    needed; None: no VM uses its stock.  `workers` bounds the page-ins that workers read at once; 0:
+    it is not bounded, or they read none.  `controls` are the scheduled interventions for this host
+    and its VMs.
     """
 
     name: str
