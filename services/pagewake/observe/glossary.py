@@ -119,6 +119,12 @@ GLOSSARY = (
          " asynchronous page faults.", ("sync",), PROTOCOL),
     Word("joined", "A fault on a page that is being read already, for another vcpu: no second"
          " request to the device.", ("join",), PROTOCOL),
+    Word("user fault", "A fault on a page that a task in user space brings: it waits there, or is"
+         " told in the vcpu's ring or an exit.", ("UserFault", "user_space", "user space",
+         "handler", "userfault"), "how-to/workloads.md"),
+    Word("handler crash", "Who was to bring pages died, and what it had taken is lost: nobody"
+         " says that they are there.", ("handler_crash", "UserFaultLost", "HandlerCrashed"),
+         "how-to/workloads.md"),
     Word("page-ins", "Pages read from swap.", ("page-in", "page_ins", "major fault")),
     Word("first touches", "Touches of pages that were never written: nothing is read, a free"
          " frame is all that is needed.", ("first touch",), PROTOCOL),

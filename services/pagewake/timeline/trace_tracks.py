@@ -112,6 +112,8 @@ class VmTracks:
             ev.PageNotPresent: self._not_present,
             ev.PageReady: self._ready,
             ev.ApfStarted: self._started,
+            ev.UserFault: self._user_fault,
+            ev.UserFaultLost: self._lost,
             ev.WorkerCompleted: self._completed,
             ev.ApfPresented: self._presented,
             ev.ClearBegun: self._clear_begun,
@@ -238,8 +240,15 @@ class VmTracks:
     def _started(self, event: ev.ApfStarted) -> None:
         if event.outcome == "queued":
             self._count_queued(event, +1)
-        elif event.outcome != "double_fault":
+        elif event.outcome not in ("double_fault", "duplicate"):
             self._mark(event, f"refused: {event.outcome}", gfn=f"{event.gfn:#x}")
+
+    def _user_fault(self, event: ev.UserFault) -> None:
+        where = "ring" if event.ring else "exit"
+        self._mark(event, f"user space is told: {where}", token=token_name(event.token))
+
+    def _lost(self, event: ev.UserFaultLost) -> None:
+        self._never(event, event.token, "handler_crash")
 
     def _completed(self, event: ev.WorkerCompleted) -> None:
         self._mark(event, "page is there", token=token_name(event.token), page=event.page)
@@ -395,7 +404,9 @@ class VmTracks:
             self._injected.discard(flow)
         self._arrow("finish", event, event.vcpu, flow)
 
-    def _never(self, event: ev.ApfPresented | ev.ApfCleared, token: int, why: str) -> None:
+    def _never(
+        self, event: ev.ApfPresented | ev.ApfCleared | ev.UserFaultLost, token: int, why: str
+    ) -> None:
         flow = self._flows.pop(token, None)
         if flow is not None:
             injected = flow in self._injected

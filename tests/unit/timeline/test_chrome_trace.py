@@ -153,6 +153,19 @@ def test_nor_at_one_that_was_withdrawn(tmp_path: Path) -> None:
     assert "READY never came" in {e["name"] for e in events}
 
 
+def test_nor_at_one_whose_bringer_died(tmp_path: Path) -> None:
+    story = page_fault_story()
+    story.fault(0, 0x1000, 0x11)
+    story.add(
+        ev.UserFault, vcpu=0, gfn=0x11, token=0x1000, ring=True, accepted=True, signalled=True
+    )
+    story.add(ev.UserFaultLost, vcpu=0, gfn=0x11, token=0x1000)
+    marks = {e["name"]: e["args"] for e in trace_of(tmp_path, story) if e["ph"] == "i"}
+
+    assert marks["READY never came"] == {"why": "lost: who was to bring the page crashed"}
+    assert "user space is told: ring" in marks
+
+
 def test_a_wait_for_workers_is_a_state_until_the_queue_is_empty(tmp_path: Path) -> None:
     story = page_fault_story()
     story.fault(0, 0x1000, 0x11)
