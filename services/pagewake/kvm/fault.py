@@ -156,6 +156,7 @@ def _wait_for_user_space(
     """The vcpu thread leaves for user space and waits there: no instruction until it is back."""
     _say(vcpu, at_ns, context, "synchronous", why=why, user=True)
     handler.hear(at_ns, Request(vcpu.id, context.gfn, None, vcpu.vm.epoch, ring=False))
+    vcpu.stall_ns += handler.costs.exit_ns
     return None
 
 

@@ -20,6 +20,7 @@ COSTS = Userfault(
 EXIT_NS = 500
 FAULT_NS = 2_000
 HOP_NS = 2_400
+VCPU_WAKE_NS = 2_400
 AS_INT = 0x1009
 WOKEN_NS = 1_000 + 1_000 + 5_000
 """A handler that slept runs, when the fault at 1,000 ns has signalled it."""
@@ -184,7 +185,9 @@ class TestExit:
         machine.arrives(100_000, 7)
         machine.run(500_000)
         assert machine.vm.pages.state[7] == MAPPED
-        assert machine.entered()[0][1] == "runs"
+        there_ns = 100_000 + COSTS.wake_ns + COSTS.copy_ns
+        back_ns = there_ns + VCPU_WAKE_NS + FAULT_NS + COSTS.exit_ns
+        assert machine.entered()[0] == (back_ns + 500, "runs")
 
     def test_a_kernel_without_it_waits_in_user_space(self) -> None:
         machine = user_vm("none")
