@@ -16,8 +16,9 @@ from markupsafe import escape
 from docs.generate.markdown import MADE, code, head, table
 from pagewake.errata.entry import Entry, Setting, entries, shown
 from pagewake.errata.signs import Sign, beside
-from pagewake.errata.trial import Ran, Trial, line_of, try_out
+from pagewake.errata.trial import Ran, Trial, line_of, seen_by, try_out
 from pagewake.events.types import Event
+from pagewake.kvm.profile import RELEASES
 from pagewake.observe.report import svg
 from pagewake.observe.report.colours import TASK_COLOURS
 from pagewake.observe.report.durations import Durations
@@ -42,6 +43,11 @@ A letter says how something is known, as on the page of rules: read in source (*
 or mail (**C**), checked in one of them (**V**), read on a web page (**W**), in a survey (**R**),
 derived from source and not observed (**D**), from memory (**M**). What was derived and never
 reported is said to be.
+"""
+BY_KERNEL = """
+What breaks where its scenario is run by the rules of each [profile](../reference/profiles.md).
+`pagewake errata --profile rhel8` lists those of one kernel, what came back to it from later ones
+considered. What a VMM decides has no row.
 """
 READ_ON = """
 In the drawings: a bar for each vcpu with the tasks that ran below it, lines of tokens from the
@@ -82,7 +88,27 @@ def _index() -> str:
         [(each.symptom, each.reported, _link(each)) for each in entries()],
     )
     parts = [head("Errata", SOURCE, ABOUT), READ_ON.strip() + "\n", listed]
-    return "\n".join([*parts, "## As users met them\n", met])
+    parts += ["## As users met them\n", met]
+    parts += ["## Which kernel has which\n", BY_KERNEL.strip() + "\n", _by_kernel()]
+    return "\n".join(parts)
+
+
+def _by_kernel() -> str:
+    """The releases in which a defect breaks; what a kernel does not decide has no row."""
+    seen = [(each, list(_seen(each))) for each in entries()]
+    rows = [(_link(each), *marks) for each, marks in seen if any(marks)]
+    return table(["", *(release.name for release in RELEASES)], rows)
+
+
+def _seen(entry: Entry) -> Iterator[str]:
+    """By release; those with the same rules run once."""
+    found: dict[str, str] = {}
+    for release in RELEASES:
+        scenario = entry.under(release.name)
+        rules = str([scenario.kernel.switches(level) for level in (0, 1)]) if scenario else ""
+        if rules not in found:
+            found[rules] = "x" if scenario and seen_by(entry, release.name) else ""
+        yield found[rules]
 
 
 def _link(entry: Entry) -> str:

@@ -16,9 +16,10 @@ from pagewake.cli.screen import print_text
 from pagewake.engine.run import run_scenario
 from pagewake.errata.entry import Entry, Setting, entries, entry, plain, shown
 from pagewake.errata.signs import Sign, beside
-from pagewake.errata.trial import Ran, Trial, line_of, try_out, verdict
+from pagewake.errata.trial import Ran, Trial, line_of, present, seen_by, try_out, verdict
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.events.types import Event
+from pagewake.kvm.profile import resolve
 
 
 def errata(
@@ -26,6 +27,14 @@ def errata(
         str | None, typer.Argument(metavar="N", help="A defect, such as 43 or D43.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Run all of them.")] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROFILE",
+            help="List those that a kernel has: what breaks by its rules.",
+            show_default=False,
+        ),
+    ] = None,
     log: Annotated[
         Path | None,
         typer.Option(
@@ -42,10 +51,13 @@ def errata(
     A defect is run twice: by the rules of kernels that had it, and with the one switch that mends
     it. The log lines shown are those of the two runs. `--json` runs what it lists.
     """
-    if number is not None and every:
-        raise ConfigError("a number and --all are two things: give one of them")
+    if (number is not None) + every + (profile is not None) > 1:
+        raise ConfigError("a number, --all and --profile are three things: give one of them")
     if log is not None and number is None:
         raise ConfigError("--log is for the runs of one defect: give its number")
+    if profile is not None:
+        _tell_present(profile, as_json)
+        return
     chosen = entries() if number is None else [entry(number)]
     if log is not None:
         _write_logs(chosen[0], log)
@@ -61,6 +73,16 @@ def errata(
     else:
         _tell(trials[0])
     _check(trials)
+
+
+def _tell_present(profile: str, as_json: bool) -> None:
+    resolve(profile, {})
+    found = {each.id: each for each in entries()}
+    seen = {number: shown for number, each in found.items() if (shown := seen_by(each, profile))}
+    if as_json:
+        print_json([present(found[number], profile, shown) for number, shown in seen.items()])
+    else:
+        print_text(_listed([found[number] for number in seen]))
 
 
 def _write_logs(entry: Entry, directory: Path) -> None:

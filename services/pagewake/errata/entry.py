@@ -16,7 +16,7 @@ import msgspec
 
 from pagewake.errata.signs import Sign
 from pagewake.errors import ConfigError, nearest
-from pagewake.kvm.profile import SWITCHES
+from pagewake.kvm.profile import PROFILES, RELEASES, SWITCHES
 from pagewake.kvm.switches import SwitchValue
 from pagewake.scenario.library import builtin_names, builtin_path
 from pagewake.scenario.loading import load
@@ -30,7 +30,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     `switch` is the only difference between the two runs: a rule, perhaps of one level as in
     `l1.nested_fix`, or another key of the scenario where no kernel mends it; `before` is its value
-    in the first, `after` in the second.  `drawn`: from when until when, if not all of it.
+    in the first, `after` in the second.  `also`: other values of a rule that have it; `since`: the
+    first profile with what it takes beside the rule.  `drawn`: from when until when, if not all.
     """
 
     id: int
@@ -50,6 +51,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     broken: Sign
     mended: Sign
     sets: list[str] = []
+    also: list[SwitchValue] = []
+    since: str = ""
     drawn: list[str] = []
 
     @property
@@ -63,17 +66,27 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         is_rule = self.switch.rpartition(".")[2] in SWITCHES
         return f"kernel.overrides.{self.switch}" if is_rule else self.switch
 
-    def settings(self, value: Setting) -> list[str]:
-        """What is set in the scenario, the switch at this value."""
-        return [
-            f"kernel.profile={self.profile}",
-            *self.sets,
-            f"{self.key}={shown(value)}",
-        ]
-
     def loaded(self, value: Setting) -> Scenario:
-        """The scenario to run."""
-        return load(str(_scenario_path(self.scenario)), self.settings(value))
+        """The scenario to run, with this value."""
+        return self._load(self.profile, [f"{self.key}={shown(value)}"])
+
+    def under(self, profile: str) -> Scenario | None:
+        """The scenario by the rules of any kernel; None if it cannot have the defect.
+
+        Built-in scenarios make 2.6.38 asynchronous, which it is not here.
+        """
+        kernel = PROFILES[profile]
+        rule = kernel.values.get(self.switch.rpartition(".")[2])
+        ages = {each.name: age for age, each in enumerate(RELEASES)}
+        is_old = ages[kernel.alias_of or profile] < ages.get(self.since, 0)
+        if is_old or rule not in (self.before, *self.also):
+            return None
+        own = {"gup": kernel.values["gup"], self.switch: rule}
+        return self._load(profile, [f"kernel.overrides.{k}={shown(v)}" for k, v in own.items()])
+
+    def _load(self, profile: str, last: list[str]) -> Scenario:
+        sets = [f"kernel.profile={profile}", *self.sets, *last]
+        return load(str(_scenario_path(self.scenario)), sets)
 
     @property
     def is_builtin(self) -> bool:

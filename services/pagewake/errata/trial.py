@@ -55,11 +55,20 @@ class Trial(msgspec.Struct, frozen=True):
 
 def try_out(entry: Entry) -> Trial:
     """Run it before and after."""
-    return Trial(entry, _run(entry, entry.before), _run(entry, entry.after))
+    before, after = (_run(entry, entry.loaded(each)) for each in (entry.before, entry.after))
+    return Trial(entry, before, after)
 
 
-def _run(entry: Entry, value: Setting) -> Ran:
-    scenario = entry.loaded(value)
+def seen_by(entry: Entry, profile: str) -> list[ev.Event]:
+    """What shows that a kernel has it, by its own rules; nothing: it has not, or does not decide.
+
+    A kernel that has the rule may have another that keeps it from breaking, so it is run.
+    """
+    scenario = entry.under(profile)
+    return [] if scenario is None else _run(entry, scenario).broken
+
+
+def _run(entry: Entry, scenario: Scenario) -> Ran:
     plan = RunPlan.of(entry.name, scenario, 1)
     events: list[ev.Event] = []
     outcome = run_embedded(plan, build(plan), observer=events.extend)
@@ -117,6 +126,24 @@ def verdict(trial: Trial) -> Verdict:
         digest_before=trial.before.digest,
         digest_after=trial.after.digest,
     )
+
+
+class Present(msgspec.Struct, frozen=True):
+    """What `--profile --json` says of a defect that a kernel has; `shown` are lines of its log."""
+
+    id: int
+    title: str
+    commits: list[str]
+    kernels: str
+    profile: str
+    breaks: bool
+    shown: list[ev.Event]
+
+
+def present(entry: Entry, profile: str, shown: list[ev.Event]) -> Present:
+    """A defect as `seen_by` has found it."""
+    facts = entry.id, entry.title, entry.commits, entry.kernels
+    return Present(*facts, profile, bool(shown), shown)
 
 
 def line_of(event: ev.Event) -> str:

@@ -82,6 +82,17 @@ def test_a_table_says_what_was_not_seen(capsys: Capsys, monkeypatch: pytest.Monk
     assert done.out.splitlines()[1].split()[:3] == ["D32", "yes", "NO"]
 
 
+def test_those_of_a_kernel_are_listed_by_what_breaks_there(capsys: Capsys) -> None:
+    listed = invoke(capsys, "errata", "--profile", "4.14")
+    assert listed.code == 0
+    assert "\nD67  " in listed.out
+    assert "D43  " in listed.out
+    assert "D35  " not in listed.out
+    told = json.loads(invoke(capsys, "errata", "--profile", "4.14", "--json").out)
+    assert [f"D{each['id']}" for each in told] == re.findall(r"^D\d+", listed.out, re.MULTILINE)
+    assert all(each["profile"] == "4.14" and each["breaks"] and each["shown"] for each in told)
+
+
 def test_the_logs_of_both_runs_can_be_kept(capsys: Capsys, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     done = invoke(capsys, "errata", "35", "--log", str(logs))
@@ -94,6 +105,16 @@ def test_the_logs_of_both_runs_can_be_kept(capsys: Capsys, tmp_path: Path) -> No
     assert (again.code, "name a new directory" in again.err) == (2, True)
 
 
-@pytest.mark.parametrize("arguments", [("--log", "new"), ("4444",), ("smm",), ("43", "--all")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--log", "new"),
+        ("--profile", "9.9x"),
+        ("43", "--profile", "5.4"),
+        ("4444",),
+        ("smm",),
+        ("43", "--all"),
+    ],
+)
 def test_usage_errors_end_with_2(capsys: Capsys, arguments: tuple[str, ...]) -> None:
     assert invoke(capsys, "errata", *arguments).code == 2

@@ -8,9 +8,10 @@ import pytest
 
 from pagewake.errata.entry import Entry, entries, entry
 from pagewake.errata.signs import kinds
-from pagewake.errata.trial import try_out
+from pagewake.errata.trial import seen_by, try_out
 from pagewake.errors import ConfigError
 from pagewake.events.types import EVENTS
+from pagewake.kvm.profile import PROFILES
 from pagewake.scenario.writing import effective_table
 from tests.support.invariants import check_run
 
@@ -28,6 +29,24 @@ def test_it_breaks_before_and_is_mended_after(one: Entry) -> None:
     assert trial.before.digest != trial.after.digest
     for ran in (trial.before, trial.after):
         assert check_run(ran.scenario, ran.events) == [], "legal by the rules in force"
+
+
+def has(number: int, profile: str) -> bool:
+    return bool(seen_by(entry(str(number)), profile))
+
+
+@ALL
+def test_the_kernel_it_is_shown_by_has_it_unless_its_rule_is_another_there(one: Entry) -> None:
+    rule = PROFILES[one.profile].values.get(one.switch.rpartition(".")[2])
+    assert has(one.id, one.profile) == (rule in (one.before, *one.also))
+
+
+def test_what_a_kernel_has_follows_its_rules_and_backports() -> None:
+    assert [has(43, name) for name in ("3.16", "4.4", "6.12", "6.19")] == [False, True, True, False]
+    assert [has(35, name) for name in ("5.4", "5.10", "debian11")] == [False, True, False]
+    assert [has(63, name) for name in ("4.9", "rhel8", "5.4")] == [False, True, False]
+    assert [has(33, name) for name in ("2.6.39", "4.19", "5.8")] == [True, True, False]
+    assert not has(42, "6.1"), "a VMM decides, no kernel"
 
 
 @ALL
