@@ -62,7 +62,7 @@ DRAWN = {
     "reset_drops_exception": ("false", "true"),
     "apf_in_guest_mode": ("false", "true"),
     "user_apf": ('"exit"', '"ring"'),
-    "user_apf_ring": ("31",),
+    "user_apf_ring": ('"32"',),
     "user_apf_armed": ("false",),
     "gap_g0": ("false",),
     "gap_g3": ("false",),

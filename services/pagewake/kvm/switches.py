@@ -68,7 +68,7 @@ class Switches:
     msr_reserved: int
     alloc_before_lock: bool
     user_apf: Literal["none", "exit", "ring"]
-    user_apf_ring: int
+    user_apf_ring: Literal["64", "32"]
     user_apf_armed: bool
     nested_fix: Literal["none", "2017", "2020", "2020-nsvm", "2022"]
     gap_g0: bool
@@ -86,6 +86,11 @@ class Switches:
     def g1_open(self) -> bool:
         """The force-exit test looks at the hypervisor's own latch, not at the exception."""
         return self.gap_g1 and self.nested_fix == "none"
+
+    @property
+    def user_apf_room(self) -> int:
+        """Entries that a vcpu's ring holds: of the older one, one tells full from empty."""
+        return 64 if self.user_apf_ring == "64" else 31
 
     @property
     def g1_reopened(self) -> bool:
@@ -404,11 +409,10 @@ _TABLE: tuple[Switch, ...] = (
     ),
     Switch(
         "user_apf_ring",
-        (64, 31),
-        64,
-        "the same series, since June 2026 (its commit e90951ca6507); before, a ring of 32 of which "
-        "one entry stays free",
-        "entries that the ring of a vcpu holds",
+        ("64", "32"),
+        "64",
+        "the same series, since June 2026 (its commit e90951ca6507); 32 before",
+        "entries of a vcpu's ring; of 32 one stays free",
     ),
     Switch(
         "user_apf_armed",

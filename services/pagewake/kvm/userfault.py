@@ -86,7 +86,7 @@ class Handler(Saved):
 
     def has_room(self, vcpu: int) -> bool:
         """The vcpu's ring takes another entry."""
-        return self.in_ring[vcpu] < self.vm.switches.user_apf_ring
+        return self.in_ring[vcpu] < self.vm.switches.user_apf_room
 
     def signal(self) -> bool:
         """Whether an entry of the ring makes KVM signal the eventfd; it disarms it."""

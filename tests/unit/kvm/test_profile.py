@@ -81,7 +81,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "msr_reserved": {"posted-v7": 0x3C, "4.13": 0x38, "5.8": 0x30},
     "alloc_before_lock": {"posted-v7": False, "6.1": True},
     "user_apf": {"posted-v7": "none"},
-    "user_apf_ring": {"posted-v7": 64},
+    "user_apf_ring": {"posted-v7": "64"},
     "user_apf_armed": {"posted-v7": True},
     "nested_fix": {"posted-v7": "none", "4.13": "2017", "5.8": "2020-nsvm", "6.1": "2022"},
     "gap_g0": {"posted-v7": True, "5.8": False},

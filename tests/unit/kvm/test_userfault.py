@@ -90,9 +90,9 @@ class TestRing:
         machine.run(500_000)
         assert [fault[-1] for fault in told(machine)] == [True, True]
 
-    @pytest.mark.parametrize("entries", [31, 64])
-    def test_a_full_ring_is_an_exit(self, entries: int) -> None:
-        machine = user_vm(user_apf_ring=entries)
+    @pytest.mark.parametrize(("ring", "entries"), [("32", 31), ("64", 64)])
+    def test_a_full_ring_is_an_exit(self, ring: str, entries: int) -> None:
+        machine = user_vm(user_apf_ring=ring)
         crashes(machine, 500, 10_000_000)
         for number in range(entries):
             machine.touch(1_000 + number, number)

@@ -27,7 +27,7 @@ class Rules:
     wake_all_everywhere: bool = False
     guest_reads_reason: bool = True
     user_apf: str = "none"
-    user_apf_ring: int = 0
+    user_apf_room: int = 0
 
 
 def rules_of(
@@ -58,5 +58,5 @@ def rules_of(
         wake_all_everywhere=not guest.gap_g7,
         guest_reads_reason=apf == "pv",
         user_apf=host.user_apf,
-        user_apf_ring=host.user_apf_ring,
+        user_apf_room=host.user_apf_room,
     )

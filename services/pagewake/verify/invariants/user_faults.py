@@ -60,7 +60,7 @@ class UserFaults(Checker):
 
     def _fault(self, event: UserFault) -> None:
         used = self._in_ring[event.vcpu]
-        room = self.rules.user_apf == "ring" and used < self.rules.user_apf_ring
+        room = self.rules.user_apf == "ring" and used < self.rules.user_apf_room
         if event.ring != room:
             how = "in the ring" if event.ring else "in an exit"
             self.fail(event, f"told {how}, with {used} entries in it")
