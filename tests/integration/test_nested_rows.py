@@ -107,7 +107,7 @@ class TestRow18L1WithNpt:
         assert "inner-0" in {event.task for event in run.of(TaskFinished)}
 
     def test_from_5_8_to_6_0_the_token_lands_in_l2_again(self, tmp_path: Path) -> None:
-        for profile, killed in (("5.4", 0), ("5.8", 1), ("5.15", 1), ("6.1", 0)):
+        for profile, killed in (("5.4", 0), ("5.10", 1), ("5.15", 1), ("6.1", 0)):
             run = run_logged("row-18-l2-npt", tmp_path, f"kernel.profile={profile}")
             assert len(run.of(TaskKilled)) == killed, profile
             assert run.result.unresolved == 0, profile

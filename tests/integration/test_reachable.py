@@ -244,7 +244,7 @@ def nmi_to_an_idle_vcpu() -> list[ev.Event]:
 
 def write_failed() -> list[ev.Event]:
     fails = event("1ms", "area-write-fails", "vcpu = 0", "count = 1")
-    return run_small(script("t", *USER), work(), fails, profile="5.8").events
+    return run_small(script("t", *USER), work(), fails, profile="5.10").events
 
 
 def told_in_kernel_mode() -> list[ev.Event]:
@@ -281,7 +281,7 @@ def stalled_at_the_latch() -> list[ev.Event]:
 def lapic_off() -> list[ev.Event]:
     """A page comes while nobody can be told; one at a time, so that it is lost before 5.13."""
     off = event("2100us", "lapic", "vcpu = 0", "on = false")
-    return run_small(script("t", *USER), work(), off, profile="5.8").events
+    return run_small(script("t", *USER), work(), off, profile="5.10").events
 
 
 def restored(*without: str) -> list[ev.Event]:

@@ -96,7 +96,7 @@ class TestRow01UserFault:
     def test_since_5_8_ready_is_an_interrupt_and_does_not_wait_for_an_exit(
         self, tmp_path: Path
     ) -> None:
-        run = run_logged("row-01-user-fault", tmp_path, 'kernel.profile="5.8"')
+        run = run_logged("row-01-user-fault", tmp_path, 'kernel.profile="5.10"')
         assert [event.delivery for event in run.of(PageNotPresent)] == ["injected"]
         (done,), (woken,) = run.of(WorkerCompleted), run.of(TaskWoken)
         assert [event.token for event in run.of(InterruptQueued)] == [BROADCAST, woken.token]

@@ -50,6 +50,7 @@ DRAWN = {
     "ready_needs_not_present": ("true",),
     "guest_wait": ('"schedule"', '"halt_unsafe"', '"halt_kernel"'),
     "kernel_mode_panics": ("true",),
+    "takes_interrupt": ("false", "true"),
     "host_kernel_rule": ('"halt"',),
     "hash_multiplier": ('"new"',),
     "probe_fixed": ("false",),

@@ -291,7 +291,7 @@ MOVES_THE_DIGEST = [
     change("busy", "kernel.cpuid.l1=[]"),
     change("levels", 'kernel.cpuid.l2=["async_pf"]', given=("kernel.profile=6.1", "kernel.l2=6.1")),
     change("busy", "kernel.l0=2.6.38"),
-    change("busy", "kernel.l1=5.8", given=("kernel.profile=5.8", "kernel.l1=3.x")),
+    change("busy", "kernel.l1=5.10", given=("kernel.profile=5.10", "kernel.l1=3.x")),
     change("levels", "kernel.l2=2.6.39"),
     change("busy", "kernel.overrides.preempt=true"),
     change("busy", "kernel.hz=250"),

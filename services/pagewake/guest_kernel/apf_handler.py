@@ -57,7 +57,7 @@ def enable_value(cpu: GuestCpu) -> int:
         enabled=True,
         send_always=always and switches.guest_wait != "user_only",
         as_vmexit=runs_guests and not reserved & ASYNC_PF_DELIVERY_AS_PF_VMEXIT,
-        as_interrupt=switches.ready_by_interrupt,
+        as_interrupt=switches.guest_takes_interrupt,
         gpa=area_gpa(cpu.id),
     )
     return encode_enable(value)
@@ -67,10 +67,10 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
     """guest_cpu_init on this CPU, with interrupts still off; then the scheduler starts."""
     config = cpu.vm.config
     shown = cpu.vm.switches.ready_by_interrupt and "async_pf_int" in config.cpuid
-    needs_int = cpu.kernel.switches.ready_by_interrupt
+    needs_int = cpu.kernel.switches.guest_takes_interrupt
     if config.apf != "pv" or (needs_int and not shown):
         return cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, IRET)
-    if cpu.kernel.switches.ready_by_interrupt:
+    if needs_int:
         cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR)
     if cpu.kernel.switches.online_zeroes_slot:
         cpu.area.token = Token(0)

@@ -131,9 +131,10 @@ _V54 = _V419.after(
 _V58 = _V54.after(
     "5.8",
     "page-ready by interrupt, user mode only, READY only after NOT_PRESENT, nested filter fixed, "
-    "but an APF may go into L2 again",
+    "but an APF may go into L2 again; a guest that takes exceptions alone",
     guest_wait="user_only",
     kernel_mode_panics=True,
+    takes_interrupt=False,
     send_always="never",
     ready_cancels_not_present=False,
     ready_needs_not_present=True,
@@ -144,7 +145,11 @@ _V58 = _V54.after(
     enable_needs_lapic=True,
     gap_g0=False,
 )
-_V510 = _V58.after("5.10", "as 5.8")
+_V510 = _V58.after(
+    "5.10",
+    "a guest that takes READY by interrupt (since 5.9)",
+    takes_interrupt=True,
+)
 _V514 = _V510.after(
     "5.14",
     "READY waits while the LAPIC is off (since 5.13)",

@@ -47,6 +47,7 @@ class Switches:
     hash_multiplier: Literal["old", "new"]
     guest_wait: Literal["schedule", "halt_unsafe", "halt_kernel", "user_only"]
     kernel_mode_panics: bool
+    takes_interrupt: bool
     send_always: Literal["never", "auto", "always"]
     host_kernel_rule: Literal["halt", "send_user_only"]
     preempt: bool
@@ -81,6 +82,11 @@ class Switches:
 
     def __reduce__(self) -> tuple[type[Switches], tuple[Any, ...]]:
         return Switches, astuple(self)
+
+    @property
+    def guest_takes_interrupt(self) -> bool:
+        """As a guest, this kernel wants READY by interrupt."""
+        return self.ready_by_interrupt and self.takes_interrupt
 
     @property
     def g1_open(self) -> bool:
@@ -230,6 +236,14 @@ _TABLE: tuple[Switch, ...] = (
         "3a7c8fafd1b4 (5.8)",
         "a guest that is told of an absent page in kernel mode, an NMI's handler included, panics, "
         "and its VM is over; without it the fault is written down, and the VM goes on",
+    ),
+    Switch(
+        "takes_interrupt",
+        _BOTH,
+        True,
+        "b1d405751cd5 (5.9)",
+        "the guest of a kernel that sends READY by interrupt takes it so, and not otherwise; without "
+        "it, the rule of 5.8, it takes exceptions alone, and has no PV APF under such a host",
     ),
     Switch(
         "send_always",

@@ -211,11 +211,11 @@ class InnerVcpu(InnerVcpuPort):
 def enable_apf(l2: Switches, l1_int: bool) -> list[DueExit]:
     """The MSR writes with which L2's kernel enables APF on a vcpu, each an exit to L1.
 
-    Since 5.8: the vector, the enable MSR, and the ACK of the broadcast that answers it; such a
+    Since 5.9: the vector, the enable MSR, and the ACK of the broadcast that answers it; such a
     kernel does nothing under an L1 that does not show that it sends READY by interrupt
     (`l1_int`; semantics 2.1, 3.10).
     """
-    if not l2.ready_by_interrupt:
+    if not l2.guest_takes_interrupt:
         msrs: tuple[int, ...] = (MSR_KVM_ASYNC_PF_EN,)
     elif l1_int:
         msrs = (MSR_KVM_ASYNC_PF_INT, MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_ACK)

@@ -39,7 +39,7 @@ _NAME = Text(r"[A-Za-z][A-Za-z0-9_.-]*", 'a name: letters, digits, "-", "_" and 
 _PROFILE = Choice("kernel profile", profile_names, nearest_profile)
 _L2 = (
     "the L2 guests'; if given, they enable APF at their start, by the MSR writes of this "
-    "generation (ready_by_interrupt; no other rule of L2's kernel is ever asked)"
+    "generation (ready_by_interrupt, takes_interrupt; no other rule of L2's kernel is ever asked)"
 )
 PATTERNS = ("work", "random", "sequential", "zipf", "trace", "requests", "script")
 

@@ -87,7 +87,7 @@ class TestEnabling:
         assert [write.value for write in run.of(MsrWritten) if write.msr == MSR_EN] == [value]
 
     def test_a_5_8_guest_on_an_older_host_stays_without(self) -> None:
-        run = run_small(work(), kernel=['l0 = "2.6.39"'], profile="5.8")
+        run = run_small(work(), kernel=['l0 = "2.6.39"'], profile="5.10")
         assert run.of(MsrWritten) == []
 
 
@@ -118,7 +118,7 @@ class TestAreaElsewhere:
 
     def test_5_8_finds_no_token_and_gets_no_second_page_ready(self) -> None:
         run = run_small(
-            script("t", "at 2ms wrmsr apf-en 0x9009", "touch 3", "finish"), work(), profile="5.8"
+            script("t", "at 2ms wrmsr apf-en 0x9009", "touch 3", "finish"), work(), profile="5.10"
         )
         assert [e.token for e in run.of(InterruptQueued)] == [BROADCAST, BROADCAST]
         assert next((e.handler, e.cr2) for e in traps(run)) == ("wake", 0)
@@ -341,7 +341,7 @@ class TestReadyByInterrupt:
             script("t", *USER_FAULT, count=2, more="private = true"),
             script("busy", "at 2050us kernel", "cli", "run 1ms", "sti", "user", "run 1ms"),
             work(),
-            profile="5.8",
+            profile="5.10",
             overrides=f"token_nonzero = {nonzero}",
         )
         assert len(run.of(TaskSlept)) == 2

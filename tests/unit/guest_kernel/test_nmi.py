@@ -66,7 +66,7 @@ class TestStolenNotPresent:
         ]
 
     def test_5_8_panics(self) -> None:
-        run = self.steal(profile="5.8")
+        run = self.steal(profile="5.10")
         assert [e.what for e in run.of(ProtocolFault)] == ["reason_stolen", "not_present_in_kernel"]
 
     def test_going_down_wakes_it_and_waits_for_the_trap_below(self) -> None:

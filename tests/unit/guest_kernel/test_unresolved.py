@@ -29,7 +29,7 @@ RIGHT_AGAIN = event("5ms", "msr-write", "vcpu = 0", 'msr = "apf-int"', "value = 
 OTHER_AREA = event("2100us", "msr-write", "vcpu = 0", 'msr = "apf-en"', "value = 8201")
 
 
-@pytest.mark.parametrize("profile", ["2.6.39", "4.13", "5.8", "6.x"])
+@pytest.mark.parametrize("profile", ["2.6.39", "4.13", "5.10", "6.x"])
 def test_a_ready_on_its_way_is_as_good_as_a_page_in(profile: str) -> None:
     program = script("t", "at 2ms touch 3", "finish"), work()
     presented = run_small(*program, profile=profile).of(ApfPresented)[-1]

@@ -60,6 +60,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "hash_multiplier": {"posted-v7": "old", "4.9": "new"},
     "guest_wait": {"posted-v7": "halt_unsafe", "4.14": "halt_kernel", "5.8": "user_only"},
     "kernel_mode_panics": {"posted-v7": False, "5.8": True},
+    "takes_interrupt": {"posted-v7": True, "5.8": False, "5.10": True},
     "send_always": {"posted-v7": "auto", "5.8": "never"},
     "host_kernel_rule": {"posted-v7": "send_user_only"},
     "preempt": {"posted-v7": False},

@@ -67,7 +67,7 @@ class TestKernelOfL2:
 
     @pytest.mark.parametrize(
         ("profile", "l2", "count"),
-        [("2.6.39", "2.6.39", 1), ("5.8", "2.6.39", 1), ("5.8", "6.x", 3), ("2.6.39", "5.8", 0)],
+        [("2.6.39", "2.6.39", 1), ("5.10", "2.6.39", 1), ("5.10", "6.x", 3), ("2.6.39", "5.10", 0)],
     )
     def test_the_writes_are_those_of_its_generation(
         self, profile: str, l2: str, count: int
