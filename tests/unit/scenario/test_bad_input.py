@@ -246,6 +246,27 @@ CASES: dict[str, Case] = {
         "vm.0.low",
         ['at most "512MiB"'],
     ),
+    "pages that user space brings, from memory": (
+        'medium = "hdd-2010"\nreclaim_lag = "200us"\n\n[[vm]]\n',
+        'medium = "zram"\nreclaim_lag = "200us"\n\n[[vm]]\nuserfault = {}\n',
+        21,
+        "vm.0.userfault",
+        ["host.medium"],
+    ),
+    "a crash of nobody": (
+        'do = "vcpu-offline"\nvm = "bm-0"\nvcpu = 2',
+        'do = "handler-crash"\nvm = "bm-0"\nfor = "1ms"',
+        43,
+        "event.0.vm",
+        ['"bm-0"', "vm.userfault"],
+    ),
+    "a hypervisor whose registers are hidden": (
+        'limit = "512MiB"',
+        'limit = "512MiB"\nprotected = true\nnested = 1\nl2 = { memory = "1GiB" }',
+        26,
+        "vm.0.protected",
+        ["nested = 0"],
+    ),
     "unknown key of a medium": (
         '"hdd-2010"',
         '{ latancy = "1ms" }',
