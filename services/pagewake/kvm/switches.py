@@ -242,8 +242,8 @@ _TABLE: tuple[Switch, ...] = (
         _BOTH,
         True,
         "b1d405751cd5 (5.9)",
-        "the guest of a kernel that sends READY by interrupt takes it so, and not otherwise; without "
-        "it, the rule of 5.8, it takes exceptions alone, and has no PV APF under such a host",
+        "a kernel that sends READY by interrupt takes it so, and not otherwise, as a guest; "
+        "without it, the rule of 5.8, it takes exceptions alone: no PV APF under such a host",
     ),
     Switch(
         "send_always",
