@@ -102,12 +102,11 @@ def _by_kernel() -> str:
 
 def _seen(entry: Entry) -> Iterator[str]:
     """By release; those with the same rules run once."""
-    found: dict[str, str] = {}
+    found: dict[object, str] = {}
     for release in RELEASES:
-        scenario = entry.under(release.name)
-        rules = str([scenario.kernel.switches(level) for level in (0, 1)]) if scenario else ""
+        rules = (entry.since and release.name, *release.values.values())
         if rules not in found:
-            found[rules] = "x" if scenario and seen_by(entry, release.name) else ""
+            found[rules] = "x" if seen_by(entry, release.name) else ""
         yield found[rules]
 
 
