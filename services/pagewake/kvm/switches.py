@@ -84,6 +84,11 @@ class Switches:
         return Switches, astuple(self)
 
     @property
+    def keeps_own_exceptions(self) -> bool:
+        """A hypervisor keeps every exception that it intercepts itself."""
+        return self.nested_fix in ("2020-nsvm", "2022")
+
+    @property
     def guest_takes_interrupt(self) -> bool:
         """As a guest, this kernel wants READY by interrupt."""
         return self.ready_by_interrupt and self.takes_interrupt
@@ -443,7 +448,8 @@ _TABLE: tuple[Switch, ...] = (
         "adfe20fb4853 and 52a5c155cf79, 4.13 (2017); a3535be731c2, 5.8 (2020), released together "
         "with 7c86663b68ba (2020-nsvm); 7709aba8f716, 6.1 (2022)",
         "later nested routing: 2017 closes G1, 2020 closes G2 too, whatever their switches say; "
-        "2020-nsvm closes G2 and opens G1 again, the rule of 5.8 to 6.0; 2022 closes both",
+        "2020-nsvm closes G2 and opens G1 again, the rule of 5.8 to 6.0; 2022 closes both; in both "
+        "of these a hypervisor keeps every exception that it intercepts itself",
         relaxes=("I6",),
         relaxing=("2020-nsvm",),
     ),

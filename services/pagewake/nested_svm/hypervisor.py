@@ -72,6 +72,7 @@ class NestedSvm(Saved):
         "_g2_open",
         "_gap_g3",
         "_gap_g5",
+        "_keeps_own",
     )
 
     def __init__(self, switches: Switches, npt: bool = True) -> None:
@@ -86,6 +87,7 @@ class NestedSvm(Saved):
         self._g2_open = switches.g2_open
         self._gap_g3 = switches.gap_g3
         self._gap_g5 = switches.gap_g5
+        self._keeps_own = switches.keeps_own_exceptions
 
     @property
     def exit_required(self) -> bool:
@@ -134,7 +136,7 @@ class NestedSvm(Saved):
     def special(self, exit_code: int) -> Special:
         """First stage."""
         is_apf = counts_as_apf(self.apf_reason, self._gap_g5)
-        return special(exit_code, is_apf, self.npt, self._g2_open)
+        return special(exit_code, is_apf, self.npt, self._g2_open, self._keeps_own)
 
     def intercept(self, exit_code: int, info1: int = 0, rcx: int = 0) -> Intercept:
         """Second stage, taken alone."""

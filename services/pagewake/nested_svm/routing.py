@@ -3,7 +3,8 @@
 Rule: semantics 4.5 (special), 4.6 (intercept), 4.8 (truth table), of 2.6.38, defects included:
 
 - an asynchronous page fault of this hypervisor is passed on to its guest (gap G2), and so is any
-  reason word that is not 0 (gap G5); the fix of 2020 handles it here;
+  reason word that is not 0 (gap G5); the fix of 2020 handles it here, and 5.8 every exception that
+  this hypervisor intercepts;
 - an exit code without an intercept bit is tested against bit (code - 96) modulo 64, as x86 shifts;
 - the I/O map decides by the whole byte of the port, and an unreadable one permits.
 """
@@ -17,11 +18,14 @@ from mypy_extensions import mypyc_attr
 from pagewake.kvm.abi import U32
 from pagewake.nested_svm.exit_codes import (
     ERR,
+    EXCP_AC,
     EXCP_BASE,
+    EXCP_DB,
     EXCP_LAST,
     EXCP_MC,
     EXCP_NM,
     EXCP_PF,
+    EXCP_UD,
     INTR,
     IOIO,
     MISC_BASE,
@@ -92,6 +96,10 @@ class Intercepts(Saved):
         self.io_map = io_map or PermissionMap()
 
 
+OWN_EXCEPTIONS: Final = frozenset({EXCP_DB, EXCP_UD, EXCP_AC, EXCP_MC})
+"""What a KVM of 5.8 intercepts of its guest beside #PF, which it does without NPT (init_vmcb)."""
+
+
 def counts_as_apf(apf_reason: int, gap_g5: bool = True) -> bool:
     """Whether routing takes the latched reason for an APF: any but 0 (gap G5), else 1 and 2."""
     return apf_reason != 0 if gap_g5 else apf_reason in (1, 2)
@@ -102,14 +110,19 @@ def activates_fpu(exit_code: int) -> bool:
     return exit_code == EXCP_NM
 
 
-def special(exit_code: int, is_apf: bool, npt: bool, g2_open: bool = True) -> Special:
-    """First stage: what this hypervisor keeps whatever its guest intercepts."""
+def special(
+    exit_code: int, is_apf: bool, npt: bool, g2_open: bool = True, keeps_own: bool = False
+) -> Special:
+    """First stage: what this hypervisor keeps whatever its guest intercepts.
+
+    `keeps_own`: from 5.8, also every exception that it intercepts itself.
+    """
     if exit_code == EXCP_PF:
         ours = not npt and not is_apf if g2_open else not npt or is_apf
     elif exit_code == NPF:
         ours = npt
     else:
-        ours = exit_code in (INTR, NMI, EXCP_MC)
+        ours = exit_code in (INTR, NMI, EXCP_MC) or (keeps_own and exit_code in OWN_EXCEPTIONS)
     return "host" if ours else "continue"
 
 

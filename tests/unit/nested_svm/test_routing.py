@@ -9,9 +9,12 @@ import pytest
 from pagewake.kvm.profile import resolve
 from pagewake.nested_svm.exit_codes import (
     ERR,
+    EXCP_AC,
+    EXCP_DB,
     EXCP_MC,
     EXCP_NM,
     EXCP_PF,
+    EXCP_UD,
     HLT,
     INTR,
     IOIO,
@@ -111,6 +114,18 @@ def test_the_fix_of_2020_keeps_an_apf_here(
 )
 def test_the_fix_of_2020_leaves_ordinary_faults_alone(npt: bool, exceptions: int, way: str) -> None:
     assert svm_with(npt, 0, exceptions, nested_fix="2020").route(EXCP_PF) == way
+
+
+@pytest.mark.parametrize(
+    ("nested_fix", "way"),
+    [("2017", "done"), ("2020", "done"), ("2020-nsvm", "host"), ("2022", "host")],
+)
+@pytest.mark.parametrize("code", [EXCP_DB, EXCP_UD, EXCP_AC])
+def test_since_5_8_a_hypervisor_keeps_what_it_intercepts_itself(
+    code: int, nested_fix: str, way: str
+) -> None:
+    assert svm_with(True, 0, 0xFFFFFFFF, nested_fix=nested_fix).route(code) == way
+    assert svm_with(True, 0, 0xFFFFFFFF, nested_fix=nested_fix).route(EXCP_PF) == "done"
 
 
 @pytest.mark.parametrize(("exceptions", "way"), [(BIT14, "done"), (0, "continue")])
