@@ -32,6 +32,29 @@ class TestWorkerWrites:
         assert (clean > 100) is is_clean
 
 
+class TestReclaim:
+    def waits_ns(self, *settings: str) -> list[int]:
+        """How long vcpu threads waited for a frame before their faults were asynchronous."""
+        since: dict[int, int] = {}
+        waits = []
+        for event in thrashing(*settings):
+            if isinstance(event, ev.FrameAwaited):
+                since[event.vcpu] = event.at_ns
+            elif isinstance(event, ev.FrameFound):
+                waits.append(event.at_ns - since.pop(event.vcpu))
+        return waits
+
+    def test_since_5_8_a_vcpu_thread_at_the_limit_stands_still_for_a_frame(self) -> None:
+        waits = self.waits_ns("kernel.profile=6.12")
+        assert len(waits) > 20
+        assert min(waits) >= 2_400
+        assert max(waits) > 200_000
+
+    @pytest.mark.parametrize("setting", ["kernel.profile=5.4", "kernel.overrides.reclaim=worker"])
+    def test_before_it_the_wait_was_part_of_the_asynchronous_page_in(self, setting: str) -> None:
+        assert self.waits_ns(setting) == []
+
+
 class TestWorkersThatRead:
     def page_ins(self, profile: str, workers: int) -> int:
         events = thrashing(f"kernel.profile={profile}", f"host.workers={workers}")

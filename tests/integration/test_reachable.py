@@ -360,6 +360,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     lambda: user_space("none"),
     lambda: user_space("ring"),
     lambda: thrashing("kernel.profile=3.16"),
+    lambda: thrashing("kernel.profile=6.12"),
     lambda: user_fault("2.6.38"),
     lambda: user_fault("2.6.39", "irqchip = false"),
     lambda: user_fault("2.6.39", 'apf = "off"'),

@@ -40,6 +40,7 @@ DRAWN = {
     "smm": ("false", "true"),
     "worker_writes": ("false",),
     "sync_writes": ("true",),
+    "reclaim": ('"fault"', '"worker"'),
     "worker_pins": ("false", "true"),
     "present_all": ("false",),
     "present_unhalts": ("true",),

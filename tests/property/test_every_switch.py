@@ -87,6 +87,7 @@ CASES = {
     "gup": Case("row-01-user-fault"),
     "worker_writes": Case(THRASH),
     "sync_writes": Case(THRASH, ("kernel.apf=off",)),
+    "reclaim": Case(THRASH),
     "worker_pins": Case(THRASH),
     "present_all": Case(None, HALTS),
     "present_unhalts": Case(None, (*HALTS, "kernel.profile=posted-v7")),

@@ -353,6 +353,17 @@ class ApfCleared(ToHost, frozen=True, gc=False):
     why: ClearWhy
 
 
+class FrameAwaited(ToHost, frozen=True, gc=False):
+    """A vcpu thread needs a frame for this gfn, and the VM is at its limit: it reclaims itself.
+
+    It executes nothing and takes no interrupt until `FrameFound`; the page-in is asynchronous only
+    then.  Where the page has come meanwhile there is none.
+    """
+
+    vcpu: int
+    gfn: Gfn
+
+
 # --------------------------------------------------------------------------- host to shard
 
 
@@ -728,6 +739,13 @@ class BroadcastQueued(Journal, frozen=True, gc=False):
     vcpu: int
 
 
+class FrameFound(Journal, frozen=True, gc=False):
+    """The vcpu thread that awaited a frame tries again."""
+
+    vcpu: int
+    gfn: Gfn
+
+
 class ClearBegun(Journal, frozen=True, gc=False):
     """The queue is to be emptied, and workers run: the vcpu thread waits for the last of `tokens`.
 
@@ -864,6 +882,7 @@ TO_HOST: tuple[type[ToHost], ...] = (
     PagesAged,
     PagesEvicted,
     ApfCleared,
+    FrameAwaited,
 )
 CONTROL: tuple[type[Control], ...] = (
     VcpuOffline,
@@ -915,6 +934,7 @@ JOURNAL: tuple[type[Journal], ...] = (
     DoubleFault,
     ApfPresented,
     BroadcastQueued,
+    FrameFound,
     ClearBegun,
     MsrWritten,
     VcpuHalted,

@@ -45,7 +45,7 @@ class VmAccount(Saved):
         self.name = memory.vm
         self.index = index
         self.pages = PageList(memory.pages, memory.populated[memory.resident])
-        self.marks = Watermarks(memory.limit_pages, memory.reserve_pages)
+        self.marks = Watermarks(memory.limit_pages, memory.reserve_pages, memory.least_free)
         self.stock = memory.stock_pages
         self.stock_target = memory.stock_pages
         self.owed = 0

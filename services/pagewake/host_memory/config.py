@@ -25,7 +25,8 @@ class VmMemory:
     it, says which of them are in memory (the others are in swap).  `stock_pages` is the stock of
     frames granted at time 0, and the level to which it is refilled.  `reserve_pages` may be used
     while one eviction goes on (see `frames.Watermarks`).  `min_pages` and `low_pages` are what
-    reclaim of the host leaves it, always or if it can.
+    reclaim of the host leaves it, always or if it can.  `least_free`: 1 where vcpu threads reclaim
+    for it, so that there is a frame to come.
     """
 
     vm: str
@@ -37,6 +38,7 @@ class VmMemory:
     reserve_pages: int = 0
     min_pages: int = 0
     low_pages: int = 0
+    least_free: int = 0
 
     def check(self) -> None:
         """Raise ConfigError for what cannot be started."""

@@ -31,14 +31,17 @@ from pagewake.simtime.state import Saved
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Watermarks(Saved):
-    """When reclaim of one limit starts and stops, and how many pages it examines at a time."""
+    """When reclaim of one limit starts and stops, and how many pages it examines at a time.
+
+    `least` frames are kept free whatever the limit.
+    """
 
     __slots__ = ("low", "high", "batch")
 
-    def __init__(self, limit_pages: int, reserve_pages: int = 0) -> None:
+    def __init__(self, limit_pages: int, reserve_pages: int = 0, least: int = 0) -> None:
         low = max(128, reserve_pages)
-        self.low = min(low, limit_pages // 64)
-        self.high = min(low + 64, limit_pages // 32)
+        self.low = max(least, min(low, limit_pages // 64))
+        self.high = max(least, min(low + 64, limit_pages // 32))
         self.batch = min(64, max(1, self.high))
 
 

@@ -5,7 +5,8 @@ the swap device serves in order of submission. So the host has no timers of its 
 "Effects").
 
 A page-in takes a frame within the VM's limit, waiting for one in order of request while reclaim
-runs; then the device reads the page (the worker of semantics 3.6: its end is `PageReady`). A
+runs; then the device reads the page (the worker of semantics 3.6: its end is `PageReady`). From 5.8
+on the vcpu thread waits before it asks, and `FrameAwaited` has a batch reclaimed for it. A
 synchronous medium serves out of the VM's stock in the shard (semantics 3.3) and comes here only
 when the stock is empty. First touches come out of the stock too; it is refilled at half.
 
@@ -27,6 +28,7 @@ from pagewake.events.ids import Gfn
 from pagewake.events.types import (
     ApfCleared,
     Control,
+    FrameAwaited,
     FramesGranted,
     MediumChanged,
     PageNotPresent,
@@ -197,6 +199,10 @@ class HostMemory(Saved):
             self._serve_blocked(event.at_ns)
         self._settle(vm, event.at_ns)
 
+    def frame_awaited(self, vm: VmAccount, event: FrameAwaited) -> None:
+        self._reclaim.directly(vm, event.at_ns)
+        self._settle(vm, event.at_ns)
+
     def cleared(self, vm: VmAccount, event: ApfCleared) -> None:
         """Nothing to do: the I/O of withdrawn tokens goes on."""
 
@@ -359,4 +365,5 @@ HANDLERS: Final[Mapping[type[ToHost], Callable[[HostMemory, VmAccount, Any], Non
     PagesAged: HostMemory.aged,
     PagesEvicted: HostMemory.evicted,
     ApfCleared: HostMemory.cleared,
+    FrameAwaited: HostMemory.frame_awaited,
 }

@@ -93,6 +93,10 @@ class Reclaim(Saved):
         if self._marks is not None:
             self._balance_host(self._marks, now_ns)
 
+    def directly(self, vm: VmAccount, now_ns: int) -> None:
+        """A vcpu thread of the VM reclaims: a batch, whatever is under way."""
+        self._start_batch(vm, now_ns)
+
     def spare(self) -> int:
         """So many frames may be taken, by whatever VMs, before `balance` has anything to do."""
         if self.short_of:

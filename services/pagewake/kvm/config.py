@@ -102,6 +102,7 @@ class VmConfig:
     costs: HostCosts
     medium: str
     media: dict[str, int]
+    limit_pages: int
     stock_pages: int
     tick_ns: int
     idle_tick_ns: int

@@ -21,6 +21,7 @@ from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import (
     ApfStarted,
     DoubleFault,
+    FrameAwaited,
     PageNotPresent,
     ProtocolFault,
     UserFault,
@@ -32,6 +33,7 @@ from pagewake.kvm.completion import guest_mode_allows
 from pagewake.kvm.gfn_hash import SLOTS
 from pagewake.kvm.page_table import ABSENT, IN_FLIGHT, MAPPED, PRESENT, UNTOUCHED
 from pagewake.kvm.ports import OP_RESOLVED, FaultContext
+from pagewake.kvm.thread import ShortOfFrame
 from pagewake.kvm.userfault import Handler, Request
 
 if TYPE_CHECKING:
@@ -88,6 +90,9 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     why = _forbidden(vcpu, at_ns, context)
     if why is not None:
         return _wait(vcpu, at_ns, context, why)
+    if vm.room <= 0 and not joined and vm.switches.reclaim == "fault":
+        _reclaim(vcpu, at_ns, context)
+        return None
     if apf.gfn_hash.find(context.gfn):
         _started(vcpu, at_ns, context.gfn, "double_fault", None)
         vcpu.note(DoubleFault, at_ns, context.gfn)
@@ -105,6 +110,13 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         return None
     _not_present(vcpu, at_ns, context, work, joined)
     return vm.costs.fault_ns
+
+
+def _reclaim(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> None:
+    """The VM is at its limit: no frame to read into, and this thread sees to one (5.8)."""
+    vm = vcpu.vm
+    vm.short.append(ShortOfFrame(vcpu.id, context))
+    vm.tell(FrameAwaited, at_ns, vcpu.id, context.gfn)
 
 
 def _ask_user_space(

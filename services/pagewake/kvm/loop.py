@@ -20,7 +20,13 @@ from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
-from pagewake.events.types import ExceptionInjected, MsrWritten, VcpuHalted, VcpuResumed
+from pagewake.events.types import (
+    ExceptionInjected,
+    FrameFound,
+    MsrWritten,
+    VcpuHalted,
+    VcpuResumed,
+)
 from pagewake.kvm import completion, fault, injection
 from pagewake.kvm.modes import BLACKOUT, GUEST, HOST, OFFLINE, WAKING
 from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_EN
@@ -28,6 +34,7 @@ from pagewake.kvm.ports import (
     OP_CHECK,
     OP_CLEARED,
     OP_ENTER,
+    OP_FRAME,
     OP_GUEST,
     OP_GUEST_LATER,
     OP_HANDLER,
@@ -44,7 +51,7 @@ from pagewake.kvm.ports import (
     Op,
     Step,
 )
-from pagewake.kvm.thread import Clearing, VcpuThread
+from pagewake.kvm.thread import Clearing, ShortOfFrame, VcpuThread
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -71,6 +78,8 @@ class Vcpu(VcpuThread):
             return self.resolved(at_ns, arg)
         if op is OP_CLEARED:
             return self.workers_ended(at_ns)
+        if op is OP_FRAME:
+            return self.fault_again(at_ns, arg)
         self._happens(op, at_ns, arg)
         return WAIT
 
@@ -311,12 +320,34 @@ class Vcpu(VcpuThread):
             if vm.switches.sync_writes:
                 vm.pages.dirty[gfn] = 1
         vm.pages.release(gfn)
-        if self.clearings:  # what came in between, and could not be done
-            if self.clear_waits():
-                self.stand_still(at_ns)
-                return WAIT
-            return self.cleared(at_ns)
-        return self.after_exit(at_ns, vm.costs.fault_ns)
+        return self._back(at_ns, vm.costs.fault_ns)
+
+    def _back(self, at_ns: int, cost_ns: int) -> Step:
+        """From a wait, in which something may have come that could not be done then."""
+        if not self.clearings:
+            return self.after_exit(at_ns, cost_ns)
+        if self.clear_waits():
+            self.stand_still(at_ns)
+            return WAIT
+        return self.cleared(at_ns)
+
+    def frame_found(self, at_ns: int, waiting: ShortOfFrame) -> None:
+        """There may be a frame for what this thread waits with."""
+        self.become("page")
+        self.gen += 1
+        self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, OP_FRAME, waiting)
+
+    def fault_again(self, at_ns: int, waiting: ShortOfFrame) -> Step:
+        """The thread that reclaimed tries again; if it needs no frame any more, others may."""
+        self.blackout_gfn = -1
+        self.become("run")
+        self.account(at_ns, "exit")
+        self.note(FrameFound, at_ns, waiting.gfn)
+        cost_ns = None if self.clearings else fault.handle(self, at_ns, waiting.context)
+        if cost_ns is None and not self.clearings:
+            return self._black_out(at_ns, waiting.gfn)
+        self.vm.give_room(at_ns, 0)
+        return self._back(at_ns, cost_ns or 0)
 
     def resolved(self, at_ns: int, arg: tuple[Gfn, Token, int]) -> Step:
         """User space brought the page in this thread: as it comes back, its fault is complete."""

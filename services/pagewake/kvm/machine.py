@@ -118,6 +118,7 @@ class Machine(Vm):
     def take_frames_granted(self, event: ev.FramesGranted) -> None:
         """More frames for first touches."""
         self.stock += event.frames
+        self.room -= event.frames
 
     def take_age_pages(self, event: ev.AgePages) -> None:
         """The host asks for accessed bits."""
@@ -130,6 +131,7 @@ class Machine(Vm):
         self._sync(event.at_ns)
         dropped, dirty, refused = self.pages.unmap(event.gfns)
         self.tell(ev.PagesEvicted, event.at_ns, dropped, dirty, refused)
+        self.give_room(event.at_ns, len(dropped))
         if self.frozen_ns is None and (dropped or dirty):
             self.guest.unmapped(dropped + dirty)
             for vcpu in self.vcpus:
@@ -139,6 +141,7 @@ class Machine(Vm):
         """Second step, after write-back."""
         dropped, refused = self.pages.drop(event.gfns)
         self.tell(ev.PagesEvicted, event.at_ns, dropped, [], refused)
+        self.give_room(event.at_ns, len(dropped))
 
     def _sync(self, at_ns: int) -> None:
         if self.frozen_ns is None:

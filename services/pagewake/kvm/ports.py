@@ -41,7 +41,8 @@ class Op(IntEnum):
     HANDLER = 12
     RESOLVED = 13
     CLEARED = 14
-    WAIT = 15
+    FRAME = 15
+    WAIT = 16
     """Nothing: the vcpu waits for somebody else."""
 
 
@@ -61,6 +62,7 @@ OP_JOINED: Final = Op.JOINED
 OP_HANDLER: Final = Op.HANDLER
 OP_RESOLVED: Final = Op.RESOLVED
 OP_CLEARED: Final = Op.CLEARED
+OP_FRAME: Final = Op.FRAME
 OP_WAIT: Final = Op.WAIT
 
 Step = tuple[int, Op]

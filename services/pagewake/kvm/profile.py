@@ -140,6 +140,7 @@ _V58 = _V54.after(
     ready_needs_not_present=True,
     ready_by_interrupt=True,
     completion_kicks=True,
+    reclaim="fault",
     msr_reserved=0x30,
     nested_fix="2020-nsvm",
     enable_needs_lapic=True,

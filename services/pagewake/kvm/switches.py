@@ -35,6 +35,7 @@ class Switches:
     gup: Literal["posted_noio", "v2638_sync", "v2639_nowait"]
     worker_writes: bool
     sync_writes: bool
+    reclaim: Literal["worker", "fault"]
     worker_pins: bool
     present_all: bool
     present_unhalts: bool
@@ -140,6 +141,14 @@ _TABLE: tuple[Switch, ...] = (
         "ended by 612819c3c6e (2.6.38)",
         "a vcpu thread that reads a page itself asks for write access too; without it for what "
         "the guest wanted, so that a page only read stays clean",
+    ),
+    Switch(
+        "reclaim",
+        ("worker", "fault"),
+        "worker",
+        "4c6355b25e8b (5.8), which charges a swapped page when it is allocated",
+        "where a page-in of a VM at its limit waits for a frame: in its asynchronous part, or in "
+        "the vcpu thread, which reclaims and executes nothing before the fault is asynchronous",
     ),
     Switch(
         "worker_pins",

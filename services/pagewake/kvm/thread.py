@@ -28,6 +28,7 @@ from pagewake.kvm.ports import (
     OP_UNBLOCK,
     OP_WAIT,
     WAIT,
+    FaultContext,
     GuestCpuPort,
     NestedPort,
     Op,
@@ -71,6 +72,26 @@ class Clearing(Saved):
         self.value = value
         self.by = by
         self.until_ns = until_ns
+
+
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
+class ShortOfFrame(Saved):
+    """A fault of this vcpu that waits for a frame, to be handled again: see `FaultContext`."""
+
+    __slots__ = ("cpl", "gfn", "level", "task", "vcpu", "write")
+
+    def __init__(self, vcpu: int, context: FaultContext) -> None:
+        self.vcpu = vcpu
+        self.gfn = context.gfn
+        self.write = context.write
+        self.cpl = context.cpl
+        self.level = context.level
+        self.task = context.task
+
+    @property
+    def context(self) -> FaultContext:
+        """The fault."""
+        return FaultContext(self.gfn, self.write, self.cpl, self.level, self.task)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -147,6 +168,10 @@ class VcpuThread(VcpuPort):
     @abstractmethod
     def page_in_done(self, at_ns: int, gfn: Gfn, token: Token | None) -> None:
         """The worker finished, or the thread's own synchronous read did."""
+
+    @abstractmethod
+    def frame_found(self, at_ns: int, waiting: ShortOfFrame) -> None:
+        """There may be a frame for what this thread waits with."""
 
     @abstractmethod
     def give_up_clearing(self, at_ns: int) -> None:

@@ -18,7 +18,7 @@ from pagewake.kvm.agenda import RANK_OWN, Agenda
 from pagewake.kvm.config import HostCosts, VmConfig
 from pagewake.kvm.page_table import IN_FLIGHT, PRESENT, PageTable
 from pagewake.kvm.ports import GuestPort, Op
-from pagewake.kvm.thread import VcpuThread
+from pagewake.kvm.thread import ShortOfFrame, VcpuThread
 from pagewake.kvm.userfault import Handler
 from pagewake.simtime.state import Saved
 
@@ -63,7 +63,11 @@ class InFlight(Saved):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Vm(Saved):
-    """See the module; `guest` objects are attached by the guest kernel before the first step."""
+    """See the module; `guest` objects are attached by the guest kernel before the first step.
+
+    `room`: frames within its limit that the VM has not; below 0 it waits for some at the host.
+    `short`: vcpu threads that wait for one here, in order.
+    """
 
     guest: GuestPort
     vcpus: list[VcpuThread]
@@ -87,6 +91,8 @@ class Vm(Saved):
         "name",
         "pages",
         "panicked",
+        "room",
+        "short",
         "silent",
         "stock",
         "switches",
@@ -106,6 +112,8 @@ class Vm(Saved):
         self.n = 1
         self.epoch = 0
         self.stock = config.stock_pages
+        self.room = config.limit_pages - config.stock_pages
+        self.short: list[ShortOfFrame] = []
         self.handler = None if config.userfault is None else Handler(self, config.userfault)
         self.synchronous = config.medium in config.media and self.handler is None
         self.medium_cost_ns = config.media.get(config.medium, 0)
@@ -214,8 +222,17 @@ class Vm(Saved):
         if flight is None:
             flight = self.in_flight[gfn] = InFlight(fresh, (vcpu, token))
             self.pages.state[gfn] = IN_FLIGHT
+            self.room -= 1
         flight.waiters.append((vcpu, token))
         return joined
+
+    def give_room(self, at_ns: int, frames: int) -> None:
+        """Frames came free within the limit: as many as there are of those who wait try again."""
+        self.room += frames
+        if self.short and self.room > 0:
+            ready, self.short = self.short[: self.room], self.short[self.room :]
+            for waiting in ready:
+                self.vcpus[waiting.vcpu].frame_found(at_ns, waiting)
 
     def is_present(self, gfn: Gfn) -> bool:
         """In host memory: in the page table or not."""

@@ -167,6 +167,7 @@ def build_host(scenario: Scenario, index: int, plans: Sequence[VmPlan]) -> HostM
                 reserve_pages=plan.start.reserve_pages,
                 min_pages=plan.instance.spec.min_pages,
                 low_pages=plan.instance.spec.low_pages,
+                least_free=int(scenario.kernel.switches(0).reclaim == "fault"),
             )
             for plan in plans
         ],

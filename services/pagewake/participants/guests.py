@@ -30,6 +30,7 @@ def build_kernel(
     rules = scenario.kernel
     vm = Machine(vm_config(scenario, instance, stock_pages))
     vm.pages.populate(populated, resident)
+    vm.room -= int(resident.sum())
     kernel = GuestKernel(vm, rules.switches(1), rules.costs, rules.scheduler)
     tasks = build_tasks(scenario, instance, layout, vm.pages, 1)
     if instance.spec.nested:
@@ -59,6 +60,7 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         costs=host.costs,
         medium=device.name,
         media=synchronous,
+        limit_pages=spec.limit_pages,
         stock_pages=stock_pages,
         tick_ns=NS_PER_S // kernel.hz if kernel.hz else 0,
         idle_tick_ns=NS_PER_S // kernel.idle_hz if kernel.idle_hz else 0,

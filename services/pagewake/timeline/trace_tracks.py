@@ -20,6 +20,8 @@ from pagewake.verify.log_run import PlacedEvent
 TableEvent: TypeAlias = ev.DummyInserted | ev.DummyConsumed | ev.DummyUnlinked | ev.SleeperFreed
 ArrowPart: TypeAlias = Literal["start", "step", "finish"]
 RUNNING = "running"
+FRAME = "waiting for a frame"
+"""Before a fault can be asynchronous."""
 WORKERS = "waiting for workers"
 """Before the vcpu's queue is emptied."""
 PENDING = "halted: idle, an exception pending"
@@ -116,6 +118,8 @@ class VmTracks:
             ev.UserFaultLost: self._lost,
             ev.WorkerCompleted: self._completed,
             ev.ApfPresented: self._presented,
+            ev.FrameAwaited: self._frame_awaited,
+            ev.FrameFound: self._frame_found,
             ev.ClearBegun: self._clear_begun,
             ev.ApfCleared: self._cleared,
             ev.BroadcastQueued: self._broadcast,
@@ -267,6 +271,13 @@ class VmTracks:
             self._arrow("step", event, event.vcpu, self._flows.get(event.token))
         else:
             self._never(event, event.token, event.why or event.delivery)
+
+    def _frame_awaited(self, event: ev.FrameAwaited) -> None:
+        self._mark(event, "needs a frame", gfn=f"{event.gfn:#x}")
+        self._enter(event.vcpu, event.at_ns, FRAME)
+
+    def _frame_found(self, event: ev.FrameFound) -> None:
+        self._enter(event.vcpu, event.at_ns, RUNNING)
 
     def _clear_begun(self, event: ev.ClearBegun) -> None:
         vcpu = self._vcpu(event.vcpu)

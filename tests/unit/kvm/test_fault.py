@@ -143,6 +143,93 @@ class TestCannotDoAsyncPf:
         assert machine.of(ev.PageNotPresent)[0].delivery == "injected"
 
 
+class TestReclaim:
+    """A VM at its limit, from 5.8: the frame comes before the asynchronous fault (3.3)."""
+
+    def full(self, vcpus: int = 1, **switches: object) -> Machine:
+        """Its limit is 2 pages, and both are in memory."""
+        machine = Machine(
+            "6.12",
+            msr=0x1009,
+            stock=0,
+            limit=2,
+            vcpus=vcpus,
+            **switches,  # type: ignore[arg-type]
+        )
+        for gfn in (100, 101):
+            machine.vm.pages.state[gfn] = PRESENT
+        machine.vm.room = 0
+        return machine
+
+    def test_the_thread_waits_and_then_the_fault_is_asynchronous(self) -> None:
+        machine = self.full()
+        machine.touch(1_000, 7)
+        machine.run(50_000)
+        assert [(e.vcpu, e.gfn) for e in machine.of(ev.FrameAwaited)] == [(0, 7)]
+        assert machine.of(ev.PageNotPresent) == []
+        assert machine.vcpu.mode is BLACKOUT
+        machine.deliver(ev.PageUnmapped(100_000, "vm", 0, [Gfn(100)]))
+        machine.run(200_000)
+        (found,) = machine.of(ev.FrameFound)
+        assert found.at_ns == 100_000 + WAKE_NS
+        (fault,) = machine.of(ev.PageNotPresent)
+        assert (fault.at_ns, fault.delivery) == (found.at_ns, "injected")
+        assert machine.vcpu.cpu["blackout"].ns == found.at_ns - 1_000
+        assert machine.vm.room == 0
+
+    def test_with_room_under_the_limit_nobody_waits(self) -> None:
+        machine = self.full()
+        machine.vm.room = 1
+        assert one_fault(machine).delivery == "injected"
+        assert machine.of(ev.FrameAwaited) == []
+
+    def test_up_to_5_7_the_page_in_waits_and_not_the_thread(self) -> None:
+        assert one_fault(self.full(reclaim="worker")).delivery == "injected"
+
+    def test_one_frame_is_for_one_of_them_in_order(self) -> None:
+        machine = self.full(vcpus=2)
+        machine.touch(1_000, 7)
+        machine.touch(2_000, 8, vcpu=1)
+        machine.deliver(ev.PageUnmapped(100_000, "vm", 0, [Gfn(100)]))
+        machine.run(200_000)
+        assert [e.gfn for e in machine.of(ev.FrameFound)] == [7]
+        machine.deliver(ev.PageUnmapped(300_000, "vm", 0, [Gfn(101)]))
+        machine.run(400_000)
+        assert [e.gfn for e in machine.of(ev.FrameFound)] == [7, 8]
+
+    def test_a_frame_that_is_not_needed_goes_to_the_next(self) -> None:
+        machine = self.full(vcpus=2)
+        machine.touch(1_000, 7)
+        machine.touch(2_000, 8, vcpu=1)
+        machine.run(50_000)
+        machine.vm.pages.state[7] = PRESENT
+        machine.deliver(ev.PageUnmapped(100_000, "vm", 0, [Gfn(100)]))
+        machine.run(200_000)
+        assert [e.gfn for e in machine.of(ev.FrameFound)] == [7, 8]
+        assert [e.gfn for e in machine.of(ev.PageNotPresent)] == [8]
+
+    def test_a_fault_that_joins_needs_none(self) -> None:
+        machine = self.full(vcpus=2)
+        machine.vm.room = 1
+        machine.touch(1_000, 7)
+        machine.touch(2_000, 7, vcpu=1)
+        machine.run(50_000)
+        assert [e.joined for e in machine.of(ev.PageNotPresent)] == [False, True]
+
+    def test_a_reset_meanwhile_comes_behind_it(self) -> None:
+        machine = self.full()
+        machine.vm.room = 1
+        machine.touch(1_000, 7)
+        machine.touch(20_000, 8)
+        machine.deliver(ev.VcpuReset(30_000, "vm", 0, 0))
+        machine.deliver(ev.PageUnmapped(100_000, "vm", 0, [Gfn(100)]))
+        machine.arrives(200_000, 7, token=Token(0x1000))
+        machine.run(400_000)
+        assert [e.gfn for e in machine.of(ev.FrameFound)] == [8]
+        assert [e.at_ns for e in machine.of(ev.ClearBegun)] == [100_000 + WAKE_NS]
+        assert [e.gfn for e in machine.of(ev.PageNotPresent)] == [7]
+
+
 class TestBlackout:
     @pytest.mark.parametrize(("profile", "dirty"), [("posted-v7", True), ("2.6.38", False)])
     def test_asks_for_what_the_guest_wanted_since_2_6_38(self, profile: str, dirty: bool) -> None:

@@ -180,6 +180,17 @@ def test_a_vcpu_that_waits_for_workers_executes_nothing() -> None:
     assert named(story, "I7") == [touched.n]
 
 
+def test_a_vcpu_that_waits_for_a_frame_executes_nothing() -> None:
+    story = outstanding(1)
+    story.add(ev.FrameAwaited, vcpu=0, gfn=0x99)
+    touched = story.add(ev.ApfStarted, vcpu=0, gfn=0x98, outcome="queued", token=0x1000)
+    story.add(ev.FrameFound, vcpu=0, gfn=0x99)
+    story.add(ev.ApfStarted, vcpu=0, gfn=0x99, outcome="queued", token=0x2000)
+    again = story.add(ev.FrameFound, vcpu=0, gfn=0x99)
+
+    assert named(story, "I7") == [touched.n, again.n]
+
+
 def test_clearing_withdraws_items_and_the_broadcast() -> None:
     story = outstanding(2)
     story.add(ev.BroadcastQueued, vcpu=0)

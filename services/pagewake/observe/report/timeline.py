@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pagewake.timeline.trace_tracks import PENDING, RUNNING, WORKERS
+from pagewake.timeline.trace_tracks import FRAME, PENDING, RUNNING, WORKERS
 
 CROWDED = 600
 """So many instants in one picture are a blur."""
@@ -16,6 +16,7 @@ _COLOURS = {
     RUNNING: "running",
     L2: "nested",
     BLACKOUT: "blackout",
+    FRAME: "blackout",
     WORKERS: "blackout",
     PENDING: "pending",
 }

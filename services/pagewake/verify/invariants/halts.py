@@ -2,8 +2,8 @@
 
 Halts and resumptions of a vcpu alternate; what has a cause in the log must have it: a completion
 since the halt or still waiting in `done`, a reset, an NMI, an online (semantics 3.6, 3.7, 3.9). And
-a vcpu that is halted, or waits for workers before it clears its queue (semantics 3.11), executes
-nothing.
+a vcpu that is halted, or waits for workers before it clears its queue (semantics 3.11) or for a
+frame (semantics 3.3), executes nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pagewake.events.types import (
     ClearBegun,
     Event,
     ExceptionInjected,
+    FrameAwaited,
+    FrameFound,
     NmiArrived,
     PageNotPresent,
     ReasonLatched,
@@ -43,11 +45,12 @@ Executed: TypeAlias = (
 class _Vcpu:
     """What the log has said of a vcpu so far: by this its halts are judged."""
 
-    __slots__ = ("causes", "clearing", "done", "halted")
+    __slots__ = ("causes", "clearing", "done", "halted", "short")
 
     def __init__(self) -> None:
         self.halted: VcpuHalted | None = None
         self.clearing: ClearBegun | None = None
+        self.short: FrameAwaited | None = None
         self.done = 0
         self.causes: dict[str, int] = {}
 
@@ -74,6 +77,8 @@ class Halts(Checker):
             BroadcastQueued: self._completed,
             ApfPresented: self._presented,
             ClearBegun: self._clear_begun,
+            FrameAwaited: self._frame_awaited,
+            FrameFound: self._frame_found,
             ApfCleared: self._cleared,
             NmiArrived: self._cause("nmi"),
             SmiArrived: self._cause("smi"),
@@ -105,6 +110,15 @@ class Halts(Checker):
 
     def _clear_begun(self, event: ClearBegun) -> None:
         self._vcpu(event.vcpu).clearing = event
+
+    def _frame_awaited(self, event: FrameAwaited) -> None:
+        self._vcpu(event.vcpu).short = event
+
+    def _frame_found(self, event: FrameFound) -> None:
+        state = self._vcpu(event.vcpu)
+        if state.short is None or state.short.gfn != event.gfn:
+            self.fail(event, f"nobody waited for a frame for gfn {event.gfn:#x}")
+        state.short = None
 
     def _cleared(self, event: ApfCleared) -> None:
         state = self._vcpu(event.vcpu)
@@ -143,3 +157,5 @@ class Halts(Checker):
             self.fail(event, f"executed while halted since n={state.halted.n}")
         if state is not None and state.clearing is not None:
             self.fail(event, f"executed while it waits for workers since n={state.clearing.n}")
+        if state is not None and state.short is not None:
+            self.fail(event, f"executed while it waits for a frame since n={state.short.n}")
