@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from pagewake.engine.embedded import run_embedded
 from pagewake.events import types as ev
-from tests.support.thrash import thrashing
+from pagewake.participants.build import build
+from pagewake.participants.participant import ShardParticipant, Step
+from pagewake.participants.plan import RunPlan
+from pagewake.scenario.loading import loads
+from tests.support.cluster import FakeCluster, Member
+from tests.support.thrash import THRASH, thrashing
 
 
 def evicted_dirty(*settings: str) -> tuple[int, int]:
@@ -85,3 +91,27 @@ class TestWorkerPins:
         told = {(e.vcpu, e.gfn): e.at_ns for e in events if isinstance(e, ev.ApfPresented)}
         assert all(told[fault.vcpu, fault.gfn] > fault.at_ns + 200_000 for fault in again[:3])
         assert all(fault.task is None and fault.vcpu == 0 for fault in again)
+
+
+CLEARED = (
+    'event=[{at="25ms",do="vcpu-reset",vm="vm-0",vcpu=0},'
+    '{at="40ms",do="vcpu-reset",vm="vm-0",vcpu=1}]'
+)
+
+
+def test_a_wait_outlasts_kills_and_snapshots() -> None:
+    scenario = loads(THRASH, sets=["kernel.profile=6.12", CLEARED])
+    plan = RunPlan.of("thrash", scenario, shards=1)
+    cluster = FakeCluster(plan, 5, kill=0.08, snapshot=0.5)
+    waiting: list[str] = []
+
+    def look(member: Member, _: Step) -> None:
+        if isinstance(member.participant, ShardParticipant):
+            for thread in member.participant.kernels[0].vm.vcpus:
+                waiting.extend(clearing.why for clearing in thread.clearings)
+            waiting.extend("frame" for _ in member.participant.kernels[0].vm.short)
+
+    cluster.observers.append(look)
+    assert cluster.run() == run_embedded(plan, build(plan)).digest
+    assert cluster.kills > 5
+    assert {"reset", "frame"} <= set(waiting)

@@ -67,7 +67,9 @@ def check(vcpu: VcpuThread, at_ns: int) -> int:
     apf = vcpu.apf
     switches = vcpu.vm.switches
     cost_ns = 0
-    while apf.done and _can_inject_present(vcpu) and (switches.worker_pins or lost(vcpu) is None):
+    while apf.done and _can_inject_present(vcpu):
+        if not switches.worker_pins and _is_lost(vcpu, apf.done[0]):
+            break
         cost_ns += _present(vcpu, at_ns, apf.take())
         if not switches.present_all:
             break
@@ -77,12 +79,18 @@ def check(vcpu: VcpuThread, at_ns: int) -> int:
 def lost(vcpu: VcpuThread) -> Work | None:
     """The completion that is due, if the prefault will not find its page in memory.
 
-    Only where workers pin none (3.13); a page that user space brings is not waited for ahead.
+    Only where workers pin none (3.13).
     """
     work = vcpu.apf.done[0] if presentable(vcpu) else None
-    if work is None or vcpu.vm.is_present(work.gfn) or not _same_mmu(vcpu, work):
-        return None
-    return work if vcpu.vm.handler is None else None
+    return work if _is_lost(vcpu, work) else None
+
+
+def _is_lost(vcpu: VcpuThread, work: Work | None) -> bool:
+    """A page that user space brings is not waited for ahead."""
+    vm = vcpu.vm
+    if work is None or vm.is_present(work.gfn) or vm.handler is not None:
+        return False
+    return _same_mmu(vcpu, work)
 
 
 def presentable(vcpu: VcpuThread) -> bool:

@@ -211,21 +211,18 @@ class Vcpu(VcpuThread):
 
         It does where a page is gone again before its READY (3.13); then it comes here once more.
         """
-        switches = self.vm.switches
-        if switches.worker_pins:
-            return at_ns + then_ns + completion.check(self, at_ns), then
-        cost_ns = 0
-        more = True
-        while more:
+        switches, done = self.vm.switches, self.apf.done
+        due = len(done)
+        cost_ns = completion.check(self, at_ns)
+        while done and not switches.worker_pins and (switches.present_all or len(done) == due):
             work = completion.lost(self)
-            if work is not None:
-                read_ns = fault.read_again(self, at_ns, work)
-                if read_ns is None:
-                    self.stall_ns += cost_ns
-                    return self._black_out(at_ns, work.gfn)
-                cost_ns += read_ns
-            cost_ns += completion.check(self, at_ns)
-            more = switches.present_all and completion.lost(self) is not None
+            if work is None:
+                break
+            read_ns = fault.read_again(self, at_ns, work)
+            if read_ns is None:
+                self.stall_ns += cost_ns
+                return self._black_out(at_ns, work.gfn)
+            cost_ns += read_ns + completion.check(self, at_ns)
         return at_ns + then_ns + cost_ns, then
 
     def loop(self, at_ns: int) -> Step:
