@@ -192,11 +192,11 @@ def test_other_words_are_no_status() -> None:
     assert not payload_accepts("Status", f'"{LOST}"')
 
 
-SCENARIO = load("natapov-2010")
+SCENARIO = load("natapov-2010", ["vm.0.userfault.local=0.5"])
 VALUES: dict[str, object] = {
     "vm": "bm-0", "vcpu": 1, "count": 2, "pause": "2ms", "for": "1us", "medium": "nvme", "host": 0,
     "msr": "apf-en", "value": 3, "faults": True,
-    "saves": ["lapic", "en"], "on": False,
+    "saves": ["lapic", "en"], "on": False, "keeps": True,
 }  # fmt: skip
 
 
