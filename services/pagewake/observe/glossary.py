@@ -92,8 +92,8 @@ GLOSSARY = (
     # ------------------------------------------------------------------ vcpu time
     Word("vcpu time", "What all vcpus did with their time, in shares that add up to 100 %. Names"
          " of tasks stand for time that went to them.", ("cpu",)),
-    Word("blackout", "Vcpu time in which the vcpu's own thread waits for a page or a free frame:"
-         " nothing of it runs, not even its timer.", (), PROTOCOL),
+    Word("blackout", "Vcpu time in which the vcpu's own thread waits for a page, a free frame or"
+         " workers that run: nothing of it runs, not even its timer.", (), PROTOCOL),
     Word("halted", "The host stopped the vcpu for a page instead of telling the guest;"
          " interrupts get through, and end the halt early. In task_wait: the task could not be"
          " parked, so the guest halted its vcpu until READY.", (), PROTOCOL),
