@@ -278,6 +278,12 @@ def stalled_at_the_latch() -> list[ev.Event]:
     return run_small(NESTED, INNER, work(), latch).events
 
 
+def taken_over(how: str) -> list[ev.Event]:
+    """Another kernel, which the host tells of the old one's pages."""
+    new = event("2100us", "new-kernel", f'how = "{how}"', 'for = "400us"')
+    return run_small(script("t", *USER, vcpu=0), work(), new, profile="5.10").events
+
+
 def lapic_off() -> list[ev.Event]:
     """A page comes while nobody can be told; one at a time, so that it is lost before 5.13."""
     off = event("2100us", "lapic", "vcpu = 0", "on = false")
@@ -350,6 +356,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     ready_over_a_pending_exception,
     lambda: ready_over_a_pending_exception("ready_cancels_not_present = false"),
     stalled_at_the_latch,
+    *(lambda how=how: taken_over(how) for how in ("kexec", "crash", "hibernate")),
     lapic_off,
     restored,
     lambda: restored("events", "mp_state"),

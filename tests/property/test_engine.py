@@ -55,6 +55,7 @@ DRAWN = {
     "host_kernel_rule": ('"halt"',),
     "hash_multiplier": ('"new"',),
     "probe_fixed": ("false",),
+    "guest_teardown": ('"restart"', '"suspend"', '"crash"'),
     "nested_fix": ('"none"', '"2017"', '"2020"', '"2020-nsvm"', '"2022"'),
     "ready_needs_lapic": ("false", "true"),
     "enable_needs_lapic": ("false", "true"),
@@ -244,7 +245,7 @@ local = {draw(st.sampled_from((0, 0.4)))}"""
 
 
 @st.composite
-def events(draw: st.DrawFn, vcpus: int, user: bool) -> str:
+def events(draw: st.DrawFn, vcpus: int, levels: int, user: bool) -> str:
     what = draw(
         st.sampled_from(
             (
@@ -268,6 +269,11 @@ def events(draw: st.DrawFn, vcpus: int, user: bool) -> str:
                 (
                     'do = "migrate"\npause = "90us"',
                     'do = "restore"',
+                    *(
+                        f'do = "new-kernel"\nhow = "{how}"\nfor = "30us"'
+                        for how in ("kexec", "crash", "hibernate")
+                        if not levels
+                    ),
                     f'do = "restore"\nsaves = {json.dumps(draw(snapshots()))}',
                     'do = "fail-allocations"\nwhere = "guest"\ncount = 2',
                     'do = "fail-allocations"\nwhere = "host"\ncount = 2',
@@ -323,7 +329,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             *draw(st.lists(scripts(vcpus), max_size=3, unique_by=lambda t: t.split('"')[1])),
             *draw(st.lists(servers(), max_size=2, unique_by=lambda t: t.split('"')[1])),
             '[[vm.task]]\nname = "w"\ncount = 2\npattern = "work"' if draw(st.booleans()) else "",
-            *draw(st.lists(events(vcpus, user), max_size=6)),
+            *draw(st.lists(events(vcpus, levels, user), max_size=6)),
         ]
     )
     scenario = loads(text, "any.toml", Path())

@@ -55,6 +55,10 @@ AGAIN_ONLINE = (
     '{at="442us",do="vcpu-online",vm="vm-0",vcpu=1}]'
 )
 SMI = 'event=[{at="2310us",do="smi",vm="vm-0",vcpu=0,for="50us"}]'
+TAKEN_OVER = (
+    'event=[{at="2310us",do="new-kernel",vm="vm-0",how="hibernate",for="50us"},'
+    '{at="7ms",do="new-kernel",vm="vm-0",how="crash",for="50us"}]'
+)
 LAPIC_OFF = (
     'event=[{at="2100us",do="lapic",vm="vm-0",vcpu=0,on=false},'
     '{at="3ms",do="lapic",vm="vm-0",vcpu=0,on=true}]'
@@ -122,6 +126,7 @@ CASES = {
     "user_apf": Case("snapshot-restore", SHORT),
     "user_apf_ring": Case("snapshot-restore", (*SHORT, *QUEUE)),
     "user_apf_armed": Case("snapshot-restore", SHORT),
+    "guest_teardown": Case(None, ("kernel.profile=5.10", TAKEN_OVER)),
     "nested_fix": Case("row-18-l2-npt"),
     "gap_g0": Case("row-16-l2-under-kvm"),
     "gap_g1": Case("row-18-l2-npt"),

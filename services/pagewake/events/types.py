@@ -207,14 +207,19 @@ VmexitReason: TypeAlias = Literal["apf", "intercept", "error"]
 """
 
 ProtocolFaultWhat: TypeAlias = Literal[
-    "gfn_hash_full", "not_present_in_kernel", "scheduling_while_atomic", "reason_stolen"
+    "gfn_hash_full",
+    "not_present_in_kernel",
+    "scheduling_while_atomic",
+    "reason_stolen",
+    "foreign_write",
 ]
 """What the protocol forbids or the kernel would panic on.
 
 - `gfn_hash_full`: 64 stale gfns, and the vcpu thread looks for a free slot for ever;
 - `not_present_in_kernel`: from 5.8, an absent page was told in kernel mode, a panic;
 - `scheduling_while_atomic`: task_wait calls the scheduler where the kernel may not;
-- `reason_stolen`: a page fault of an NMI handler read the reason that was meant for another trap.
+- `reason_stolen`: a page fault of an NMI handler read the reason that was meant for another trap;
+- `foreign_write`: the host wrote where a kernel that is gone had its area.
 """
 
 PanicWhy: TypeAlias = Literal["not_present_in_kernel", "double_fault"]
@@ -230,6 +235,9 @@ StallPoint: TypeAlias = Literal["handle-exit", "latch"]
 - `handle-exit`: between handle_exit and the completion check of the same iteration;
 - `latch`: in the L1 hypervisor, between the latch of the reason and its handle_exit.
 """
+
+Takeover: TypeAlias = Literal["kexec", "crash", "hibernate"]
+"""How another kernel takes over: by kexec, after a crash, or as an image out of hibernation."""
 
 Side: TypeAlias = Literal["guest", "host"]
 """Whose kernel."""
@@ -430,6 +438,13 @@ class VmRestored(Control, frozen=True, gc=False):
 
     saves: list[SavedState]
     pause_ns: int = 0
+
+
+class KernelReplaced(Control, frozen=True, gc=False):
+    """Another kernel takes over the guest; it starts, or the machine is off, for `for_ns`."""
+
+    how: Takeover
+    for_ns: int = 0
 
 
 class AllocationFails(Control, frozen=True, gc=False):
@@ -889,6 +904,7 @@ CONTROL: tuple[type[Control], ...] = (
     VcpuOnline,
     VmMigrated,
     VmRestored,
+    KernelReplaced,
     AllocationFails,
     MediumChanged,
     MsrWriteRequested,

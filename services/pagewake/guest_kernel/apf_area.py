@@ -15,11 +15,15 @@ from pagewake.events.ids import Token
 from pagewake.kvm.ports import AreaPort
 
 PAGE_BYTES: Final = 4096
+PLACE_PAGES: Final = 64  # one for each CPU that a VM can have
 
 
-def area_gpa(cpu: int) -> int:
-    """Where the kernel has the area of a CPU: a page each, behind page 0."""
-    return (cpu + 1) * PAGE_BYTES
+def area_gpa(cpu: int, place: int = 0) -> int:
+    """Where the kernel has the area of a CPU: a page each, behind page 0.
+
+    A kernel that takes over has its areas in the other of two places.
+    """
+    return (cpu + 1 + place * PLACE_PAGES) * PAGE_BYTES
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -28,7 +32,8 @@ class ApfArea(AreaPort):
 
     __slots__ = ("enabled",)
 
-    def __init__(self) -> None:
+    def __init__(self, foreign: bool = False) -> None:
+        self.foreign = foreign
         self.reason = 0
         self.token = Token(0)
         self.enabled = 0

@@ -23,7 +23,6 @@ from pagewake.events.types import (
     TrapTaken,
     WakeSpun,
 )
-from pagewake.guest_kernel.apf_area import area_gpa
 from pagewake.guest_kernel.overlays import BOOTED, DISABLED, IRET, IRQ_EXIT, Spin, Trap
 from pagewake.guest_kernel.sleepers import WakeResult
 from pagewake.guest_kernel.tasks import Task
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 APF_VECTOR: Final = 0xF3
 
 
-def enable_value(cpu: GuestCpu) -> int:
+def enable_value(cpu: GuestCpu, gpa: int) -> int:
     """What guest_cpu_init writes: the area's address and the bits of this kernel's generation."""
     switches = cpu.kernel.switches
     always = switches.send_always == "always" or (
@@ -58,7 +57,7 @@ def enable_value(cpu: GuestCpu) -> int:
         send_always=always and switches.guest_wait != "user_only",
         as_vmexit=runs_guests and not reserved & ASYNC_PF_DELIVERY_AS_PF_VMEXIT,
         as_interrupt=switches.guest_takes_interrupt,
-        gpa=area_gpa(cpu.id),
+        gpa=gpa,
     )
     return encode_enable(value)
 
@@ -76,7 +75,20 @@ def enable(cpu: GuestCpu, at_ns: int) -> Step:
         cpu.area.token = Token(0)
     cpu.area.enabled = 1
     cpu.overlay(at_ns, cpu.kernel.costs.irq_ns, BOOTED)
-    return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu))
+    return cpu.thread.exit_wrmsr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu, cpu.area_gpa))
+
+
+def register(cpu: GuestCpu, at_ns: int, gpa: int) -> None:
+    """What a boot kernel wrote before it jumped into the image of this one."""
+    if cpu.kernel.switches.guest_takes_interrupt:
+        cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_INT, APF_VECTOR)
+    cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_EN, enable_value(cpu, gpa))
+
+
+def unregister(cpu: GuestCpu, at_ns: int) -> None:
+    """What the old kernel does before another takes over; the host may wait for workers in it."""
+    if cpu.area.disable():
+        cpu.thread.write_msr(at_ns, MSR_KVM_ASYNC_PF_EN, 0)
 
 
 def disable(cpu: GuestCpu, at_ns: int) -> Step | None:

@@ -43,7 +43,8 @@ def run_calls(cpu: GuestCpu, at_ns: int) -> Step:
         return _go_offline(cpu, at_ns)
     if isinstance(what, WriteMsr):
         cpu.overlay(at_ns, 0, Interrupts(0))
-        value = apf_handler.enable_value(cpu) if what.value is None else what.value
+        own = apf_handler.enable_value(cpu, cpu.area_gpa)
+        value = own if what.value is None else what.value
         return cpu.thread.exit_wrmsr(at_ns, what.msr, value)
     return cpu.irq_exit(at_ns)
 

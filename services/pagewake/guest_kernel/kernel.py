@@ -14,6 +14,7 @@ from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
+from pagewake.guest_kernel import new_kernel
 from pagewake.guest_kernel.apf_area import ApfArea, area_gpa
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig
 from pagewake.guest_kernel.hotplug import WriteMsr
@@ -95,6 +96,7 @@ class GuestKernel(GuestPort):
         "costs",
         "cpus",
         "inner",
+        "place",
         "scheduler",
         "sleepers",
         "slept_at",
@@ -120,6 +122,7 @@ class GuestKernel(GuestPort):
         self.waiters: dict[str, Waiter] = {}
         self.unfinished = 0
         self.inner: InnerGuestsPort | None = None
+        self.place = 0
         self.areas = {area_gpa(thread.id): ApfArea() for thread in vm.vcpus}
         self.cpus = [GuestCpu(self, thread) for thread in vm.vcpus]
         vm.guest = self
@@ -286,6 +289,8 @@ class GuestKernel(GuestPort):
             cpu = self.cpus[event.vcpu]
             if cpu.stopping or "offline" in cpu.calls or not cpu.online:
                 cpu.call(event.at_ns, "online")
+        elif isinstance(event, ev.KernelReplaced):
+            new_kernel.take_over(self, event)
         elif isinstance(event, ev.MsrWriteRequested):
             self.cpus[event.vcpu].call(event.at_ns, WriteMsr(event.msr, event.value))
         elif self.inner is not None:

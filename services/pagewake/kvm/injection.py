@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Token
-from pagewake.events.types import ExceptionDropped, ExceptionQueued, InterruptQueued, ReasonWritten
+from pagewake.events.types import (
+    ExceptionDropped,
+    ExceptionQueued,
+    InterruptQueued,
+    ProtocolFault,
+    ReasonWritten,
+)
 from pagewake.kvm.msr import LOWEST_VECTOR
 from pagewake.kvm.ports import IRQ_APF, IRQ_DEVICE, AreaPort, PendingException
 
@@ -37,7 +43,10 @@ def write_reason(vcpu: VcpuThread, at_ns: int, reason: int) -> bool:
     vm = vcpu.vm
     ok = _area_writable(vcpu)
     if ok:
-        _area(vcpu).reason = reason
+        area = _area(vcpu)
+        area.reason = reason
+        if area.foreign:
+            _foreign_write(vcpu, at_ns, f"reason {reason}")
     vm.journal(ReasonWritten(at_ns, vm.name, vm.n, vcpu.id, reason, ok))
     return ok
 
@@ -45,6 +54,10 @@ def write_reason(vcpu: VcpuThread, at_ns: int, reason: int) -> bool:
 def reason_of(vcpu: VcpuThread) -> int:
     """get_user of the reason word; 0 where it cannot be read."""
     return _area(vcpu).reason if vcpu.apf.area_ok else 0
+
+
+def _foreign_write(vcpu: VcpuThread, at_ns: int, what: str) -> None:
+    vcpu.note(ProtocolFault, at_ns, "foreign_write", f"{what} at {vcpu.apf.gpa:#x}")
 
 
 def queue_exception(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ApfKind) -> None:
@@ -103,7 +116,10 @@ def raise_ready(vcpu: VcpuThread, at_ns: int, token: Token, kind: ev.ReadyKind) 
     """
     if not _area_writable(vcpu):
         return False
-    _area(vcpu).token = token
+    area = _area(vcpu)
+    area.token = token
+    if area.foreign:
+        _foreign_write(vcpu, at_ns, f"token {token:#x}")
     apf = vcpu.apf
     apf.pageready_pending = True
     lost = not vcpu.lapic_on or apf.int_vector < LOWEST_VECTOR

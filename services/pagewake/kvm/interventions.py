@@ -121,6 +121,7 @@ HANDLERS: dict[type[ev.Control], Callable[[Vm, Any], None]] = {
     ev.SmiArrived: _smi,
     ev.VmMigrated: restoring.migrate,
     ev.VmRestored: restoring.restore,
+    ev.KernelReplaced: restoring.replace_kernel,
     ev.NmiArrived: _nmi,
     ev.IrqArrived: _irq,
     ev.VcpuStalled: _stall,

@@ -104,10 +104,14 @@ class FaultContext:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class AreaPort(Saved):
-    """A shared area as the host sees it: it writes, and reads only whether the slot is free."""
+    """A shared area as the host sees it: it writes, and reads only whether the slot is free.
 
-    __slots__ = ("reason", "token")
+    `foreign`: the kernel that registered it is gone, and its memory is another's.
+    """
 
+    __slots__ = ("foreign", "reason", "token")
+
+    foreign: bool
     reason: int
     token: Token
 

@@ -153,8 +153,10 @@ _V510 = _V58.after(
 )
 _V514 = _V510.after(
     "5.14",
-    "READY waits while the LAPIC is off (since 5.13)",
+    "READY waits while the LAPIC is off, and APF is torn down before hibernation and in a crash "
+    "(since 5.13)",
     ready_needs_lapic=True,
+    guest_teardown="crash",
 )
 _V515 = _V514.after("5.15", "as 5.14")
 _V61 = _V515.after(

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from pagewake.events import types as ev
 from pagewake.kvm import completion, injection
 from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT
+from pagewake.kvm.thread import Clearing
 
 if TYPE_CHECKING:
     from pagewake.kvm.thread import VcpuThread
@@ -58,6 +59,32 @@ def restore(vm: Vm, event: ev.VmRestored) -> None:
             elif saved == "regs" and "events" in event.saves[: event.saves.index(saved)]:
                 injection.drop_exception(vcpu, event.at_ns, "registers_set")
         vcpu.revive(event.at_ns, "signal", event.pause_ns)
+
+
+def replace_kernel(vm: Vm, event: ev.KernelReplaced) -> None:
+    """Another kernel takes over; after hibernation in a machine that was off in between."""
+    at_ns = event.at_ns
+    hibernated = event.how == "hibernate"
+    if hibernated:
+        _withdraw(vm, at_ns)
+    for vcpu in vm.vcpus:
+        injection.drop_exception(vcpu, at_ns, "reset")
+        vcpu.resumed(at_ns, "signal")
+        vcpu.revive(at_ns, "signal", event.for_ns if hibernated else 0)
+    if not hibernated:
+        vm.guest.control(event)
+        for vcpu in vm.vcpus[1:]:
+            completion.withdraw(vcpu, at_ns, Clearing("reset"))
+        return
+    for vcpu in vm.vcpus:
+        vcpu.apf.restore()
+        vcpu.apf.forget_msrs()
+        vcpu.lapic_on = True
+        vcpu.irqs = 0
+        vcpu.nmi = None
+    vm.guest.control(event)
+    for vcpu in vm.vcpus:  # the broadcast of the boot kernel's registration was the boot kernel's
+        completion.clear(vcpu, at_ns, "migration")
 
 
 def _withdraw(vm: Vm, at_ns: int) -> None:

@@ -72,6 +72,7 @@ class Switches:
     user_apf: Literal["none", "exit", "ring"]
     user_apf_ring: Literal["64", "32"]
     user_apf_armed: bool
+    guest_teardown: Literal["restart", "suspend", "crash"]
     nested_fix: Literal["none", "2017", "2020", "2020-nsvm", "2022"]
     gap_g0: bool
     gap_g1: bool
@@ -449,6 +450,14 @@ _TABLE: tuple[Switch, ...] = (
         "the same series, since June 2026 (its commit e90951ca6507)",
         "an entry of the ring is signalled only where user space has asked for that before it went "
         "to sleep; without it every entry is",
+    ),
+    Switch(
+        "guest_teardown",
+        ("restart", "suspend", "crash"),
+        "restart",
+        "fd10cde9294f (restart); 8b79feffeca2, 5.13 (suspend); 3d6b84132d2a, 5.13 (crash)",
+        "before what the guest tears APF down on its boot CPU: reboot and kexec; also suspend and "
+        "hibernation; also the start of a crash kernel",
     ),
     Switch(
         "nested_fix",

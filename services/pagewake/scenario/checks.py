@@ -369,6 +369,8 @@ def check_target(scenario: Scenario, event: ev.Control, path: Path) -> None:
     if isinstance(event, ev.HandlerCrashed) and vm.userfault is None:
         text = f'nobody in user space brings the pages of "{event.vm}"; give it vm.userfault'
         raise BadValueError(text, (*path, "vm"))
+    if isinstance(event, ev.KernelReplaced) and vm.nested:
+        raise BadValueError(f'"{event.vm}" has guests, which end with its kernel', (*path, "vm"))
     vcpu = getattr(event, "vcpu", 0)
     if vcpu >= vm.vcpus:
         text = f'"{event.vm}" has no vcpu {vcpu}; the last one is {vm.vcpus - 1}'

@@ -105,6 +105,15 @@ EVENT_KINDS: Mapping[str, EventKind] = {
         ),
         "a snapshot is restored: as migrate, but of each vcpu only what was saved is there again",
     ),
+    "new-kernel": EventKind(
+        ev.KernelReplaced,
+        (
+            _VM,
+            _key("how", Choice("takeover", get_args(ev.Takeover)), "by what"),
+            _key("for", Duration(), "its start, or how long the machine is off", "for_ns", False),
+        ),
+        "another kernel takes over the guest, whose areas may still be registered with the host",
+    ),
     "fail-allocations": _FAIL_ALLOCATIONS,
     "alloc-fails": _FAIL_ALLOCATIONS,
     "medium": EventKind(

@@ -29,6 +29,7 @@ _WORDS: Mapping[type[ev.Control], Callable[[Any], str]] = {
     ev.VmRestored: lambda e: (
         f"restored with {', '.join(e.saves) or 'nothing'}, stopped for {_for(e.pause_ns)}"
     ),
+    ev.KernelReplaced: lambda e: f"another kernel takes over ({e.how})",
     ev.AllocationFails: lambda e: _times(
         e.count, f"atomic allocation of the {e.where}", f"atomic allocations of the {e.where}"
     ),

@@ -54,7 +54,7 @@ def test_without_it_every_ready_is_lost_and_every_task_stuck() -> None:
 
 
 def test_a_vcpu_with_completions_that_nobody_takes_does_not_stop_in_hlt() -> None:
-    """232,242 of these in 145 ms, in one report."""
+    """The thread is at 100 % of a CPU of the host."""
     run = restored("int")
     in_vain = [e for e in run.of(VcpuResumed) if e.why == "completion" and e.at_ns > 5_000_000]
     assert len(in_vain) > 1_000
@@ -75,7 +75,7 @@ def test_without_the_enable_msr_old_sleepers_are_stuck_and_new_faults_halt() -> 
 
 
 def test_offline_wakes_what_nothing_else_does() -> None:
-    """As in a service that had been stuck for 28 days."""
+    """Of those that fell asleep on that CPU."""
     run = restored("en", then=event("6ms", "vcpu-offline", "vcpu = 1"))
     woken = run.of(TaskWoken)
     assert {each.how for each in woken} == {"offline"}

@@ -43,6 +43,7 @@ class Area(AreaPort):
     """The shared area; a guest under test reads it when it takes an exception."""
 
     def __init__(self) -> None:
+        self.foreign = False
         self.reason = 0
         self.token = Token(0)
 

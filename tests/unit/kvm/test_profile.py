@@ -85,6 +85,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "user_apf": {"posted-v7": "none"},
     "user_apf_ring": {"posted-v7": "64"},
     "user_apf_armed": {"posted-v7": True},
+    "guest_teardown": {"posted-v7": "restart", "5.14": "crash"},
     "nested_fix": {"posted-v7": "none", "4.13": "2017", "5.8": "2020-nsvm", "6.1": "2022"},
     "gap_g0": {"posted-v7": True, "5.8": False},
     "gap_g1": {"posted-v7": True},

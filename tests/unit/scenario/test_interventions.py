@@ -36,6 +36,10 @@ EXAMPLES: list[tuple[dict[str, object], ev.Control]] = [
         ev.VmRestored(**HEAD, vm="bm-0", saves=["en", "lapic"], pause_ns=2_000),
     ),
     (
+        {**AT, "do": "new-kernel", "vm": "bm-0", "how": "crash", "for": "2us"},
+        ev.KernelReplaced(**HEAD, vm="bm-0", how="crash", for_ns=2_000),
+    ),
+    (
         {**AT, "do": "fail-allocations", "vm": "bm-0", "where": "guest", "count": 3},
         ev.AllocationFails(**HEAD, vm="bm-0", where="guest", count=3),
     ),

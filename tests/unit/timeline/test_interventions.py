@@ -17,6 +17,7 @@ VALUES = {
     "msr": 0x10,
     "for_ns": 10**6,
     "on": True,
+    "how": "crash",
     "saves": ["lapic", "en"],
 }
 

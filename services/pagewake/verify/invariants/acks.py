@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pagewake.events.types import (
     Event,
     InterruptQueued,
+    KernelReplaced,
     MsrWritten,
     TrapTaken,
     VcpuResumed,
@@ -44,6 +45,8 @@ class Acks(Checker):
         self._open: dict[int, InterruptQueued] = {}
         self._due: dict[int, TrapTaken] = {}
         self._elsewhere: set[int] = set()
+        self._told: dict[int, int] = {}
+        self._place = 0
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         if not (self.rules.ready_by_interrupt and self.rules.acks_in_log):
@@ -55,6 +58,7 @@ class Acks(Checker):
             VcpuResumed: self._resumed,
             VmMigrated: self._forget,
             VmRestored: self._forget,
+            KernelReplaced: self._replaced,
         }
 
     def _queued(self, event: InterruptQueued) -> None:
@@ -78,7 +82,11 @@ class Acks(Checker):
     def _msr_written(self, event: MsrWritten) -> None:
         vcpu = event.vcpu
         if event.msr == MSR_ASYNC_PF_EN and event.stored:
-            own = decode_enable(event.value).gpa in {0, area_gpa(vcpu)}
+            gpa = decode_enable(event.value).gpa
+            if gpa != self._told.get(vcpu, gpa):
+                self._open.pop(vcpu, None)
+            self._told[vcpu] = gpa
+            own = gpa in {0, area_gpa(vcpu, self._place)}
             (self._elsewhere.discard if own else self._elsewhere.add)(vcpu)
         elif event.msr == MSR_ASYNC_PF_ACK and event.ok and event.value & 1:
             self._open.pop(vcpu, None)
@@ -87,6 +95,12 @@ class Acks(Checker):
     def _resumed(self, event: VcpuResumed) -> None:
         if event.why == "online" and self.rules.online_zeroes_slot:
             self._open.pop(event.vcpu, None)
+
+    def _replaced(self, event: KernelReplaced) -> None:
+        """What was not acknowledged never is; a new kernel's slot is free."""
+        self._place ^= event.how != "hibernate"
+        self._open.clear()
+        self._due.clear()
 
     def _forget(self, _: VmMigrated | VmRestored) -> None:
         self._open.clear()

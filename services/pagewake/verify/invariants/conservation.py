@@ -26,6 +26,7 @@ from pagewake.events.types import (
     ExceptionInjected,
     ExceptionQueued,
     ExitRouted,
+    KernelReplaced,
     NestedVmexit,
     PageNotPresent,
     ReasonLatched,
@@ -77,6 +78,7 @@ class NotPresentLedger(Checker):
             SleeperFreed: self._freed,
             TaskWoken: self._wake,
             VcpuReset: self._reset,
+            KernelReplaced: self._replaced,
             DummyInserted: self._dummy_inserted,
             DummyUnlinked: self._dummy_unlinked,
         }
@@ -187,6 +189,10 @@ class NotPresentLedger(Checker):
     def _reset(self, event: VcpuReset) -> None:
         if self._delivered.pop(event.vcpu, None) is not None:
             self.counts["lost"] += 1
+
+    def _replaced(self, _: KernelReplaced) -> None:
+        self.counts["lost"] += len(self._delivered)
+        self._delivered.clear()
 
     # ------------------------------------------------------------------ dummies
 

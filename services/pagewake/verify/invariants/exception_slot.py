@@ -24,6 +24,7 @@ from pagewake.events.types import (
     ExceptionInjected,
     ExceptionQueued,
     InterruptQueued,
+    KernelReplaced,
     MsrWritten,
     NestedVmexit,
     ProtocolFault,
@@ -37,7 +38,7 @@ from pagewake.events.types import (
     VmMigrated,
     VmRestored,
 )
-from pagewake.guest_kernel.apf_area import area_gpa
+from pagewake.guest_kernel.apf_area import PLACE_PAGES, area_gpa
 from pagewake.kvm.msr import decode_enable
 from pagewake.verify.invariants.base import (
     MSR_ASYNC_PF_EN,
@@ -121,6 +122,7 @@ class ReasonWord(Checker):
         super().__init__(rules, reporter)
         self._areas: dict[int, _Area] = {}
         self._told: dict[int, int] = {}
+        self._place = 0
         self._slot_elsewhere: set[int] = set()
         self._had_zero: set[int] = set()
         self._leaving: set[int] = set()
@@ -144,16 +146,17 @@ class ReasonWord(Checker):
             VcpuResumed: self._resumed,
             VmMigrated: self._orphan_all,
             VmRestored: self._orphan_all,
+            KernelReplaced: self._replaced,
             MsrWritten: self._msr_written,
         }
 
     def _area(self, vcpu: int) -> _Area:
         """The vcpu's own area, which its guest CPU reads."""
-        return self._areas.setdefault(area_gpa(vcpu), _Area())
+        return self._areas.setdefault(area_gpa(vcpu, self._place), _Area())
 
     def _written_area(self, vcpu: int) -> tuple[_Area, bool]:
         """The area that the host writes for the vcpu, and whether it is not the vcpu's own."""
-        own = area_gpa(vcpu)
+        own = area_gpa(vcpu, self._place)
         gpa = self._told.get(vcpu, own)
         return self._areas.setdefault(gpa, _Area()), gpa != own
 
@@ -279,7 +282,20 @@ class ReasonWord(Checker):
         if event.why == "online":
             self._leaving.discard(event.vcpu)
 
-    def _orphan_all(self, event: VmMigrated | VmRestored) -> None:
+    def _replaced(self, event: KernelReplaced) -> None:
+        """A kernel that is started has new areas; an image has its own, with what was unread."""
+        if event.how == "hibernate":
+            self._told.clear()
+        else:
+            self._place = 1 - self._place
+            for gpa in [gpa for gpa in self._areas if self._is_own(gpa)]:
+                del self._areas[gpa]
+        self._orphan_all(event)
+
+    def _is_own(self, gpa: int) -> bool:
+        return area_gpa(0, self._place) <= gpa <= area_gpa(PLACE_PAGES - 1, self._place)
+
+    def _orphan_all(self, event: VmMigrated | VmRestored | KernelReplaced) -> None:
         for area in self._areas.values():
             area.orphaned = area.word != 0
 

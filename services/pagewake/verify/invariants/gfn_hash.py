@@ -15,6 +15,7 @@ from pagewake.events.types import (
     ApfStarted,
     DoubleFault,
     Event,
+    KernelReplaced,
     MsrWritten,
     VcpuReset,
     VmMigrated,
@@ -49,6 +50,7 @@ class GfnHashMembership(Checker):
             VcpuReset: self._reset,
             VmMigrated: self._migrated,
             VmRestored: self._migrated,
+            KernelReplaced: self._replaced,
         }
 
     def _hash(self, vcpu: int) -> set[int]:
@@ -92,6 +94,10 @@ class GfnHashMembership(Checker):
 
     def _reset(self, event: VcpuReset) -> None:
         self._hash(event.vcpu).clear()
+
+    def _replaced(self, event: KernelReplaced) -> None:
+        kept = self._hash(0) if event.how != "hibernate" else set()
+        self._vcpus = {0: kept}
 
     def _migrated(self, event: VmMigrated | VmRestored) -> None:
         self._vcpus.clear()

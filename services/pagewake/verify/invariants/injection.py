@@ -13,6 +13,7 @@ from pagewake.events.types import (
     Event,
     ExceptionQueued,
     InterruptQueued,
+    KernelReplaced,
     MsrWritten,
     VcpuReset,
     VmRestored,
@@ -46,6 +47,7 @@ class InjectionAllowed(Checker):
             MsrWritten: self._msr_written,
             VcpuReset: self._reset,
             VmRestored: self._restored,
+            KernelReplaced: self._replaced,
         }
 
     def _queued(self, event: ExceptionQueued) -> None:
@@ -85,6 +87,11 @@ class InjectionAllowed(Checker):
 
     def _reset(self, event: VcpuReset) -> None:
         self._enabled[event.vcpu] = False
+
+    def _replaced(self, event: KernelReplaced) -> None:
+        """All vcpus but the first are reset; out of hibernation it is a new one, too."""
+        kept = event.how != "hibernate" and self._enabled.get(0, False)
+        self._enabled = {0: kept}
 
     def _restored(self, _: VmRestored) -> None:
         """MSRs are 0 until they are written."""

@@ -16,6 +16,7 @@ from pagewake.events.types import (
     DummyInserted,
     DummyUnlinked,
     Event,
+    KernelReplaced,
     SleeperFreed,
     TaskSlept,
     TaskWoken,
@@ -45,6 +46,7 @@ class Sleepers(Checker):
         self._broadcast_n: dict[int, int] = {}
         self._any_broadcast_n = 0
         self._going_offline: set[int] = set()
+        self._replaced_ns = -1
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -56,6 +58,7 @@ class Sleepers(Checker):
             SleeperFreed: self._freed,
             TrapTaken: self._trap,
             VcpuOffline: self._offline,
+            KernelReplaced: self._replaced,
             VcpuHalted: self._halted,
         }
 
@@ -113,6 +116,8 @@ class Sleepers(Checker):
             caused = self._take_wake(token)
         elif how == "broadcast":
             caused = self._broadcast_since(node.vcpu, node.n)
+        elif event.at_ns == self._replaced_ns:
+            caused = True
         elif self.rules.wake_all_everywhere:
             caused = bool(self._going_offline)
         else:
@@ -146,6 +151,10 @@ class Sleepers(Checker):
 
     def _offline(self, event: VcpuOffline) -> None:
         self._going_offline.add(event.vcpu)
+
+    def _replaced(self, event: KernelReplaced) -> None:
+        """CPUs go down, or their kernel is gone with its table."""
+        self._replaced_ns = event.at_ns
 
     def _halted(self, event: VcpuHalted) -> None:
         if event.why == "offline":

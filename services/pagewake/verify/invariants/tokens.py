@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pagewake.events.types import ApfStarted, Event, PageNotPresent, VmMigrated, VmRestored
+from pagewake.events.types import (
+    ApfStarted,
+    Event,
+    KernelReplaced,
+    PageNotPresent,
+    VmMigrated,
+    VmRestored,
+)
 from pagewake.verify.invariants.base import Checker, Handler, Reporter, token_name
 from pagewake.verify.invariants.rules import Rules
 
@@ -33,6 +40,7 @@ class Tokens(Checker):
             PageNotPresent: self._not_present,
             VmMigrated: self._migrated,
             VmRestored: self._migrated,
+            KernelReplaced: self._migrated,
         }
 
     def _started(self, event: ApfStarted) -> None:
@@ -62,5 +70,5 @@ class Tokens(Checker):
         if told and event.token is None:
             self.fail(event, f"delivery {event.delivery} without a token")
 
-    def _migrated(self, event: VmMigrated | VmRestored) -> None:
+    def _migrated(self, event: VmMigrated | VmRestored | KernelReplaced) -> None:
         self._fresh.update(self._next)
