@@ -216,7 +216,7 @@ class Vcpu(VcpuThread):
         cost_ns = completion.check(self, at_ns)
         while done and not switches.worker_pins and (switches.present_all or len(done) == due):
             work = completion.lost(self)
-            if work is None:
+            if work is None or self.mode is not HOST:  # a READY too many, and the guest is dead
                 break
             read_ns = fault.read_again(self, at_ns, work)
             if read_ns is None:

@@ -248,5 +248,6 @@ class Vm(Saved):
         """The VM is over: nothing of it counts any more."""
         self.frozen_ns = at_ns
         self.until = at_ns
+        self.short = []
         for vcpu in self.vcpus:
             vcpu.freeze(at_ns)

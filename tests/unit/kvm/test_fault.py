@@ -216,6 +216,16 @@ class TestReclaim:
         machine.run(50_000)
         assert [e.joined for e in machine.of(ev.PageNotPresent)] == [False, True]
 
+    def test_a_vm_that_is_over_meanwhile_needs_none(self) -> None:
+        machine = self.full()
+        machine.touch(1_000, 7)
+        machine.run(50_000)
+        machine.vm.freeze(60_000)
+        machine.deliver(ev.PageUnmapped(100_000, "vm", 0, [Gfn(100)]))
+        machine.run(200_000)
+        assert machine.of(ev.FrameFound) == []
+        assert machine.vm.to_host[-1].n == 0
+
     def test_a_reset_meanwhile_comes_behind_it(self) -> None:
         machine = self.full()
         machine.vm.room = 1
