@@ -145,4 +145,5 @@ def _read(path: Path) -> Entry:
     found = msgspec.toml.decode(path.read_bytes(), type=Entry)
     assert path.stem == found.name.lower(), f"{path.name} is entry {found.name}"
     assert found.before != found.after, f"{path.name}: its switch mends nothing"
+    assert found.since in {"", *PROFILES}, f"{path.name}: no profile {found.since}"
     return found

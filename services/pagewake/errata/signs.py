@@ -7,7 +7,7 @@ task follows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -108,10 +108,3 @@ def _not_come(never: Next) -> str:
     given = "".join(f", {name} {value}" for name, value in never.fields.items())
     until = f"within {never.within}" if never.within else "to the end of the run"
     return f"no {never.event}{alike}{given}, {until}"
-
-
-def kinds(sign: Sign) -> Iterator[tuple[str, list[str]]]:
-    """Every event that a sign names, and the fields that it asks for."""
-    yield sign.event, [*sign.fields]
-    for each in (*sign.then, *((sign.never,) if sign.never else ())):
-        yield each.event, [*each.fields, *each.same]

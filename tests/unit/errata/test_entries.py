@@ -7,7 +7,6 @@ import re
 import pytest
 
 from pagewake.errata.entry import Entry, entries, entry
-from pagewake.errata.signs import kinds
 from pagewake.errata.trial import seen_by, try_out
 from pagewake.errors import ConfigError
 from pagewake.events.types import EVENTS
@@ -74,8 +73,11 @@ def differing(one: object, other: object, key: str) -> list[str]:
 @ALL
 def test_its_signs_ask_for_events_and_fields_that_exist(one: Entry) -> None:
     for sign in (one.broken, one.mended):
-        for event, fields in kinds(sign):
-            assert set(fields) <= set(STRUCTS[event].__struct_fields__), event
+        fields = set(STRUCTS[sign.event].__struct_fields__)
+        assert sign.fields.keys() <= fields
+        for each in (*sign.then, *([sign.never] if sign.never else [])):
+            assert {*each.fields, *each.same} <= set(STRUCTS[each.event].__struct_fields__)
+            assert set(each.same) <= fields
 
 
 @ALL
