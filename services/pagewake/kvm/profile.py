@@ -131,7 +131,8 @@ _V54 = _V419.after(
 _V58 = _V54.after(
     "5.8",
     "page-ready by interrupt, user mode only, READY only after NOT_PRESENT, nested filter fixed, "
-    "but an APF may go into L2 again; a guest that takes exceptions alone",
+    "but an APF may go into L2 again; a vcpu thread reclaims at its VM's limit; a guest that takes "
+    "exceptions alone",
     guest_wait="user_only",
     kernel_mode_panics=True,
     takes_interrupt=False,
