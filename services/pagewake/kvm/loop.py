@@ -133,6 +133,7 @@ class Vcpu(VcpuThread):
         """INIT and SIPI from another CPU, which has asked for these interrupts meanwhile."""
         self.note(VcpuResumed, at_ns, "online")
         assert not self.apf.halted, f"{self}: a parked vcpu was halted for a page"
+        self.lapic_on = True  # the kernel sets it up before it enables APF
         self.become("init")
         self.account(at_ns, "exit")
         self.gen += 1

@@ -71,6 +71,8 @@ def replace_kernel(vm: Vm, event: ev.KernelReplaced) -> None:
         injection.drop_exception(vcpu, at_ns, "reset")
         vcpu.resumed(at_ns, "signal")
         vcpu.revive(at_ns, "signal", event.for_ns if hibernated else 0)
+        vcpu.lapic_on = True  # as a kernel sets it up, with nothing pending
+        vcpu.irqs = 0
     if not hibernated:
         vm.guest.control(event)
         for vcpu in vm.vcpus[1:]:
@@ -79,8 +81,6 @@ def replace_kernel(vm: Vm, event: ev.KernelReplaced) -> None:
     for vcpu in vm.vcpus:
         vcpu.apf.restore()
         vcpu.apf.forget_msrs()
-        vcpu.lapic_on = True
-        vcpu.irqs = 0
         vcpu.nmi = None
     vm.guest.control(event)
     for vcpu in vm.vcpus:  # the broadcast of the boot kernel's registration was the boot kernel's

@@ -335,6 +335,17 @@ class TestReadyByInterrupt:
         in_vain = [e for e in run.of(VcpuResumed) if e.why == "completion"]
         assert (len(in_vain) > 1_000) == (not woken), "HLT returns at once"
 
+    def test_a_cpu_that_comes_up_turns_its_lapic_on(self) -> None:
+        run = run_small(
+            work(count=2),
+            event("1ms", "vcpu-offline", "vcpu = 1"),
+            event("2ms", "lapic", "vcpu = 1", "on = false"),
+            event("3ms", "vcpu-online", "vcpu = 1"),
+            profile="5.10",
+            vcpus=2,
+        )
+        assert [e.lost for e in run.of(InterruptQueued) if e.vcpu == 1] == [False, False]
+
     @pytest.mark.parametrize(("nonzero", "woken"), [("true", 2), ("false", 1)])
     def test_a_token_of_0_is_lost_to_the_next_one(self, nonzero: str, woken: int) -> None:
         run = run_small(

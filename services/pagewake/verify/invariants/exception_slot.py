@@ -286,6 +286,8 @@ class ReasonWord(Checker):
         """A kernel that is started has new areas; an image has its own, with what was unread."""
         if event.how == "hibernate":
             self._told.clear()
+            for area in self._areas.values():
+                area.slot_orphaned = self.rules.online_zeroes_slot
         else:
             self._place = 1 - self._place
             for gpa in [gpa for gpa in self._areas if self._is_own(gpa)]:
