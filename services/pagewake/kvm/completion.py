@@ -201,9 +201,13 @@ def _notify(
 
 
 def _cancels(vcpu: VcpuThread, at_ns: int, work: Work | None) -> bool:
-    """4.14: READY finds a NOT_PRESENT that waits for entry; both are gone, whatever its token."""
+    """4.14: READY finds a NOT_PRESENT that waits for entry; both are gone, whatever its token.
+
+    It is part of queueing READY as an exception, so a READY by interrupt cancels nothing.
+    """
     exc = vcpu.exc
-    if exc is None or not vcpu.vm.switches.ready_cancels_not_present:
+    switches = vcpu.vm.switches
+    if exc is None or switches.ready_by_interrupt or not switches.ready_cancels_not_present:
         return False
     if injection.reason_of(vcpu) != REASON_NOT_PRESENT:
         return False

@@ -314,7 +314,8 @@ _TABLE: tuple[Switch, ...] = (
         False,
         "9a6e7c39810e (4.14); reverted by 84b09f33a5de (5.8)",
         "a READY that finds a NOT_PRESENT waiting for entry takes it away, of whatever page it "
-        "is, and is not sent itself; nothing waits there while pending_blocks_apf",
+        "is, and is not sent itself; nothing waits there while pending_blocks_apf, and an interrupt "
+        "takes nothing away",
     ),
     Switch(
         "ready_needs_not_present",

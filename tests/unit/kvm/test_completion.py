@@ -276,6 +276,17 @@ class TestReadyOverNotPresent:
         machine = self.machine(8, ready_cancels_not_present=False)
         assert [e.why for e in machine.of(ev.GuestPanicked)] == ["double_fault"]
 
+    def test_a_ready_by_interrupt_takes_nothing_away(self) -> None:
+        machine = Machine("6.1", ready_cancels_not_present=True, msr=AS_INT)
+        machine.touch(1_000, 7)
+        machine.stalls(99_000, 5_000)
+        machine.touch(100_000, 8)
+        machine.arrives(102_000, 7, token=Token(0x1000))
+        machine.run(150_000)
+        assert [e.delivery for e in machine.of(ev.ApfPresented)] == ["token"]
+        assert machine.of(ev.ExceptionDropped) == []
+        assert [e.token for e in machine.of(ev.ExceptionInjected)] == [0x1000, 0x2000]
+
     def test_nor_does_a_reason_that_cannot_be_cleared_cancel(self) -> None:
         machine = Machine("4.14")
         machine.touch(1_000, 7)
