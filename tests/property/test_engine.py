@@ -58,7 +58,7 @@ DRAWN = {
     "guest_teardown": ('"restart"', '"suspend"', '"crash"'),
     "nested_fix": ('"none"', '"2017"', '"2020"', '"2020-nsvm"', '"2022"'),
     "ready_needs_lapic": ("false", "true"),
-    "enable_needs_lapic": ("false", "true"),
+    "enable_needs_lapic": ('"never"', '"always"', '"nonzero"'),
     "token_nonzero": ("false", "true"),
     "online_zeroes_slot": ("false", "true"),
     "broadcast_needs_memory": ("false",),

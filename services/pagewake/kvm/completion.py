@@ -248,7 +248,7 @@ def write_msr(vcpu: VcpuThread, at_ns: int, msr: int, value: int, by: ev.Side) -
         if off and not withdraw(vcpu, at_ns, Clearing("msr-disable", value, by)):
             return ok  # it is written down when the write is over
     elif msr == MSR_KVM_ASYNC_PF_INT and vcpu.vm.switches.ready_by_interrupt:
-        ok = stored = vcpu.apf.write_vector(value)
+        ok = stored = vcpu.vm.config.irqchip and vcpu.apf.write_vector(value)
     elif msr == MSR_KVM_ASYNC_PF_ACK and vcpu.vm.switches.ready_by_interrupt:
         ok, stored = True, False
         if value & 1:
@@ -278,7 +278,8 @@ def _write_enable(vcpu: VcpuThread, value: int) -> tuple[bool, bool]:
     vm = vcpu.vm
     if reserved_bits(value, vm.switches.msr_reserved):
         return False, False
-    if value and vm.switches.enable_needs_lapic and not vm.config.irqchip:
+    needs_lapic = vm.switches.enable_needs_lapic
+    if not vm.config.irqchip and (needs_lapic == "always" or (value and needs_lapic == "nonzero")):
         return False, False
     return apf.write_enable(value, vm.config.pages), True
 

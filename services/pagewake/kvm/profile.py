@@ -144,13 +144,15 @@ _V58 = _V54.after(
     reclaim="fault",
     msr_reserved=0x30,
     nested_fix="2020-nsvm",
-    enable_needs_lapic=True,
+    enable_needs_lapic="always",
     gap_g0=False,
 )
 _V510 = _V58.after(
     "5.10",
-    "a guest that takes READY by interrupt (since 5.9)",
+    "a guest that takes READY by interrupt, and a host that lets 0 be written to the enable MSR "
+    "whoever has the LAPIC (since 5.9)",
     takes_interrupt=True,
+    enable_needs_lapic="nonzero",
 )
 _V514 = _V510.after(
     "5.14",

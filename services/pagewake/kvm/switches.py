@@ -60,7 +60,7 @@ class Switches:
     ready_by_interrupt: bool
     completion_kicks: bool
     ready_needs_lapic: bool
-    enable_needs_lapic: bool
+    enable_needs_lapic: Literal["never", "always", "nonzero"]
     token_nonzero: bool
     online_zeroes_slot: bool
     broadcast_needs_memory: bool
@@ -314,8 +314,8 @@ _TABLE: tuple[Switch, ...] = (
         False,
         "9a6e7c39810e (4.14); reverted by 84b09f33a5de (5.8)",
         "a READY that finds a NOT_PRESENT waiting for entry takes it away, of whatever page it "
-        "is, and is not sent itself; nothing waits there while pending_blocks_apf, and an interrupt "
-        "takes nothing away",
+        "is, and is not sent itself; nothing waits there while pending_blocks_apf, and a READY by "
+        "interrupt takes nothing away",
     ),
     Switch(
         "ready_needs_not_present",
@@ -354,11 +354,11 @@ _TABLE: tuple[Switch, ...] = (
     ),
     Switch(
         "enable_needs_lapic",
-        _BOTH,
-        False,
-        "9d3c447c72fb (5.8)",
-        "without a LAPIC in the kernel (`kernel.irqchip = false`) the enable MSR takes 0 alone, "
-        "anything else is #GP",
+        ("never", "always", "nonzero"),
+        "never",
+        "9d3c447c72fb, 5.8 (always); d831de177217, 5.9 (nonzero)",
+        "which values of the enable MSR are #GP without a LAPIC in the kernel "
+        "(`kernel.irqchip = false`): none, all, or all but 0",
     ),
     Switch(
         "token_nonzero",

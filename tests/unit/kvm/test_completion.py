@@ -888,9 +888,15 @@ class TestReadyByInterrupt:
 
     @pytest.mark.parametrize(
         ("profile", "value", "ok"),
-        [("5.8", AS_INT, False), ("5.8", 0x1000, False), ("5.8", 0, True), ("5.4", ENABLE, True)],
+        [
+            ("5.10", AS_INT, False),
+            ("5.10", 0x1000, False),
+            ("5.10", 0, True),
+            ("5.8", 0, False),
+            ("5.4", ENABLE, True),
+        ],
     )
-    def test_without_a_lapic_in_the_kernel_the_enable_msr_takes_0_alone(
+    def test_without_a_lapic_in_the_kernel_the_enable_msr_takes_0_alone_in_5_8_nothing(
         self, profile: str, value: int, ok: bool
     ) -> None:
         machine = Machine(profile, msr=None, config={"irqchip": False})
@@ -898,6 +904,12 @@ class TestReadyByInterrupt:
         machine.run(50_000)
         assert [(e.ok, e.stored) for e in machine.of(ev.MsrWritten)] == [(ok, ok)]
         assert machine.vcpu.apf.msr_val == (value if ok else 0)
+
+    def test_without_a_lapic_in_the_kernel_there_is_no_vector(self) -> None:
+        machine = Machine("5.8", msr=None, config={"irqchip": False})
+        machine.wrmsr(1_000, 0xF3, msr=MSR_INT)
+        machine.run(50_000)
+        assert [(e.ok, e.stored) for e in machine.of(ev.MsrWritten)] == [(False, False)]
 
     def test_vectors_are_8_bits(self) -> None:
         machine = Machine("5.8", msr=AS_INT)

@@ -73,7 +73,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "ready_by_interrupt": {"posted-v7": False, "5.8": True},
     "completion_kicks": {"posted-v7": False, "5.8": True},
     "ready_needs_lapic": {"posted-v7": False, "5.14": True},
-    "enable_needs_lapic": {"posted-v7": False, "5.8": True},
+    "enable_needs_lapic": {"posted-v7": "never", "5.8": "always", "5.10": "nonzero"},
     "token_nonzero": {"posted-v7": False, "6.1": True},
     "online_zeroes_slot": {"posted-v7": False},
     "broadcast_needs_memory": {"posted-v7": True},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pagewake.events import types as ev
 from tests.unit.verify.story import Story, named
 
@@ -111,14 +113,29 @@ def test_only_what_was_taken_can_be_lost() -> None:
     assert bad(story) == [lost.n]
 
 
-def test_after_a_migration_rings_are_empty_and_tokens_start_again() -> None:
+@pytest.mark.parametrize(
+    ("event", "keys"), [(ev.VmMigrated, {}), (ev.KernelReplaced, {"how": "hibernate"})]
+)
+def test_with_new_vcpus_rings_are_empty_and_tokens_start_again(
+    event: type[ev.Control], keys: dict[str, str]
+) -> None:
     story = Story()
     told(story, 0x1000)
     told(story, 0x2000)
-    story.add(ev.VmMigrated)
+    story.add(event, **keys)
     told(story, 0x1000)
     taken(story, 0x1000)  # that of before: an entry of a ring that is gone
     told(story, 0x2000)
+
+    assert bad(story) == []
+
+
+def test_a_kernel_that_another_starts_has_the_vcpus_it_had() -> None:
+    story = Story()
+    told(story, 0x1000)
+    story.add(ev.KernelReplaced, how="kexec")
+    taken(story, 0x1000)
+    done(story, 0x1000)
 
     assert bad(story) == []
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pagewake.events.types import (
     ApfCleared,
     Event,
+    KernelReplaced,
     PageRequested,
     UserFault,
     UserFaultLost,
@@ -56,6 +57,7 @@ class UserFaults(Checker):
             ApfCleared: self._cleared,
             VmMigrated: self._new_vcpus,
             VmRestored: self._new_vcpus,
+            KernelReplaced: self._replaced,
         }
 
     def _fault(self, event: UserFault) -> None:
@@ -103,7 +105,11 @@ class UserFaults(Checker):
         for token in event.tokens:
             self._told.pop(token, None)
 
-    def _new_vcpus(self, event: VmMigrated | VmRestored) -> None:
+    def _replaced(self, event: KernelReplaced) -> None:
+        if event.how == "hibernate":
+            self._new_vcpus(event)
+
+    def _new_vcpus(self, event: VmMigrated | VmRestored | KernelReplaced) -> None:
         self._told.clear()
         self._in_ring.clear()
         self._untaken.clear()
