@@ -167,10 +167,7 @@ def _script() -> Iterator[str]:
 def _events() -> str:
     rows = []
     for do, kind in EVENT_KINDS.items():
-        listed = [
-            f"{code(each.key.name)} ({each.key.doc}{'' if each.required else '; optional'})"
-            for each in kind.keys
-        ]
+        listed = [f"{code(each.key.name)} ({each.about})" for each in kind.keys]
         rows.append((code(do), ", ".join(listed), kind.doc))
     return table(["do", "keys", "does"], rows)
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from pagewake.errata.absent import ABSENT
 from pagewake.errata.signs import Sign
 from pagewake.errors import ConfigError, nearest
 from pagewake.kvm.profile import PROFILES, RELEASES, SWITCHES
@@ -128,6 +129,9 @@ def entry(named: str) -> Entry:
     known = {each.name: each for each in entries()}
     name = f"D{named.upper().removeprefix('D')}"
     if name not in known:
+        for number, commits, what, why in ABSENT:
+            if name == f"D{number}":
+                raise ConfigError(f"{name} ({what}; {commits}) cannot be run: {why}")
         raise ConfigError(f'there is no defect "{named}": {_nearest(name, known)}')
     return known[name]
 

@@ -32,6 +32,8 @@ MAX_VCPUS = 64
 """Chosen; the tables of vcpus of a VM are walked whole, so they are to stay small."""
 SAVED = list(get_args(ev.SavedState))
 """All that a VMM can save of a vcpu, in an order in which nothing is lost."""
+MANY_NAMES = 6
+"""So many are not listed with a key: presets have tables of their own."""
 T = TypeVar("T")
 
 
@@ -51,6 +53,17 @@ class EventKey(NamedTuple):
     key: Key
     field: str
     required: bool = True
+
+    @property
+    def about(self) -> str:
+        """What it is, with the names it may hold, and whether it may be left out."""
+        reader = self.key.reader
+        several = isinstance(reader, Choices)
+        choice = reader.one if isinstance(reader, Choices) else reader
+        names = choice.names() if isinstance(choice, Choice) else []
+        listed = f"; {'of' if several else 'one of'} {', '.join(names)}" if names else ""
+        listed = listed if len(names) <= MANY_NAMES else ""
+        return f"{self.key.doc}{listed}{'' if self.required else '; optional'}"
 
 
 class EventKind(NamedTuple):
@@ -277,11 +290,7 @@ def describe_events() -> list[dict[str, object]]:
             "name": do,
             "description": kind.doc,
             "in": "scenario, command",
-            "keys": {
-                event_key.key.name: event_key.key.doc
-                + ("" if event_key.required else " (optional)")
-                for event_key in kind.keys
-            },
+            "keys": {event_key.key.name: event_key.about for event_key in kind.keys},
         }
         for do, kind in EVENT_KINDS.items()
     ]

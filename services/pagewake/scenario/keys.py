@@ -269,7 +269,7 @@ class Choices:
 
     def read(self, raw: object) -> list[str]:
         if not isinstance(raw, list):
-            raise BadValueError(f"{show(raw)} is not a list; valid are {self.one.names()}")
+            raise BadValueError(f"{show(raw)} is not a list of {', '.join(self.one.names())}")
         found = [self.one.read(each) for each in raw]
         for each in found:
             if found.count(each) > 1:

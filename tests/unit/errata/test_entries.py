@@ -101,6 +101,11 @@ def test_a_defect_is_found_by_its_number(name: str) -> None:
     assert entry(name).id == 43
 
 
+def test_of_one_that_cannot_be_run_it_is_said_why() -> None:
+    with pytest.raises(ConfigError, match=r"^D1 \(.*c7d28c24042f\) cannot be run: no run deletes"):
+        entry("1")
+
+
 def test_of_an_unknown_number_the_nearest_are_told() -> None:
     with pytest.raises(ConfigError, match=r'no defect "9999": nearest are \d+ \('):
         entry("9999")
