@@ -10,6 +10,7 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
+from pagewake.cli.listing import two_columns
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.screen import print_text
@@ -111,9 +112,7 @@ def _wrongs(trial: Trial) -> Iterator[str]:
 
 
 def _listed(chosen: Sequence[Entry]) -> RenderableType:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
+    table = two_columns()
     for each in chosen:
         table.add_row(each.name, each.title)
         table.add_row("", f"{each.kernels}; {', '.join(each.commits)}", style="dim")
@@ -123,7 +122,7 @@ def _listed(chosen: Sequence[Entry]) -> RenderableType:
 def _verdicts(trials: Sequence[Trial]) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("", "breaks", "fixed", "by", "what"):
-        table.add_column(heading, no_wrap=heading != "what")
+        table.add_column(heading, no_wrap=heading not in ("by", "what"))
     for trial in trials:
         entry = trial.entry
         table.add_row(
@@ -138,9 +137,7 @@ def _verdicts(trials: Sequence[Trial]) -> RenderableType:
 
 def _tell(trial: Trial) -> None:
     entry = trial.entry
-    facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column()
+    facts = two_columns()
     for label, text in (
         ("symptom", entry.symptom),
         ("kernels", entry.kernels),

@@ -7,11 +7,17 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 
 
-def listing(listed: Iterable[Mapping[str, object]]) -> Table:
-    """Named things with what is said of each, a line for every detail."""
+def two_columns() -> Table:
+    """An empty table of names and what is said of each."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    return table
+
+
+def listing(listed: Iterable[Mapping[str, object]]) -> Table:
+    """Named things with what is said of each, a line for every detail."""
+    table = two_columns()
     for item in listed:
         table.add_row(str(item["name"]), str(item["description"]))
         for key, text in _details(item):

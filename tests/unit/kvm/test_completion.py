@@ -624,24 +624,24 @@ class TestClearingWaits:
         assert machine.vcpu.apf.msr_val == 0
         assert (302_400 + PASS_NS, "runs") in machine.entered()
 
-    def test_a_reset_while_the_thread_reads_a_page_itself_comes_behind_it(self) -> None:
+    def reset_while_it_reads(self, until_ns: int) -> Machine:
+        """The thread waits for page 9 itself as it is reset."""
         machine = self.two_outstanding()
         machine.sets(80_000, if_flag=False)
         machine.touch(90_000, 9)
         machine.deliver(ev.VcpuReset(100_000, "vm", 0, 0))
-        machine.arrives(250_000, 9)
+        machine.arrives(until_ns, 9)
         self.ends(machine)
+        return machine
+
+    def test_a_reset_while_the_thread_reads_a_page_itself_comes_behind_it(self) -> None:
+        machine = self.reset_while_it_reads(250_000)
         assert [e.at_ns for e in machine.of(ev.ClearBegun)] == [252_400]
         assert [e.at_ns for e in machine.of(ev.ApfCleared)] == [302_400]
         assert machine.vm.pages.mapped[9]
 
     def test_or_finds_nothing_left_to_wait_for(self) -> None:
-        machine = self.two_outstanding()
-        machine.sets(80_000, if_flag=False)
-        machine.touch(90_000, 9)
-        machine.deliver(ev.VcpuReset(100_000, "vm", 0, 0))
-        machine.arrives(400_000, 9)
-        self.ends(machine)
+        machine = self.reset_while_it_reads(400_000)
         assert machine.of(ev.ClearBegun) == []
         assert [e.at_ns for e in machine.of(ev.ApfCleared)] == [402_400]
 
