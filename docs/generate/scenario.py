@@ -17,6 +17,7 @@ from pagewake.scenario.interventions import COMMAND_ONLY, EVENT_KINDS, EventsRea
 from pagewake.scenario.media import Medium, MediumReader
 from pagewake.scenario.model import Scenario, Task
 from pagewake.scenario.overrides import OverridesReader
+from pagewake.scenario.quantiles import Quantiles
 from pagewake.scenario.reading import Field, default_of, fields_of
 from pagewake.scenario.script import STEP_FORMS, Steps
 from pagewake.scenario.spread import SpreadReader
@@ -134,6 +135,7 @@ _SPECIAL: Mapping[type[object], str] = {
     MediumReader: "name of a preset, or a table",
     OverridesReader: "table of switches",
     EventsReader: "tables",
+    Quantiles: "list of `[share, duration]`",
     Steps: "list of steps",
     SpreadReader: "duration, or `exponential` and the mean",
 }

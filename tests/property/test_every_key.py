@@ -326,6 +326,8 @@ MOVES_THE_DIGEST = [
     change("busy", "host.medium.jitter=5us", given=("host.medium.latency=60us",)),
     change("busy", "host.medium.transfer=9us"),
     change("busy", "host.medium.parallelism=1"),
+    change("busy", 'host.medium.quantiles=[[0, "20us"], [1, "90us"]]'),
+    change("busy", 'host.medium.write_quantiles=[[0, "20us"], [1, "80us"]]'),
     change("busy", "host.medium.synchronous=true", given=('host.medium={latency="60us"}',)),
     change("busy", "host.medium.ratio=2.5", given=("host.medium=zram", "host.memory=7MiB")),
     change("busy", "host.memory=4MiB"),

@@ -13,8 +13,10 @@ fitted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 from types import MappingProxyType
 from typing import Protocol
@@ -72,6 +74,43 @@ class DiskArm:
         distance = 1.0 - sqrt(1.0 - (bits >> 32) / _WORD)
         seek = int((self.longest_ns - self.track_ns) * sqrt(distance))
         return self.track_ns + seek + ((bits % _WORD) * self.revolution_ns >> 32)
+
+
+WHOLE = 1_000_000_000
+"""All requests, in the unit of the shares of a quantile table: nine decimals are exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Empirical:
+    """Measured quantiles, and every value between two of them equally likely.
+
+    `ceilings` are the shares, in parts of the 2**64 draws, below which each of the rows but the
+    first ends; `times_ns` are the times of all rows.  A draw is inverted in integers.
+    """
+
+    ceilings: tuple[int, ...]
+    times_ns: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, int]]) -> Empirical:
+        """From rows of (share in `WHOLE` parts, nanoseconds), rising from 0 to `WHOLE`."""
+        shares, times_ns = [share for share, _ in rows], [time_ns for _, time_ns in rows]
+        assert (shares[0], shares[-1]) == (0, WHOLE), shares
+        assert times_ns[0] > 0, times_ns
+        assert all(a < b for a, b in pairwise(shares)), shares
+        assert times_ns == sorted(times_ns), times_ns
+        return cls(tuple((share << 64) // WHOLE for share in shares[1:]), tuple(times_ns))
+
+    @property
+    def min_ns(self) -> int:
+        """The time of the first row."""
+        return self.times_ns[0]
+
+    def sample_ns(self, bits: int) -> int:
+        row = bisect_right(self.ceilings, bits)
+        floor = self.ceilings[row - 1] if row else 0
+        low, high = self.times_ns[row], self.times_ns[row + 1]
+        return low + (bits - floor) * (high - low + 1) // (self.ceilings[row] - floor)
 
 
 @dataclass(frozen=True, slots=True)

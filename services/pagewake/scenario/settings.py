@@ -15,10 +15,12 @@ from pagewake.errors import ConfigError, nearest
 from pagewake.scenario.absent_keys import why_absent
 from pagewake.scenario.keys import Key, Tables, show
 from pagewake.scenario.locate import Path, dotted
+from pagewake.scenario.media import EMPIRICAL
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.reading import Field, fields_of
 
 Holder: TypeAlias = dict[str, Any] | list[Any]
+MEDIUM: Path = ("host", "medium")
 OVERCOMMIT: Path = ("overcommit",)
 """No key of the file: a factor, which becomes `host.memory` once the VMs are known."""
 
@@ -49,11 +51,24 @@ def assign(document: dict[str, Any], path: Path, value: str, origin: str) -> Non
     for depth in range(1, len(path)):
         holder = _below(holder, path[:depth], origin, path)
     _check_step(holder, path, origin, path)
+    if path == MEDIUM and value == EMPIRICAL:
+        _check_empirical(holder, origin)
+        return
     parsed = parse_value(path, value, origin)
     if isinstance(holder, list):
         holder[int(path[-1])] = parsed
     else:
         holder[str(path[-1])] = parsed
+
+
+def _check_empirical(holder: Holder, origin: str) -> None:
+    """ConfigError unless the file's own medium is one with quantiles, which is kept."""
+    medium = holder.get("medium") if isinstance(holder, dict) else None
+    if not (isinstance(medium, dict) and "quantiles" in medium):
+        raise ConfigError(
+            f'{origin}: host.medium: "{EMPIRICAL}" is the medium of a scenario that has "quantiles"'
+            f" there, which this one has not: give a preset, or host.medium.quantiles=[...]"
+        )
 
 
 def _below(holder: Holder, path: Path, origin: str, whole: Path) -> Holder:
@@ -64,7 +79,7 @@ def _below(holder: Holder, path: Path, origin: str, whole: Path) -> Holder:
         below = holder[int(path[-1])]
     else:
         name = str(path[-1])
-        if path == ("host", "medium") and isinstance(holder.get(name), str):
+        if path == MEDIUM and isinstance(holder.get(name), str):
             holder[name] = {"base": holder[name]}
         if name not in holder:
             field_at(path, origin)

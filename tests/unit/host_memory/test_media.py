@@ -7,7 +7,9 @@ import pytest
 from pagewake.errors import ConfigError
 from pagewake.host_memory.media import (
     MEDIA,
+    WHOLE,
     DiskArm,
+    Empirical,
     Medium,
     Uniform,
     synchronous_medium,
@@ -35,6 +37,27 @@ def test_a_disk_arm_reaches_its_shortest_and_its_longest() -> None:
     arm = DiskArm(1_000, 9_000, 4_000)
     assert arm.sample_ns(0) == arm.min_ns == 1_000
     assert 12_990 <= arm.sample_ns(ALL_ONES) < 13_000
+
+
+def test_measured_quantiles_come_out_again() -> None:
+    rows = [(0, 80 * US), (WHOLE // 2, 1_200 * US), (WHOLE // 100 * 99, 20_000 * US)]
+    access = Empirical.of([*rows, (WHOLE, 300_000 * US)])
+    draws = Draws(1, "samples")
+    times = sorted(access.sample_ns(draws.u64(i)) for i in range(100_000))
+    for share, time_ns in rows:
+        below = sum(time <= time_ns for time in times) / len(times)
+        assert below == pytest.approx(share / WHOLE, abs=0.005)
+    assert times[25_000] == pytest.approx((80 + 1_200) / 2 * US, rel=0.02)
+    assert access.min_ns == 80 * US <= times[0]
+    assert times[-1] <= 300_000 * US
+
+
+def test_quantiles_reach_every_row_and_nothing_beyond() -> None:
+    access = Empirical.of([(0, 10), (WHOLE // 4, 10), (WHOLE // 2, 20), (WHOLE, 23)])
+    quarter = 1 << 62
+    assert [access.sample_ns(bits) for bits in (0, quarter - 1, quarter)] == [10, 10, 10]
+    assert [access.sample_ns(bits) for bits in (2 * quarter - 1, 2 * quarter)] == [20, 20]
+    assert access.sample_ns(ALL_ONES) == 23
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from pagewake.errors import ConfigError
 from pagewake.events.types import VcpuOffline
+from pagewake.host_memory.media import MEDIA
 from pagewake.scenario.library import builtin_names, describe_builtins, find_trace
 from pagewake.scenario.loading import load, loads, settings_of
 from pagewake.scenario.writing import effective_toml
@@ -162,6 +163,36 @@ def test_a_preset_with_another_latency_keeps_the_rest(valid: str) -> None:
     table = '{ base = "nvme", latency = "200us" }'
     device = loads(valid.replace('"hdd-2010"', table)).host.medium.device()
     assert (device.parallelism, device.read.min_ns) == (16, 200_000)
+
+
+def test_a_medium_may_be_measured_quantiles(valid: str) -> None:
+    reads = 'quantiles = [[0, "80us"], [0.999, "1.5ms"], [1.0, "3ms"]]'
+    writes = 'write_quantiles = [[0, "5us"], [1, "9us"]]'
+    table = f'{{ {reads}, {writes}, parallelism = 4, transfer = "10us" }}'
+    scenario = loads(valid.replace('"hdd-2010"', table))
+    device = scenario.host.medium.device()
+    assert (device.name, device.parallelism) == ("empirical", 4)
+    assert (device.read_min_ns, device.write_min_ns) == (90_000, 15_000)
+    assert loads(effective_toml(scenario)).host.medium == scenario.host.medium
+
+
+def test_quantiles_over_a_preset_keep_the_rest_and_may_be_of_writes_alone(valid: str) -> None:
+    table = '{ base = "nvme", write_quantiles = [[0, "80us"], [1, "90us"]] }'
+    device = loads(valid.replace('"hdd-2010"', table)).host.medium.device()
+    nvme = MEDIA["nvme"]
+    assert (device.parallelism, device.read) == (nvme.parallelism, nvme.read)
+    assert device.write.min_ns == 80_000
+
+
+def test_an_axis_goes_from_the_measured_medium_to_a_preset(valid: str) -> None:
+    text = valid.replace('"hdd-2010"', '{ quantiles = [[0, "80us"], [1, "3ms"]] }')
+    names = [
+        loads(text, axes=[f"host.medium={name}"]).host.medium.device().name
+        for name in ("empirical", "nvme")
+    ]
+    assert names == ["empirical", "nvme"]
+    with pytest.raises(ConfigError, match='"empirical" is the medium of a scenario that has'):
+        loads(valid, axes=["host.medium=empirical"])
 
 
 def test_a_trace_beside_the_scenario_is_found_again_from_anywhere(
