@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import zstandard
 
@@ -29,11 +29,9 @@ from pagewake.bus.log_sums import (
     parse_sums,
     sum_of,
 )
+from pagewake.bus.zstd_frames import Frames
 from pagewake.errors import ConfigError, DataError
 from pagewake.events.codec import TOPICS
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 _CHUNK_BYTES = 1 << 17  # chosen: small beside a process, large beside a line
 _FILE = re.compile(rf"({'|'.join(map(re.escape, TOPICS))})-(\d+)\.jsonl")
@@ -195,46 +193,12 @@ def _lines(path: Path, checker: LineChecker) -> Iterator[bytes]:
         checker.problems.append((0, f"cannot be read: {error.strerror or error}"))
 
 
-class _Frames(io.RawIOBase):
-    """The content of a zstd file, whose last frame may be torn: EOFError then, as gzip has it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._packed = b""
-        self._content = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        into = memoryview(buffer).cast("B")
-        while not self._content and (packed := self._packed or self._file.read(_CHUNK_BYTES)):
-            self._unpack(packed)
-        if not self._content and self._frame is not None:
-            raise EOFError("the last zstd frame has no end")
-        taken = self._content[: len(into)]
-        self._content = self._content[len(taken) :]
-        into[: len(taken)] = taken
-        return len(taken)
-
-    def _unpack(self, packed: bytes) -> None:
-        frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-        self._content = frame.decompress(packed)
-        self._packed = frame.unused_data
-        self._frame = None if frame.eof else frame
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
 def _open(path: Path) -> BinaryIO:
     match path.suffix:
         case ".gz":
             return cast("BinaryIO", gzip.open(path, "rb"))
         case ".zst":
-            return io.BufferedReader(_Frames(path.open("rb")), _CHUNK_BYTES)
+            return io.BufferedReader(Frames(path.open("rb")), _CHUNK_BYTES)
         case _:
             return path.open("rb")
 
