@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-import zstandard
 
 from pagewake.errors import DataError
-from pagewake.recorded.lines import Item, Line, LineReader, Lost, Unreadable, read_lines
+from pagewake.recorded.lines import Item, Line, LineReader, Lost, Unreadable
+from pagewake.recorded.opening import decoded
 
 WANTED = frozenset({"kvm_async_pf_ready", "kvm_entry"})
-Pack = Callable[[bytes], bytes]
 READY = "token 0x9d001 gva 0x3b3e800"
 
 
@@ -66,43 +60,121 @@ def test_who_when_and_what(
     assert found == Line(time_ns, comm, pid, tgid, cpu, "kvm_async_pf_ready", READY, 1, "f")
 
 
-def test_lost_events_are_told_with_their_cpu() -> None:
-    lost = items("CPU:3 [LOST 17 EVENTS]\nCPU:3 [LOST EVENTS]\n")
-    assert lost == [Lost(0, 3, 17, 1, "f"), Lost(0, 3, None, 2, "f")]
-
-
-def test_what_nobody_reads_is_counted() -> None:
-    reader = LineReader("f", WANTED)
-    line = "  a-1  [000] d..1.  1.000001: sched_switch: prev_comm=a: b\n"
-    assert list(reader.feed("# tracer: nop\n#\n" + line * 3)) == []
-    assert reader.others["sched_switch"] == 3
-
-
-def test_a_torn_line_is_unreadable() -> None:
-    (line, torn) = items(f"  a-1  [000] d..1.  1.000001: kvm_entry: vcpu 0\n  a-1  [0{READY}\n")
-    assert isinstance(line, Line)
-    assert torn == Unreadable(1_000_001_000, "no line of a recording", 2, "f")
+@pytest.mark.parametrize(
+    ("line", "cpu", "events"),
+    [
+        ("CPU:3 [LOST 17 EVENTS]", 3, 17),
+        ("CPU:3 [LOST EVENTS]", 3, None),
+        ("CPU:3 [17 EVENTS DROPPED]", 3, 17),
+        ("CPU:3 [EVENTS DROPPED]", 3, None),
+        ("  swapper     0/0     [003]    19.027672063: PERF_RECORD_LOST lost 17", 3, 17),
+        ("  swapper     0     19.027672: PERF_RECORD_LOST_SAMPLES lost 17", None, 17),
+        ("# entries-in-buffer/entries-written: 10/27   #P:2", None, 17),
+    ],
+)
+def test_lost_events_are_told(line: str, cpu: int | None, events: int | None) -> None:
+    assert items(line + "\n") == [Lost(0, cpu, events, 1, "f")]
 
 
 @pytest.mark.parametrize(
-    "pack", [bytes, gzip.compress, lzma.compress, zstandard.compress]
-)  # fmt: skip
-def test_files_are_unpacked_by_what_is_in_them(tmp_path: Path, pack: Pack) -> None:
-    text = "  a-1  [000] d..1.  1.000001: kvm_entry: vcpu 0\n" * 100_000
-    (tmp_path / "f").write_bytes(pack(text.encode()))
-    assert sum(1 for _ in read_lines(str(tmp_path / "f"), WANTED)) == 100_000
+    "line",
+    [
+        "# entries-in-buffer/entries-written: 27/27   #P:2",
+        "",
+        "cpus=2",
+        "\tffffffff81073914 native_write_msr ([kernel.kallsyms])",
+        " => kvm_arch_vcpu_ioctl_run",
+        "  swapper  0/0  [000]  19.027672063: PERF_RECORD_MMAP2 1/1: [0x7f(0x2) @ 0 00:00 0 0]: /x",
+    ],
+)
+def test_what_is_no_event_is_passed_over(line: str) -> None:
+    assert items(line + "\n") == []
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, zstandard.compress])
-def test_torn_packed_data_is_refused(tmp_path: Path, pack: Pack) -> None:
-    text = "".join(f"  a-1  [000] d..1.  1.{n:06}: kvm_entry: vcpu 0\n" for n in range(10_000))
-    packed = pack(text.encode())
-    (tmp_path / "f").write_bytes(packed[: len(packed) // 2])
-    with pytest.raises(DataError, match="torn or damaged"):
-        list(read_lines(str(tmp_path / "f"), WANTED))
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("  a: b-1  [000] d..1.  1.000001: sched_switch: prev_comm=a: b\n", "sched_switch"),
+        ("  a  1  [000]  1.000001:  {n} cycles:P:  ffff8107 f\n", "cycles:P"),
+    ],
+)
+def test_what_nobody_reads_is_counted(line: str, name: str) -> None:
+    reader = LineReader("f", WANTED)
+    text = "".join(line.format(n=n) for n in range(20_000))
+    assert list(reader.feed("# tracer: nop\n#\n" + text)) == []
+    assert reader.others == {name: 20_000}
 
 
-def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "f").write_text("hello\n" * 10)
-    with pytest.raises(DataError, match="no recording"):
-        list(read_lines(str(tmp_path / "f"), WANTED))
+def test_a_comm_may_have_colons_blanks_and_bytes_of_no_text() -> None:
+    comm = decoded(b"a: b-1 [0] \xff")
+    (line,) = items(f" {comm}-17   [002] d..1.     1.000001: kvm_entry: vcpu 0\n")
+    assert isinstance(line, Line)
+    assert (line.comm, line.pid, line.text) == ("a: b-1 [0] \\xff", 17, "vcpu 0")
+
+
+def test_perf_s_symbols_are_no_text() -> None:
+    (line,) = items("a 1 [000] 1.000001:  kvm:kvm_entry: vcpu 0 ffffffff81000000 f+0x1 ([k])\n")
+    assert isinstance(line, Line)
+    assert line.text == "vcpu 0"
+
+
+GOOD = "  a-1  [000] d..1.  1.000001: kvm_entry: vcpu 0\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "what"),
+    [
+        ("  a-1  [0token 0x9d001\n", "no line of a recording"),
+        (GOOD.rstrip() + GOOD, "two lines in one"),
+        (GOOD[:-4], "no end"),
+        (GOOD.replace("1.", "-1."), '"-1.000001" is no time'),
+        (GOOD.replace("1.000001", "18446744073709.000001"), "is no time"),
+        (GOOD.replace("vcpu", "vc\0pu"), "no line of a recording"),
+        (GOOD.replace("a-1", "a"), "no thread in front of kvm_entry"),
+        (GOOD.replace("a-1  ", "a 1"), "no thread in front of kvm_entry"),
+    ],
+)
+def test_what_is_torn_is_unreadable(bad: str, what: str) -> None:
+    line, torn = items(GOOD + bad)
+    assert isinstance(line, Line)
+    assert isinstance(torn, Unreadable)
+    assert what in torn.what
+    assert torn[2:] == (2, "f")
+
+
+def test_a_stretch_of_torn_lines_is_told_once() -> None:
+    found = items(GOOD + "x\n" * 1000 + GOOD + "x\n" + GOOD)
+    assert [type(item) for item in found] == [Line, Unreadable, Line, Unreadable, Line]
+
+
+def at(time: str) -> str:
+    return f"  a-1  [000] d..1.  {time}: kvm_entry: vcpu 0\n"
+
+
+def test_a_time_that_goes_back_by_little_is_that_of_the_line_before() -> None:
+    reader = LineReader("f", WANTED)
+    found = list(reader.feed(at("1.000100") + at("1.000050")))
+    assert [item.time_ns for item in found] == [1_000_100_000, 1_000_100_000]
+    assert reader.stepped_back == 1
+
+
+def test_a_time_that_goes_back_by_much_is_told() -> None:
+    first, back, then = items(at("9.000000") + at("1.000000"))
+    assert isinstance(back, Unreadable)
+    assert back.what == "the time goes back by 8.000000 s"
+    assert (first.time_ns, then.time_ns) == (9_000_000_000, 1_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ((at("9.000000") + at("1.000000")) * 2000, "f:2002: the time has gone back 1001 times"),
+        (at("179837489932924"), "f:1: 179837489932924 is a count of a clock, no time"),
+        ("# nop latency trace v1.1.5 on 6.18\n", "f:1: the latency format has no times"),
+        ("hello\n" * 2000, "f:1: no recording"),
+    ],
+    ids=["interleaved", "counter", "latency format", "prose"],
+)
+def test_what_is_no_recording_is_refused(text: str, what: str) -> None:
+    with pytest.raises(DataError, match=what):
+        items(text)
