@@ -74,6 +74,7 @@ class _Counted(io.RawIOBase):
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._sum = hashlib.sha256()
+        self.bytes = 0
         self.magic = self._begun = self._take(_MAGIC_BYTES)
 
     def read(self, size: int = -1, /) -> bytes:
@@ -83,6 +84,7 @@ class _Counted(io.RawIOBase):
     def _take(self, size: int) -> bytes:
         data = self._file.read(size)
         self._sum.update(data)
+        self.bytes += len(data)
         return data
 
     @property
@@ -104,6 +106,11 @@ class Source:
     def sha256(self) -> str:
         """Of the file as it stands, as far as it has been read."""
         return self._raw.sha256
+
+    @property
+    def bytes_read(self) -> int:
+        """Of the file as it stands."""
+        return self._raw.bytes
 
     def blocks(self) -> Iterator[str]:
         """The text in blocks that end at ends of lines; the last one may end within one.

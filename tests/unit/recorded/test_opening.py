@@ -56,6 +56,7 @@ def test_a_file_s_sum_is_that_of_its_bytes(file: Path) -> None:
     with opened(str(file)) as source:
         assert sum(block.count("\n") for block in source.blocks()) == 100_000
     assert source.sha256 == sha256(file.read_bytes()).hexdigest()
+    assert source.bytes_read == file.stat().st_size
 
 
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
