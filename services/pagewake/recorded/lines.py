@@ -19,6 +19,7 @@ from pagewake.errors import DataError
 from pagewake.recorded import shapes
 from pagewake.recorded.opening import opened
 from pagewake.recorded.shapes import Thread
+from pagewake.recorded.texts import as_printed
 
 
 class Line(NamedTuple):
@@ -126,9 +127,12 @@ class LineReader:
             time_ns = self._time_ns
         self._time_ns = time_ns
         self._told = False
-        if self.shape == "perf" and " ffff" in text:
-            text = shapes.SYMBOL.sub("", text)
-        yield Line(time_ns, *thread, event, text.strip(), self._number, self._file)
+        text = text.rstrip()
+        if self.shape == "perf":
+            text = as_printed(event, shapes.SYMBOL.sub("", text) if " ffff" in text else text)
+        elif text.startswith(" "):  # trace-cmd's column of names
+            text = as_printed(event, text.lstrip())
+        yield Line(time_ns, *thread, event, text, self._number, self._file)
 
     def _ns(self, time: str) -> int | None:
         whole, point, part = time.partition(".")

@@ -19,7 +19,10 @@ from pagewake.recorded.lines import Line, read_lines
 from pagewake.recorded.opening import opened
 from tests.support.recordings import recording
 
-WANTED = frozenset({"kvm_async_pf_ready", "kvm_async_pf_not_present", "kvm_msr", "kvm_page_fault"})
+WANTED = frozenset(
+    f"kvm_{name}"
+    for name in ("async_pf_ready", "async_pf_not_present", "inj_exception", "msr", "page_fault")
+)
 Pack = Callable[[bytes], bytes]
 PACKED: tuple[Pack, ...] = (gzip.compress, lzma.compress, zstandard.compress)
 
@@ -150,6 +153,10 @@ def test_tools_print_the_same_events(printed: str) -> None:
     there = lines(recording(f"seq.{printed}.txt.gz"))
     here = lines(recording("seq.txt.gz"))[: len(there)]
     assert len(there) > 20
-    assert [(line.time_ns // 1000, line.pid, line.event, line.text) for line in there] == [
-        (line.time_ns // 1000, line.pid, line.event, line.text) for line in here
-    ]
+    assert [said(line) for line in there] == [said(line) for line in here]
+
+
+def said(line: Line) -> tuple[int, int, str, str]:
+    """Without what a tool leaves out of a text."""
+    text = line.text.partition(" info")[0].partition("[imm")[0].partition(" (Fixed")[0]
+    return line.time_ns // 1000, line.pid, line.event, text
