@@ -70,8 +70,8 @@ COMMANDS = {
     ),
     "submit": ("cluster", "Run a scenario on a cluster."),
     "export": (
-        "cluster",
-        "Copy a run's log from Kafka into a log directory, as `run --log` writes it.",
+        "export",
+        "Copy a cluster's run into a log directory, or write any run as ftrace text.",
     ),
     "top": ("top", "Watch the runs of a cluster; keys pause, resume and stop them."),
     "load": ("load", "Measure throughput, latency and cost of growing sizes, and find the knee."),

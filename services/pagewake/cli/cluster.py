@@ -1,4 +1,4 @@
-"""`pagewake submit`, `export` and `runs`: a cluster from the command line."""
+"""`pagewake submit` and `runs`: a cluster from the command line."""
 
 from __future__ import annotations
 
@@ -186,11 +186,7 @@ def _cost_figures(cost: ClusterCost) -> Iterator[tuple[str, str]]:
         yield name, f"{duration(process.wall_s)}: {', '.join(parts)}"
 
 
-def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run.")],
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New directory.")],
-    kafka: KafkaOption = None,
-) -> None:
+def copy_log(run: str, out: Path, kafka: str | None) -> None:
     """Copy a run's log from Kafka into a log directory, as `run --log` writes it."""
     settings = settings_of(kafka=kafka)
     copied = on_bus(settings, SystemClock(), lambda bus: client.export(bus, run, out), writes=False)

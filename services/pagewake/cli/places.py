@@ -27,6 +27,7 @@ class Kind(NamedTuple):
 
 PAGE = Kind("a page", b"<!DOCTYPE html>")
 POINTS = Kind("a file of finished points", b'{"axes"')
+FTRACE = Kind("a trace of tracefs", b"# tracer:")
 TIMELINE = Kind("a timeline of pagewake", b'{"displayTimeUnit"')
 
 

@@ -36,6 +36,7 @@ def commands(scenario: str, log: Path, output: str) -> list[tuple[str, ...]]:
         ("report", str(log), "-o", output),
         ("trace", str(log), "-o", output),
         ("load", *TINY, "--html", output),
+        ("export", scenario, "--ftrace", output),
     ]
 
 
@@ -51,7 +52,7 @@ def never(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("never")
-@pytest.mark.parametrize("which", range(5))
+@pytest.mark.parametrize("which", range(6))
 def test_a_file_is_replaced_only_by_its_like(
     which: int, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,7 +65,7 @@ def test_a_file_is_replaced_only_by_its_like(
 
 
 @pytest.mark.usefixtures("never")
-@pytest.mark.parametrize("which", range(5))
+@pytest.mark.parametrize("which", range(6))
 @pytest.mark.parametrize(
     ("output", "why"),
     [("-", "- is no file"), ("/dev/null", "is a device or a pipe"), ("/no/x", "does not exist")],

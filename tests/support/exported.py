@@ -1,0 +1,76 @@
+"""A run written as ftrace text, and the lines read again by the reader of recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pagewake.events.types import Event
+from pagewake.recorded.export import release_of, write_ftrace
+from pagewake.recorded.lines import Line, LineReader
+from pagewake.recorded.tracepoints import NAMES, Value, form_of
+from tests.support.runs import run_logged
+
+SHORT = "scenario.duration=60ms"
+KERNELS = ("2.6.39", "4.14", "6.1")
+SCENARIOS = (
+    "row-01-user-fault",
+    "row-02-kernel-fault",
+    "row-04-double-fault",
+    "row-05-limit",
+    "row-06-two-completions",
+    "row-09-enable",
+    "row-10-disable-outstanding",
+    "row-14-hlt-completion",
+    "row-15-stale-halt",
+    "web",
+)
+"""Each of them by the rules of each kernel."""
+
+
+class Said(NamedTuple):
+    """A line, its kind, and its values."""
+
+    line: Line
+    kind: str
+    values: dict[str, Value]
+
+
+class Exported(NamedTuple):
+    """A run: its events, the trace that was written of it, and its lines."""
+
+    events: list[Event]
+    text: str
+    said: list[Said]
+
+    def of(self, kind: str) -> list[Said]:
+        return [said for said in self.said if said.kind == kind]
+
+
+def export(name: str, kernel: str, directory: Path, *sets: str) -> Exported:
+    """Run a scenario by the rules of a kernel, and write what that kernel would have printed."""
+    short = [SHORT] if name == "web" else []
+    logged = run_logged(name, directory, f"kernel.profile={kernel}", *short, *sets)
+    place = directory / "trace.txt"
+    write_ftrace(logged.directory, place, kernel, None)
+    text = place.read_text("utf-8")
+    return Exported(logged.events, text, read_trace(text, kernel))
+
+
+def read_trace(text: str, kernel: str) -> list[Said]:
+    """Every line of a trace, in the forms of that kernel alone."""
+    reader = LineReader("trace.txt", NAMES)
+    items = list(reader.feed(text))
+    assert not reader.others, reader.others
+    return [_read(item, kernel) for item in items]
+
+
+def _read(item: object, kernel: str) -> Said:
+    assert isinstance(item, Line), item
+    kind = NAMES[item.event]
+    form = form_of(kind, release_of(kernel))
+    assert form is not None, f"{item.event} is not of {kernel}"
+    assert form.name == item.event
+    values = form.read(item.text)
+    assert values is not None, item.text
+    return Said(item, kind, values)
