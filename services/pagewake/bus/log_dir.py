@@ -72,6 +72,85 @@ class _LogFile:
         return FileSum(self.hash.hexdigest(), self.records, self.last)
 
 
+class NewDirectory:
+    """A directory that is whole or not there: filled as a neighbour, and renamed at the end.
+
+    As a context manager it leaves nothing behind unless it was kept.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """ConfigError when `directory` cannot be written, or has something in it."""
+        self.directory = directory
+        self._place = self._resolved()
+        self._missing: list[Path] = []
+        self.temporary = self._make_temporary()
+
+    def _resolved(self) -> Path:
+        try:
+            return self.directory.resolve()
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(f"{self.directory}: cannot be written: {error}") from None
+
+    def _make_temporary(self) -> Path:
+        try:
+            self._refuse_place()
+            place = self._place
+            self._missing = [up for up in place.parents if not up.exists()]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+            temporary.chmod(0o777 & ~_umask())
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
+        return temporary
+
+    def _refuse_place(self) -> None:
+        """Refuse now what could not be given the log's name at the end."""
+        directory, place = self.directory, self._place
+        if directory.is_symlink():
+            raise ConfigError(f"{directory} is a symbolic link: name a new directory for the log")
+        if place == Path.cwd():
+            raise ConfigError(f"{directory} is the current directory: name a new one for the log")
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise ConfigError(
+                f"{directory} exists and is not an empty directory: "
+                f"remove it or name another one for the log"
+            )
+        around = next((up for up in place.parents if (up / DIGEST_NAME).exists()), None)
+        if around is not None:
+            raise ConfigError(f"{directory} lies inside the log {around}: name one outside of it")
+
+    def keep(self) -> None:
+        """Give the directory its name."""
+        try:
+            self.temporary.replace(self._place)
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
+
+    def close(self) -> None:
+        """Remove what was written, unless it is kept."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        for made in self._missing:
+            with suppress(OSError):  # not empty: the log, or somebody else's file, is in it
+                made.rmdir()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def unwritable(directory: Path, error: OSError) -> ConfigError:
+    """Why nothing can be written into a directory."""
+    where = f" ({error.filename})" if error.filename else ""
+    return ConfigError(f"{directory}: cannot be written: {error.strerror}{where}")
+
+
 class LogFiles:
     """Files of a log that is being written; each is one process's alone."""
 
@@ -92,7 +171,7 @@ class LogFiles:
         try:
             self._files[f"{topic}-{partition}.jsonl"].append(encoded)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.directory, error) from error
 
     def sums(self) -> dict[str, FileSum]:
         """Write what is left; what the files contain, by name."""
@@ -100,12 +179,8 @@ class LogFiles:
             for file in self._files.values():
                 file.flush()
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.directory, error) from error
         return {name: file.sum() for name, file in self._files.items()}
-
-    def _unwritable(self, error: OSError) -> ConfigError:
-        where = f" ({error.filename})" if error.filename else ""
-        return ConfigError(f"{self.directory}: cannot be written: {error.strerror}{where}")
 
 
 class LogWriter(LogFiles):
@@ -113,48 +188,16 @@ class LogWriter(LogFiles):
 
     def __init__(self, directory: Path, run_toml: str, journal: JournalMode = "full") -> None:
         """`run_toml` is the text of `run.toml`; ConfigError when `directory` cannot be written."""
-        self.directory = directory
         self.run_toml = run_toml
         self.journal = journal
-        self._place = self._resolved()
-        self._missing: list[Path] = []
-        super().__init__(directory, self._make_temporary())
+        self._new = NewDirectory(directory)
+        super().__init__(directory, self._new.temporary)
         self._elsewhere: dict[str, FileSum] = {}
-
-    def _resolved(self) -> Path:
         try:
-            return self.directory.resolve()
-        except (OSError, RuntimeError) as error:
-            raise ConfigError(f"{self.directory}: cannot be written: {error}") from None
-
-    def _make_temporary(self) -> Path:
-        try:
-            self._refuse_place()
-            place = self._place
-            self._missing = [up for up in place.parents if not up.exists()]
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-            temporary.chmod(0o777 & ~_umask())
-            (temporary / RUN_NAME).write_text(self.run_toml, encoding="utf-8", newline="\n")
+            (self._temporary / RUN_NAME).write_text(run_toml, encoding="utf-8", newline="\n")
         except OSError as error:
-            raise self._unwritable(error) from error
-        return temporary
-
-    def _refuse_place(self) -> None:
-        """Refuse now what could not be given the log's name at the end."""
-        directory, place = self.directory, self._place
-        if directory.is_symlink():
-            raise ConfigError(f"{directory} is a symbolic link: name a new directory for the log")
-        if place == Path.cwd():
-            raise ConfigError(f"{directory} is the current directory: name a new one for the log")
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise ConfigError(
-                f"{directory} exists and is not an empty directory: "
-                f"remove it or name another one for the log"
-            )
-        around = next((up for up in place.parents if (up / DIGEST_NAME).exists()), None)
-        if around is not None:
-            raise ConfigError(f"{directory} lies inside the log {around}: name one outside of it")
+            self.close()
+            raise unwritable(directory, error) from error
 
     def files(self) -> LogFiles:
         """Of this log, for whoever else writes a part of it, and hands back their sums."""
@@ -173,16 +216,13 @@ class LogWriter(LogFiles):
             run_sum = sum_of(self.run_toml.encode())
             text = format_sums(Sums(digest, host_digests, codes, run_sum, files, self.journal))
             (self._temporary / DIGEST_NAME).write_text(text, encoding="utf-8", newline="\n")
-            self._temporary.replace(self._place)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.directory, error) from error
+        self._new.keep()
 
     def close(self) -> None:
         """Remove what was written, unless the log is finished."""
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        for made in self._missing:
-            with suppress(OSError):  # not empty: the log, or somebody else's file, is in it
-                made.rmdir()
+        self._new.close()
 
     def __enter__(self) -> Self:
         return self

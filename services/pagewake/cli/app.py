@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from inspect import getdoc
+from keyword import iskeyword
 from typing import Annotated, Any
 
 import typer
@@ -57,6 +58,10 @@ COMMANDS = {
     "replay": (
         "replay",
         "Execute a log's scenario again and compare digests; exit 1 if they differ.",
+    ),
+    "import": (
+        "import_",
+        "Read a recording of a real kernel into a log directory; exit 1 if it breaks a rule.",
     ),
     "trace": ("trace", "Write a log as a Chrome/Perfetto trace in simulated time."),
     "trace-reduce": (
@@ -132,7 +137,10 @@ app = typer.Typer(
 def command_of(name: str) -> Any:  # noqa: ANN401 - typer keeps its classes to itself
     """A command, imported."""
     module, _ = COMMANDS[name]
-    found = getattr(import_module(f"pagewake.cli.{module}"), name.replace("-", "_"))
+    known_as = name.replace("-", "_")
+    found = getattr(
+        import_module(f"pagewake.cli.{module}"), f"{known_as}_" if iskeyword(name) else known_as
+    )
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name, cls=_Command, help=_paragraphs(found))(found)

@@ -59,14 +59,17 @@ SyncWhy: TypeAlias = Literal[
 - `user_space`: user space brings the page, and KVM cannot tell it so asynchronously.
 """
 
-HaltRule: TypeAlias = Literal["apf_off", "nested", "no_paging", "kernel_mode", "protected"]
+HaltRule: TypeAlias = Literal[
+    "apf_off", "nested", "no_paging", "kernel_mode", "protected", "unknown"
+]
 """Why the vcpu is halted instead of being told of an absent page.
 
 - `apf_off`: asynchronous page faults are off on this vcpu;
 - `nested`: from 5.3, a nested guest runs and L1 did not opt in;
 - `no_paging`: from 5.18, the guest has CR0.PG off, and no nested guest runs;
 - `kernel_mode`: the guest is in kernel mode, and asked not to be told there;
-- `protected`: it asked for that, and the host cannot see its mode.
+- `protected`: it asked for that, and the host cannot see its mode;
+- `unknown`: a recording shows that it is, and not why.
 """
 
 NotPresentWhy: TypeAlias = Literal[SyncWhy, HaltRule, "stock", "gfn_hash_full"]
@@ -98,6 +101,14 @@ ClearWhy: TypeAlias = Literal[ClearingWhy, "migration"]
 """Why the outstanding tokens of a vcpu were withdrawn: as `ClearingWhy`, and
 
 - `migration`: the VM was saved and restored.
+"""
+
+CompletionOrder: TypeAlias = Literal["seen", "ambiguous", "unseen"]
+"""How well the place of a completion among the others of its vcpu is known.
+
+- `seen`: exactly;
+- `ambiguous`: a recording says it of one of several page-ins of the same page;
+- `unseen`: a recording says it after the READY, or not at all.
 """
 
 ReadyDelivery: TypeAlias = Literal["token", "broadcast", "silent"]
@@ -299,7 +310,7 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
     vcpu: int
     gfn: Gfn
     access: Access
-    cpl: int
+    cpl: int | None
     level: int
     epoch: int
     delivery: Delivery
@@ -568,17 +579,17 @@ class ExceptionQueued(Journal, frozen=True, gc=False):
     """#PF with CR2 = token queued for `level`, and what made that legal at this instant.
 
     `gif` is always true: no guest here runs with GIF=0 and interrupts on.  It stays, because it has
-    no default: logs have it, and their digests cover it.
+    no default: logs have it, and their digests cover it.  Null is what a recording does not show.
     """
 
     vcpu: int
     token: Token
     kind: ApfKind
     level: int
-    cpl: int
-    if_flag: bool
-    gif: bool
-    shadow: bool
+    cpl: int | None
+    if_flag: bool | None
+    gif: bool | None
+    shadow: bool | None
     reinjecting: bool = False
 
 
@@ -723,6 +734,7 @@ class WorkerCompleted(Journal, frozen=True, gc=False):
     gfn: Gfn
     token: Token
     page: bool = True
+    order: CompletionOrder = "seen"
 
 
 class DoubleFault(Journal, frozen=True, gc=False):
@@ -890,6 +902,22 @@ class BroadcastLost(Journal, frozen=True, gc=False):
     vcpu: int
 
 
+class SyncFault(Journal, frozen=True, gc=False):
+    """Of a recording: a fault that the vcpu thread resolved itself, `took_ns` long, over now.
+
+    The vcpu executed nothing meanwhile.  `off_cpu_ns` of it the thread was not on a CPU, for
+    `reclaim_ns` it reclaimed memory; null where the recording has no lines that say so.
+    """
+
+    vcpu: int
+    gfn: Gfn
+    access: Access
+    cpl: int | None
+    took_ns: int
+    off_cpu_ns: int | None = None
+    reclaim_ns: int | None = None
+
+
 TO_HOST: tuple[type[ToHost], ...] = (
     PageNotPresent,
     PageRequested,
@@ -965,6 +993,7 @@ JOURNAL: tuple[type[Journal], ...] = (
     RequestDone,
     GuestPanicked,
     BroadcastLost,
+    SyncFault,
 )
 EVENTS: tuple[type[Event], ...] = (*TO_HOST, *TO_SHARD, *JOURNAL)
 

@@ -47,6 +47,7 @@ class Acks(Checker):
         self._elsewhere: set[int] = set()
         self._told: dict[int, int] = {}
         self._place = 0
+        self._seen: set[int] = set()
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         if not (self.rules.ready_by_interrupt and self.rules.acks_in_log):
@@ -70,6 +71,8 @@ class Acks(Checker):
                 f"{token_name(before.token)} (n={before.n})",
             )
         self._open[event.vcpu] = event
+        if self.rules.partial:
+            self._seen.add(event.vcpu)
 
     def _trap(self, event: TrapTaken) -> None:
         if event.handler != "wake":
@@ -83,13 +86,14 @@ class Acks(Checker):
         vcpu = event.vcpu
         if event.msr == MSR_ASYNC_PF_EN and event.stored:
             gpa = decode_enable(event.value).gpa
-            if gpa != self._told.get(vcpu, gpa):
+            if gpa != self._told.get(vcpu, gpa) or self.rules.partial:
                 self._open.pop(vcpu, None)
             self._told[vcpu] = gpa
-            own = gpa in {0, area_gpa(vcpu, self._place)}
+            own = self.rules.partial or gpa in {0, area_gpa(vcpu, self._place)}
             (self._elsewhere.discard if own else self._elsewhere.add)(vcpu)
         elif event.msr == MSR_ASYNC_PF_ACK and event.ok and event.value & 1:
-            self._open.pop(vcpu, None)
+            if self._open.pop(vcpu, None) is None and vcpu in self._seen:
+                self.fail(event, "an ACK was written, and no READY is unacknowledged")
             self._due.pop(vcpu, None)
 
     def _resumed(self, event: VcpuResumed) -> None:

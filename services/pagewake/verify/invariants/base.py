@@ -106,6 +106,44 @@ class Checker(ABC):
         self.reporter.add(self.name, event, message)
 
 
+TOKEN_IDS = 1 << 20
+"""What 32 bits leave beside the 12 of the vcpu."""
+
+
+class Adoption:
+    """Of a partial recording: page faults from before it began, whose READY comes in it.
+
+    Ids of a vcpu count up, so such a token has a smaller one than the first that is started; each
+    comes once.
+    """
+
+    __slots__ = ("_adopted", "_first")
+
+    def __init__(self) -> None:
+        self._first: dict[int, int] = {}
+        self._adopted: dict[int, set[int]] = {}
+
+    def started(self, vcpu: int, token: int) -> bool:
+        """A start; False if the first of its vcpu was adopted before, as if it had been earlier."""
+        if vcpu in self._first:
+            return True
+        first = self._first[vcpu] = token >> 12
+        return all(_before(one >> 12, first) for one in self._adopted.get(vcpu, ()))
+
+    def presented(self, vcpu: int, token: int) -> bool:
+        """Whether a READY that nothing in the recording explains is one from before it."""
+        adopted = self._adopted.setdefault(vcpu, set())
+        first = self._first.get(vcpu)
+        if token in adopted or (first is not None and not _before(token >> 12, first)):
+            return False
+        adopted.add(token)
+        return True
+
+
+def _before(used: int, first: int) -> bool:
+    return 0 < (first - used) % TOKEN_IDS < TOKEN_IDS // 2
+
+
 def token_name(token: int | None) -> str:
     """A token as a person reads it."""
     if token is None:

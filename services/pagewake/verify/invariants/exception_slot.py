@@ -130,6 +130,8 @@ class ReasonWord(Checker):
         self._latches: Counter[int] = Counter()
 
     def handlers(self) -> Mapping[type[Event], Handler]:
+        if self.rules.partial:
+            return {}  # a recording shows neither writes nor reads of the area
         return {
             ReasonWritten: self._written,
             TrapTaken: self._trap,

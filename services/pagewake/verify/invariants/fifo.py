@@ -39,6 +39,7 @@ class FirstInFirstOut(Checker):
         super().__init__(rules, reporter)
         self._done: dict[int, deque[int]] = {}
         self._told: dict[int, deque[int]] = {}
+        self._loose: set[int] = set()
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -52,13 +53,22 @@ class FirstInFirstOut(Checker):
         }
 
     def _completed(self, event: WorkerCompleted) -> None:
+        if event.order != "seen":
+            self._loose.add(event.token)
+            return
         self._done.setdefault(event.vcpu, deque()).append(event.token)
 
     def _broadcast(self, event: BroadcastQueued) -> None:
         self._done.setdefault(event.vcpu, deque()).append(BROADCAST_TOKEN)
 
     def _presented(self, event: ApfPresented) -> None:
-        head = _take(self._done.setdefault(event.vcpu, deque()), event.token)
+        if event.token in self._loose:
+            self._loose.remove(event.token)
+            return
+        done = self._done.setdefault(event.vcpu, deque())
+        if self.rules.partial and event.token not in done:
+            return  # `I1` says whether that can be
+        head = _take(done, event.token)
         if head is not None:
             self.fail(event, f"presented {token_name(event.token)} with {head} at the head of done")
 

@@ -27,6 +27,7 @@ from pagewake.verify.invariants.base import (
     Checker,
     Handler,
     Reporter,
+    token_name,
 )
 from pagewake.verify.invariants.rules import Rules
 
@@ -38,7 +39,7 @@ class GfnHashMembership(Checker):
 
     def __init__(self, rules: Rules, reporter: Reporter) -> None:
         super().__init__(rules, reporter)
-        self._vcpus: dict[int, set[int]] = {}
+        self._vcpus: dict[int, dict[int, int | None]] = {}
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -53,8 +54,9 @@ class GfnHashMembership(Checker):
             KernelReplaced: self._replaced,
         }
 
-    def _hash(self, vcpu: int) -> set[int]:
-        return self._vcpus.setdefault(vcpu, set())
+    def _hash(self, vcpu: int) -> dict[int, int | None]:
+        """Gfns, and the token of each."""
+        return self._vcpus.setdefault(vcpu, {})
 
     def _started(self, event: ApfStarted) -> None:
         held = event.gfn in self._hash(event.vcpu)
@@ -67,7 +69,7 @@ class GfnHashMembership(Checker):
         if held:
             self.fail(event, f"gfn {event.gfn:#x} is in the hash, yet this was no double fault")
         if event.outcome == "queued":
-            self._hash(event.vcpu).add(event.gfn)
+            self._hash(event.vcpu)[event.gfn] = event.token
 
     def _double_fault(self, event: DoubleFault) -> None:
         if event.gfn not in self._hash(event.vcpu):
@@ -81,8 +83,20 @@ class GfnHashMembership(Checker):
             return
         held = self._hash(event.vcpu)
         if event.gfn not in held:
-            self.fail(event, f"presented gfn {event.gfn:#x} is not in the hash")
-        held.discard(event.gfn)
+            if not self._before_recording(event):
+                self.fail(event, f"presented gfn {event.gfn:#x} is not in the hash")
+            return
+        token = held.pop(event.gfn)
+        if self.rules.partial and token != event.token:
+            self.fail(
+                event,
+                f"presented gfn {event.gfn:#x} as {token_name(event.token)}, but it is "
+                f"{token_name(token)}",
+            )
+
+    def _before_recording(self, event: ApfPresented) -> bool:
+        """Whether a recording does not show the start: `I1` says whether that can be."""
+        return self.rules.partial and event.token not in self._hash(event.vcpu).values()
 
     def _cleared(self, event: ApfCleared) -> None:
         if event.why != "cr0-pg" or self.rules.pg_resets_hash:
@@ -96,7 +110,7 @@ class GfnHashMembership(Checker):
         self._hash(event.vcpu).clear()
 
     def _replaced(self, event: KernelReplaced) -> None:
-        kept = self._hash(0) if event.how != "hibernate" else set()
+        kept = self._hash(0) if event.how != "hibernate" else {}
         self._vcpus = {0: kept}
 
     def _migrated(self, event: VmMigrated | VmRestored) -> None:

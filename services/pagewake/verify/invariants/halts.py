@@ -105,7 +105,8 @@ class Halts(Checker):
 
     def _presented(self, event: ApfPresented) -> None:
         state = self._vcpu(event.vcpu)
-        state.done -= 1
+        if state.done or not self.rules.partial:
+            state.done -= 1
         state.causes["completion"] = event.n
 
     def _clear_begun(self, event: ClearBegun) -> None:

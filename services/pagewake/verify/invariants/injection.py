@@ -54,8 +54,8 @@ class InjectionAllowed(Checker):
         against = [
             text
             for wrong, text in (
-                (not event.if_flag, "with IF=0"),
-                (not event.gif, "with GIF=0"),
+                (event.if_flag is False, "with IF=0"),
+                (event.gif is False, "with GIF=0"),
                 (event.shadow, "in an interrupt shadow"),
                 (event.reinjecting, "during a re-injection"),
             )
@@ -75,7 +75,7 @@ class InjectionAllowed(Checker):
         self._needs_msr(event)
 
     def _needs_msr(self, event: ExceptionQueued | InterruptQueued) -> None:
-        if not self._enabled.get(event.vcpu, False):
+        if not self._enabled.get(event.vcpu, self.rules.partial):
             self.fail(event, f"{event.kind} {token_name(event.token)} queued with the MSR off")
 
     def _msr_written(self, event: MsrWritten) -> None:

@@ -22,6 +22,7 @@ from pagewake.events.types import (
 )
 from pagewake.verify.invariants.base import (
     BROADCAST_TOKEN,
+    Adoption,
     Checker,
     Handler,
     Reporter,
@@ -65,6 +66,7 @@ class Queued(Checker):
     def __init__(self, rules: Rules, reporter: Reporter) -> None:
         super().__init__(rules, reporter)
         self._vcpus: dict[int, _Queue] = {}
+        self._adoption = Adoption() if rules.partial else None
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -93,6 +95,8 @@ class Queued(Checker):
             self.fail(event, f"an item with {token_name(event.token)} cannot be queued (again)")
             return
         queue.started[event.token] = False
+        if self._adoption is not None and not self._adoption.started(event.vcpu, event.token):
+            self.fail(event, f"{token_name(event.token)} is started, after a READY that was later")
 
     def _user_fault(self, event: UserFault) -> None:
         self._queue(event.vcpu).without.add(event.token)
@@ -124,7 +128,8 @@ class Queued(Checker):
         done = queue.started.pop(event.token, None)
         queue.without.discard(event.token)
         if done is None:
-            self.fail(event, f"presented, but {token_name(event.token)} is not queued")
+            if self._adoption is None or not self._adoption.presented(event.vcpu, event.token):
+                self.fail(event, f"presented, but {token_name(event.token)} is not queued")
         elif not done:
             self.fail(event, f"{token_name(event.token)} was presented before its worker finished")
         else:

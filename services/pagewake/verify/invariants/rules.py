@@ -26,6 +26,7 @@ class Rules:
     acks_in_log: bool = True
     wake_all_everywhere: bool = False
     guest_reads_reason: bool = True
+    partial: bool = False
     user_apf: str = "none"
     user_apf_room: int = 0
 
@@ -38,8 +39,12 @@ def rules_of(
     *,
     acks_in_log: bool = True,
     clears_wait: bool = True,
+    partial: bool = False,
 ) -> Rules:
     """Rules of a run whose host follows `host` and whose guests follow `guest` (as the host).
+
+    `partial`: the events are a recording's, which begins while the guest runs, and does not show
+    all of what the host does and little of the guest.
 
     A guest without PV support never enables its area, so it always reads reason 0, whatever an MSR
     write of somebody else made the host write there.
@@ -47,7 +52,7 @@ def rules_of(
     guest = host if guest is None else guest
     return Rules(
         lookahead_ns=lookahead_ns,
-        clear_waits=host.clear_waits and clears_wait,
+        clear_waits=host.clear_waits and clears_wait and not partial,
         pg_resets_hash=host.pg_resets_hash,
         pending_blocks_apf=host.pending_blocks_apf,
         kernel_mode_sends=host.host_kernel_rule != "halt",
@@ -57,6 +62,7 @@ def rules_of(
         acks_in_log=acks_in_log,
         wake_all_everywhere=not guest.gap_g7,
         guest_reads_reason=apf == "pv",
+        partial=partial,
         user_apf=host.user_apf,
         user_apf_room=host.user_apf_room,
     )

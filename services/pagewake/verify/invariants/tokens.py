@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pagewake.events.types import (
+    ApfPresented,
     ApfStarted,
     Event,
     KernelReplaced,
@@ -17,10 +18,15 @@ from pagewake.events.types import (
     VmMigrated,
     VmRestored,
 )
-from pagewake.verify.invariants.base import Checker, Handler, Reporter, token_name
+from pagewake.verify.invariants.base import (
+    BROADCAST_TOKEN,
+    TOKEN_IDS,
+    Checker,
+    Handler,
+    Reporter,
+    token_name,
+)
 from pagewake.verify.invariants.rules import Rules
-
-IDS = 1 << 20  # what 32 bits leave beside the 12 of the vcpu
 
 
 class Tokens(Checker):
@@ -35,7 +41,8 @@ class Tokens(Checker):
         self._first_id = 1 if rules.token_nonzero else 0
 
     def handlers(self) -> Mapping[type[Event], Handler]:
-        return {
+        recorded: dict[type[Event], Handler] = {ApfPresented: self._presented}
+        return (recorded if self.rules.partial else {}) | {
             ApfStarted: self._started,
             PageNotPresent: self._not_present,
             VmMigrated: self._migrated,
@@ -50,20 +57,31 @@ class Tokens(Checker):
                 self.fail(event, f"a double fault consumed {token_name(token)}")
             return
         if token is None:
-            self.fail(event, f"setup ({event.outcome}) consumed no token")
+            self._unnamed(event)
             return
         if token & 0xFFF != event.vcpu & 0xFFF:
             self.fail(event, f"{token_name(token)} is not one of vcpu {event.vcpu}")
             return
         self._consume(event, token >> 12)
 
+    def _unnamed(self, event: ApfStarted) -> None:
+        """A recording does not show the token of an item that was refused."""
+        if not self.rules.partial:
+            self.fail(event, f"setup ({event.outcome}) consumed no token")
+        elif event.vcpu in self._next:
+            self._next[event.vcpu] = (self._next[event.vcpu] + 1) % TOKEN_IDS or self._first_id
+
+    def _presented(self, event: ApfPresented) -> None:
+        if event.token != BROADCAST_TOKEN and event.token & 0xFFF != event.vcpu & 0xFFF:
+            self.fail(event, f"{token_name(event.token)} is not one of vcpu {event.vcpu}")
+
     def _consume(self, event: ApfStarted, used: int) -> None:
-        due = self._next.get(event.vcpu, self._first_id)
+        due = self._next.get(event.vcpu, used if self.rules.partial else self._first_id)
         restarted = event.vcpu in self._fresh and used == self._first_id
         if used != due and not restarted:
             self.fail(event, f"id {used:#x} used where {due:#x} is due")
         self._fresh.discard(event.vcpu)
-        self._next[event.vcpu] = (used + 1) % IDS or self._first_id
+        self._next[event.vcpu] = (used + 1) % TOKEN_IDS or self._first_id
 
     def _not_present(self, event: PageNotPresent) -> None:
         told = event.delivery in ("injected", "untold")

@@ -1,0 +1,92 @@
+"""Files to an imported directory: all are read at once, in the order of their times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from heapq import merge
+from operator import attrgetter
+from pathlib import Path
+
+from pagewake import __version__
+from pagewake.errors import DataError
+from pagewake.recorded.checkable import checks_of
+from pagewake.recorded.era import Era, era_of
+from pagewake.recorded.lines import Item, LineReader
+from pagewake.recorded.log import RecordedVm, Recording, RecordingWriter, SourceFile
+from pagewake.recorded.opening import Source, opened
+from pagewake.recorded.stitch import SYNC_FAULT_NS, WANTED, Stitcher
+
+
+class _File:
+    """A recording's file and its reader."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.reader = LineReader(source.name, WANTED)
+
+    def items(self) -> Iterator[Item]:
+        for block in self.source.blocks():
+            yield from self.reader.feed(block)
+        if self.reader.shape is None:
+            raise DataError(self.reader.nothing())
+
+
+def import_files(
+    files: Sequence[str],
+    directory: Path,
+    profile: str | None = None,
+    groups: Sequence[Sequence[int]] = (),
+    sync_fault_ns: int = SYNC_FAULT_NS,
+) -> Recording:
+    """Write an imported directory; DataError if a file is no recording of KVM."""
+    stitcher = Stitcher(groups, sync_fault_ns)
+    with ExitStack() as stack:
+        readers = [_File(stack.enter_context(opened(name))) for name in files]
+        names = [one.source.name for one in readers]
+        writer = stack.enter_context(RecordingWriter(directory, names))
+        for item in merge(*(one.items() for one in readers), key=attrgetter("time_ns")):
+            if found := stitcher.feed(item):
+                writer.add(found)
+        writer.add(stitcher.finish())
+        if not stitcher.vms:
+            raise DataError(_no_vcpu([one.reader for one in readers]))
+        era = era_of(stitcher.sight) if profile is None else Era(profile, "as --profile says")
+        recording = _recording(stitcher, readers, era)
+        return writer.finish(recording)
+
+
+def _recording(stitcher: Stitcher, files: Sequence[_File], era: Era) -> Recording:
+    sight = stitcher.sight
+    others: Counter[str] = Counter()
+    for file in files:
+        others.update(file.reader.others)
+    return Recording(
+        version=__version__,
+        sources=[
+            SourceFile(one.source.name, one.source.sha256, one.source.bytes_read) for one in files
+        ],
+        profile=era.profile,
+        why=era.why,
+        vms=[
+            RecordedVm(vm.name, {str(vcpu): pid for vcpu, pid in sorted(pids.items())})
+            for vm, pids in zip(stitcher.vms, stitcher.threads.pids, strict=True)
+        ],
+        begin_ns=sight.begin_ns or 0,
+        length_ns=sight.last_ns,
+        sync_fault_ns=sight.sync_fault_ns,
+        lines=dict(sorted(sight.lines.items())),
+        others=dict(sorted(others.items())),
+        counts=dict(sorted(sight.counts.items())),
+        checks=checks_of(sight),
+    )
+
+
+def _no_vcpu(readers: Sequence[LineReader]) -> str:
+    seen = sum(sum(reader.others.values()) for reader in readers)
+    return (
+        "no line is one of a vcpu thread of KVM"
+        f" ({seen} lines of other events were passed over); record the events of kvm,"
+        " as docs/how-to/record.md says"
+    )

@@ -1,0 +1,69 @@
+"""The tracepoints of KVM and what their text says, by the names they had over time.
+
+    kvm_try_async_get_page        to 2.6.37-rc: pfn; then gva = , gfn =
+    kvm_async_pf_doublefault      until 5.18; in 6.1 kvm_async_pf_repeated_fault
+    kvm_async_pf_completed        with pfn until 3.12
+    kvm_page_fault                address, error_code; later vcpu and rip before them
+    kvm_entry                     vcpu N; later with rip
+    kvm_exit                      reason and rip; later vcpu before, and infos behind them
+
+The generic printer of trace-cmd and perf writes 0 for 0x0, so a number may lack its prefix;
+`apicid` and the number of an MSR never have one.
+"""
+
+from __future__ import annotations
+
+import re
+from re import Pattern
+
+TRY_ASYNC = "kvm_try_async_get_page"
+NOT_PRESENT = "kvm_async_pf_not_present"
+READY = "kvm_async_pf_ready"
+COMPLETED = "kvm_async_pf_completed"
+REPEATED_FAULT = "kvm_async_pf_repeated_fault"
+DOUBLEFAULT = "kvm_async_pf_doublefault"
+PAGE_FAULT = "kvm_page_fault"
+ENTRY = "kvm_entry"
+EXIT = "kvm_exit"
+INJECTED = "kvm_inj_exception"
+ACCEPT_IRQ = "kvm_apic_accept_irq"
+MSR = "kvm_msr"
+CR = "kvm_cr"
+WAKEUP = "kvm_vcpu_wakeup"
+NESTED_VMEXIT = "kvm_nested_vmexit"
+NESTED_VMEXIT_INJECT = "kvm_nested_vmexit_inject"
+NESTED_VMRUN = "kvm_nested_vmrun"
+NESTED_VMENTER = "kvm_nested_vmenter"
+USERSPACE_EXIT = "kvm_userspace_exit"
+MMIO = "kvm_mmio"
+EMULATE = "kvm_emulate_insn"
+SWITCH = "sched_switch"
+RECLAIM_BEGIN = ("mm_vmscan_memcg_reclaim_begin", "mm_vmscan_direct_reclaim_begin")
+RECLAIM_END = ("mm_vmscan_memcg_reclaim_end", "mm_vmscan_direct_reclaim_end")
+
+HEX = r"(?:0x)?([0-9a-f]+)"
+
+
+def _fields(text: str) -> Pattern[str]:
+    return re.compile(text.replace("HEX", HEX))
+
+
+GVA_GFN = _fields(r"gva = HEX, gfn = HEX")
+TOKEN_GVA = _fields(r"token HEX gva HEX")
+GVA_ADDRESS = _fields(r"gva HEX address HEX")
+FAULT = _fields(r"(?:vcpu (\d+) rip HEX )?address HEX error_code HEX")
+VCPU = _fields(r"vcpu (\d+)")
+EXIT_REASON = _fields(r"(?:vcpu (\d+) )?reason (\S+) rip HEX")
+EXCEPTION = _fields(r"#PF \((?:0x)?([0-9a-f]+)\)( \[reinjected\])?")
+IRQ = _fields(r"apicid ([0-9a-f]+) vec (\d+)")
+MSR_WRITE = _fields(r"msr_write ([0-9a-f]+) = HEX( \(#GP\))?")
+CR_WRITE = _fields(r"cr_write (\d+) = HEX")
+NESTED_REASON = _fields(r"(?:vcpu (\d+) )?(?:rip HEX )?reason:? ?(\S+)")
+SWITCHED = re.compile(r"prev_comm=(.*) prev_pid=(\d+) .*prev_state=(\S+) .*next_pid=(\d+)")
+
+MSR_EXITS = frozenset(("msr", "MSR_WRITE", "write_msr"))
+HLT_EXITS = frozenset(("hlt", "HLT"))
+FAULT_EXITS = frozenset(("npf", "EPT_VIOLATION", "EXCEPTION_NMI", "excp", "excp PF"))
+
+KERNEL_HALF = 1 << 63
+"""From here on a linear address is the guest kernel's."""

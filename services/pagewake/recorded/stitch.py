@@ -1,0 +1,213 @@
+"""The lines of a recording as events, one VM after another in its order.
+
+`Stitcher` is fed line by line and gives what is certain by then; what it keeps is bounded by what
+can be outstanding.  It judges nothing that events show: their checkers do (`verify.invariants`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from pagewake.recorded import names
+from pagewake.recorded.lines import Item, Line, Lost, Unreadable
+from pagewake.recorded.page_ins import PageIns
+from pagewake.recorded.placed import Found, Place, Span
+from pagewake.recorded.sight import Sight
+from pagewake.recorded.threads import Threads
+from pagewake.recorded.vcpu import Vcpu
+from pagewake.recorded.vm import Vm
+
+SYNC_FAULT_NS = 300_000
+"""A fault that the vcpu thread resolves itself is told of from here on: it needed a device."""
+OnVcpu: TypeAlias = Callable[[Vcpu, int, Place, str], None]
+
+ON_VCPU: dict[str, OnVcpu] = {
+    names.EXIT: Vcpu.exit,
+    names.ENTRY: Vcpu.entry,
+    names.PAGE_FAULT: Vcpu.page_fault,
+    names.TRY_ASYNC: Vcpu.try_async,
+    names.REPEATED_FAULT: Vcpu.repeated_fault,
+    names.DOUBLEFAULT: Vcpu.repeated_fault,
+    names.NOT_PRESENT: Vcpu.not_present,
+    names.READY: Vcpu.ready,
+    names.INJECTED: Vcpu.injected,
+    names.MSR: Vcpu.msr,
+}
+"""What the thread of a vcpu logs of it."""
+
+ELSEWHERE = (
+    names.COMPLETED,
+    names.ACCEPT_IRQ,
+    names.SWITCH,
+    *names.RECLAIM_BEGIN,
+    *names.RECLAIM_END,
+)
+WANTED = frozenset((*ON_VCPU, *ELSEWHERE))
+"""The events whose lines are read."""
+
+
+class Stitcher:
+    """Takes lines in the order of their time."""
+
+    def __init__(
+        self, groups: Sequence[Sequence[int]] = (), sync_fault_ns: int = SYNC_FAULT_NS
+    ) -> None:
+        """`groups`: the vcpu threads of each VM, where lines do not say whose they are."""
+        self.sight = Sight(sync_fault_ns)
+        self.threads = Threads(groups)
+        self.vms: list[Vm] = []
+        self.spans: list[Span] = []
+        self._vcpus: dict[int, Vcpu] = {}
+        self._none: set[tuple[int, str]] = set()
+        self._page_ins = PageIns()
+        self._elsewhere: dict[str, Callable[[int, Place, Line], None]] = {
+            names.COMPLETED: self._completed,
+            names.ACCEPT_IRQ: self._irq_accepted,
+            names.SWITCH: self._switched,
+            **dict.fromkeys(names.RECLAIM_BEGIN, self._reclaims),
+            **dict.fromkeys(names.RECLAIM_END, self._reclaimed),
+        }
+
+    def feed(self, item: Item) -> list[Found]:
+        """What is certain now that this line is known."""
+        found: list[Found] = []
+        if not isinstance(item, Line):
+            self._lost(item, found)
+            return found
+        sight = self.sight
+        at_ns = sight.at_ns(item)
+        place = sight.last = Place(item.file, item.number)
+        if at_ns is None:
+            self._unknown("clock", "the clock went back", sight.last_ns, place, found)
+            at_ns = sight.last_ns
+        event = item.event
+        sight.lines[event] += 1
+        handle = ON_VCPU.get(event)
+        if handle is None:
+            self._elsewhere[event](at_ns, place, item)
+        else:
+            vcpu = self._vcpus.get(item.pid) or self._learn(item)
+            if vcpu is None:
+                return found
+            if self.threads.any_retired:
+                self.threads.check(item.pid, place.where)
+            handle(vcpu, at_ns, place, item.text)
+        for vm in self.vms:
+            vm.order.leave(found)
+        return found
+
+    def finish(self) -> list[Found]:
+        """There are no more lines."""
+        found: list[Found] = []
+        for vm in self.vms:
+            open_ = [apf for vcpu in vm.vcpus.values() for apf in vcpu.started.values()]
+            for vcpu in vm.vcpus.values():
+                vcpu.forget()
+            vm.order.leave(found)
+            if open_:
+                first = min(apf.place for apf in open_)
+                what = f"{len(open_)} page-ins of {vm.name} are outstanding as it ends"
+                found.append(self._span("end", self.sight.last_ns, what, first))
+        adopted = self.sight.counts["outstanding at the beginning"]
+        if adopted:
+            what = f"{adopted} page-ins were outstanding as it began, whose READY came later"
+            found.append(self._span("begin", 0, what, self.sight.first))
+        return found
+
+    # ------------------------------------------------------------------ threads
+
+    def _learn(self, line: Line) -> Vcpu | None:
+        key = (line.pid, line.event)
+        if key in self._none:
+            return None
+        name = self.threads.learn(line.pid, line.tgid, line.comm, _said(line))
+        if name is None:
+            self._none.add(key)
+            return None
+        if name.vm == len(self.vms):
+            self.vms.append(Vm(f"vm-{name.vm}"))
+        vm = self.vms[name.vm]
+        vcpu = Vcpu(vm, name.vcpu, self.sight, self._page_ins)
+        vm.vcpus[name.vcpu] = self._vcpus[line.pid] = vcpu
+        return vcpu
+
+    # ------------------------------------------------------------------ lines of any thread
+
+    def _completed(self, at_ns: int, place: Place, line: Line) -> None:
+        found = names.GVA_ADDRESS.search(line.text)
+        if found is None:
+            return
+        running = self._page_ins.complete(int(found[1], 16))
+        if running is not None:
+            running.vcpu.completed(at_ns, place, running.apf)
+
+    def _irq_accepted(self, at_ns: int, place: Place, line: Line) -> None:
+        found = names.IRQ.search(line.text)
+        vcpu = self._vcpus.get(line.pid)
+        if found is None or vcpu is None:
+            return
+        target = vcpu.vm.vcpus.get(int(found[1], 16))
+        if target is not None:
+            target.irq_arrived()
+        vcpu.irq_accepted(at_ns, place, int(found[2]))
+
+    def _switched(self, at_ns: int, place: Place, line: Line) -> None:
+        out = self._vcpus.get(line.pid)
+        if out is not None:
+            out.switched_out(at_ns)
+        _, _, text = line.text.rpartition(" next_pid=")
+        pid = text.split(" ", 1)[0]
+        into = self._vcpus.get(int(pid)) if pid.isdecimal() else None
+        if into is not None:
+            into.switched_in(at_ns)
+
+    def _reclaims(self, at_ns: int, place: Place, line: Line) -> None:
+        vcpu = self._vcpus.get(line.pid)
+        if vcpu is not None:
+            vcpu.reclaims(at_ns)
+
+    def _reclaimed(self, at_ns: int, place: Place, line: Line) -> None:
+        vcpu = self._vcpus.get(line.pid)
+        if vcpu is not None:
+            vcpu.reclaimed(at_ns)
+
+    # ------------------------------------------------------------------ what is not known
+
+    def _lost(self, item: Lost | Unreadable, found: list[Found]) -> None:
+        place = Place(item.file, item.number)
+        if isinstance(item, Unreadable):
+            self._unknown("unreadable", item.what, self.sight.last_ns, place, found)
+            return
+        many = "events" if item.events is None else f"{item.events} events"
+        where = "" if item.cpu is None else f" of CPU {item.cpu}"
+        self._unknown("lost", f"{many}{where} are lost", self.sight.last_ns, place, found)
+
+    def _unknown(self, why: str, what: str, at_ns: int, place: Place, found: list[Found]) -> None:
+        """All vcpus begin anew: what was outstanding may have ended unseen."""
+        for vm in self.vms:
+            for vcpu in vm.vcpus.values():
+                vcpu.forget()
+            vm.order.leave(found)
+        self._page_ins = PageIns()
+        for pid, vcpu in self._vcpus.items():
+            fresh = Vcpu(vcpu.vm, vcpu.number, self.sight, self._page_ins)
+            vcpu.vm.vcpus[vcpu.number] = self._vcpus[pid] = fresh
+        found.append(self._span(why, at_ns, what, place))
+
+    def _span(self, why: str, at_ns: int, what: str, place: Place) -> Span:
+        span = Span(why, at_ns, self.sight.last_ns, what, *place)  # type: ignore[arg-type]
+        self.spans.append(span)
+        return span
+
+
+def _said(line: Line) -> int | None:
+    """The vcpu that a line itself names."""
+    if found := names.VCPU.search(line.text):
+        return int(found[1])
+    if line.event in {names.READY, names.NOT_PRESENT} and (
+        found := names.TOKEN_GVA.search(line.text)
+    ):
+        token = int(found[1], 16)
+        return None if token == 0xFFFFFFFF else token & 0xFFF
+    return None
