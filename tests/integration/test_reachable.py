@@ -29,9 +29,17 @@ from tests.support.thrash import thrashing
 Said: TypeAlias = tuple[str, ...]
 """A kind of event, or kind, field and value."""
 
+RECORDED = "said of recordings alone (tests/unit/recorded/test_stitch.py)"
 UNREACHED: dict[Said, str] = {
     ("NestedVmexit", "reason", "error"): "no guest hypervisor of the model fails its VMRUN",
     ("PageNotPresent", "why", "reinjection"): "entry delivers what is queued before the guest runs",
+    ("PageNotPresent", "why", "unknown"): RECORDED,
+    ("SyncFault",): RECORDED,
+    ("SyncFault", "access", "read"): RECORDED,
+    ("SyncFault", "access", "write"): RECORDED,
+    ("VcpuHalted", "why", "unknown"): RECORDED,
+    ("WorkerCompleted", "doubt", "ambiguous"): RECORDED,
+    ("WorkerCompleted", "doubt", "unseen"): RECORDED,
 }
 UNCOUNTED = {
     ("nested_vmexits", ("error",)): "as NestedVmexit",

@@ -13,13 +13,10 @@ from pagewake.cli.output import print_json, print_line
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.kvm.profile import PROFILES, nearest_profile
 from pagewake.observe.report.words import counted
-from pagewake.recorded.check import Breach, check_recording
+from pagewake.recorded.check import Breach, check_recording, told
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import Check, RecordedVm, Recording, RecordingReader
 from pagewake.recorded.placed import Span
-
-SHOWN_BREACHES = 20
-"""An edited recording may have thousands; `--json` has all of them."""
 
 FilesArgument = Annotated[
     list[str],
@@ -100,14 +97,6 @@ def _print(recording: Recording, events: int, breaches: list[Breach], spans: lis
     for check in recording.checks:
         if not check.possible:
             print_line(f"not checked: {check.name}: {check.why}")
-
-
-def told(breaches: list[Breach]) -> str:
-    """Violations for a person."""
-    shown = [str(one) for one in breaches[:SHOWN_BREACHES]]
-    more = len(breaches) - len(shown)
-    rest = [f"and {more} more"] if more else []
-    return "\n".join([counted(len(breaches), "violation"), *shown, *rest])
 
 
 def _groups(given: list[str] | tuple[str, ...]) -> list[list[int]]:

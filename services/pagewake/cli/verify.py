@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from pagewake.cli.options import JsonOption, LogArgument
@@ -9,6 +11,8 @@ from pagewake.cli.output import print_json, print_line
 from pagewake.cli.versions import need_journal, tell_version
 from pagewake.errors import CheckFailedError
 from pagewake.observe.report.words import counted
+from pagewake.recorded.check import check_recording, told
+from pagewake.recorded.log import RecordingReader, is_recording
 from pagewake.verify.verify import VerifyReport, verify_log
 
 SHOWN_PROBLEMS = 20
@@ -26,6 +30,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def verify(log: LogArgument, as_json: JsonOption = False) -> None:
     """Check a log's integrity and every invariant; exit 1 if anything is wrong in it."""
+    if is_recording(log):
+        _verify_recording(log, as_json)
+        return
     need_journal(log, "verify")
     tell_version(log)
     report = verify_log(log)
@@ -36,6 +43,20 @@ def verify(log: LogArgument, as_json: JsonOption = False) -> None:
         print_line(f"{_digest(report)} {counted(report.events, 'event')}, {found}")
     if not report.ok:
         raise CheckFailedError(_told(report))
+
+
+def _verify_recording(directory: Path, as_json: bool) -> None:
+    """An imported recording has no digest: the kernel did not tell one."""
+    checks = check_recording(RecordingReader(directory))
+    problems = [str(one) for one in checks.breaches]
+    events = checks.events.total()
+    if as_json:
+        print_json(Verdict(not problems, "", events, problems))
+    else:
+        found = counted(len(problems), "violation") if problems else "no violation"
+        print_line(f"recording: {counted(events, 'event')}, {found}")
+    if problems:
+        raise CheckFailedError(told(checks.breaches))
 
 
 def _digest(report: VerifyReport) -> str:

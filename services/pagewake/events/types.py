@@ -103,10 +103,9 @@ ClearWhy: TypeAlias = Literal[ClearingWhy, "migration"]
 - `migration`: the VM was saved and restored.
 """
 
-CompletionOrder: TypeAlias = Literal["seen", "ambiguous", "unseen"]
-"""How well the place of a completion among the others of its vcpu is known.
+CompletionDoubt: TypeAlias = Literal["ambiguous", "unseen"]
+"""Why the place of a completion among the others of its vcpu is not known.
 
-- `seen`: exactly;
 - `ambiguous`: a recording says it of one of several page-ins of the same page;
 - `unseen`: a recording says it after the READY, or not at all.
 """
@@ -734,7 +733,7 @@ class WorkerCompleted(Journal, frozen=True, gc=False):
     gfn: Gfn
     token: Token
     page: bool = True
-    order: CompletionOrder = "seen"
+    doubt: CompletionDoubt | None = None
 
 
 class DoubleFault(Journal, frozen=True, gc=False):

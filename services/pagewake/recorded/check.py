@@ -13,12 +13,18 @@ import msgspec
 
 from pagewake.events.types import Event
 from pagewake.kvm.profile import resolve
+from pagewake.observe.report.words import counted
 from pagewake.recorded.log import RecordingReader
-from pagewake.recorded.placed import Finding, Found, Placed, Span
+from pagewake.recorded.placed import Finding, Found, Span
 from pagewake.verify.invariants import Reporter, Rules, VmChecks, rules_of
+from pagewake.verify.log_run import PlacedEvent
 
 LEAD_MAX = 4
 """So many lines lead to a violation, beside the one where its token began."""
+
+
+SHOWN_BREACHES = 20
+"""An edited recording may have thousands; `--json` has all of them."""
 
 
 class Breach(msgspec.Struct, frozen=True):
@@ -45,11 +51,11 @@ class RecordedChecks:
         self._reporter = Reporter()
         self._told = 0
         self._vms: dict[str, VmChecks] = {}
-        self._recent: dict[tuple[str, int], deque[Placed]] = {}
+        self._recent: dict[tuple[str, int], deque[PlacedEvent]] = {}
 
     def take(self, found: Iterable[Found]) -> None:
         for one in found:
-            if isinstance(one, Placed):
+            if isinstance(one, PlacedEvent):
                 self._event(one)
             elif isinstance(one, Finding):
                 lead = self._lead(one.vm, one.vcpu)
@@ -64,7 +70,7 @@ class RecordedChecks:
         self._collect()
         return self.breaches
 
-    def _event(self, placed: Placed) -> None:
+    def _event(self, placed: PlacedEvent) -> None:
         event = placed.event
         self.events[type(event).__name__] += 1
         self._reporter.place = placed
@@ -108,6 +114,14 @@ def check_recording(reader: RecordingReader) -> RecordedChecks:
     checks.take(reader.found())
     checks.finish()
     return checks
+
+
+def told(breaches: list[Breach]) -> str:
+    """Violations for a person."""
+    shown = [str(one) for one in breaches[:SHOWN_BREACHES]]
+    more = len(breaches) - len(shown)
+    rest = [f"and {more} more"] if more else []
+    return "\n".join([counted(len(breaches), "violation"), *shown, *rest])
 
 
 def _told(event: Event) -> str:

@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pagewake.recorded import names
@@ -43,9 +44,9 @@ _SIGNS = (
 _NOTHING = Era("6.1", "nothing in it tells kernels apart; 6.1 is taken")
 
 
-def era_of(sight: Sight) -> Era:
-    """The kernel of a recording, as far as it is known by now."""
+def era_of(sight: Sight, others: Mapping[str, int]) -> Era:
+    """The kernel of a recording, as far as it is known by now; `others`: lines nobody reads."""
     for sign, profile, why in _SIGNS:
-        if sign in sight.signs or sight.lines[sign]:
+        if sign in sight.signs or sight.lines[sign] or sign in others:
             return Era(profile, why)
     return _NOTHING

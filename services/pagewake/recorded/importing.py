@@ -52,16 +52,20 @@ def import_files(
         writer.add(stitcher.finish())
         if not stitcher.vms:
             raise DataError(_no_vcpu([one.reader for one in readers]))
-        era = era_of(stitcher.sight) if profile is None else Era(profile, "as --profile says")
-        recording = _recording(stitcher, readers, era)
+        others: Counter[str] = Counter()
+        for one in readers:
+            others.update(one.reader.others)
+        era = Era(profile, "as --profile says") if profile else era_of(stitcher.sight, others)
+        recording = _recording(stitcher, readers, others, era)
         return writer.finish(recording)
 
 
-def _recording(stitcher: Stitcher, files: Sequence[_File], era: Era) -> Recording:
+def _recording(
+    stitcher: Stitcher, files: Sequence[_File], others: Counter[str], era: Era
+) -> Recording:
     sight = stitcher.sight
-    others: Counter[str] = Counter()
-    for file in files:
-        others.update(file.reader.others)
+    counts = sight.counts
+    counts["times back"] += sum(one.reader.stepped_back for one in files)
     return Recording(
         version=__version__,
         sources=[
@@ -78,7 +82,7 @@ def _recording(stitcher: Stitcher, files: Sequence[_File], era: Era) -> Recordin
         sync_fault_ns=sight.sync_fault_ns,
         lines=dict(sorted(sight.lines.items())),
         others=dict(sorted(others.items())),
-        counts=dict(sorted(sight.counts.items())),
+        counts=dict(sorted(counts.items())),
         checks=checks_of(sight),
     )
 

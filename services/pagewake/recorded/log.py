@@ -35,7 +35,8 @@ from pagewake.bus.log_sums import SUM_BYTES
 from pagewake.bus.zstd_frames import Frames
 from pagewake.errors import ConfigError, DataError
 from pagewake.events.types import EVENTS
-from pagewake.recorded.placed import Finding, Found, Placed, Span
+from pagewake.recorded.placed import Finding, Found, Span
+from pagewake.verify.log_run import PlacedEvent
 
 RECORDING_NAME = "recording.toml"
 RECORDS_NAME = "recorded.jsonl"
@@ -137,7 +138,7 @@ class RecordingWriter:
         """Append what the stitcher found."""
         encode, files = self._encoder.encode, self._files
         for one in found:
-            event = one.event if isinstance(one, Placed) else one
+            event = one.event if isinstance(one, PlacedEvent) else one
             line = encode(Record(one.line, event, files[one.file])) + b"\n"
             self._sum.update(line)
             self._file.write(line)
@@ -219,7 +220,7 @@ class RecordingReader:
                 if isinstance(event, Span | Finding):
                     yield event
                 else:
-                    yield Placed(event, file_name, record.line)
+                    yield PlacedEvent(event, file_name, record.line)
         if (number, total.hexdigest()) != (self.recording.records, self.recording.sum):
             raise self._damaged(number, f"is not what {RECORDING_NAME} says")
 

@@ -28,15 +28,7 @@ EXIT = "kvm_exit"
 INJECTED = "kvm_inj_exception"
 ACCEPT_IRQ = "kvm_apic_accept_irq"
 MSR = "kvm_msr"
-CR = "kvm_cr"
 WAKEUP = "kvm_vcpu_wakeup"
-NESTED_VMEXIT = "kvm_nested_vmexit"
-NESTED_VMEXIT_INJECT = "kvm_nested_vmexit_inject"
-NESTED_VMRUN = "kvm_nested_vmrun"
-NESTED_VMENTER = "kvm_nested_vmenter"
-USERSPACE_EXIT = "kvm_userspace_exit"
-MMIO = "kvm_mmio"
-EMULATE = "kvm_emulate_insn"
 SWITCH = "sched_switch"
 RECLAIM_BEGIN = ("mm_vmscan_memcg_reclaim_begin", "mm_vmscan_direct_reclaim_begin")
 RECLAIM_END = ("mm_vmscan_memcg_reclaim_end", "mm_vmscan_direct_reclaim_end")
@@ -57,13 +49,9 @@ EXIT_REASON = _fields(r"(?:vcpu (\d+) )?reason (\S+) rip HEX")
 EXCEPTION = _fields(r"#PF \((?:0x)?([0-9a-f]+)\)( \[reinjected\])?")
 IRQ = _fields(r"apicid ([0-9a-f]+) vec (\d+)")
 MSR_WRITE = _fields(r"msr_write ([0-9a-f]+) = HEX( \(#GP\))?")
-CR_WRITE = _fields(r"cr_write (\d+) = HEX")
-NESTED_REASON = _fields(r"(?:vcpu (\d+) )?(?:rip HEX )?reason:? ?(\S+)")
-SWITCHED = re.compile(r"prev_comm=(.*) prev_pid=(\d+) .*prev_state=(\S+) .*next_pid=(\d+)")
 
 MSR_EXITS = frozenset(("msr", "MSR_WRITE", "write_msr"))
 HLT_EXITS = frozenset(("hlt", "HLT"))
-FAULT_EXITS = frozenset(("npf", "EPT_VIOLATION", "EXCEPTION_NMI", "excp", "excp PF"))
 
 KERNEL_HALF = 1 << 63
 """From here on a linear address is the guest kernel's."""

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from pagewake.recorded.placed import Draft, Finding, Found, Placed
+from pagewake.recorded.placed import Draft, Finding, Found
+from pagewake.verify.log_run import PlacedEvent
 
 HELD_MAX = 50_000
 """So many events wait at most: a vcpu that never runs again keeps a place open for ever."""
@@ -75,4 +76,4 @@ class VmOrder:
             return what
         self._n += 1
         event = what.kind(what.at_ns, self.vm, self._n, *what.values)
-        return Placed(event, *what.place)
+        return PlacedEvent(event, *what.place)

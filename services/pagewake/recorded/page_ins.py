@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from pagewake.events.types import CompletionOrder
+from pagewake.events.types import CompletionDoubt
 from pagewake.recorded.placed import Place
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ class Apf:
     `completed` is how often its vcpu had exited when a worker said that it is done.
     """
 
-    __slots__ = ("completed", "gva", "injected", "order", "overdue", "place", "token")
+    __slots__ = ("completed", "doubt", "gva", "injected", "overdue", "place", "token")
 
     def __init__(self, token: int, gva: int, place: Place) -> None:
         self.token = token
         self.gva = gva
         self.place = place
         self.completed: int | None = None
-        self.order: CompletionOrder = "seen"
+        self.doubt: CompletionDoubt | None = None
         self.injected: bool | None = None
         self.overdue = False
 
@@ -73,5 +73,5 @@ class PageIns:
         running = [one for one in self._running.get(gva, ()) if one.apf.completed is None]
         if len(running) > 1:
             for one in running:
-                one.apf.order = "ambiguous"
+                one.apf.doubt = "ambiguous"
         return running[0] if running else None

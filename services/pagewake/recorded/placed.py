@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from pagewake.events.types import Event
+from pagewake.verify.log_run import PlacedEvent
 
 SpanWhy: TypeAlias = Literal["begin", "lost", "unreadable", "clock", "end"]
 
@@ -24,19 +25,6 @@ class Place(NamedTuple):
 
     @property
     def where(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-class Placed(NamedTuple):
-    """An event of a recording, and the line that it comes from."""
-
-    event: Event
-    file: str
-    line: int
-
-    @property
-    def where(self) -> str:
-        """`file:line`, as messages name it."""
         return f"{self.file}:{self.line}"
 
 
@@ -63,7 +51,7 @@ class Finding(msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_def
     line: int
 
 
-Found: TypeAlias = Placed | Span | Finding
+Found: TypeAlias = PlacedEvent | Span | Finding
 
 
 class Draft(NamedTuple):

@@ -138,6 +138,7 @@ class Stitcher:
         found = names.GVA_ADDRESS.search(line.text)
         if found is None:
             return
+        self.sight.signs.add("pfn" if " pfn " in line.text else "no pfn")
         running = self._page_ins.complete(int(found[1], 16))
         if running is not None:
             running.vcpu.completed(at_ns, place, running.apf)

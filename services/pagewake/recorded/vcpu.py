@@ -42,6 +42,7 @@ ASYNC_PF_PER_VCPU = 64
 RESERVED_BIT = 8
 """Of an error code: the address is one of MMIO, which no page-in resolves."""
 WRITE_BIT = 2
+AS_VMEXIT_BIT = 4
 _SIGNS = {"4b564d07": {"msr ack"}, "4b564d06": {"msr int"}}
 """What a kernel is told by: `era`."""
 _APF_MSRS = (MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT, MSR_KVM_ASYNC_PF_ACK)
@@ -284,7 +285,10 @@ class Vcpu:
 
     def injected(self, at_ns: int, place: Place, text: str) -> None:
         found = names.EXCEPTION.search(text)
-        if found is None or found[2] or int(found[1], 16):
+        if found is None or int(found[1], 16):
+            return
+        if found[2]:
+            self._sight.signs.add("reinjected")
             return
         if self._told:
             told = self._told.popleft()
@@ -344,6 +348,7 @@ class Vcpu:
         if ready is None:
             return
         self.vm.by_interrupt = True
+        self._sight.signs.add("interrupt")
         self._unacked, self._unacked_since = ready.token, self._exits
         kind = "broadcast" if ready.token == BROADCAST else "ready"
         ready.held.close(
@@ -391,6 +396,8 @@ class Vcpu:
         if msr == MSR_KVM_ASYNC_PF_INT:
             self.vm.vector = value & 0xFF
         elif ok:
+            if value & AS_VMEXIT_BIT:
+                self._sight.signs.add("as_vmexit")
             self._enable(at_ns, place, bool(value & 1))
 
     def _acked(self, at_ns: int, place: Place, write: tuple[Any, ...], frees: bool) -> None:
@@ -429,12 +436,26 @@ class Vcpu:
     # ------------------------------------------------------------------ what else the thread does
 
     def _overdue(self, at_ns: int, place: Place) -> None:
-        pass
+        """A done item is presented before the next entry, unless a READY is unacknowledged.
+
+        From 5.8: a worker, and the write of an ACK, ask for it before the vcpu goes on.
+        """
+        if not (self._ack_known and self._unacked is None and self.vm.by_interrupt):
+            return
+        for apf in self.started.values():
+            done = apf.completed is not None and apf.completed < self._exits
+            if done and apf.doubt is None and not apf.overdue:
+                apf.overdue = True
+                self._find(
+                    "I5", at_ns, place,
+                    f"token {apf.token:#x} is done since the exit before, its slot is free, and "
+                    "the vcpu goes on without its READY",
+                )  # fmt: skip
 
     def completed(self, at_ns: int, place: Place, apf: Apf) -> None:
         """A worker says that this item is done."""
         apf.completed = self._exits
-        values = (apf.gva >> 12, apf.token, True, apf.order)
+        values = (apf.gva >> 12, apf.token, True, apf.doubt)
         self._add(WorkerCompleted, at_ns, place, *values)
 
     def switched_out(self, at_ns: int) -> None:

@@ -53,7 +53,7 @@ class FirstInFirstOut(Checker):
         }
 
     def _completed(self, event: WorkerCompleted) -> None:
-        if event.order != "seen":
+        if event.doubt is not None:
             self._loose.add(event.token)
             return
         self._done.setdefault(event.vcpu, deque()).append(event.token)
