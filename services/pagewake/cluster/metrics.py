@@ -19,7 +19,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from pagewake.cluster.shard_metrics import COUNTS, LEVELS, SPREADS, TIMES_NS, Labels
+from pagewake.cluster.shard_metrics import (
+    COUNTS,
+    LEVELS,
+    SPREADS,
+    TIMES_NS,
+    Count,
+    Labels,
+    Level,
+    Spread,
+)
 from pagewake.cluster.standing import stands_still
 from pagewake.cluster.tally import BUCKETS, BYTES_SENT, RECORDS_SENT, Tally
 from pagewake.guest_kernel.kernel import GuestKernel
@@ -176,30 +185,37 @@ class RunMetrics(Collector):
         """Every family, at this instant."""
         owned = list(self._owned())
         shards = [each for each in owned if not each.participant.opens_windows]
-        yield from _tallied(shards)
-        yield from _read(OF_PARTS, [(each.labels, each) for each in owned])
+        yield from tallied([(each.labels, each.tally) for each in shards], COUNTS, LEVELS, SPREADS)
+        yield from read(OF_PARTS, [(each.labels, each) for each in owned])
         yield from _of_groups(shards)
         yield from _of_hosts(owned)
 
 
-def _tallied(shards: Sequence[Owned]) -> Iterator[Metric]:
-    """What the events of shards moved; known label values from the start, at zero."""
-    found = [(each.labels, _by_metric(each.tally)) for each in shards]
-    for metric in COUNTS:
+Tallies: TypeAlias = Sequence[tuple[Labels, Tally]]
+"""Parts by their labels, run and source."""
+
+
+def tallied(
+    parts: Tallies, counts: Iterable[Count], levels: Iterable[Level], spreads: Iterable[Spread]
+) -> Iterator[Metric]:
+    """What events moved; known label values from the start, at zero."""
+    found = [(part, _by_metric(tally)) for part, tally in parts]
+    for metric in counts:
         family = CounterMetricFamily(
             PREFIX + metric.name, metric.text, labels=[*PART, *metric.labels]
         )
-        for part, counts in found:
-            shown = dict.fromkeys(metric.known(), 0) | counts[metric.name]
+        for part, moved in found:
+            shown = dict.fromkeys(metric.known(), 0) | moved[metric.name]
             for labels, count in shown.items():
                 family.add_metric([*part, *labels], count)
         yield family
-    for level in LEVELS:
+    for level in levels:
         gauge = GaugeMetricFamily(PREFIX + level.name, level.text, labels=PART)
-        for part, counts in found:
-            gauge.add_metric(part, counts[level.name].get((), 0))
+        for part, moved in found:
+            gauge.add_metric(part, moved[level.name].get((), 0))
         yield gauge
-    yield from _spreads(shards)
+    for spread in spreads:
+        yield _spread(spread, parts)
 
 
 def _by_metric(tally: Tally) -> dict[str, dict[Labels, int]]:
@@ -209,14 +225,13 @@ def _by_metric(tally: Tally) -> dict[str, dict[Labels, int]]:
     return counts
 
 
-def _spreads(shards: Sequence[Owned]) -> Iterator[Metric]:
-    for spread in SPREADS:
-        family = HistogramMetricFamily(PREFIX + spread.name, spread.text, labels=PART)
-        for each in shards:
-            buckets = each.tally.buckets.get(spread.name, [0] * BUCKETS)
-            total = each.tally.sums.get(spread.name, 0) * spread.unit
-            family.add_metric(each.labels, _cumulative(buckets, spread.unit, spread.shown), total)
-        yield family
+def _spread(spread: Spread, parts: Tallies) -> Metric:
+    family = HistogramMetricFamily(PREFIX + spread.name, spread.text, labels=PART)
+    for labels, tally in parts:
+        buckets = tally.buckets.get(spread.name, [0] * BUCKETS)
+        total = tally.sums.get(spread.name, 0) * spread.unit
+        family.add_metric(labels, _cumulative(buckets, spread.unit, spread.shown), total)
+    return family
 
 
 def _cumulative(buckets: Sequence[int], unit: float, shown: range) -> list[tuple[str, float]]:
@@ -230,7 +245,7 @@ def _cumulative(buckets: Sequence[int], unit: float, shown: range) -> list[tuple
     return [*found, ("+Inf", total)]
 
 
-def _read(
+def read(
     table: Iterable[Read[S]], parts: Sequence[tuple[Labels, S]], label: str | None = None
 ) -> Iterator[Metric]:
     """One family per entry, with what it reads from each of the parts."""
@@ -249,7 +264,7 @@ def _of_groups(shards: Sequence[Owned]) -> Iterator[Metric]:
         for kernel in each.participant.kernels:
             kernels[*each.labels, group_of(kernel.vm.name)].append(kernel)
     groups: list[tuple[Labels, Group]] = list(kernels.items())
-    yield from _read(OF_GROUPS, groups, "group")
+    yield from read(OF_GROUPS, groups, "group")
 
 
 def _of_hosts(owned: Sequence[Owned]) -> Iterator[Metric]:
@@ -264,17 +279,23 @@ def _of_hosts(owned: Sequence[Owned]) -> Iterator[Metric]:
         for vm, pages in view.summary.resident.items():
             resident[*labels, group_of(vm)] += pages
     media = [((*labels, view.summary.medium), view) for labels, view in hosts]
-    yield from _read(OF_HOSTS, hosts)
-    yield from _read(OF_RESIDENT, list(resident.items()), "group")
-    yield from _read(OF_MEDIA, media, "medium")
+    yield from read(OF_HOSTS, hosts)
+    yield from read(OF_RESIDENT, list(resident.items()), "group")
+    yield from read(OF_MEDIA, media, "medium")
     yield _page_in_times(media)
 
 
 def _page_in_times(media: Sequence[tuple[Labels, HostView]]) -> Metric:
+    return page_in_times(
+        [(labels, view.page_ins.ns_log2, view.page_ins.ns_total) for labels, view in media]
+    )
+
+
+def page_in_times(media: Iterable[tuple[Labels, Sequence[int], int]]) -> Metric:
+    """By run, source and medium: page-ins by the power of two of their ns, and the sum of them."""
     took = HistogramMetricFamily(
         PREFIX + "host_page_in_sim_seconds", "From request to readiness", labels=[*PART, "medium"]
     )
-    for labels, view in media:
-        buckets = _cumulative(view.page_ins.ns_log2, 1e-9, TIMES_NS)
-        took.add_metric(labels, buckets, view.page_ins.ns_total / 1e9)
+    for labels, ns_log2, ns_total in media:
+        took.add_metric(labels, _cumulative(ns_log2, 1e-9, TIMES_NS), ns_total / 1e9)
     return took

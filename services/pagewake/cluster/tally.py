@@ -32,13 +32,17 @@ class Tally:
 
     def feed(self, events: Sequence[Event]) -> None:
         """The domain events of one window."""
+        self.count(events)
+        self.note(WINDOW_EVENTS.name, len(events))
+
+    def count(self, events: Sequence[Event]) -> None:
+        """Domain events, of a window or none."""
         move_of = MOVES.get
         for event in events:
             move = move_of(type(event))
             if move is not None:
                 move(self, event)
         self.events += len(events)
-        self.note(WINDOW_EVENTS.name, len(events))
 
     def add(self, metric: str, labels: Labels = (), count: int = 1) -> None:
         """Count something."""

@@ -40,7 +40,7 @@ class Packing(NamedTuple):
 
 
 _PLAIN = Packing("text", lambda raw: raw)
-_PACKED: dict[bytes, Packing] = {
+PACKINGS: Final[dict[bytes, Packing]] = {
     b"\x1f\x8b": Packing("gzip", lambda raw: gzip.GzipFile(fileobj=raw)),
     b"\xfd7zXZ\0": Packing("xz", lzma.LZMAFile),
     b"\x28\xb5\x2f\xfd": Packing("zstd", lambda raw: io.BufferedReader(Frames(raw), _CHUNK_BYTES)),
@@ -117,8 +117,8 @@ class Source:
 
         DataError if the packed data is torn, or if it is no text.
         """
-        packing = _starts(_PACKED, self._raw.magic) or _PLAIN
-        tool = _starts(_TOOLS, self._raw.magic)
+        packing = starts(PACKINGS, self._raw.magic) or _PLAIN
+        tool = starts(_TOOLS, self._raw.magic)
         try:
             if tool is None:
                 yield from self._text(packing.unpack(self._raw))
@@ -145,12 +145,12 @@ class Source:
             yield decoded(rest)
 
     def _must_be_text(self, begin: bytes) -> None:
-        tool = _starts(_TOOLS, begin)
+        tool = starts(_TOOLS, begin)
         if tool is not None:
             raise self._wrong(
                 f"what {tool[0]} writes can be read from a file alone, not packed, not from a pipe"
             )
-        other = _starts(_OTHERS, begin)
+        other = starts(_OTHERS, begin)
         if other is not None or b"\0" in begin[:LINE_BYTES]:
             raise self._wrong(
                 f"binary, no text ({other or 'it holds zeros'}); give what tracefs' trace,"
@@ -190,7 +190,8 @@ class Source:
         return DataError(f"{self.name}:{self._lines + 1}: {what}")
 
 
-def _starts(table: dict[bytes, Any], begin: bytes) -> Any:  # noqa: ANN401 - what the table holds
+def starts(table: dict[bytes, Any], begin: bytes) -> Any:  # noqa: ANN401 - what the table holds
+    """What a table of first bytes says of a file's."""
     return next((what for magic, what in table.items() if begin.startswith(magic)), None)
 
 
