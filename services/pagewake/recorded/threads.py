@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pagewake.errors import ConfigError
+from pagewake.errors import DataError
 
 COMM = re.compile(r"(?:CPU |fc_vcpu |vcpu|crosvm_vcpu)(\d+)(?:/KVM|/TCG)?$")
 VCPUS_MAX = 4096
@@ -67,11 +67,11 @@ class Threads:
         return name
 
     def check(self, pid: int, where: str) -> None:
-        """ConfigError if a thread goes on whose place another one has taken."""
+        """DataError if a thread goes on whose place another one has taken."""
         other = self._retired.get(pid)
         if other is not None:
             vcpu = self._names[pid].vcpu
-            raise ConfigError(
+            raise DataError(
                 f"{where}: threads {pid} and {other} both are vcpu {vcpu}, so there are several "
                 "VMs, and no line says which is whose: name the vcpu threads of each, as in "
                 f"--vm {pid},.. --vm {other},.. (--vm {pid},.. alone reads one VM), or record "

@@ -7,6 +7,7 @@ give phantom double faults until the MSR is disabled or the vcpu is reset (seman
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 from pagewake.events.types import (
@@ -31,6 +32,9 @@ from pagewake.verify.invariants.base import (
 )
 from pagewake.verify.invariants.rules import Rules
 
+LEFT_MAX = 256
+"""Of a partial recording: so many gfns that were presented last are surely not held."""
+
 
 class GfnHashMembership(Checker):
     """Double faults and starts against the derived content of each vcpu's gfn hash."""
@@ -40,6 +44,7 @@ class GfnHashMembership(Checker):
     def __init__(self, rules: Rules, reporter: Reporter) -> None:
         super().__init__(rules, reporter)
         self._vcpus: dict[int, dict[int, int | None]] = {}
+        self._left: dict[int, deque[int]] = {}
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -75,7 +80,10 @@ class GfnHashMembership(Checker):
         if event.gfn not in self._hash(event.vcpu):
             self._phantom(event, event.gfn)
 
-    def _phantom(self, event: Event, gfn: int) -> None:
+    def _phantom(self, event: ApfStarted | DoubleFault, gfn: int) -> None:
+        if self.rules.partial and gfn not in self._left.get(event.vcpu, ()):
+            self._hash(event.vcpu)[gfn] = None  # its item was started before the recording was
+            return
         self.fail(event, f"double fault on gfn {gfn:#x}, which no outstanding item holds")
 
     def _presented(self, event: ApfPresented) -> None:
@@ -87,7 +95,10 @@ class GfnHashMembership(Checker):
                 self.fail(event, f"presented gfn {event.gfn:#x} is not in the hash")
             return
         token = held.pop(event.gfn)
-        if self.rules.partial and token != event.token:
+        if not self.rules.partial:
+            return
+        self._left.setdefault(event.vcpu, deque(maxlen=LEFT_MAX)).append(event.gfn)
+        if token is not None and token != event.token:
             self.fail(
                 event,
                 f"presented gfn {event.gfn:#x} as {token_name(event.token)}, but it is "
