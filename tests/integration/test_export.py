@@ -183,7 +183,7 @@ def test_each_of_several_hosts_has_a_trace_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--host 2"):
         write_ftrace(log, tmp_path / "x", None, 2)
     written = [write_ftrace(log, tmp_path / "x", None, host) for host in (0, 1)]
-    assert [sorted(each.processes) for each in written] == [["web-0", "web-2"], ["web-1", "web-3"]]
+    assert [sorted(each.threads) for each in written] == [["web-0", "web-2"], ["web-1", "web-3"]]
 
 
 def test_shards_change_nothing_but_the_order_within_an_instant(tmp_path: Path) -> None:

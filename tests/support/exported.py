@@ -12,7 +12,7 @@ from pagewake.recorded.tracepoints import NAMES, Value, form_of
 from tests.support.runs import run_logged
 
 SHORT = "scenario.duration=60ms"
-KERNELS = ("2.6.39", "4.14", "6.1")
+KERNELS = ("2.6.39", "5.4", "6.1")
 SCENARIOS = (
     "row-01-user-fault",
     "row-02-kernel-fault",

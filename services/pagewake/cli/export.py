@@ -116,11 +116,15 @@ def _log_of(run: str, seed: int | None, sets: Sequence[str]) -> Iterator[Path]:
 
 def _tell(place: Path, written: Written) -> None:
     print_line(f"{place}: {written.lines} lines, as Linux {written.kernel} prints them")
-    processes = [f"{vm} {pid}" for vm, pids in written.processes.items() for pid in pids]
-    if len(processes) > 1:
-        complain(f"processes: {', '.join(processes)}")
-        if not written.tells_processes:
-            complain(
-                "hint: these lines do not say of which process a thread is: read them with"
-                " pagewake import --vm PID, one process at a time"
-            )
+    if sum(map(len, written.threads.values())) > 1:
+        of_vms = [
+            f"{vm} {','.join(map(str, threads))}"
+            for vm, processes in written.threads.items()
+            for threads in processes
+        ]
+        complain(f"vcpu threads: {'; '.join(of_vms)}")
+    if len(written.threads) > 1 and not written.groups:
+        complain(
+            "hint: these lines do not say of which VM a thread is; pagewake import is told by"
+            " --vm PID,.. with the threads of each"
+        )

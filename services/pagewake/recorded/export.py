@@ -48,15 +48,15 @@ INTERRUPTS_SINCE: Final[Release] = (5, 8)
 
 
 class Written(NamedTuple):
-    """What was written: lines, and the processes of the VMs by name, oldest first.
+    """What was written: lines, and the vcpu threads of the VMs by name, a list for each process.
 
-    `tells_processes`: every line says of which process its thread is.
+    `groups`: every line says of which process its thread is.
     """
 
     kernel: str
     lines: int
-    processes: dict[str, list[int]]
-    tells_processes: bool
+    threads: dict[str, list[list[int]]]
+    groups: bool
 
 
 def release_of(profile: str) -> Release:
@@ -93,7 +93,7 @@ def write_ftrace(log_dir: Path, place: Path, kernel: str | None, host: int | Non
         with place.open("w", encoding="utf-8") as out:
             out.write(trace.head())
             shutil.copyfileobj(body, out)
-    return Written(kernel, trace.lines, trace.processes, trace.tgids)
+    return Written(kernel, trace.lines, trace.threads(), trace.tgids)
 
 
 def _refuse(rules: Switches, kernel: str, release: Release) -> None:
@@ -154,9 +154,9 @@ class HostTrace:
             self._vms[vm.name] = VmLines(self, vm, self._cpus)
             self._cpus += vm.spec.vcpus
 
-    @property
-    def processes(self) -> dict[str, list[int]]:
-        return {name: vm.pids for name, vm in self._vms.items()}
+    def threads(self) -> dict[str, list[list[int]]]:
+        """The vcpu threads of each VM, by process."""
+        return {name: vm.threads for name, vm in self._vms.items()}
 
     def head(self) -> str:
         """What stands before all lines."""
@@ -215,13 +215,13 @@ class VmLines:
         self._trace = trace
         self._vcpus_count = vm.spec.vcpus
         self._first_cpu = first_cpu
-        self.pids: list[int] = []
+        self.threads: list[list[int]] = []
         self._vcpus: list[VcpuLines] = []
         self._begin_process()
 
     def _begin_process(self) -> None:
         pid = self._trace.new_process(self._vcpus_count)
-        self.pids.append(pid)
+        self.threads.append([pid + 1 + vcpu for vcpu in range(self._vcpus_count)])
         costs = self._trace.scenario.host.costs
         self._vcpus = [
             VcpuLines(
@@ -229,7 +229,7 @@ class VmLines:
                 costs,
                 self._trace.broadcast,
                 _Thread(self._trace, vcpu, self._first_cpu + vcpu, pid),
-                begun=len(self.pids) > 1,
+                begun=len(self.threads) > 1,
             )
             for vcpu in range(self._vcpus_count)
         ]

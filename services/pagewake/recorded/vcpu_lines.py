@@ -93,6 +93,7 @@ class VcpuLines:
         self._halted_ns: int | None = None
         self._vector = APF_VECTOR
         self._interrupt = False
+        self._excepts = False
         self._in_wrmsr = False
         self._refused = False
         self._msr: dict[str, Value] | None = None
@@ -157,8 +158,11 @@ class VcpuLines:
         self._out.line(self._last_ns, kind, **values)
 
     def _back(self, at_ns: int, cost_ns: int) -> None:
-        """The thread will be in the guest again, unless it is halted."""
-        if self._halted_ns is None:
+        """The thread will be in the guest again; not if it is halted.
+
+        An entry that delivers an exception is said.
+        """
+        if self._halted_ns is None and not self._excepts:
             self._entry_ns = at_ns + cost_ns + self._costs.exit_ns + self._costs.entry_ns
 
     def _enter(self, at_ns: int) -> None:
@@ -272,7 +276,7 @@ class VcpuLines:
             self._reads = event.gfn
             self._entry_ns = None
         elif event.delivery in ("injected", "halted"):
-            self._entry_ns = None  # it is said when the one or the other happens
+            self._entry_ns = None  # the one or the other is said
 
     # ------------------------------------------------------------------ completions
 
@@ -311,15 +315,18 @@ class VcpuLines:
 
     def _queued(self, event: ev.ExceptionQueued) -> None:
         self._host_acts(event.at_ns)
-        self._entry_ns = None  # the entry that delivers it is said
+        self._excepts = True
+        self._entry_ns = None
 
     def _injected(self, event: ev.ExceptionInjected) -> None:
         self._host_acts(event.at_ns)
+        self._excepts = False
         self._end_wrmsr(event.at_ns)
         self._inject(event.at_ns, "#PF")
         self._enter(event.at_ns)
 
     def _dropped(self, event: ev.ExceptionDropped) -> None:
+        self._excepts = False
         if not self._inside and self._reads is None:
             self._back(event.at_ns, 0)
 
@@ -370,7 +377,8 @@ class VcpuLines:
     def _resumed(self, event: ev.VcpuResumed) -> None:
         if self._halted_ns is not None:
             waited_ns, self._halted_ns = event.at_ns - self._halted_ns, None
-            self._say(event.at_ns, "wakeup", how="wait", ns=waited_ns, polling="valid")
+            if waited_ns > self._costs.exit_ns + self._costs.entry_ns:  # else it never blocked
+                self._say(event.at_ns, "wakeup", how="wait", ns=waited_ns, polling="valid")
         if event.why == "interrupt":
             self._accept(event.at_ns, TIMER_VECTOR)
         if not self._inside:
@@ -393,12 +401,11 @@ class VcpuLines:
             self._back(event.at_ns, 0)
 
     def _run_l2(self, at_ns: int) -> None:
-        """L1 has run its guest since it was last heard of."""
-        self._guest_runs(at_ns)
-        self._exit(self._last_ns, exit_codes.VMRUN)
+        """L1 has run its guest since it was last heard of; nobody knows since when."""
+        self._exit(at_ns, exit_codes.VMRUN)
         self._in_l2 = True
         self._say(
-            self._last_ns,
+            at_ns,
             "nested_run",
             rip=KERNEL_RIP,
             vmcb=0,
@@ -409,7 +416,7 @@ class VcpuLines:
             root_of="nested_cr3",
             root=0,
         )
-        self._entry_ns = self._last_ns
+        self._enter(at_ns)
 
     def _vmexit(self, event: ev.NestedVmexit) -> None:
         if event.level != 1:

@@ -84,10 +84,14 @@ def test_a_damaged_log_is_bad_data(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not place.exists()
 
 
-def test_processes_are_told_where_there_are_several(
+def test_threads_are_told_where_there_are_several_processes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("export", "row-11-migrate-sleepers", "--ftrace", str(tmp_path / "x"))
-    outcome = invoke(capsys, *command)
-    assert "processes: vm-0 1002, vm-0 1005" in outcome.err
-    assert "hint: these lines do not say of which process a thread is" in outcome.err
+    place = str(tmp_path / "x")
+    moved = invoke(capsys, "export", "row-11-migrate-sleepers", "--ftrace", place).err
+    assert moved == "pagewake: vcpu threads: vm-0 1003,1004; vm-0 1006,1007\n"
+    web = ("export", "web", "--ftrace", place, "--set", "scenario.duration=10ms")
+    assert "hint" not in invoke(capsys, *web).err
+    old = invoke(capsys, *web, "--set", "kernel.profile=2.6.39").err
+    assert "vcpu threads: web-0 1009,1010; web-1 1012,1013" in old
+    assert "hint: these lines do not say of which VM a thread is" in old
