@@ -271,6 +271,7 @@ class VcpuLines:
 
     def _not_present(self, event: ev.PageNotPresent) -> None:
         self._begin_fault(event.at_ns, event.gfn)
+        assert event.cpl is not None, "a run knows it"
         self._close_fault(event.access == "write", event.cpl)
         if event.delivery == "synchronous" and not event.served:
             self._reads = event.gfn
