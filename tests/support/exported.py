@@ -59,7 +59,7 @@ def export(name: str, kernel: str, directory: Path, *sets: str) -> Exported:
 
 def read_trace(text: str, kernel: str) -> list[Said]:
     """Every line of a trace, in the forms of that kernel alone."""
-    reader = LineReader("trace.txt", NAMES)
+    reader = LineReader("trace.txt", dict.fromkeys(NAMES))
     items = list(reader.feed(text))
     assert not reader.others, reader.others
     return [_read(item, kernel) for item in items]

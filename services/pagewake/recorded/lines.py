@@ -11,8 +11,9 @@ no times, is a DataError.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from pagewake.errors import DataError
@@ -56,7 +57,10 @@ class Unreadable(NamedTuple):
 
 
 Item: TypeAlias = Line | Lost | Unreadable
+Wanted: TypeAlias = Mapping[str, re.Pattern[str] | None]
+"""The events that somebody reads, without the name of their group; the form of the whole text."""
 
+TEXT_SHOWN: Final = 80
 HEADS_MAX: Final = 100_000  # threads come and go; then all are learned again
 EVENTS_MAX: Final = 10_000  # names of events; kernels have some 2,000
 SURE_LINES: Final = 1_000  # of no shape at the beginning of a file, after which it is none of ours
@@ -70,8 +74,7 @@ BACK_TIMES_MAX: Final = 1_000
 class LineReader:
     """Takes a recording's text as it comes, gives its lines."""
 
-    def __init__(self, file: str, wanted: Container[str]) -> None:
-        """`wanted` are the events that somebody reads, without the name of their group."""
+    def __init__(self, file: str, wanted: Wanted) -> None:
         self.shape: str | None = None
         self.stepped_back = 0
         """Lines whose time was before that of the line before, by little: it is taken as that."""
@@ -126,12 +129,16 @@ class LineReader:
             yield from self._went_back(time_ns)
             time_ns = self._time_ns
         self._time_ns = time_ns
-        self._told = False
         text = text.rstrip()
         if self.shape == "perf":
             text = as_printed(event, shapes.SYMBOL.sub("", text) if " ffff" in text else text)
         elif text.startswith(" "):  # trace-cmd's column of names
             text = as_printed(event, text.lstrip())
+        form = self._wanted[event]
+        if form is not None and form.fullmatch(text) is None:
+            yield from self._unreadable(f'{event} with "{text[:TEXT_SHOWN]}"')
+            return
+        self._told = False
         yield Line(time_ns, *thread, event, text, self._number, self._file)
 
     def _ns(self, time: str) -> int | None:
@@ -250,7 +257,7 @@ class LineReader:
         )
 
 
-def read_lines(name: str, wanted: Container[str]) -> Iterator[Item]:
+def read_lines(name: str, wanted: Wanted) -> Iterator[Item]:
     """The items of a whole file, or of `-`."""
     with opened(name) as source:
         reader = LineReader(source.name, wanted)

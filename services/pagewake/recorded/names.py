@@ -45,10 +45,26 @@ TOKEN_GVA = _fields(r"token HEX gva HEX")
 GVA_ADDRESS = _fields(r"gva HEX address HEX")
 FAULT = _fields(r"(?:vcpu (\d+) rip HEX )?address HEX error_code HEX")
 VCPU = _fields(r"vcpu (\d+)")
-EXIT_REASON = _fields(r"(?:vcpu (\d+) )?reason (\S+) rip HEX")
+EXIT_REASON = _fields(r"(?:vcpu (\d+) )?reason (.+?) rip HEX")
 EXCEPTION = _fields(r"#PF \((?:0x)?([0-9a-f]+)\)( \[reinjected\])?")
 IRQ = _fields(r"apicid ([0-9a-f]+) vec (\d+)")
 MSR_WRITE = _fields(r"msr_write ([0-9a-f]+) = HEX( \(#GP\))?")
+
+FORMS: dict[str, Pattern[str]] = {
+    ENTRY: _fields(r"vcpu \d+(?:,? rip HEX.*)?"),
+    EXIT: _fields(r"(?:vcpu \d+ )?reason .+? rip HEX(?: .*)?"),
+    PAGE_FAULT: FAULT,
+    TRY_ASYNC: GVA_GFN,
+    REPEATED_FAULT: GVA_GFN,
+    DOUBLEFAULT: GVA_GFN,
+    NOT_PRESENT: TOKEN_GVA,
+    READY: TOKEN_GVA,
+    COMPLETED: _fields(r"gva HEX address HEX(?: pfn HEX)?"),
+    INJECTED: _fields(r"(?:#\w+|HEX)(?: \(HEX\))?(?: ?\[reinjected\])?"),
+    ACCEPT_IRQ: _fields(r"apicid [0-9a-f]+ vec \d+(?: \(.*)?"),
+    MSR: _fields(r"msr_(?:read|write) [0-9a-f]+ = HEX(?: \(#GP\))?"),
+}
+"""The whole text of an event, in the forms that it had over time; another one is torn."""
 
 MSR_EXITS = frozenset(("msr", "MSR_WRITE", "write_msr"))
 HLT_EXITS = frozenset(("hlt", "HLT"))

@@ -43,8 +43,8 @@ ELSEWHERE = (
     *names.RECLAIM_BEGIN,
     *names.RECLAIM_END,
 )
-WANTED = frozenset((*ON_VCPU, *ELSEWHERE))
-"""The events whose lines are read."""
+WANTED = {event: names.FORMS.get(event) for event in (*ON_VCPU, *ELSEWHERE)}
+"""The events whose lines are read, and the form of their texts where it matters."""
 
 
 class Stitcher:
@@ -57,11 +57,10 @@ class Stitcher:
         self.sight = Sight(sync_fault_ns)
         self.threads = Threads(groups)
         self.vms: list[Vm] = []
-        self.spans: list[Span] = []
         self._vcpus: dict[int, Vcpu] = {}
         self._none: set[tuple[int, str]] = set()
         self._page_ins = PageIns()
-        self._elsewhere: dict[str, Callable[[int, Place, Line], None]] = {
+        self._elsewhere: dict[str, Callable[[int, Place, Line], Vcpu | None]] = {
             names.COMPLETED: self._completed,
             names.ACCEPT_IRQ: self._irq_accepted,
             names.SWITCH: self._switched,
@@ -85,7 +84,7 @@ class Stitcher:
         sight.lines[event] += 1
         handle = ON_VCPU.get(event)
         if handle is None:
-            self._elsewhere[event](at_ns, place, item)
+            vcpu = self._elsewhere[event](at_ns, place, item)
         else:
             vcpu = self._vcpus.get(item.pid) or self._learn(item)
             if vcpu is None:
@@ -93,8 +92,8 @@ class Stitcher:
             if self.threads.any_retired:
                 self.threads.check(item.pid, place.where)
             handle(vcpu, at_ns, place, item.text)
-        for vm in self.vms:
-            vm.order.leave(found)
+        if vcpu is not None:
+            vcpu.vm.order.leave(found)
         return found
 
     def finish(self) -> list[Found]:
@@ -134,24 +133,27 @@ class Stitcher:
 
     # ------------------------------------------------------------------ lines of any thread
 
-    def _completed(self, at_ns: int, place: Place, line: Line) -> None:
+    def _completed(self, at_ns: int, place: Place, line: Line) -> Vcpu | None:
         found = names.GVA_ADDRESS.search(line.text)
         if found is None:
-            return
+            return None
         self.sight.signs.add("pfn" if " pfn " in line.text else "no pfn")
         running = self._page_ins.complete(int(found[1], 16))
-        if running is not None:
-            running.vcpu.completed(at_ns, place, running.apf)
+        if running is None:
+            return None
+        running.vcpu.completed(at_ns, place, running.apf)
+        return running.vcpu
 
-    def _irq_accepted(self, at_ns: int, place: Place, line: Line) -> None:
+    def _irq_accepted(self, at_ns: int, place: Place, line: Line) -> Vcpu | None:
         found = names.IRQ.search(line.text)
         vcpu = self._vcpus.get(line.pid)
         if found is None or vcpu is None:
-            return
+            return None
         target = vcpu.vm.vcpus.get(int(found[1], 16))
         if target is not None:
             target.irq_arrived()
         vcpu.irq_accepted(at_ns, place, int(found[2]))
+        return vcpu
 
     def _switched(self, at_ns: int, place: Place, line: Line) -> None:
         out = self._vcpus.get(line.pid)
@@ -197,9 +199,7 @@ class Stitcher:
         found.append(self._span(why, at_ns, what, place))
 
     def _span(self, why: str, at_ns: int, what: str, place: Place) -> Span:
-        span = Span(why, at_ns, self.sight.last_ns, what, *place)  # type: ignore[arg-type]
-        self.spans.append(span)
-        return span
+        return Span(why, at_ns, self.sight.last_ns, what, *place)  # type: ignore[arg-type]
 
 
 def _said(line: Line) -> int | None:

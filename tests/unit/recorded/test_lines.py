@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pagewake.errors import DataError
-from pagewake.recorded.lines import Item, Line, LineReader, Lost, Unreadable
+from pagewake.recorded import names
+from pagewake.recorded.lines import Item, Line, LineReader, Lost, Unreadable, Wanted
 from pagewake.recorded.opening import decoded
 
-WANTED = frozenset({"kvm_async_pf_ready", "kvm_entry"})
+WANTED = {"kvm_async_pf_ready": names.TOKEN_GVA, "kvm_entry": None}
 READY = "token 0x9d001 gva 0x3b3e800"
 
 
-def items(text: str, wanted: frozenset[str] = WANTED) -> list[Item]:
+def items(text: str, wanted: Wanted = WANTED) -> list[Item]:
     return list(LineReader("f", wanted).feed(text))
 
 
@@ -131,6 +132,10 @@ GOOD = "  a-1  [000] d..1.  1.000001: kvm_entry: vcpu 0\n"
         (GOOD.replace("1.000001", "18446744073709.000001"), "is no time"),
         (GOOD.replace("vcpu", "vc\0pu"), "no line of a recording"),
         (GOOD.replace("a-1", "a"), "no thread in front of kvm_entry"),
+        (
+            "  a-1  [000] d..1.  1.000001: kvm_async_pf_ready: token 0x9d001 gva 0x3b3x\n",
+            'kvm_async_pf_ready with "token 0x9d001 gva 0x3b3x"',
+        ),
         (GOOD.replace("a-1  ", "a 1"), "no thread in front of kvm_entry"),
     ],
 )

@@ -19,7 +19,7 @@ from pagewake.recorded.lines import Line, read_lines
 from pagewake.recorded.opening import opened
 from tests.support.recordings import recording
 
-WANTED = frozenset(
+WANTED = dict.fromkeys(
     f"kvm_{name}"
     for name in ("async_pf_ready", "async_pf_not_present", "inj_exception", "msr", "page_fault")
 )
