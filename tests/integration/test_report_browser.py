@@ -30,7 +30,7 @@ FLAGS = [
 ]
 PHONE = (390, 844)
 DESK = (1280, 900)
-KINDS = ("run", "off", "nested", "lost", "grid", "load")
+KINDS = ("run", "off", "nested", "lost", "grid", "load", "trace")
 MOVING = ("run", "nested", "lost")
 SMALLEST_TEXT_PX = 9.0
 
@@ -54,6 +54,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             *("--axis", "kernel.apf=off,nonpv,pv", "--set", "scenario.duration=50ms"),
         ],
     }
+    commands["trace"] = ["trace-info", "builtin:sort", "--limit", "4MiB"]
     files = {kind: place / f"{kind}.html" for kind in commands}
     for kind, words in commands.items():
         assert guarded(partial(call, [*words, "--report", str(files[kind])])) == 0

@@ -64,6 +64,10 @@ COMMANDS = {
         "Read a recording of a real kernel into a log directory; exit 1 if it breaks a rule.",
     ),
     "trace": ("trace", "Write a log as a Chrome/Perfetto trace in simulated time."),
+    "trace-info": (
+        "trace_info",
+        "Say what is in a trace: pages, working set, and expected page-ins at every limit.",
+    ),
     "trace-reduce": (
         "trace_reduce",
         "Write a trace in the page format, in fewer rows that replay to the same digest.",

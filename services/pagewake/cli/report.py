@@ -70,7 +70,7 @@ def write_run(output: Path, log: Path, result: RunResult | None = None) -> None:
     from pagewake.observe.report.page import page_of_log  # noqa: PLC0415 - loads matplotlib
 
     page = page_of_log(log, result)
-    _write(output, page)
+    write_page(output, page)
 
 
 def write_grid(
@@ -85,10 +85,11 @@ def write_grid(
     from pagewake.observe.report.page import page_of_grid  # noqa: PLC0415 - as above
 
     points = [Point(cell, result) for cell, result in zip(cells, results, strict=True)]
-    _write(output, page_of_grid(points, scenario, command))
+    write_page(output, page_of_grid(points, scenario, command))
 
 
-def _write(output: Path, page: str) -> None:
+def write_page(output: Path, page: str) -> None:
+    """Write a page, whole or not at all, and say so."""
     replacing(output, lambda temporary: _fill(temporary, page))
     complain(f"{output} written; open it in a browser")
 

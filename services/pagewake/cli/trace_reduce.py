@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,23 +10,14 @@ import typer
 from pagewake.cli.guard import complain
 from pagewake.cli.output import replacing
 from pagewake.cli.places import Kind, refuse_place
-from pagewake.cli.progress import reading
+from pagewake.cli.trace_input import TraceArgument, opened
 from pagewake.errors import ConfigError
-from pagewake.scenario.keys import BadValueError
-from pagewake.scenario.library import find_trace
-from pagewake.scenario.page_trace import RawFile, Readable, read_trace
+from pagewake.scenario.page_trace import read_trace
 from pagewake.scenario.trace_reduce import Reduction, write_rows
 
-STANDARD_INPUT = "-"
 REDUCED = Kind("a reduced trace", b"")
 """Any file may be written over, if it is forced."""
 
-TraceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="TRACE", help='A trace in any form that a scenario may name; "-": standard input.'
-    ),
-]
 OutputOption = Annotated[
     Path,
     typer.Option(
@@ -59,7 +46,7 @@ def trace_reduce(
     force: ForceOption = False,
 ) -> None:
     """Write a trace in the page format, in fewer rows that replay to the same digest."""
-    with _opened(trace, output) as (name, raw):
+    with opened(trace, output) as (name, raw):
         refuse_place(output, kind=REDUCED)
         if output.exists() and not force:
             raise ConfigError(f"{output} exists: name another file, or add --force")
@@ -75,32 +62,3 @@ def trace_reduce(
         f"{output} written: {done.accesses:,} accesses to {done.pages:,} pages became"
         f" {done.rows:,} rows, {output.stat().st_size:,} bytes"
     )
-
-
-@contextmanager
-def _opened(trace: str, output: Path) -> Iterator[tuple[str, RawFile]]:
-    """The input and its name in messages, with a bar for what has been read of it."""
-    with reading() as on_read:
-        if trace == STANDARD_INPUT:
-            name = "standard input"
-            yield name, _raw(sys.stdin.buffer, partial(on_read, Path(name)), 0)
-            return
-        path = _found(trace)
-        if output.exists() and output.samefile(path):
-            raise ConfigError(f"{output} is the trace that is read: name another file to write to")
-        with path.open("rb") as file:
-            yield str(path), _raw(file, partial(on_read, path), path.stat().st_size)
-
-
-def _raw(file: Readable, on_read: partial[None], size: int) -> RawFile:
-    return RawFile(file, lambda done: on_read(done, size))
-
-
-def _found(trace: str) -> Path:
-    path = Path(trace)
-    if path.is_fifo() or path.is_char_device():
-        return path
-    try:
-        return find_trace(trace, Path())[1]
-    except BadValueError as error:
-        raise ConfigError(str(error)) from None

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagewake.errors import ConfigError
-from pagewake.scenario.trace_text import Bools, Ints, TraceBlock, join
+from pagewake.scenario.trace_formats.blocks import Bools, Ints, TraceBlock, join
 
 BLOCK_ROWS = 65_536
 KEPT_BYTES_MAX = 8 << 20

@@ -1,12 +1,13 @@
 """Files of page traces: read once, from end to end, and kept packed for as long as they are used.
 
-A trace is plain, gzip or xz, told by its first bytes; what the text holds, `trace_text` says.  One
-pass over a file checks every line, takes its SHA-256 and packs its rows; all tasks of a process
-that replay it share that.  A trace source holds a name, so it pickles.
+A trace is plain or packed, told by its first bytes; what is in it, `trace_text` says.  One pass
+over a file checks every line, takes its SHA-256 and packs its rows; all tasks of a process that
+replay it share that.  A trace source holds a name, so it pickles.
 """
 
 from __future__ import annotations
 
+import bz2
 import functools
 import gzip
 import hashlib
@@ -16,10 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import zstandard
+
 from pagewake.errors import DataError
 from pagewake.scenario.library import trace_path
 from pagewake.scenario.packed_trace import PackedTrace
-from pagewake.scenario.trace_text import TraceBlock, read_blocks
+from pagewake.scenario.trace_formats.blocks import TraceBlock
+from pagewake.scenario.trace_text import Format, detected, read_blocks
 
 
 class Readable(Protocol):
@@ -30,14 +34,63 @@ class Readable(Protocol):
 
 _CHUNK_BYTES = 1 << 20  # parsed at a time; chosen: numpy is at its speed, and memory stays small
 _MAGIC_BYTES = 6
-_PACKED: dict[bytes, tuple[str, Callable[[Any], Readable]]] = {
-    b"\x1f\x8b": ("gzip", lambda raw: gzip.GzipFile(fileobj=raw)),
-    b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
-}
-"""By the first bytes of a file: how it is packed, and what unpacks it."""
-
 OnRead = Callable[[Path, int, int], None]
 """Called now and then with a file, the bytes of it that have been read, and its size."""
+
+
+class _Zlib:
+    """What zlib packed without the head of a gzip file, as `damo record` does."""
+
+    def __init__(self, raw: Readable) -> None:
+        self._raw = raw
+        self._unpack = zlib.decompressobj()
+
+    def read(self, size: int, /) -> bytes:
+        """As a file does."""
+        data = b""
+        while not data and not self._unpack.eof:
+            packed = self._unpack.unconsumed_tail or self._raw.read(size)
+            if not packed:
+                raise EOFError("it ends before its end")
+            data = self._unpack.decompress(packed, size)
+        return data
+
+
+class _Zstd:
+    """What zstd packed, one frame after the other; a torn one is an EOFError."""
+
+    _PIECE_BYTES = 1 << 14  # packed, at a time: a little may be very much when unpacked
+
+    def __init__(self, raw: Readable) -> None:
+        self._raw = raw
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begun = False
+
+    def read(self, size: int, /) -> bytes:
+        """Something, if there is more; `size` is not kept."""
+        data = b""
+        while not data:
+            packed = self._frame.unused_data if self._frame.eof else b""
+            packed = packed or self._raw.read(min(size, self._PIECE_BYTES))
+            if not packed:
+                if self._begun and not self._frame.eof:
+                    raise EOFError("it ends within a frame")
+                return b""
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._begun = True
+            data = self._frame.decompress(packed)
+        return data
+
+
+_PACKED: dict[bytes, tuple[str, Callable[[Any], Readable]]] = {
+    b"\x1f\x8b": ("gzip", lambda raw: gzip.GzipFile(fileobj=raw)),
+    b"BZh": ("bzip2", bz2.BZ2File),
+    b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
+    b"\x28\xb5\x2f\xfd": ("zstd", _Zstd),
+    b"\x78\x9c": ("zlib", _Zlib),
+}
+"""By the first bytes of a file: how it is packed, and what unpacks it."""
 
 
 class RawFile:
@@ -77,13 +130,26 @@ def _chunks(name: str, raw: RawFile) -> Iterator[bytes]:
     try:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
-    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
-        raise DataError(f"{name}: the {form} data is torn or damaged ({error})") from None
+    except OSError as error:
+        if error.errno is not None or not packed:  # BZ2File and GzipFile raise it of their data
+            raise
+        raise _damaged(name, form, error) from None
+    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        raise _damaged(name, form, error) from None
+
+
+def _damaged(name: str, form: str, error: Exception) -> DataError:
+    return DataError(f"{name}: the {form} data is torn or damaged ({error})")
 
 
 def read_trace(name: str, raw: RawFile) -> Iterator[TraceBlock]:
     """The blocks of an open file or pipe; DataError at the first line that is not valid."""
     return read_blocks(name, _chunks(name, raw))
+
+
+def read_format(name: str, raw: RawFile) -> tuple[Format, Iterator[TraceBlock]]:
+    """The same, with the format that it is in."""
+    return detected(name, _chunks(name, raw))
 
 
 class TraceFile(NamedTuple):

@@ -16,7 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from pagewake.scenario.trace_text import HEADER, TraceBlock
+from pagewake.scenario.trace_formats.blocks import TraceBlock
+from pagewake.scenario.trace_formats.page_rows import HEADER
 
 GZIP_LEVEL = 3
 """Keeps up with a program that valgrind records; higher ones save a fifth of the file."""

@@ -31,7 +31,7 @@ from pagewake.guest_kernel.streams import (
 )
 from pagewake.guest_kernel.trace_stream import TraceStream
 from pagewake.scenario.packed_trace import PackedTrace
-from pagewake.scenario.trace_text import TraceBlock
+from pagewake.scenario.trace_formats.blocks import TraceBlock
 from pagewake.simtime.randomness import Draws
 from tests.support.pages import PageView
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pagewake.errors import ConfigError
 from pagewake.scenario import packed_trace
 from pagewake.scenario.packed_trace import PackedTrace, PageNumbers
-from pagewake.scenario.trace_text import TraceBlock
+from pagewake.scenario.trace_formats.blocks import TraceBlock
 
 Row = tuple[int, int, bool]
 

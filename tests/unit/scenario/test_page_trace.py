@@ -15,7 +15,7 @@ import pytest
 from pagewake.errors import DataError
 from pagewake.scenario import page_trace
 from pagewake.scenario.page_trace import RawFile, TraceSource, read_trace, trace_file
-from pagewake.scenario.trace_text import TraceBlock
+from pagewake.scenario.trace_formats.blocks import TraceBlock
 
 CSV = "icount,page,kind,count\n1,401a,I,2\n2,1fff000,S,1\n3,401b,I,25\n9,401a,L,3\n9,7,M,1\n"
 LACKEY = """\

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagewake.scenario.page_trace import RawFile, read_trace
+from pagewake.scenario.trace_formats.blocks import TraceBlock
 from pagewake.scenario.trace_reduce import Row, write_rows
-from pagewake.scenario.trace_text import TraceBlock
 
 
 def blocks(rows: list[Row], size: int = 7) -> Iterator[TraceBlock]:
