@@ -69,9 +69,15 @@ ALLOWED = {
     "kvm.config:intr": BY_NAME,
     "kvm.switches:alloc_before_lock": "allocation takes no time here, as its description says",
     "load.measured:max_s": IN_JSON,
-    "observe.progress:blackout_ns": IN_JSON,
-    "observe.progress:halted_ns": IN_JSON,
     "participants.snapshots:dispatch_table": "the pickler looks into it",
+    **dict.fromkeys(
+        [f"recorded.figures:{name}" for name in ("acks", "broadcasts", "interrupts", "p10_ns")],
+        IN_JSON,
+    ),
+    **dict.fromkeys(
+        [f"recorded.summary:{name}" for name in ("asynchronous_share", "kernel_share", "sentence")],
+        IN_JSON,
+    ),
     "recorded.lines:read_lines": "a file alone; an import reads several at once",
     "scenario.model:shows": SHOWN,
 }

@@ -7,16 +7,22 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.table import Table
 
+from pagewake.cli.figures import Counted
 from pagewake.cli.options import JsonOption
 from pagewake.cli.output import print_json, print_line
+from pagewake.cli.screen import print_text
 from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.kvm.profile import PROFILES, nearest_profile
 from pagewake.observe.report.words import counted
 from pagewake.recorded.check import Breach, check_recording, told
+from pagewake.recorded.figures import Figures
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import Check, RecordedVm, Recording, RecordingReader
 from pagewake.recorded.placed import Span
+from pagewake.recorded.summary import Summary, summary_lines, summary_of
+from pagewake.recorded.summary import counted as counted_figures
 
 FilesArgument = Annotated[
     list[str],
@@ -38,6 +44,10 @@ SyncOption = Annotated[
     typer.Option("--sync-ms", min=0, help="A synchronous fault counts from so many ms on."),
 ]
 
+SummaryOption = Annotated[
+    bool, typer.Option("--summary", help="Say in ten lines what asynchronous page faults did.")
+]
+
 
 class Imported(msgspec.Struct, frozen=True):
     """What an import found, as `--json` prints it."""
@@ -53,6 +63,7 @@ class Imported(msgspec.Struct, frozen=True):
     violations: list[Breach]
     spans: list[Span]
     checks: list[Check]
+    summary: Summary
 
 
 def import_(
@@ -61,6 +72,7 @@ def import_(
     profile: ProfileOption = None,
     vms: VmOption = None,
     sync_ms: SyncOption = 0.3,
+    summary: SummaryOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read a recording of a real kernel into a log directory; exit 1 if it breaks a rule."""
@@ -76,12 +88,26 @@ def import_(
                 str(output), recording.profile, recording.why, recording.vms,
                 sum(len(vm.vcpus) for vm in recording.vms), dict(checks.events),
                 recording.lines, recording.counts, checks.breaches, checks.spans, recording.checks,
+                summary_of(_figures(reader)),
             )
         )  # fmt: skip
     else:
         _print(recording, checks.events.total(), checks.breaches, checks.spans)
+        if summary:
+            print_text(_summary(_figures(reader)))
     if checks.breaches:
         raise CheckFailedError(told(checks.breaches))
+
+
+def _figures(reader: RecordingReader) -> Figures:
+    return counted_figures(reader).figures(reader.recording.length_ns)
+
+
+def _summary(figures: Figures) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, text in summary_lines(figures):
+        table.add_row(name, Counted(text))
+    return table
 
 
 def _print(recording: Recording, events: int, breaches: list[Breach], spans: list[Span]) -> None:
