@@ -79,9 +79,11 @@ class _Undecided(NamedTuple):
 class _Tried(NamedTuple):
     """A try_async_get_page whose outcome has not been seen."""
 
+    held: Held
     at_ns: int
     place: Place
     gfn: int
+    outstanding: int
 
 
 class Vcpu:
@@ -196,19 +198,26 @@ class Vcpu:
         if self._tried is not None:
             self._fell_through()
         if found is not None:
-            self._tried = _Tried(at_ns, place, int(found[2], 16))
+            held = self.vm.order.hold(self._fell_through)
+            self._tried = _Tried(held, at_ns, place, int(found[2], 16), len(self.started))
 
     def _fell_through(self) -> None:
-        """Nothing was started: 64 items are outstanding, or there was no memory for one more."""
-        tried = self._tried
+        """Nothing was started: 64 items were outstanding, or there was no memory for one more."""
+        tried = self._outcome()
         assert tried is not None, "asked by who knows"
-        self._tried = None
-        outcome = "limit" if len(self.started) >= ASYNC_PF_PER_VCPU else "no_memory"
-        self._add(ApfStarted, tried.at_ns, tried.place, tried.gfn, outcome)
+        outcome = "limit" if tried.outstanding >= ASYNC_PF_PER_VCPU else "no_memory"
+        tried.held.close(self._draft(ApfStarted, tried.at_ns, tried.place, tried.gfn, outcome))
+
+    def _outcome(self) -> _Tried | None:
+        """What was tried, now that it is known what came of it."""
+        tried, self._tried = self._tried, None
+        if tried is not None:
+            tried.held.close()
+        return tried
 
     def repeated_fault(self, at_ns: int, place: Place, text: str) -> None:
         found = names.GVA_GFN.search(text)
-        self._tried = None
+        self._outcome()
         if found is None:
             return
         gfn = int(found[2], 16)
@@ -220,7 +229,7 @@ class Vcpu:
 
     def not_present(self, at_ns: int, place: Place, text: str) -> None:
         found = names.TOKEN_GVA.search(text)
-        tried, self._tried = self._tried, None
+        tried = self._outcome()
         if found is None:
             return
         token, gva = int(found[1], 16), int(found[2], 16)
@@ -304,6 +313,7 @@ class Vcpu:
         else:
             self._sight.counts["exceptions of another cause"] += 1
             return
+        self._resume(at_ns, place)
         queued = (told.token, kind, 1, told.cpl, None, None, None)
         told.held.close(*drafts, self._draft(ExceptionQueued, told.at_ns, told.place, *queued))
         self._add(ExceptionInjected, at_ns, place, told.token, kind, 1)
@@ -314,6 +324,8 @@ class Vcpu:
             return
         if self._ready is not None:
             self._unsaid()
+        while self._told and self.vm.by_interrupt is False:  # nothing waited for entry
+            self._halted_for(self._told.popleft())
         token, gva = int(found[1], 16), int(found[2], 16)
         if not (token or gva):
             token = BROADCAST
@@ -476,7 +488,7 @@ class Vcpu:
 
     def forget(self) -> None:
         """Lines are lost, or there are no more: what is undecided stays unknown."""
-        self._tried = None
+        self._outcome()
         if self._ready is not None:
             self._unsaid()
         for told in self._told:
