@@ -23,10 +23,20 @@ LATE_MAX = 4096
 class Apf:
     """An asynchronous page fault between its start and its READY.
 
-    `completed` is how often its vcpu had exited when a worker said that it is done.
+    `completed` is how often its vcpu had exited when a worker said that it is done; `injected`
+    whether the guest was told that the page is absent, `interrupted` whether that it is there.
     """
 
-    __slots__ = ("completed", "doubt", "gva", "injected", "overdue", "place", "token")
+    __slots__ = (
+        "completed",
+        "doubt",
+        "gva",
+        "injected",
+        "interrupted",
+        "overdue",
+        "place",
+        "token",
+    )
 
     def __init__(self, token: int, gva: int, place: Place) -> None:
         self.token = token
@@ -35,6 +45,7 @@ class Apf:
         self.completed: int | None = None
         self.doubt: CompletionDoubt | None = None
         self.injected: bool | None = None
+        self.interrupted: bool | None = None
         self.overdue = False
 
 

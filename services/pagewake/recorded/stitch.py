@@ -102,7 +102,7 @@ class Stitcher:
         for vm in self.vms:
             open_ = [apf for vcpu in vm.vcpus.values() for apf in vcpu.started.values()]
             for vcpu in vm.vcpus.values():
-                vcpu.forget()
+                vcpu.finish(self.sight.last_ns)
             vm.order.leave(found)
             if open_:
                 first = min(apf.place for apf in open_)

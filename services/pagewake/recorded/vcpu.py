@@ -43,6 +43,11 @@ RESERVED_BIT = 8
 """Of an error code: the address is one of MMIO, which no page-in resolves."""
 WRITE_BIT = 2
 AS_VMEXIT_BIT = 4
+EARLY_MAX = 16
+"""So many page-ready interrupts are kept until it is known whether the recording has READY."""
+USER_EXITS, HLT_EXITS = 8, 4
+"""A guest in user mode, or in HLT, has taken its interrupts; in recordings it has acknowledged one
+after one exit from there at most.  More of them at the end of a recording are no delay."""
 _SIGNS = {"4b564d07": {"msr ack"}, "4b564d06": {"msr int"}}
 """What a kernel is told by: `era`."""
 _APF_MSRS = (MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT, MSR_KVM_ASYNC_PF_ACK)
@@ -107,7 +112,10 @@ class Vcpu:
         self._halted = ""
         self._woken_by = "signal"
         self._enabled: bool | None = None
-        self._unacked: int | None = None
+        self._unacked: _Undecided | None = None
+        self._any_ready = False
+        self._early: list[tuple[int, Place]] = []
+        self._seen_since = [0, 0, 0]
         self._unacked_since = 0
         self._ack_ns = 0
         self._ack_known = False
@@ -126,6 +134,8 @@ class Vcpu:
         self._fault = None
         self._cpl = 0 if int(found[3], 16) >= names.KERNEL_HALF else 3
         reason = found[2]
+        if self._unacked is not None:
+            self._goes_on(reason)
         self._msr_exit = reason in names.MSR_EXITS
         if self._msr_exit:
             self._hold_ack(at_ns)
@@ -163,6 +173,11 @@ class Vcpu:
             self._halted_for(self._told.popleft())
         if self._ack is not None:
             self._no_ack()
+
+    def _goes_on(self, reason: str) -> None:
+        """What the guest does with an interrupt pending shows whether it can have taken it."""
+        self._seen_since[1 if self._cpl else 0] += 1
+        self._seen_since[2] += reason in names.HLT_EXITS
 
     def _halt(self, at_ns: int, place: Place, why: str) -> None:
         self._halted = why
@@ -240,6 +255,8 @@ class Vcpu:
                 f"an item for gfn {gfn:#x} was started, where gfn {tried.gfn:#x} was tried",
             )  # fmt: skip
         self._asynchronous()
+        while self._told:
+            self._halted_for(self._told.popleft())
         self._resume(at_ns, place)
         self._woken_by = "signal"
         apf = Apf(token, gva, place)
@@ -264,8 +281,7 @@ class Vcpu:
             self._fault.asynchronous = True
 
     def _halted_for(self, told: _Undecided) -> None:
-        if told.apf is not None:
-            told.apf.injected = False
+        self._matches(told, injected=False)
         if not self._sight.lines[names.INJECTED]:
             told.held.close()
             return
@@ -302,8 +318,8 @@ class Vcpu:
         if self._told:
             told = self._told.popleft()
             kind = "not_present"
-            assert told.apf is not None, "of a NOT_PRESENT"
-            told.apf.injected = self._enabled = True
+            self._enabled = True
+            self._matches(told, injected=True)
             drafts = [self._not_present(told, "injected", None)]
         elif self._ready is not None and not self.vm.by_interrupt:
             told, self._ready = self._ready, None
@@ -337,6 +353,7 @@ class Vcpu:
             self._add(WorkerCompleted, at_ns, place, gva >> 12, token, True, "unseen")
         if not self._sight.lines[names.EXIT]:
             self._hold_ack(at_ns)
+        self._any_ready = True
         self._woken_by = "completion"
         held = self.vm.order.hold(self._unsaid)
         self._ready = _Undecided(held, at_ns, place, token, gva >> 12, apf)
@@ -358,15 +375,33 @@ class Vcpu:
             return
         ready, self._ready = self._ready, None
         if ready is None:
+            self._unexplained(at_ns, place)
             return
         self.vm.by_interrupt = True
+        self._matches(ready, interrupted=True)
         self._sight.signs.add("interrupt")
-        self._unacked, self._unacked_since = ready.token, self._exits
+        self._unacked, self._unacked_since = ready, self._exits
+        self._seen_since = [0, 0, 0]
         kind = "broadcast" if ready.token == BROADCAST else "ready"
         ready.held.close(
             self._presented(ready, "token" if kind == "ready" else kind),
             self._draft(InterruptQueued, ready.at_ns, place, ready.token, kind),
         )
+
+    def _unexplained(self, at_ns: int, place: Place) -> None:
+        """The vector of page-ready, and no READY before it, where one would have been seen."""
+        if not (self._exits or self._any_ready):
+            return
+        if self._sight.lines[names.READY]:
+            self._no_ready(at_ns, place)
+        elif len(self._early) < EARLY_MAX:
+            self._early.append((at_ns, place))
+
+    def _no_ready(self, at_ns: int, place: Place) -> None:
+        self._find(
+            "I6", at_ns, place,
+            f"the interrupt of page-ready (vector {self.vm.vector:#x}) was queued, and no READY",
+        )  # fmt: skip
 
     def _unsaid(self) -> None:
         """The guest was told nothing; or by what this recording leaves out."""
@@ -378,7 +413,28 @@ class Vcpu:
             told = "token"
         if ready.token == BROADCAST:
             told = "broadcast"
+        if lines[names.ACCEPT_IRQ] and self.vm.by_interrupt and self._enabled:
+            self._matches(ready, interrupted=False)
         ready.held.close(self._presented(ready, told))
+
+    def _matches(
+        self, of: _Undecided, injected: bool | None = None, interrupted: bool | None = None
+    ) -> None:
+        """READY is told by interrupt if NOT_PRESENT was told, and only then (from 5.8)."""
+        apf = of.apf
+        if apf is None:
+            return
+        apf.injected = apf.injected if injected is None else injected
+        apf.interrupted = apf.interrupted if interrupted is None else interrupted
+        if not self._sight.lines[names.INJECTED] or None in {apf.injected, apf.interrupted}:
+            return
+        if apf.injected and not apf.interrupted:
+            what = "was told to be absent, and no interrupt told that it is ready"
+        elif apf.interrupted and not apf.injected:
+            what = "was told to be ready, and not that it is absent"
+        else:
+            return
+        self._find("I6", of.at_ns, of.place, f"token {apf.token:#x} {what}")
 
     def _presented(self, ready: _Undecided, told: str) -> Draft:
         gfn = None if ready.token == BROADCAST else ready.gfn
@@ -436,6 +492,7 @@ class Vcpu:
 
     def _enable(self, at_ns: int, place: Place, enabled: bool) -> None:
         self._enabled = enabled
+        self._unacked = None
         if not enabled:
             if self.started:
                 self._add(ApfCleared, at_ns, place, 0, list(self.started), "msr-disable")
@@ -485,6 +542,23 @@ class Vcpu:
         if self._fault is not None and self._reclaims_ns is not None:
             self._fault.reclaim_ns += at_ns - self._reclaims_ns
         self._reclaims_ns = None
+
+    def finish(self, at_ns: int) -> None:
+        """There are no more lines."""
+        self.forget()
+        if self._sight.lines[names.READY]:
+            for early in self._early:
+                self._no_ready(*early)
+        kernel, user, halts = self._seen_since
+        if self._unacked is None or "msr ack" not in self._sight.signs or not kernel:
+            return
+        if user >= USER_EXITS or halts >= HLT_EXITS:
+            self._find(
+                "ack", at_ns, self._unacked.place,
+                f"token {self._unacked.token:#x} was never acknowledged, though the guest has had "
+                f"its interrupts on since: it left user mode {user} times, and halted {halts} "
+                "times",
+            )  # fmt: skip
 
     def forget(self) -> None:
         """Lines are lost, or there are no more: what is undecided stays unknown."""

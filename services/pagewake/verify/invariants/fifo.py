@@ -68,7 +68,7 @@ class FirstInFirstOut(Checker):
         done = self._done.setdefault(event.vcpu, deque())
         if self.rules.partial and event.token not in done:
             return  # `I1` says whether that can be
-        head = _take(done, event.token)
+        head = _take(done, event.token, skips=self.rules.partial)
         if head is not None:
             self.fail(event, f"presented {token_name(event.token)} with {head} at the head of done")
 
@@ -87,12 +87,18 @@ class FirstInFirstOut(Checker):
             self.fail(event, f"not-present {token_name(event.token)} out of order: {head} is due")
 
 
-def _take(queue: deque[int], token: int) -> str | None:
-    """Take a token out of a queue; if it was not at the head, the name of what is there."""
+def _take(queue: deque[int], token: int, *, skips: bool = False) -> str | None:
+    """Take a token out of a queue; if it was not at the head, the name of what is there.
+
+    `skips`: what stood before it is gone too, because its line may be missing.
+    """
     if queue and queue[0] == token:
         queue.popleft()
         return None
     head = token_name(queue[0]) if queue else "nothing"
-    if token in queue:
+    if skips:
+        while queue.popleft() != token:
+            pass
+    elif token in queue:
         queue.remove(token)
     return head

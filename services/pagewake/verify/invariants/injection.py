@@ -2,7 +2,9 @@
 
 Not with IF = 0, GIF = 0, in an interrupt shadow, or while anything is being re-injected (semantics
 3.2, 3.7). A not-present at cpl 0 also needs SEND_ALWAYS in the vcpu's MSR (semantics 3.5), and a
-guest without the MSR enabled is told nothing at all.
+guest without the MSR enabled is told nothing at all.  A recording may begin after the MSR was
+written: then it is taken to be enabled, and SEND_ALWAYS to be off in guests that have READY by
+interrupt, for those would panic.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ class InjectionAllowed(Checker):
         super().__init__(rules, reporter)
         self._enabled: dict[int, bool] = {}
         self._send_always: dict[int, bool] = {}
+        self._unknown = rules.partial and not rules.ready_by_interrupt
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -69,7 +72,7 @@ class InjectionAllowed(Checker):
             self.fail(event, f"{token_name(event.token)} queued at cpl 0 without SEND_ALWAYS")
 
     def _kernel_may(self, vcpu: int) -> bool:
-        return self.rules.kernel_mode_sends and self._send_always.get(vcpu, False)
+        return self.rules.kernel_mode_sends and self._send_always.get(vcpu, self._unknown)
 
     def _interrupt(self, event: InterruptQueued) -> None:
         self._needs_msr(event)
