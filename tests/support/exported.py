@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pagewake.events.types import Event
-from pagewake.recorded.export import release_of, write_ftrace
+from pagewake.recorded.export import write_ftrace
 from pagewake.recorded.lines import Line, LineReader
-from pagewake.recorded.tracepoints import NAMES, Value, form_of
+from pagewake.recorded.tracepoints import NAMES, Value, form_of, release_of
 from tests.support.runs import run_logged
 
 SHORT = "scenario.duration=60ms"

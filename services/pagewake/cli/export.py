@@ -81,7 +81,8 @@ def _write(
     seed: int | None,
     sets: Sequence[str],
 ) -> None:
-    from pagewake.recorded.export import release_of, write_ftrace  # noqa: PLC0415 - loads numpy
+    from pagewake.recorded.export import write_ftrace  # noqa: PLC0415 - loads numpy
+    from pagewake.recorded.tracepoints import release_of  # noqa: PLC0415 - as above
 
     if kernel is not None:
         release_of(kernel)

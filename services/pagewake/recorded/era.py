@@ -1,17 +1,19 @@
 """Which kernel's rules a recording follows, by what its lines show, and why it is taken to be so.
 
-A recording does not name its kernel.  How READY is told, the names of tracepoints and their fields
-came one after another; what shows the latest one decides, and the profile is the oldest that has
-it.
+A recording does not name its kernel.  The texts of its trace points (`tracepoints.FORMS`), their
+names, and how READY is told came and went one after another: each says that the kernel is not older
+than one release, or older than another.  The profile is the newest one older than all that it must
+be older than; where nothing says that, the oldest that shows what this kernel shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pagewake.recorded import names
+from pagewake.kvm.profile import RELEASES
 from pagewake.recorded.sight import Sight
+from pagewake.recorded.tracepoints import FORMS, NAMES, POSTED, Form, Release, release_of
 
 
 class Era(NamedTuple):
@@ -21,32 +23,67 @@ class Era(NamedTuple):
     why: str
 
 
-class _Sign(NamedTuple):
-    """Something that a kernel of `profile` is the first to show."""
+class _Bound(NamedTuple):
+    """Not older than a release, or older than it, and by what that is seen."""
 
-    sign: str
-    profile: str
+    release: Release
     why: str
 
 
-_SIGNS = (
-    _Sign(names.REPEATED_FAULT, "6.1", "kvm_async_pf_repeated_fault has its name of 6.1"),
-    _Sign("reinjected", "6.1", "kvm_inj_exception says [reinjected], as of 6.1"),
-    _Sign("msr ack", "5.8", "the guest writes MSR_KVM_ASYNC_PF_ACK: READY by interrupt, from 5.8"),
-    _Sign("msr int", "5.8", "the guest writes MSR_KVM_ASYNC_PF_INT: READY by interrupt, from 5.8"),
-    _Sign("interrupt", "5.8", "READY is followed by its interrupt, from 5.8"),
-    _Sign("as_vmexit", "4.13", "MSR_KVM_ASYNC_PF_EN has DELIVERY_AS_PF_VMEXIT, from 4.13"),
-    _Sign(names.WAKEUP, "4.4", "kvm_vcpu_wakeup is there, which 3.10 has not"),
-    _Sign("no pfn", "4.4", "kvm_async_pf_completed has no pfn, from 3.13"),
-    _Sign("pfn", "2.6.39", "kvm_async_pf_completed has a pfn, until 3.12"),
-)
-"""Latest first."""
-_NOTHING = Era("6.1", "nothing in it tells kernels apart; 6.1 is taken")
+_NOT_OLDER: Mapping[str, _Bound] = {
+    "msr ack": _Bound((5, 8), "the guest writes MSR_KVM_ASYNC_PF_ACK, which 5.8 brought"),
+    "msr int": _Bound((5, 8), "the guest writes MSR_KVM_ASYNC_PF_INT, which 5.8 brought"),
+    "interrupt": _Bound((5, 8), "READY is followed by an interrupt, as from 5.8"),
+    "as_vmexit": _Bound((4, 13), "the guest writes DELIVERY_AS_PF_VMEXIT, which 4.13 brought"),
+    "broadcast": _Bound((4, 14), "a broadcast has the token 0xffffffff, as from 4.14"),
+}
+_OLDER: Mapping[str, _Bound] = {
+    "exception": _Bound((5, 8), "READY is followed by an exception, as until 5.7"),
+    "broadcast of 0": _Bound((4, 14), "a broadcast has the token 0, as until 4.13"),
+}
+_TAKEN = "6.1"
+"""Where nothing tells kernels apart: the one whose recordings the checks were tried on."""
 
 
-def era_of(sight: Sight, others: Mapping[str, int]) -> Era:
-    """The kernel of a recording, as far as it is known by now; `others`: lines nobody reads."""
-    for sign, profile, why in _SIGNS:
-        if sign in sight.signs or sight.lines[sign] or sign in others:
-            return Era(profile, why)
-    return _NOTHING
+def era_of(sight: Sight) -> Era:
+    """The kernel of a recording, as far as it is known by now."""
+    since = [*_since(sight), *(one for sign, one in _NOT_OLDER.items() if sign in sight.signs)]
+    until = [*_until(sight), *(one for sign, one in _OLDER.items() if sign in sight.signs)]
+    oldest = max(since, default=None)
+    newest = min(until, default=None)
+    releases = {release_of(one.name): one.name for one in RELEASES}
+    if newest is not None and (oldest is None or oldest.release < newest.release):
+        known = max(release for release in releases if release < newest.release)
+        return Era(releases[known], f"{newest.why}; the newest before that")
+    if oldest is None or oldest.release <= POSTED:
+        return Era(_TAKEN, f"no line tells kernels apart; {_TAKEN} is taken")
+    known = min((one for one in releases if one >= oldest.release), default=max(releases))
+    return Era(releases[known], f"{oldest.why}; the oldest from then on")
+
+
+def _forms(sight: Sight) -> Iterator[tuple[str, list[Form]]]:
+    """By kind of trace point: the forms that the first line of it has."""
+    for name, text in sight.samples.items():
+        kind = NAMES.get(name)
+        if kind is None:
+            continue
+        forms = [one for one in FORMS[kind] if one.name == name and one.read(text) is not None]
+        if forms:
+            yield kind, forms
+
+
+def _since(sight: Sight) -> Iterator[_Bound]:
+    """Forms that came back to older kernels do not count."""
+    for _, forms in _forms(sight):
+        form = forms[0]
+        if "also in stable" not in form.source:
+            release = ".".join(map(str, form.since))
+            yield _Bound(form.since, f"{form.name} has its form of {release}")
+
+
+def _until(sight: Sight) -> Iterator[_Bound]:
+    for kind, forms in _forms(sight):
+        later = [one for one in FORMS[kind] if one.since > forms[-1].since]
+        if later:
+            release = ".".join(map(str, later[0].since))
+            yield _Bound(later[0].since, f"{forms[-1].name} has not its form of {release}")

@@ -19,15 +19,14 @@ from pagewake.bus.log_sums import RUN_NAME
 from pagewake.errors import ConfigError, DataError
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn
-from pagewake.kvm.profile import PROFILES, nearest_profile
 from pagewake.kvm.switches import Switches
 from pagewake.recorded.tracefs import Columns, columns_of, time_of
 from pagewake.recorded.tracepoints import (
-    POSTED,
     READY_TOKEN_OF_BROADCAST,
     Release,
     Value,
     form_of,
+    release_of,
 )
 from pagewake.recorded.vcpu_lines import VcpuLines
 from pagewake.scenario.loading import load
@@ -57,15 +56,6 @@ class Written(NamedTuple):
     lines: int
     threads: dict[str, list[list[int]]]
     groups: bool
-
-
-def release_of(profile: str) -> Release:
-    """The release whose lines a kernel profile has; ConfigError for a name that is none."""
-    known = PROFILES.get(profile)
-    if known is None:
-        raise ConfigError(f'unknown kernel profile "{profile}": {nearest_profile(profile)}')
-    name = known.alias_of or known.name
-    return POSTED if name == "posted-v7" else tuple(int(part) for part in name.split("."))
 
 
 def write_ftrace(log_dir: Path, place: Path, kernel: str | None, host: int | None) -> Written:

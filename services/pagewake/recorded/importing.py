@@ -52,18 +52,16 @@ def import_files(
         writer.add(stitcher.finish())
         if not stitcher.vms:
             raise DataError(_no_vcpu([one.reader for one in readers]))
-        others: Counter[str] = Counter()
-        for one in readers:
-            others.update(one.reader.others)
-        era = Era(profile, "as --profile says") if profile else era_of(stitcher.sight, others)
-        recording = _recording(stitcher, readers, others, era)
+        era = Era(profile, "as --profile says") if profile else era_of(stitcher.sight)
+        recording = _recording(stitcher, readers, era)
         return writer.finish(recording)
 
 
-def _recording(
-    stitcher: Stitcher, files: Sequence[_File], others: Counter[str], era: Era
-) -> Recording:
+def _recording(stitcher: Stitcher, files: Sequence[_File], era: Era) -> Recording:
     sight = stitcher.sight
+    others: Counter[str] = Counter()
+    for file in files:
+        others.update(file.reader.others)
     counts = sight.counts
     counts["times back"] += sum(one.reader.stepped_back for one in files)
     return Recording(

@@ -28,7 +28,6 @@ EXIT = "kvm_exit"
 INJECTED = "kvm_inj_exception"
 ACCEPT_IRQ = "kvm_apic_accept_irq"
 MSR = "kvm_msr"
-WAKEUP = "kvm_vcpu_wakeup"
 SWITCH = "sched_switch"
 RECLAIM_BEGIN = ("mm_vmscan_memcg_reclaim_begin", "mm_vmscan_direct_reclaim_begin")
 RECLAIM_END = ("mm_vmscan_memcg_reclaim_end", "mm_vmscan_direct_reclaim_end")

@@ -21,6 +21,7 @@ class Sight:
         "last",
         "last_ns",
         "lines",
+        "samples",
         "signs",
         "sync_fault_ns",
     )
@@ -28,6 +29,7 @@ class Sight:
     def __init__(self, sync_fault_ns: int) -> None:
         self.sync_fault_ns = sync_fault_ns
         self.lines: Counter[str] = Counter()
+        self.samples: dict[str, str] = {}
         self.signs: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.begin_ns: int | None = None

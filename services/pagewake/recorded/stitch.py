@@ -81,6 +81,8 @@ class Stitcher:
             self._unknown("clock", "the clock went back", sight.last_ns, place, found)
             at_ns = sight.last_ns
         event = item.event
+        if event not in sight.samples:
+            sight.samples[event] = item.text
         sight.lines[event] += 1
         handle = ON_VCPU.get(event)
         if handle is None:
@@ -137,7 +139,6 @@ class Stitcher:
         found = names.GVA_ADDRESS.search(line.text)
         if found is None:
             return None
-        self.sight.signs.add("pfn" if " pfn " in line.text else "no pfn")
         running = self._page_ins.complete(int(found[1], 16))
         if running is None:
             return None

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Final, TypeAlias
 
+from pagewake.errors import ConfigError
+from pagewake.kvm.profile import PROFILES, nearest_profile
 from pagewake.nested_svm import exit_codes
 
 Release: TypeAlias = tuple[int, ...]
@@ -267,6 +269,15 @@ NAMES: Mapping[str, str] = {form.name: kind for kind, forms in FORMS.items() for
 
 READY_TOKEN_OF_BROADCAST: Mapping[Release, int] = {POSTED: 0, (4, 14): 0xFFFFFFFF}
 """What `ready` prints for a broadcast: from 4.14 on (9a6e7c39810e) after its token was set."""
+
+
+def release_of(profile: str) -> Release:
+    """The release whose lines a kernel profile has; ConfigError for a name that is none."""
+    known = PROFILES.get(profile)
+    if known is None:
+        raise ConfigError(f'unknown kernel profile "{profile}": {nearest_profile(profile)}')
+    name = known.alias_of or known.name
+    return POSTED if name == "posted-v7" else tuple(int(part) for part in name.split("."))
 
 
 def form_of(kind: str, release: Release) -> Form | None:

@@ -310,10 +310,7 @@ class Vcpu:
 
     def injected(self, at_ns: int, place: Place, text: str) -> None:
         found = names.EXCEPTION.search(text)
-        if found is None or int(found[1], 16):
-            return
-        if found[2]:
-            self._sight.signs.add("reinjected")
+        if found is None or found[2] or int(found[1], 16):
             return
         if self._told:
             told = self._told.popleft()
@@ -326,6 +323,7 @@ class Vcpu:
             kind = "broadcast" if told.token == BROADCAST else "ready"
             drafts = [self._presented(told, "token" if kind == "ready" else kind)]
             self.vm.by_interrupt = False
+            self._sight.signs.add("exception")
         else:
             self._sight.counts["exceptions of another cause"] += 1
             return
@@ -343,7 +341,10 @@ class Vcpu:
         while self._told and self.vm.by_interrupt is False:  # nothing waited for entry
             self._halted_for(self._told.popleft())
         token, gva = int(found[1], 16), int(found[2], 16)
-        if not (token or gva):
+        if token == BROADCAST:
+            self._sight.signs.add("broadcast")
+        elif not (token or gva):
+            self._sight.signs.add("broadcast of 0")
             token = BROADCAST
         apf = self.started.pop(token, None)
         self._end(apf)
