@@ -21,7 +21,7 @@ Fact: TypeAlias = tuple[Any, ...]
 Facts: TypeAlias = Mapping[tuple[str, int, str], list[tuple[int, Fact]]]
 """By VM, vcpu and kind, in order, with the time in microseconds."""
 UNDECIDED = ("PageNotPresent", "ApfPresented")
-"""What the guest was told of these is said by what follows, and the last may have nothing behind."""
+"""That the guest was told is said by lines that follow; behind a vcpu's last there may be none."""
 
 
 def _started(event: ev.ApfStarted) -> Fact:
