@@ -72,6 +72,12 @@ def row(expected: Expected) -> tuple[str, str, str, str]:
 
 def remark(info: TraceInfo) -> str:
     """What the expectation is, and is not."""
+    if info.only_faults:
+        return (
+            "It has faults and no hits: a page is used again in it only after it was taken away, so"
+            " more page-ins than it has pages come of the recorded machine's limit, not of the"
+            " program, and a smaller limit would have seen more of them than is expected here."
+        )
     return (
         f"Expected are page-ins with LRU; the first touch of each of the"
         f" {counted(info.pages, 'page')} reads nothing. Linux, and pagewake, evict by second"

@@ -64,6 +64,7 @@ class TraceInfo(msgspec.Struct, frozen=True):
     pages_written: int | None
     writes: int | None
     at_once: int
+    only_faults: bool
     working_set: list[WorkingSet]
     reuse: Reuse | None
     one_page_in: int
@@ -102,6 +103,7 @@ def trace_info(
         pages_written=parts.written if form.knows_writes else None,
         writes=parts.writes if form.knows_writes else None,
         at_once=trace.at_once,
+        only_faults=form.only_faults,
         working_set=parts.found,
         reuse=Reuse(*quantiles) if quantiles else None,
         one_page_in=one_in,

@@ -35,12 +35,16 @@ _GLANCE_BYTES = 1 << 16
 
 
 class Format(NamedTuple):
-    """A format by its name; `by_time`: an instruction stands for a nanosecond."""
+    """A format by its name.
+
+    `by_time`: an instruction stands for a nanosecond; `only_faults`: hits are not in it.
+    """
 
     name: str
     read: Reader
     by_time: bool = False
     knows_writes: bool = True
+    only_faults: bool = False
 
 
 PAGE_ROWS = Format("page format", page_rows.blocks)
@@ -54,14 +58,14 @@ MARKED: dict[Format, bytes] = {
     Format("Ramulator", ramulator.blocks): (
         rb"^(?:\d{1,15} \d{1,15}(?: \d{1,15})?|0x[0-9a-fA-F]+ [RW]|(?:LD|ST) (?:0x)?[0-9a-f]+)\s*$"
     ),
-    Format("perf trace", faults.perf_trace, by_time=True, knows_writes=False): (
+    Format("perf trace", faults.perf_trace, by_time=True, knows_writes=False, only_faults=True): (
         rb"(?:min|maj)fault \["
     ),
-    Format("page-fault events", faults.events, by_time=True): (
+    Format("page-fault events", faults.events, by_time=True, only_faults=True): (
         rb"\b(?:page-|minor-|min-|major-|maj-)faults(?::\w+)?:|\bpage_fault_(?:user|kernel):"
         rb"|\bkvm_page_fault:"
     ),
-    Format("userfaultfd log", faults.userfaults, by_time=True): (
+    Format("userfaultfd log", faults.userfaults, by_time=True, only_faults=True): (
         rb"UFFD_EVENT_PAGEFAULT|postcopy_ram_fault_thread_request"
     ),
     Format("DAMON events", damon.events, by_time=True, knows_writes=False): (

@@ -15,6 +15,7 @@ import pytest
 from tests.unit.cli.support import Outcome, invoke
 
 Command = Callable[..., Outcome]
+TRACES = Path(__file__).parents[1] / "scenario" / "traces"
 
 SCENARIO = """
 [scenario]
@@ -81,6 +82,24 @@ def test_it_reads_standard_input(pagewake: Command, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=data))
     info = json.loads(pagewake("trace-info", "-", "--json").out)
     assert (info["trace"], info["format"], info["pages"]) == ("standard input", "Ramulator", 2)
+
+
+def test_of_faults_it_says_that_hits_are_missing(pagewake: Command) -> None:
+    done = pagewake("trace-info", str(TRACES / "perf-trace.txt"))
+    assert "It has faults and no hits" in done.out
+    assert "which are written: not in this format" in done.out
+
+
+@pytest.mark.parametrize("name", ["damon-events.txt.gz", "exceptions.txt"])
+def test_a_recording_replays_alike_with_any_seed(pagewake: Command, name: str) -> None:
+    trace = str(TRACES / name)
+    info = json.loads(pagewake("trace-info", trace, "--json").out)
+    for seed in ("1", "2"):
+        done = pagewake(
+            "run", "mine.toml", "--json", "--seed", seed, "--set", f"vm.0.task.0.trace={trace}"
+        )
+        result = json.loads(done.out)
+        assert (result["touches"], result["first_touches"]) == (info["touches"], info["pages"])
 
 
 MISTAKES = {

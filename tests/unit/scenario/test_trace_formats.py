@@ -243,6 +243,11 @@ def test_a_recording_of_perf_trace_is_read() -> None:
     )
 
 
+def test_lines_of_other_events_are_skipped() -> None:
+    calls = b"     0.066 ( 0.001 ms): true/34 brk() = 0x55a6\nLOST 3 events!\n"
+    assert read(calls + recorded("perf-trace.txt")) == read(recorded("perf-trace.txt"))
+
+
 def test_a_recording_of_perf_script_is_read_with_and_without_symbols() -> None:
     plain, symbols = read(recorded("perf-script.txt")), read(recorded("perf-script-symbols.txt"))
     assert plain == symbols
