@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -14,6 +14,8 @@ from pagewake.cluster.metrics import PREFIX, RunMetrics
 from pagewake.cluster.process_metrics import ProcessMetrics
 from pagewake.cluster.shard_metrics import COUNTS, LEVELS, SPREADS
 from pagewake.events.types import Event
+from pagewake.recorded.live import LiveRecording
+from pagewake.recorded.live_metrics import RecordingMetrics
 
 ABOUT = """
 What a service serves under `/metrics`. Durations in simulated time end in `_sim_seconds`
@@ -22,6 +24,13 @@ of it, a simulated host or a shard. They are exported by the owner of the part, 
 up with the log, so no counter goes back. Rules and alerts over them: `deploy/prometheus/rules/`.
 
 Beside these there are the usual `process_*` series of the process.
+"""
+
+
+RECORDED = """\
+What `pagewake watch` serves: of a run's series those that a recording can say, with
+`source="recording"`, times as they were and `medium="recorded"`, and these. Those of guests are
+there once a recording has lines of a guest.
 """
 
 
@@ -37,6 +46,7 @@ class Series(NamedTuple):
 def page() -> str:
     """The whole page."""
     runs = [each for each in series() if "run" in each.labels]
+    recorded = recordings({each.name for each in runs})
     rest = [each for each in series() if "run" not in each.labels]
     values = [
         (code(f"{PREFIX}{metric.name}_total"), code(label), _values(closed))
@@ -53,6 +63,9 @@ def page() -> str:
             head("Metrics", "`cluster/{shard_metrics,metrics,process_metrics}.py`", ABOUT),
             "## Of runs\n",
             _table(runs),
+            "## Of recordings\n",
+            RECORDED,
+            _table(recorded),
             "## Of the process\n",
             _table(rest),
             "## Label values\n",
@@ -85,6 +98,13 @@ def _table(listed: Sequence[Series]) -> str:
 def series() -> list[Series]:
     """All of them, by name."""
     return sorted(_registered(ProcessMetrics(list, float, list, SystemClock()).registry))
+
+
+def recordings(known: Container[str]) -> list[Series]:
+    """Those of followed recordings alone, by name."""
+    live = LiveRecording("-", None, (), lambda _: None)
+    families = [_series(each, each._labelnames) for each in RecordingMetrics(live, "").collect()]  # type: ignore[attr-defined] # noqa: SLF001
+    return sorted(each for each in families if each.name not in known)
 
 
 def _registered(registry: CollectorRegistry) -> Iterator[Series]:

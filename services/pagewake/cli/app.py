@@ -63,6 +63,10 @@ COMMANDS = {
         "import_",
         "Read a recording of a real kernel into a log directory; exit 1 if it breaks a rule.",
     ),
+    "watch": (
+        "watch",
+        "Follow a growing recording and serve its metrics, by the names that a run's have.",
+    ),
     "trace": ("trace", "Write a log as a Chrome/Perfetto trace in simulated time."),
     "trace-info": (
         "trace_info",

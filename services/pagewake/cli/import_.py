@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -76,9 +77,8 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Read a recording of a real kernel into a log directory; exit 1 if it breaks a rule."""
-    if profile is not None and profile not in PROFILES:
-        raise ConfigError(f'--profile: unknown kernel "{profile}": {nearest_profile(profile)}')
-    import_files(files, output, profile, _groups(vms or ()), round(sync_ms * 1_000_000))
+    must_be_known(profile)
+    import_files(files, output, profile, vm_groups(vms or ()), round(sync_ms * 1_000_000))
     reader = RecordingReader(output)
     checks = check_recording(reader)
     recording = reader.recording
@@ -125,7 +125,14 @@ def _print(recording: Recording, events: int, breaches: list[Breach], spans: lis
             print_line(f"not checked: {check.name}: {check.why}")
 
 
-def _groups(given: list[str] | tuple[str, ...]) -> list[list[int]]:
+def must_be_known(profile: str | None) -> None:
+    """ConfigError if there is no such kernel."""
+    if profile is not None and profile not in PROFILES:
+        raise ConfigError(f'--profile: unknown kernel "{profile}": {nearest_profile(profile)}')
+
+
+def vm_groups(given: Sequence[str]) -> list[list[int]]:
+    """The threads of each VM, as `--vm` lists them."""
     groups = []
     for text in given:
         pids = text.split(",")

@@ -129,7 +129,7 @@ COUNTS = (
     Count(
         "page_not_present", "Touches of absent pages, by what the guest was told",
         {"delivery": get_args(ev.Delivery)},
-        {ev.PageNotPresent: _delivery},
+        {ev.PageNotPresent: _delivery, ev.SyncFault: lambda _: ("synchronous",)},
     ),
     Count(
         "page_synchronous", "Synchronous touches of absent pages, by why they were",
@@ -139,7 +139,11 @@ COUNTS = (
     Count(
         "page_ready", "Page-ins completed, by what the guest was told",
         {"delivery": (*get_args(ev.ReadyDelivery), "synchronous")},
-        {ev.ApfPresented: lambda event: (event.delivery,), ev.PageReady: _nobody_told},
+        {
+            ev.ApfPresented: lambda event: (event.delivery,),
+            ev.PageReady: _nobody_told,
+            ev.SyncFault: lambda _: ("synchronous",),
+        },
     ),
     Count(
         "interventions", "Events of the scenario and of commands, by VM",

@@ -70,6 +70,13 @@ class RecordedChecks:
         self._collect()
         return self.breaches
 
+    def drain(self) -> list[Breach]:
+        """What is wrong so far, told once; and nothing of it is kept."""
+        found, self.breaches, self.spans = self.breaches, [], []
+        self._reporter.found.clear()
+        self._told = 0
+        return found
+
     def _event(self, placed: PlacedEvent) -> None:
         event = placed.event
         self.events[type(event).__name__] += 1
