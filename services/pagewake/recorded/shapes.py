@@ -67,7 +67,7 @@ EVENT: Final = re.compile(r"\s*(?:[0-9]+ +)?(?P<name>\S+?):(?: (?P<text>.*))?")
 """What follows a head: perf adds a period, and the group to the name."""
 SWALLOWED: Final = re.compile(r"\[[0-9]{3,}\].*[0-9]\.[0-9]{6,9}: |[0-9]\.[0-9]{6,9}: +\S*kvm")
 """In the text of an event: the line's end is lost, and the next one begins within it."""
-SYMBOL: Final = re.compile(r"\s+ffff[0-9a-f]{12} [A-Za-z_\[].*")
+SYMBOL: Final = re.compile(r"\s+ffff[0-9a-f]{12} [A-Za-z_\[]\S*(?: \([^()]*\))?$")
 """At the end of perf's text with -F ip,sym: where in the kernel it was sampled."""
 
 
