@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from heapq import merge
-from operator import attrgetter
+from itertools import pairwise
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 from pagewake import __version__
@@ -16,7 +17,12 @@ from pagewake.recorded.era import Era, era_of
 from pagewake.recorded.lines import Item, LineReader
 from pagewake.recorded.log import RecordedVm, Recording, RecordingWriter, SourceFile
 from pagewake.recorded.opening import Source, opened
+from pagewake.recorded.placed import Span
 from pagewake.recorded.stitch import SYNC_FAULT_NS, WANTED, Stitcher
+
+APART_NS = 60 * 1_000_000_000
+"""Parts of one recording follow each other within moments."""
+SHOWN_EVENTS = 5
 
 
 class _File:
@@ -51,7 +57,8 @@ def import_files(
                 writer.add(found)
         writer.add(stitcher.finish())
         if not stitcher.vms:
-            raise DataError(_no_vcpu([one.reader for one in readers]))
+            raise DataError(_no_vcpu(readers, stitcher.sight.lines))
+        writer.add(_apart(readers, stitcher.sight.last_ns))
         era = Era(profile, "as --profile says") if profile else era_of(stitcher.sight)
         recording = _recording(stitcher, readers, era)
         return writer.finish(recording)
@@ -85,10 +92,25 @@ def _recording(stitcher: Stitcher, files: Sequence[_File], era: Era) -> Recordin
     )
 
 
-def _no_vcpu(readers: Sequence[LineReader]) -> str:
-    seen = sum(sum(reader.others.values()) for reader in readers)
+def _apart(files: Sequence[_File], last_ns: int) -> list[Span]:
+    """Files whose times have nothing to do with each other."""
+    found = []
+    known = [(one.reader.began_ns, one) for one in files if one.reader.began_ns is not None]
+    for (_, before), (began_ns, file) in pairwise(sorted(known, key=itemgetter(0))):
+        gap_ns = began_ns - before.reader.time_ns
+        if gap_ns > APART_NS:
+            what = (
+                f"begins {gap_ns / 1e9:.0f} s after {before.source.name} ends: other hours,"
+                " or other clocks (record all of them with trace_clock mono)"
+            )
+            found.append(Span("clock", last_ns, last_ns, what, file.source.name, 1))
+    return found
+
+
+def _no_vcpu(files: Sequence[_File], lines: Counter[str]) -> str:
+    seen = sum((one.reader.others for one in files), lines.copy())
+    most = ", ".join(f"{count} of {event}" for event, count in seen.most_common(SHOWN_EVENTS))
     return (
-        "no line is one of a vcpu thread of KVM"
-        f" ({seen} lines of other events were passed over); record the events of kvm,"
-        " as docs/how-to/record.md says"
+        f"{files[0].source.name}:1: no line is one of a vcpu thread of KVM (there are {most});"
+        " record the events of kvm, as docs/how-to/record-a-host.md says"
     )

@@ -81,7 +81,9 @@ class LineReader:
         self._file = file
         self._wanted = wanted
         self._number = 0
-        self._time_ns = 0
+        self.began_ns: int | None = None
+        """The time of the first line, of any event; `time_ns` is that of the last one read."""
+        self.time_ns = 0
         self._back = 0
         self._told = False
         self._events: dict[str, str | None] = {}
@@ -125,10 +127,10 @@ class LineReader:
         if time_ns is None:
             yield from self._unreadable(f'"{time}" is no time')
             return
-        if time_ns < self._time_ns:
+        if time_ns < self.time_ns:
             yield from self._went_back(time_ns)
-            time_ns = self._time_ns
-        self._time_ns = time_ns
+            time_ns = self.time_ns
+        self.time_ns = time_ns
         text = text.rstrip()
         if self.shape == "perf":
             text = as_printed(event, shapes.SYMBOL.sub("", text) if " ffff" in text else text)
@@ -154,7 +156,7 @@ class LineReader:
         return None
 
     def _went_back(self, time_ns: int) -> Iterator[Item]:
-        by_ns = self._time_ns - time_ns
+        by_ns = self.time_ns - time_ns
         if by_ns <= BACK_NS_MAX:
             self.stepped_back += 1
             return
@@ -165,7 +167,7 @@ class LineReader:
                 " are differences of times, or two recordings line by line; give each recording"
                 " as a file of its own, with plain times"
             )
-        self._time_ns = time_ns
+        self.time_ns = time_ns
         yield from self._unreadable(f"the time goes back by {by_ns / 1e9:.6f} s")
 
     def _thread(self, where: str) -> Thread | None:
@@ -203,6 +205,8 @@ class LineReader:
             found = shapes.EVENT.fullmatch(rest)
             if found and self._ns(time) is not None and self._thread(where):
                 event = found["name"].rpartition(":")[2]
+                if self.began_ns is None:
+                    self.began_ns = self._ns(time)
                 self._learn(rest[: found.end("name")], event)
                 return head, event, found["text"] or ""
             end = line.find(": ", end + 1)
@@ -233,13 +237,13 @@ class LineReader:
             )
 
     def _lost(self, cpu: int | None, events: int | None) -> Lost:
-        return Lost(self._time_ns, cpu, events, self._number, self._file)
+        return Lost(self.time_ns, cpu, events, self._number, self._file)
 
     def _unreadable(self, what: str) -> Iterator[Unreadable]:
         """Told once, until a line can be read again."""
         if not self._told:
             self._told = True
-            yield Unreadable(self._time_ns, what, self._number, self._file)
+            yield Unreadable(self.time_ns, what, self._number, self._file)
 
     @property
     def others(self) -> Counter[str]:
