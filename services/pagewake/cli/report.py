@@ -17,6 +17,7 @@ from pagewake.cli.places import probe, refuse_place
 from pagewake.cli.versions import need_journal, tell_version
 from pagewake.errors import ConfigError
 from pagewake.observe.result import RunResult
+from pagewake.recorded.log import RecordingReader, is_recording
 from pagewake.scenario.model import Scenario
 
 OutputOption = Annotated[
@@ -35,8 +36,13 @@ ReportOption: TypeAlias = Annotated[
 
 def report(log: LogArgument, output: OutputOption) -> None:
     """Write a log as one HTML page: verdict, figures, pictures."""
-    need_journal(log, "report")
     refuse_place(output, log)
+    if is_recording(log):
+        from pagewake.recorded.page import page_of_recording  # noqa: PLC0415 - loads matplotlib
+
+        write_page(output, page_of_recording(RecordingReader(log)))
+        return
+    need_journal(log, "report")
     tell_version(log)
     write_run(output, log)
 

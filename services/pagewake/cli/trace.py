@@ -12,6 +12,8 @@ from pagewake.cli.options import LogArgument
 from pagewake.cli.output import resolved
 from pagewake.cli.places import TIMELINE, refuse_place
 from pagewake.cli.versions import need_journal, tell_version
+from pagewake.recorded.log import RecordingReader, is_recording
+from pagewake.recorded.timeline import write_timeline
 from pagewake.timeline.chrome_trace import write_trace
 
 OutputOption = Annotated[
@@ -22,6 +24,10 @@ OutputOption = Annotated[
 def trace(log: LogArgument, output: OutputOption) -> None:
     """Write a log as a Chrome/Perfetto trace in simulated time."""
     refuse_place(output, log, TIMELINE)
+    if is_recording(log):
+        write_timeline(RecordingReader(log), resolved(output))
+        complain(f"{output} written; open it in chrome://tracing or ui.perfetto.dev")
+        return
     need_journal(log, "trace")
     write_trace(log, resolved(output))
     tell_version(log)

@@ -20,6 +20,7 @@ from pagewake.verify.log_run import PlacedEvent
 TableEvent: TypeAlias = ev.DummyInserted | ev.DummyConsumed | ev.DummyUnlinked | ev.SleeperFreed
 ArrowPart: TypeAlias = Literal["start", "step", "finish"]
 RUNNING = "running"
+BLACKOUT = "waiting for a page"
 FRAME = "waiting for a frame"
 """Before a fault can be asynchronous."""
 WORKERS = "waiting for workers"
@@ -99,8 +100,10 @@ class _Vcpu:
 class VmTracks:
     """Turns the events of one VM into its tracks; `guest` says which tasks it has."""
 
-    def __init__(self, out: Tracks, guest: Guest = NOBODY) -> None:
+    def __init__(self, out: Tracks, guest: Guest = NOBODY, *, host_alone: bool = False) -> None:
+        """`host_alone`: nothing is told of the guest, so an arrow ends where READY is told."""
         self._out = out
+        self._host_alone = host_alone
         self._on_cpu = OnCpu(guest, out.ran)
         self._vcpus: dict[int, _Vcpu] = {}
         self._asleep: dict[str, int] = {}
@@ -145,6 +148,7 @@ class VmTracks:
             ev.TaskKilled: self._killed,
             ev.ProtocolFault: self._fault,
             ev.GuestPanicked: self._panicked,
+            ev.SyncFault: self._sync_fault,
         }
 
     def take(self, placed: PlacedEvent) -> None:
@@ -232,7 +236,7 @@ class VmTracks:
                 self._injected.add(self._flow)
             self._arrow("start", event, event.vcpu, self._flow)
         elif event.delivery == "synchronous" and not event.served:
-            self._enter(event.vcpu, event.at_ns, "waiting for a page")
+            self._enter(event.vcpu, event.at_ns, BLACKOUT)
             self._vcpu(event.vcpu).waits_for = event.gfn
 
     def _ready(self, event: ev.PageReady) -> None:
@@ -269,6 +273,8 @@ class VmTracks:
         self._mark(event, f"{event.delivery} ready", token=token_name(event.token), why=event.why)
         if event.delivery == "token":
             self._arrow("step", event, event.vcpu, self._flows.get(event.token))
+            if self._host_alone:
+                self._told(event, event.token)
         else:
             self._never(event, event.token, event.why or event.delivery)
 
@@ -393,6 +399,12 @@ class VmTracks:
     def _panicked(self, event: ev.GuestPanicked) -> None:
         self._mark(event, f"panic: {event.why}")
 
+    def _sync_fault(self, event: ev.SyncFault) -> None:
+        """Told of when it is over; nothing else was open on the vcpu meanwhile."""
+        self._mark(event, "synchronous fault", gfn=f"{event.gfn:#x}", took_ns=event.took_ns)
+        self._out.begin(event.at_ns - event.took_ns, event.vcpu, BLACKOUT)
+        self._out.end(event.at_ns, event.vcpu, BLACKOUT)
+
     def _control(self, event: ev.Control) -> None:
         self._mark(event, in_words(event), **{INTERVENTION: type(event).__name__})
 
@@ -409,7 +421,7 @@ class VmTracks:
         if flow is not None:
             self._out.arrow(part, event.at_ns, vcpu, flow)
 
-    def _told(self, event: ev.TrapTaken | ev.ReasonLatched, token: int) -> None:
+    def _told(self, event: ev.TrapTaken | ev.ReasonLatched | ev.ApfPresented, token: int) -> None:
         flow = self._flows.pop(token, None)
         if flow is not None:
             self._injected.discard(flow)

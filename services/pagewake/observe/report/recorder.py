@@ -17,7 +17,6 @@ from pagewake.events.types import WorkerCompleted
 from pagewake.observe.report.durations import Durations
 from pagewake.observe.report.overview import Overview
 from pagewake.observe.report.timeline import (
-    BLACKOUT,
     Flight,
     Mark,
     Ran,
@@ -27,6 +26,7 @@ from pagewake.observe.report.timeline import (
 )
 from pagewake.timeline.on_cpu import NOBODY, Guest
 from pagewake.timeline.trace_tracks import (
+    BLACKOUT,
     INTERVENTION,
     NEVER_TOLD,
     PENDING,
@@ -114,9 +114,11 @@ class VmRecorder:
         halts: Durations,
         waits: Durations,
         guest: Guest = NOBODY,
+        *,
+        host_alone: bool = False,
     ) -> None:
         self.name = name
-        self.tracks = VmTracks(self, guest)
+        self.tracks = VmTracks(self, guest, host_alone=host_alone)
         self._overview = Overview()
         self._number = number
         self._best = best

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pagewake.timeline.trace_tracks import FRAME, PENDING, RUNNING, WORKERS
+from pagewake.timeline.trace_tracks import BLACKOUT, FRAME, PENDING, RUNNING, WORKERS
 
 CROWDED = 600
 """So many instants in one picture are a blur."""
 READABLE = 160  # five pixels each on the wide picture
 L2 = "L2"
-BLACKOUT = "waiting for a page"
 _COLOURS = {
     RUNNING: "running",
     L2: "nested",
