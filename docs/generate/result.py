@@ -1,4 +1,7 @@
-"""reference/result.md: what `run --json` prints, from observe/result.py and progress.py."""
+"""reference/result.md: what `run --json` prints, from observe/result.py and progress.py.
+
+Also what `trace-info --json` prints, from scenario/trace_info.py.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pagewake.observe.expectations import Expectation
 from pagewake.observe.latency import Latency
 from pagewake.observe.progress import Share, TaskProgress
 from pagewake.observe.result import Dummies, Panic, RunResult, Waits, WaitTimes, Work
+from pagewake.scenario.trace_info import Expected, Reuse, TraceInfo, WorkingSet
 
 ABOUT = """
 What `pagewake run --json` prints: one object. `submit --wait --json` prints the same, `compare
@@ -72,6 +76,31 @@ was read: it does not hold them. Of a run that was submitted with `--journal non
 PARTS = (TaskProgress, Share, Work, Waits, Dummies, WaitTimes, Latency, Expectation, Panic)
 
 
+OF_A_TRACE = """
+What `pagewake trace-info --json` prints ([how to bring a trace](../how-to/bring-a-trace.md)).
+"""
+OF_A_TRACE_KEYS: Mapping[str, str] = {
+    "trace": "the file",
+    "format": "told by its content",
+    "unit": "what `length` and `since` count: `instructions` or `nanoseconds`",
+    "length": "of the trace",
+    "accesses": "recorded ones",
+    "touches": "what a run makes of them",
+    "pages": "distinct ones, of 4 KiB",
+    "pages_written": "of them; null where the format does not know writes",
+    "writes": "touches that write; null likewise",
+    "at_once": "the most pages of one instruction, which a limit must have room for",
+    "only_faults": "whether hits are not in it",
+    "working_set": "pages touched in each of equal parts",
+    "reuse": "other pages between two uses; null if no page is used twice",
+    "one_page_in": "1: all pages were looked at; else a sample",
+    "error": "of the shares in `curve`, at worst; null if exact",
+    "curve": "expected page-ins from a 64th of the pages to all",
+    "limits": "expected page-ins at the limits of `--limit`",
+}
+OF_A_TRACE_PARTS = (WorkingSet, Reuse, Expected)
+
+
 def page() -> str:
     """The whole page."""
     keys = {field.name: typed(field.type) for field in msgspec.structs.fields(RunResult)}
@@ -81,7 +110,14 @@ def page() -> str:
         table(["key", "type", "is"], [(code(key), keys[key], KEYS[key]) for key in keys]),
         f"{NULL}\n",
     ]
-    for part in PARTS:
-        rows = [(code(each.name), typed(each.type)) for each in msgspec.structs.fields(part)]
-        parts += [f"## {part.__name__}\n", f"{prose(part)}\n", table(["key", "type"], rows)]
-    return "\n".join(parts)
+    parts += [_part(part) for part in PARTS]
+    keys = {field.name: typed(field.type) for field in msgspec.structs.fields(TraceInfo)}
+    assert list(keys) == list(OF_A_TRACE_KEYS), "every key has a text, in their order"
+    rows = [(code(key), keys[key], OF_A_TRACE_KEYS[key]) for key in keys]
+    parts += ["## What is in a trace", OF_A_TRACE, table(["key", "type", "is"], rows)]
+    return "\n".join([*parts, *map(_part, OF_A_TRACE_PARTS)])
+
+
+def _part(part: type[msgspec.Struct]) -> str:
+    rows = [(code(each.name), typed(each.type)) for each in msgspec.structs.fields(part)]
+    return "\n".join([f"## {part.__name__}\n", f"{prose(part)}\n", table(["key", "type"], rows)])

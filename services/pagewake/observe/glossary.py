@@ -231,6 +231,14 @@ GLOSSARY = (
     Word("network/s", "Bytes into and out of brokers: what is written, what the other copies fetch,"
          " what services read.", ("copies",), "how-to/scale-the-cluster.md"),
     Word("on kafka", "What a run took of the brokers: records and bytes for each fault."),
+    # ------------------------------------------------------------------ what is in a trace
+    Word("expected page-ins", "What a memory of a limit reads again if it evicts the page that was"
+         " used least recently: the miss-ratio curve of a trace.", ("miss ratio curve", "mrc",
+         "curve"), "how-to/bring-a-trace.md"),
+    Word("reuse", "How many other pages a trace uses between two uses of a page: its LRU stack"
+         " distance.", ("reuse distance", "stack distance"), "how-to/bring-a-trace.md"),
+    Word("working set", "The pages touched in a part of a trace, of which there are 32 of one"
+         " length.", (), "how-to/bring-a-trace.md"),
 )  # fmt: skip
 
 
