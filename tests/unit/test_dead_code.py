@@ -75,7 +75,7 @@ ALLOWED = {
         IN_JSON,
     ),
     **dict.fromkeys(
-        [f"recorded.summary:{name}" for name in ("asynchronous_share", "kernel_share", "sentence")],
+        [f"recorded.summary:{name}" for name in ("asynchronous_share", "sentence")],
         IN_JSON,
     ),
     "recorded.lines:read_lines": "a file alone; an import reads several at once",

@@ -77,6 +77,10 @@ COMMANDS = {
         "Write a trace in the page format, in fewer rows that replay to the same digest.",
     ),
     "report": ("report", "Write a log as one HTML page: verdict, figures, pictures."),
+    "fit": (
+        "fit",
+        "Make a scenario of a recording, run it, and print the figures of both side by side.",
+    ),
     "serve": (
         "serve",
         "Run one service of a cluster; it waits for runs and executes what it owns of them.",
