@@ -115,7 +115,8 @@ def page() -> str:
     assert list(keys) == list(OF_A_TRACE_KEYS), "every key has a text, in their order"
     rows = [(code(key), keys[key], OF_A_TRACE_KEYS[key]) for key in keys]
     parts += ["## What is in a trace", OF_A_TRACE, table(["key", "type", "is"], rows)]
-    return "\n".join([*parts, *map(_part, OF_A_TRACE_PARTS)])
+    parts += [_part(part) for part in OF_A_TRACE_PARTS]
+    return "\n".join(parts)
 
 
 def _part(part: type[msgspec.Struct]) -> str:
