@@ -42,6 +42,7 @@ UNREACHED: dict[Said, str] = {
     ("WorkerCompleted", "doubt", "unseen"): RECORDED,
 }
 UNCOUNTED = {
+    ("kvm_halts", ("unknown",)): "as VcpuHalted",
     ("nested_vmexits", ("error",)): "as NestedVmexit",
     ("page_synchronous", ("reinjection",)): "as PageNotPresent",
 }

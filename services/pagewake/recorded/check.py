@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pagewake.events.types import Event
+from pagewake.events.types import Event, SyncFault, VcpuResumed
 from pagewake.kvm.profile import resolve
 from pagewake.observe.report.words import counted
 from pagewake.recorded.log import RecordingReader
@@ -20,7 +20,11 @@ from pagewake.verify.invariants import Reporter, Rules, VmChecks, rules_of
 from pagewake.verify.log_run import PlacedEvent
 
 LEAD_MAX = 4
-"""So many lines lead to a violation, beside the one where its token began."""
+"""So many events of its vcpu lead to a violation, beside those of its token."""
+TOKENS_MAX = 1024
+"""Of so many tokens it is kept what happened to them: more than can be outstanding at a time."""
+_NO_LEAD = (SyncFault, VcpuResumed)
+"""These come all the time, and lead to nothing."""
 
 
 SHOWN_BREACHES = 20
@@ -52,13 +56,14 @@ class RecordedChecks:
         self._told = 0
         self._vms: dict[str, VmChecks] = {}
         self._recent: dict[tuple[str, int], deque[PlacedEvent]] = {}
+        self._of_token: dict[tuple[str, int], deque[PlacedEvent]] = {}
 
     def take(self, found: Iterable[Found]) -> None:
         for one in found:
             if isinstance(one, PlacedEvent):
                 self._event(one)
             elif isinstance(one, Finding):
-                lead = self._lead(one.vm, one.vcpu)
+                lead = self._lead(one.vm, one.vcpu, one.token)
                 self.breaches.append(Breach(one.file, one.line, one.rule, one.what, lead))
             else:
                 self._span(one)
@@ -86,28 +91,48 @@ class RecordedChecks:
             checks = self._vms[event.vm] = VmChecks(event.vm, self._rules, self._reporter)
         checks.feed(event)
         if len(self._reporter.found) > self._told:
-            self._collect()
-        vcpu: int = getattr(event, "vcpu", -1)
-        recent = self._recent.get((event.vm, vcpu))
-        if recent is None:
-            recent = self._recent[event.vm, vcpu] = deque(maxlen=LEAD_MAX)
-        recent.append(placed)
+            self._collect(event)
+        if not isinstance(event, _NO_LEAD):
+            self._keep(placed)
+
+    def _keep(self, placed: PlacedEvent) -> None:
+        """What may lead to a violation later."""
+        event = placed.event
+        _kept(self._recent, (event.vm, getattr(event, "vcpu", -1))).append(placed)
+        token = getattr(event, "token", None)
+        if token is not None:
+            _kept(self._of_token, (event.vm, token)).append(placed)
+            if len(self._of_token) > TOKENS_MAX:
+                del self._of_token[next(iter(self._of_token))]
 
     def _span(self, span: Span) -> None:
         self.spans.append(span)
         if span.why not in {"begin", "end"}:
             self.finish()
 
-    def _collect(self) -> None:
+    def _collect(self, event: Event | None = None) -> None:
+        token = getattr(event, "token", None)
         for violation in self._reporter.found[self._told :]:
-            lead = [] if violation.vcpu is None else self._lead(violation.vm, violation.vcpu)
+            lead = [] if violation.vcpu is None else self._lead(violation.vm, violation.vcpu, token)
             file, _, line = violation.where.rpartition(":")
             what = f"{violation.message} ({violation.vm}/vcpu {violation.vcpu})"
             self.breaches.append(Breach(file, int(line), violation.invariant, what, lead))
         self._told = len(self._reporter.found)
 
-    def _lead(self, vm: str, vcpu: int) -> list[str]:
-        return [f"    {one.where}: {_told(one.event)}" for one in self._recent.get((vm, vcpu), ())]
+    def _lead(self, vm: str, vcpu: int, token: int | None) -> list[str]:
+        """Events of the token and of the vcpu, in order."""
+        of_token = () if token is None else self._of_token.get((vm, token), ())
+        events = {one.event.n: one for one in (*of_token, *self._recent.get((vm, vcpu), ()))}
+        return [f"    {events[n].where}: {_told(events[n].event)}" for n in sorted(events)]
+
+
+def _kept(
+    kept: dict[tuple[str, int], deque[PlacedEvent]], key: tuple[str, int]
+) -> deque[PlacedEvent]:
+    found = kept.get(key)
+    if found is None:
+        found = kept[key] = deque(maxlen=LEAD_MAX)
+    return found
 
 
 def rules_for(profile: str) -> Rules:
@@ -136,6 +161,6 @@ def _told(event: Event) -> str:
     fields = [
         f"{name}={value:#x}" if name in {"token", "gfn", "msr", "value"} else f"{name}={value}"
         for name in event.__struct_fields__
-        if name not in {"at_ns", "vm", "n"} and (value := getattr(event, name)) is not None
+        if name not in {"at_ns", "vm", "n"} and (value := getattr(event, name)) not in (None, False)
     ]
     return f"{type(event).__name__} at {event.at_ns} ns: {', '.join(fields)}"

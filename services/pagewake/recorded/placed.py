@@ -49,6 +49,7 @@ class Finding(msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_def
     what: str
     file: str
     line: int
+    token: int | None = None
 
 
 Found: TypeAlias = PlacedEvent | Span | Finding

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from pagewake.observe.report.words import counted
 from pagewake.recorded import names
 from pagewake.recorded.lines import Item, Line, Lost, Unreadable
 from pagewake.recorded.page_ins import PageIns
@@ -108,11 +109,13 @@ class Stitcher:
             vm.order.leave(found)
             if open_:
                 first = min(apf.place for apf in open_)
-                what = f"{len(open_)} page-ins of {vm.name} are outstanding as it ends"
+                are = counted(len(open_), "page-in is", "page-ins are")
+                what = f"{are} outstanding in {vm.name} as it ends"
                 found.append(self._span("end", self.sight.last_ns, what, first))
         adopted = self.sight.counts["outstanding at the beginning"]
         if adopted:
-            what = f"{adopted} page-ins were outstanding as it began, whose READY came later"
+            were = counted(adopted, "page-in was", "page-ins were")
+            what = f"{were} outstanding as it began, whose READY came later"
             found.append(self._span("begin", 0, what, self.sight.first))
         return found
 

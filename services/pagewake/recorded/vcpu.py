@@ -336,16 +336,19 @@ class Vcpu:
         found = names.TOKEN_GVA.search(text)
         if found is None:
             return
-        if self._ready is not None:
-            self._unsaid()
-        while self._told and self.vm.by_interrupt is False:  # nothing waited for entry
-            self._halted_for(self._told.popleft())
         token, gva = int(found[1], 16), int(found[2], 16)
         if token == BROADCAST:
             self._sight.signs.add("broadcast")
         elif not (token or gva):
             self._sight.signs.add("broadcast of 0")
             token = BROADCAST
+        if self._ready is not None and self._ready.token == token:  # what follows tells the first
+            self._add(ApfPresented, at_ns, place, "silent", token, gva >> 12)
+            return
+        if self._ready is not None:
+            self._unsaid()
+        while self._told and self.vm.by_interrupt is False:  # nothing waited for entry
+            self._halted_for(self._told.popleft())
         apf = self.started.pop(token, None)
         self._end(apf)
         if apf is None:
@@ -435,7 +438,7 @@ class Vcpu:
             what = "was told to be ready, and not that it is absent"
         else:
             return
-        self._find("I6", of.at_ns, of.place, f"token {apf.token:#x} {what}")
+        self._find("I6", of.at_ns, of.place, f"token {apf.token:#x} {what}", apf.token)
 
     def _presented(self, ready: _Undecided, told: str) -> Draft:
         gfn = None if ready.token == BROADCAST else ready.gfn
@@ -493,6 +496,7 @@ class Vcpu:
 
     def _enable(self, at_ns: int, place: Place, enabled: bool) -> None:
         self._enabled = enabled
+        self._never_acknowledged(at_ns)
         self._unacked = None
         if not enabled:
             if self.started:
@@ -520,6 +524,7 @@ class Vcpu:
                     "I5", at_ns, place,
                     f"token {apf.token:#x} is done since the exit before, its slot is free, and "
                     "the vcpu goes on without its READY",
+                    apf.token,
                 )  # fmt: skip
 
     def completed(self, at_ns: int, place: Place, apf: Apf) -> None:
@@ -550,6 +555,10 @@ class Vcpu:
         if self._sight.lines[names.READY]:
             for early in self._early:
                 self._no_ready(*early)
+        self._never_acknowledged(at_ns)
+
+    def _never_acknowledged(self, at_ns: int) -> None:
+        """No ACK comes any more for the last READY, though the guest has had its interrupts on."""
         kernel, user, halts = self._seen_since
         if self._unacked is None or "msr ack" not in self._sight.signs or not kernel:
             return
@@ -559,6 +568,7 @@ class Vcpu:
                 f"token {self._unacked.token:#x} was never acknowledged, though the guest has had "
                 f"its interrupts on since: it left user mode {user} times, and halted {halts} "
                 "times",
+                self._unacked.token,
             )  # fmt: skip
 
     def forget(self) -> None:
@@ -578,5 +588,7 @@ class Vcpu:
     def _draft(self, kind: type[Event], at_ns: int, place: Place, *values: Any) -> Draft:  # noqa: ANN401
         return Draft(kind, at_ns, (self.number, *values), place)
 
-    def _find(self, rule: str, at_ns: int, place: Place, what: str) -> None:
-        self.vm.order.add(Finding(rule, at_ns, self.vm.name, self.number, what, *place))
+    def _find(
+        self, rule: str, at_ns: int, place: Place, what: str, token: int | None = None
+    ) -> None:
+        self.vm.order.add(Finding(rule, at_ns, self.vm.name, self.number, what, *place, token))
