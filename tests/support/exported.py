@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +29,8 @@ SCENARIOS = (
     "web",
 )
 """Each of them by the rules of each kernel."""
+BETWEEN = {"page_fault", "try_async", "not_present", "repeated_fault", "ready", "msr", "wakeup"}
+"""What a vcpu thread says between an exit and the entry after it."""
 
 
 class Said(NamedTuple):
@@ -74,3 +79,33 @@ def _read(item: object, kernel: str) -> Said:
     values = form.read(item.text)
     assert values is not None, item.text
     return Said(item, kind, values)
+
+
+def by_thread(lines: Iterable[Said]) -> dict[int, list[Said]]:
+    """The lines of each thread."""
+    threads: dict[int, list[Said]] = defaultdict(list)
+    for said in lines:
+        threads[said.line.pid].append(said)
+    return threads
+
+
+def out_of_turn(lines: Iterable[Said]) -> list[str]:
+    """Lines that stand where no kernel prints them.
+
+    A thread exits and enters in turns, what its host does stands between, and time goes on.
+    """
+    listed = list(lines)
+    wrong = [
+        f"{after.line} comes behind {before.line}"
+        for before, after in pairwise(listed)
+        if after.line.time_ns < before.line.time_ns
+    ]
+    for thread in by_thread(listed).values():
+        inside = False
+        for line, kind, _ in thread:
+            if (kind == "exit") != inside and kind in {"entry", "exit"}:
+                wrong.append(f"{line} is out of turn")
+            elif kind in BETWEEN and inside:
+                wrong.append(f"{line} while the guest runs")
+            inside = kind == "entry" if kind in {"entry", "exit"} else inside
+    return wrong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,9 +30,10 @@ def _started(event: ev.ApfStarted) -> Fact:
 
 
 def _not_present(event: ev.PageNotPresent) -> Fact | None:
-    if event.delivery not in ("injected", "halted"):
+    """That the guest was not told looks the same whether it was halted, or could not be told."""
+    if event.token is None:
         return None
-    return event.gfn, event.access, event.cpl, event.delivery, event.token
+    return event.gfn, event.access, event.cpl, event.delivery == "injected", event.token
 
 
 def _presented(event: ev.ApfPresented) -> Fact:
@@ -60,20 +62,31 @@ SURVIVES: Mapping[type[ev.Event], Callable[[Any], Fact | None]] = {
 """What comes back of each kind; None: nothing of this one."""
 
 
-def facts(events: Iterable[ev.Event], names: Mapping[str, str], *, told: bool) -> Facts:
+def facts(events: Iterable[ev.Event], names: Mapping[str, str], told_us: float) -> Facts:
     """What survives of these events; `names` are what their VMs are called.
 
-    `told` false: no exception has a line, so none says whether the guest was told of a page.
+    `told_us`: when an exception first has a line.  Until then a page of which the guest was not
+    told is one of which nothing is known.
     """
     found: dict[tuple[str, int, str], list[tuple[int, Fact]]] = defaultdict(list)
     for event in events:
         survives = SURVIVES.get(type(event))
         fact = None if survives is None else survives(event)
-        if fact is not None and (told or not isinstance(event, ev.PageNotPresent)):
+        at_us = (event.at_ns + 500) // 1000
+        untold = isinstance(event, ev.PageNotPresent) and event.delivery != "injected"
+        if fact is not None and not (untold and at_us <= told_us):
             vcpu: int = event.vcpu  # type: ignore[attr-defined]
             key = names.get(event.vm, event.vm), vcpu, type(event).__name__
-            found[key].append(((event.at_ns + 500) // 1000, fact))
+            found[key].append((at_us, fact))
     return found
+
+
+def _told_us(trace: Path) -> float:
+    """When the first exception has its line."""
+    for line in trace.read_text("utf-8").splitlines():
+        if ": kvm_inj_exception: " in line:
+            return float(line.split(": ")[0].split()[-1]) * 1e6
+    return inf
 
 
 class RoundTrip(NamedTuple):
@@ -129,10 +142,10 @@ def round_trip(run: LoggedRun, kernel: str, directory: Path) -> RoundTrip:
     reader = RecordingReader(imported)
     found = list(reader.found())
     events = [one.event for one in found if isinstance(one, PlacedEvent)]
-    told = "kvm_inj_exception" in recording.lines
+    told_us = _told_us(trace)
     return RoundTrip(
-        facts(run.events, {}, told=told),
-        facts(events, names, told=told),
+        facts(run.events, {}, told_us),
+        facts(events, names, told_us),
         sum(isinstance(event, ev.WorkerCompleted) and event.doubt is not None for event in events),
         recording,
         [one for one in found if isinstance(one, Span)],

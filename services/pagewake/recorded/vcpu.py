@@ -29,7 +29,12 @@ from pagewake.events.types import (
     VcpuResumed,
     WorkerCompleted,
 )
-from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_ACK, MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT
+from pagewake.kvm.msr import (
+    ASYNC_PF_DELIVERY_AS_INT,
+    MSR_KVM_ASYNC_PF_ACK,
+    MSR_KVM_ASYNC_PF_EN,
+    MSR_KVM_ASYNC_PF_INT,
+)
 from pagewake.recorded import names
 from pagewake.recorded.order import Held
 from pagewake.recorded.page_ins import Apf, PageIns
@@ -339,7 +344,7 @@ class Vcpu:
         token, gva = int(found[1], 16), int(found[2], 16)
         if token == BROADCAST:
             self._sight.signs.add("broadcast")
-        elif not (token or gva):
+        elif not (token or gva or token in self.started):
             self._sight.signs.add("broadcast of 0")
             token = BROADCAST
         if self._ready is not None and self._ready.token == token:  # what follows tells the first
@@ -413,7 +418,8 @@ class Vcpu:
         assert ready is not None, "asked by who knows"
         told = "silent"
         lines = self._sight.lines
-        if not lines[names.ACCEPT_IRQ] and ready.apf is not None and ready.apf.injected:
+        unseen = self.vm.by_interrupt is not False and not lines[names.ACCEPT_IRQ]
+        if unseen and ready.apf is not None and ready.apf.injected:
             told = "token"
         if ready.token == BROADCAST:
             told = "broadcast"
@@ -470,7 +476,8 @@ class Vcpu:
         elif ok:
             if value & AS_VMEXIT_BIT:
                 self._sight.signs.add("as_vmexit")
-            self._enable(at_ns, place, bool(value & 1))
+            as_interrupt = value & ASYNC_PF_DELIVERY_AS_INT or not self.vm.by_interrupt
+            self._enable(at_ns, place, bool(value & 1 and as_interrupt))
 
     def _acked(self, at_ns: int, place: Place, write: tuple[Any, ...], frees: bool) -> None:
         if self._ack is None:

@@ -88,6 +88,7 @@ class Acks(Checker):
             gpa = decode_enable(event.value).gpa
             if gpa != self._told.get(vcpu, gpa) or self.rules.partial:
                 self._open.pop(vcpu, None)
+                self._seen.discard(vcpu)  # it may be acknowledged all the same
             self._told[vcpu] = gpa
             own = self.rules.partial or gpa in {0, area_gpa(vcpu, self._place)}
             (self._elsewhere.discard if own else self._elsewhere.add)(vcpu)
