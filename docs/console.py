@@ -1,7 +1,7 @@
 """The console blocks of the pages, executed.
 
 A page is Markdown.  Two kinds of fenced blocks do something, in the order of the page and in one
-directory, empty at its beginning:
+directory, which has `recordings` (tests/recordings) at its beginning and nothing else:
 
 - `toml title=FILE` or `text title=FILE`: the file is written;
 - `console`: each line that begins with `$ ` is a command, and what follows it is its output, stdout
@@ -47,6 +47,8 @@ MARKDOWN = [
     *(ROOT / name for name in ("deploy/README.md", "grafana/README.md", "tests/compat/README.md")),
 ]
 """All pages that people write."""
+RECORDINGS = ROOT / "tests" / "recordings"
+"""What pages call `recordings`."""
 LIMIT_S = 600.0
 ANY = "..."
 HERE = "/path/to"
@@ -173,6 +175,7 @@ class Console:
     def __init__(self, directory: Path, services: Mapping[str, str] | None = None) -> None:
         self.work = directory.resolve() / "work"
         self.work.mkdir()
+        (self.work / RECORDINGS.name).symlink_to(RECORDINGS)
         self.services = services
         self._shims = directory.resolve() / "shims"
         self._shims.mkdir()

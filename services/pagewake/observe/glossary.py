@@ -12,6 +12,7 @@ from typing import NamedTuple
 PROTOCOL = "explanation/protocol.md"
 DETERMINISM = "explanation/determinism.md"
 MODEL = "explanation/model.md"
+FIT = "how-to/fit-a-recording.md"
 
 
 class Word(NamedTuple):
@@ -188,6 +189,7 @@ GLOSSARY = (
          ("double_fault",), PROTOCOL),
     Word("write failed", "The word that the guest reads could not be written: it was told"
          " nothing.", ("write_failed", "AreaWriteFails"), PROTOCOL),
+    Word("unknown", "Halted for a page in a recording, which does not show why.", (), FIT),
     Word("stale", "Halted for a page that had come by then: only an interrupt ends the halt.",
          ("stale halt",), PROTOCOL),
     Word("sipi", "A vcpu that was restored without its mp_state waits for INIT and SIPI, which"
@@ -231,6 +233,24 @@ GLOSSARY = (
     Word("network/s", "Bytes into and out of brokers: what is written, what the other copies fetch,"
          " what services read.", ("copies",), "how-to/scale-the-cluster.md"),
     Word("on kafka", "What a run took of the brokers: records and bytes for each fault."),
+    # ------------------------------------------------------------------ what is in a recording
+    Word("asynchronous", "Faults of a recording that went their own way: the guest was told, or"
+         " its vcpu was halted until READY; as a share of all faults that waited for a page.",
+         ("async share",), FIT),
+    Word("not so", "Faults that waited and were not asynchronous: synchronous, in the vcpu thread,"
+         " from 0.3 ms on; repeated, on a page that the vcpu awaited already; refused, for 64 were"
+         " outstanding or there was no memory.", ("repeated", "refused"), FIT),
+    Word("submission", "From the start of an asynchronous fault until the guest is told, which the"
+         " vcpu thread spends in the host.", (), FIT),
+    Word("completion", "From the start of an asynchronous fault until a worker says that the page"
+         " is there: the device.", (), FIT),
+    Word("delivery", "From a page being there to its READY: until the vcpu thread looks.", (), FIT),
+    Word("whole", "From the start of an asynchronous fault to its READY.", (), FIT),
+    Word("outstanding", "Asynchronous faults between their start and their READY.", (), FIT),
+    Word("gained", "Vcpu time in which a guest ran although it had been told of a page that was not"
+         " there yet. With what its vcpus stood still all the same, for pages, it is the least that"
+         " they would have been blacked out without asynchronous page faults.",
+         ("blacked-out vcpu seconds",), FIT),
     # ------------------------------------------------------------------ what is in a trace
     Word("expected page-ins", "What a memory of a limit reads again if it evicts the page that was"
          " used least recently: the miss-ratio curve of a trace.", ("miss ratio curve", "mrc",

@@ -16,6 +16,8 @@ from pagewake.events.types import Delivery, HaltWhy, Route, WakeHow
 from pagewake.load.words import HEADINGS
 from pagewake.observe.glossary import GLOSSARY, meanings
 from pagewake.observe.result import Dummies, RunResult, Waits
+from pagewake.recorded.figures import FigureCounter
+from pagewake.recorded.summary import summary_lines
 from pagewake.scenario.loading import load
 from tests.unit.cli.support import SERVICES, invoke
 
@@ -54,6 +56,11 @@ def test_every_label_of_run_and_compare_is_explained(scenario: tuple[str, list[s
 @pytest.mark.parametrize("word", sorted({*CLOSED, *PARTS, *OTHERS, *HEADINGS}))
 def test_every_word_of_a_closed_set_is_explained(word: str) -> None:
     assert meanings(word), f"{word}: add it to observe/glossary.py"
+
+
+def test_every_line_of_the_summary_of_a_recording_is_explained() -> None:
+    for name, _ in summary_lines(FigureCounter().figures()):
+        assert meanings(name), f"{name}: add it to observe/glossary.py"
 
 
 def test_a_word_has_one_entry_by_its_name_and_pages_that_exist() -> None:
