@@ -18,6 +18,11 @@ from grafana.panels import (
 )
 
 
+def _of_recordings(what: str) -> str:
+    """A counter of recordings; 0 where none is followed."""
+    return f"sum(pagewake_recording_{what}_total{{{RUN}}}) or vector(0)"
+
+
 def protocol() -> dashboard.Dashboard:
     """See the module."""
     return page(
@@ -102,5 +107,20 @@ def protocol() -> dashboard.Dashboard:
                   "s",
                   Query(f"run:pagewake_guest_wait_sim_seconds:p50_1m{{{RUN}}}", "{{run}} p50"),
                   Query(f"run:pagewake_guest_wait_sim_seconds:p99_1m{{{RUN}}}", "{{run}} p99")),
+            "Recorded hosts",
+            number("Rules broken", "Lines of followed recordings that break a rule of the "
+                   "protocol; the log of pagewake watch has each of them.",
+                   "short", Query(_of_recordings("violations"))),
+            number("Unknown stretches", "Times at which lines were lost, torn, or went back in "
+                   "time: what was in flight then is unknown.",
+                   "short", Query(_of_recordings("spans"))),
+            number("Lost events", "That the tracer had no room for: give it larger buffers.",
+                   "short", Query(_of_recordings("lost_events"))),
+            lines("Lines", "Of all chosen recordings, by whether somebody reads their event.",
+                  "short",
+                  Query(f"sum(rate(pagewake_recording_lines_total{{{RUN}}}[1m])) or vector(0)",
+                        "read"),
+                  Query(f"sum(rate(pagewake_recording_passed_lines_total{{{RUN}}}[1m]))"
+                        " or vector(0)", "passed over")),
         ],
     )  # fmt: skip

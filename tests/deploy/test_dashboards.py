@@ -17,6 +17,8 @@ from grafana.page import TITLES, uid
 from prometheus_client.metrics_core import Metric
 
 from pagewake.cluster.process_metrics import ProcessMetrics
+from pagewake.recorded.live import LiveRecording
+from pagewake.recorded.live_metrics import RecordingMetrics
 from tests.deploy.dashboards import (
     DASHBOARDS,
     PROMETHEUS,
@@ -43,7 +45,13 @@ WIDTH = 24
 
 def collected() -> list[Metric]:
     """Every family that a service exports."""
-    return list(ProcessMetrics(list, float, list, FakeClock()).registry.collect())
+    return [*ProcessMetrics(list, float, list, FakeClock()).registry.collect(), *recorded()]
+
+
+def recorded() -> list[Metric]:
+    """Every family that a followed recording exports."""
+    live = LiveRecording("-", None, (), lambda _: None)
+    return list(RecordingMetrics(live, "host").collect())
 
 
 @cache
@@ -285,3 +293,17 @@ def test_prometheus_reads_the_rules_where_compose_mounts_them() -> None:
     assert config["rule_files"] == ["rules/*.yml"]
     compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text(encoding="utf-8"))
     assert "./prometheus:/etc/prometheus:ro" in compose["services"]["prometheus"]["volumes"]
+
+
+def test_a_recorded_host_is_shown_as_a_run_is() -> None:
+    """It can be chosen, no query asks for another source, and what it has is on a panel."""
+    there = {one.name + suffix for one in recorded() for suffix in SUFFIXES[one.type]}
+    chosen = [
+        variable["query"]
+        for board in DASHBOARDS.values()
+        for variable in board["templating"]["list"]
+        if variable["name"] == "run"
+    ]
+    assert set(chosen) == {"label_values(pagewake_sim_time_seconds, run)"}
+    assert "pagewake_sim_time_seconds" in there
+    assert not [asked.where for asked in queries() if re.search(r"source=~?\"", asked.expr)]
