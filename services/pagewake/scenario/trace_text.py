@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
 
@@ -50,6 +50,10 @@ class Format(NamedTuple):
 PAGE_ROWS = Format("page format", page_rows.blocks)
 REQUESTS = Format("CSV of requests", requests.blocks, by_time=True)
 CHAMPSIM = Format("ChampSim", champsim.blocks)
+PERF_TRACE = Format(
+    "perf trace", faults.perf_trace, by_time=True, knows_writes=False, only_faults=True
+)
+FAULT_EVENTS = Format("page-fault events", faults.events, by_time=True, only_faults=True)
 MARKED: dict[Format, bytes] = {
     Format("lackey", lackey.blocks): rb"^(?:I  | [LSM] |==\d+==|--\d+--)",
     Format("pinatrace", pin.blocks): rb"^(?:0x[0-9a-f]+: [RW] |#eof$|# Memory Access Trace)",
@@ -58,10 +62,8 @@ MARKED: dict[Format, bytes] = {
     Format("Ramulator", ramulator.blocks): (
         rb"^(?:\d{1,15} \d{1,15}(?: \d{1,15})?|0x[0-9a-fA-F]+ [RW]|(?:LD|ST) (?:0x)?[0-9a-f]+)\s*$"
     ),
-    Format("perf trace", faults.perf_trace, by_time=True, knows_writes=False, only_faults=True): (
-        rb"(?:min|maj)fault \["
-    ),
-    Format("page-fault events", faults.events, by_time=True, only_faults=True): (
+    PERF_TRACE: rb"(?:min|maj)fault \[",
+    FAULT_EVENTS: (
         rb"\b(?:page-|minor-|min-|major-|maj-)faults(?::\w+)?:|\bpage_fault_(?:user|kernel):"
         rb"|\bkvm_page_fault:"
     ),
@@ -79,6 +81,11 @@ MARKED: dict[Format, bytes] = {
     ),
 }
 """Formats of lines, each with what marks it."""
+LIKELY = {
+    PERF_TRACE: rb"^[ \t]*\d+\.\d{3} \([^()\n]*\): \S",
+    FAULT_EVENTS: rb"^[ \t]*\S.*[ \t]\d+\.\d+:[ \t]+[\w:-]+:\s",
+}
+"""Formats in which much else may stand before the first fault, by how that looks."""
 FORMATS = (PAGE_ROWS, *MARKED, REQUESTS, CHAMPSIM)
 
 _BINARY = {
@@ -114,7 +121,10 @@ def _some(name: str, blocks: Iterator[TraceBlock]) -> Iterator[TraceBlock]:
 
 
 def _nothing(name: str) -> DataError:
-    return DataError(f"{name}: no accesses in this trace")
+    return DataError(
+        f"{name}: no accesses in this trace: it is empty, cut short, or of other events;"
+        " docs/how-to/bring-a-trace.md says how to record"
+    )
 
 
 def _format(name: str, begun: bytes) -> Format:
@@ -137,6 +147,9 @@ def _format(name: str, begun: bytes) -> Format:
         return marked
     if page_rows.is_row(first):
         return PAGE_ROWS
+    likely = _marked(begun[:_GLANCE_BYTES], LIKELY)
+    if likely is not None:
+        return likely
     names = ", ".join(one.name for one in FORMATS)
     raise DataError(
         f"{name}:1: {shown(first)} is of no format that is read ({names});"
@@ -153,11 +166,11 @@ def _binary(name: str, begun: bytes) -> Format:
     )
 
 
-def _marked(begun: bytes) -> Format | None:
+def _marked(begun: bytes, marks: Mapping[Format, bytes] = MARKED) -> Format | None:
     """The format whose mark comes first."""
     places = (
         (found.start(), form)
-        for form, mark in MARKED.items()
+        for form, mark in marks.items()
         if (found := re.search(mark, begun, re.MULTILINE))
     )
     return min(places, key=lambda place: place[0], default=(0, None))[1]

@@ -94,6 +94,10 @@ QEMU = (
     "12@1600000000.000202:postcopy_ram_fault_thread_request Request for HVA=0x7fffd68cd000"
     " rb=pc.ram offset=0xcd000 pid=11754\n"
 )
+RUST = (
+    "UFFD_EVENT_PAGEFAULT event: Pagefault { kind: Missing, rw: Write, addr: 0x7f00000, tid: 1 }\n"
+    "UFFD_EVENT_PAGEFAULT event: Pagefault { kind: Missing, rw: Read, addr: 0x7f01000, tid: 1 }\n"
+)
 REQUESTS = "# time,object,size,op\n10,5,512,r\n10,7,512,SET\n11,5,512,get\n"
 SECTORS = "version,time,op,size,lbn\n1,5633898,2a,8192,15\n1,5633898,28,512,0\n"
 KVM = (
@@ -154,6 +158,7 @@ STREAMS: dict[str, tuple[str, bytes, list[Row]]] = {
     "qemu": ("userfaultfd log", QEMU.encode(), [
         (1, 0x7FFFD68CC, False), (200_001, 0x7FFFD68CD, False)
     ]),
+    "uffd of Rust": ("userfaultfd log", RUST.encode(), [(1, 0x7F00, True), (2, 0x7F01, False)]),
     "requests": ("CSV of requests", REQUESTS.encode(), [
         (1, 5, False), (2, 7, True), (1_000_000_001, 5, False)
     ]),
@@ -246,6 +251,20 @@ def test_a_recording_of_perf_trace_is_read() -> None:
 def test_lines_of_other_events_are_skipped() -> None:
     calls = b"     0.066 ( 0.001 ms): true/34 brk() = 0x55a6\nLOST 3 events!\n"
     assert read(calls + recorded("perf-trace.txt")) == read(recorded("perf-trace.txt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("perf-trace.txt", b"     0.001 ( 0.001 ms): true/34 brk() = 0x55a6\n"),
+        ("exceptions.txt", b"  true 3532 [001] 68737.310548: sched:sched_switch: a ==> b\n"),
+    ],
+)
+def test_much_else_may_stand_before_the_first_fault(name: str, other: bytes) -> None:
+    much = other * ((1 << 20) // len(other) + 1)
+    assert read(much + recorded(name)) == read(recorded(name))
+    with pytest.raises(DataError, match="t: no accesses in this trace: "):
+        read(much)
 
 
 def test_a_recording_of_perf_script_is_read_with_and_without_symbols() -> None:
@@ -397,6 +416,29 @@ def test_a_blank_behind_a_line_of_lackey_is_no_part_of_it(blank: str) -> None:
     else:
         with pytest.raises(DataError, match="t:2: "):
             read(with_blank.encode())
+
+
+ODD = (
+    b" " * 4_000 + b"x",
+    b"1" * 4_000,
+    b"fault [" * 500,
+    b"(1 " * 1_300,
+    b"< " * 2_000,
+    b"\n" * 70_000,
+)
+"""Lines at which a pattern that tries everything would take hours."""
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+@pytest.mark.parametrize("which", STREAMS)
+def test_odd_lines_are_told_at_once(which: str, odd: bytes) -> None:
+    _read_or_refused(STREAMS[which][1] + odd + b"\n")
+    _read_or_refused(odd + b"\n" + STREAMS[which][1])
+
+
+def test_a_line_too_long_is_refused() -> None:
+    with pytest.raises(DataError, match=r"t:8: .* begins a line of 5003 bytes"):
+        read(b"".join([UFFD.encode(), b"x\n" * 3, b" 1." + b"7" * 5_000, b"\n" + UFFD.encode()]))
 
 
 ALPHABET = "".join(sorted(set(PIN + VIEW + RAMULATOR + UFFD + REQUESTS))) + "é\r\0"

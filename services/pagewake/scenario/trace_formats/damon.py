@@ -32,7 +32,7 @@ from pagewake.scenario.trace_formats.blocks import (
     TraceBlock,
     single,
 )
-from pagewake.scenario.trace_formats.lines import shown, whole_lines
+from pagewake.scenario.trace_formats.lines import numbered, shown, whole_lines
 from pagewake.scenario.trace_formats.timed import NS_PER_S, nanoseconds
 
 FIRST_INTERVAL_NS = 100_000_000
@@ -196,7 +196,7 @@ def _of_events(
     targets: dict[bytes, int] = {}
     opened: dict[int, _Open] = {}
     for first_line, text in whole_lines(name, begun, chunks):
-        for number, line in enumerate(text.split(b"\n")[:-1], first_line):
+        for number, line in numbered(name, first_line, text):
             if not any(event in line for event in _EVENTS):
                 continue
             found = _EVENT.search(line)
@@ -279,7 +279,7 @@ def _of_raw(name: str, begun: bytes, chunks: Iterator[bytes]) -> Iterator[Snapsh
     times = dict.fromkeys(_TIMES, 0)
     target, regions = 0, list[Region]()
     for first_line, text in whole_lines(name, begun, chunks):
-        for number, line in enumerate(text.split(b"\n")[:-1], first_line):
+        for number, line in numbered(name, first_line, text):
             region, value = _RAW_REGION.fullmatch(line), _RAW_VALUE.fullmatch(line)
             if region:
                 regions.append((int(region[1], 16), int(region[2], 16), int(region[3])))

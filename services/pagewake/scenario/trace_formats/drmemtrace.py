@@ -15,13 +15,19 @@ import numpy as np
 
 from pagewake.errors import DataError
 from pagewake.scenario.trace_formats.blocks import PAGE_SHIFT, Bools, Ints, Runs, TraceBlock
-from pagewake.scenario.trace_formats.lines import SPACE, Lines, shown, whole_lines
+from pagewake.scenario.trace_formats.lines import (
+    SPACE,
+    Lines,
+    numbered,
+    shown,
+    whole_lines,
+)
 
 _AT, _ZERO, _X = b"@0x"
 _NAME_TO_AT = 23  # "ifetch      " in twelve columns, a size in two, and " byte(s) @" up to the @
 _REMARK = re.compile(
-    rb"\s*(?:\d+(?:\s+\d+)?:\s+[WT.\d]+ )?\s*(?:<.*|-+|[0-9a-f]{2}(?: [0-9a-f]{2})*)?\s*"
-    rb"|Output format:|.* results:|\s*\d+ : .*"
+    rb"(?:\d+(?:\s+\d+)?:\s+[WT.\d]+\s*)?(?:<.*|-+|[0-9a-f]{2}(?: [0-9a-f]{2})*)?"
+    rb"|Output format:|.* results:|\d+ : .*"
 )
 _VALID = 'not a record such as "1: T7 read  8 byte(s) @ 0x00007ffd9fc8 by PC 0x401a2c"'
 
@@ -43,7 +49,7 @@ def _records(lines: Lines) -> tuple[Bools, Ints, Bools]:
     since = np.searchsorted(every, lines.starts)
     has = since < np.searchsorted(every, lines.ends)
     for row in np.flatnonzero(~has).tolist():
-        if not _REMARK.fullmatch(lines.line(row)):
+        if not _REMARK.fullmatch(lines.line(row).strip()):
             lines.refuse(row, _VALID)
     rows = np.flatnonzero(has)
     at = every[since[rows]]
@@ -86,7 +92,7 @@ def samples(name: str, begun: bytes, chunks: Iterator[bytes]) -> Iterator[TraceB
         )
     for first_line, text in whole_lines(name, begun, chunks):
         rows: list[tuple[int, int, bool]] = []
-        for number, line in enumerate(text.split(b"\n")[:-1], first_line):
+        for number, line in numbered(name, first_line, text):
             found = pattern.fullmatch(line)
             if found is None:
                 if number == 1 or not line:

@@ -30,10 +30,8 @@ _WRITE = 2  # of an x86 error code: PFERR_WRITE_MASK
 _UFFD_WRITES = 3  # UFFD_PAGEFAULT_FLAG_WRITE and _WP
 _NS_PER_MS = 1_000_000
 
-_PERF_TRACE = re.compile(
-    rb"\s*(\d+)\.(\d{3}) \(.*?(?:maj|min)fault \[.*\] => (.*) \([^()]{1,3}\)\s*"
-)
-_WHERE = re.compile(rb"(?:(.*)@)?0x([0-9a-f]{1,16})")
+_PERF_TRACE = re.compile(rb"\s*(\d+)\.(\d{3}) \(")
+_WHERE = re.compile(rb"(?:(.*)@)?0x([0-9a-f]{1,16}) \([^()]{1,3}\)\s*")
 _SOFTWARE = re.compile(
     rb"(?:page-|minor-|min-|major-|maj-)?faults(?::\w+)?:\s+([0-9a-f]{1,16})(.*)"
 )
@@ -62,18 +60,19 @@ class _PerfTrace:
         self._page = Spaces().page
 
     def __call__(self, line: bytes) -> Access | None:
-        if b"fault [" not in line:
+        head, fault, rest = line.partition(b"fault [")
+        if not fault:
             return None
-        found = _PERF_TRACE.fullmatch(line)
-        where = found and _WHERE.fullmatch(found[3])
-        if not found or not where:
+        time = _PERF_TRACE.match(head)
+        where = _WHERE.fullmatch(rest.rpartition(b"] => ")[2])
+        if not time or not where:
             raise WrongLineError(
                 "not a fault as perf trace -F all prints it: record with --no-syscalls and without"
                 " --verbose, which leaves out addresses"
             )
         file = where[1] or b""
         space = b"" if file.startswith((b"//anon", b"[")) else file
-        time_ns = (int(found[1]) * 1000 + int(found[2])) * (_NS_PER_MS // 1000)
+        time_ns = (int(time[1]) * 1000 + int(time[2])) * (_NS_PER_MS // 1000)
         return Access(time_ns, self._page(space, int(where[2], 16)), write=False)
 
 

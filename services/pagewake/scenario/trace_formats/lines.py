@@ -154,3 +154,13 @@ def whole_lines(name: str, begun: bytes, chunks: Iterator[bytes]) -> Iterator[tu
         chunk = next(chunks, b"")
     if rest:
         yield first_line, rest + b"\n"
+
+
+def numbered(name: str, first_line: int, text: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines of a piece with their numbers; DataError at one that is too long to be one."""
+    for number, line in enumerate(text.split(b"\n")[:-1], first_line):
+        if len(line) > _LONGEST_LINE:
+            raise DataError(
+                f"{name}:{number}: {shown(line)} begins a line of {len(line)} bytes: none is as long"
+            )
+        yield number, line

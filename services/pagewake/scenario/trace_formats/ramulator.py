@@ -15,7 +15,7 @@ import numpy as np
 
 from pagewake.errors import DataError
 from pagewake.scenario.trace_formats.blocks import PAGE_SHIFT, Runs, TraceBlock
-from pagewake.scenario.trace_formats.lines import shown, whole_lines
+from pagewake.scenario.trace_formats.lines import numbered, shown, whole_lines
 
 _CPU = re.compile(rb"(\d{1,15}) (\d{1,15})(?: (\d{1,15}))?\s*")
 _MEMORY = re.compile(rb"(0x[0-9a-fA-F]{1,16}) ([RW])\s*")
@@ -33,7 +33,7 @@ def blocks(name: str, begun: bytes, chunks: Iterator[bytes]) -> Iterator[TraceBl
     pattern = next((one for one in (_CPU, _MEMORY, _LOAD_STORE) if one.fullmatch(first)), _CPU)
     for first_line, text in whole_lines(name, begun, chunks):
         rows: list[Row] = []
-        for number, line in enumerate(text.split(b"\n")[:-1], first_line):
+        for number, line in numbered(name, first_line, text):
             found = pattern.fullmatch(line)
             if found is None:
                 raise DataError(f"{name}:{number}: {shown(line)} is {_VALID}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from pagewake.errors import DataError
 from pagewake.scenario.trace_formats.blocks import PAGE_SHIFT, TraceBlock, single
-from pagewake.scenario.trace_formats.lines import shown, whole_lines
+from pagewake.scenario.trace_formats.lines import numbered, shown, whole_lines
 from pagewake.scenario.trace_formats.timed import NS_PER_S, WrongLineError, nanoseconds
 
 _SECTOR_SHIFT = 9
@@ -94,7 +94,7 @@ def blocks(name: str, begun: bytes, chunks: Iterator[bytes]) -> Iterator[TraceBl
     rows = _Requests(columns)
     for first_line, text in whole_lines(name, begun, chunks):
         found: list[tuple[int, int, int, bool]] = []
-        for number, line in enumerate(text.split(b"\n")[:-1], first_line):
+        for number, line in numbered(name, first_line, text):
             if number == 1:
                 continue
             try:

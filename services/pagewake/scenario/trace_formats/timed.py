@@ -19,7 +19,7 @@ from pagewake.scenario.trace_formats.blocks import (
     TraceBlock,
     single,
 )
-from pagewake.scenario.trace_formats.lines import shown, whole_lines
+from pagewake.scenario.trace_formats.lines import numbered, shown, whole_lines
 
 NS_PER_S = 1_000_000_000
 _BACK_MAX_NS = NS_PER_S
@@ -96,7 +96,7 @@ def accesses(
     clock = _Clock()
     for first_line, text in whole_lines(name, begun, chunks):
         rows: list[tuple[int, int, bool]] = []
-        for number, line in enumerate(text.split(b"\n")[:-1], first_line):
+        for number, line in numbered(name, first_line, text):
             try:
                 found = parse(line)
                 if found is not None:
