@@ -161,6 +161,6 @@ def numbered(name: str, first_line: int, text: bytes) -> Iterator[tuple[int, byt
     for number, line in enumerate(text.split(b"\n")[:-1], first_line):
         if len(line) > _LONGEST_LINE:
             raise DataError(
-                f"{name}:{number}: {shown(line)} begins a line of {len(line)} bytes: none is as long"
+                f"{name}:{number}: {shown(line)} begins a line of {len(line)} bytes: it is torn"
             )
         yield number, line
