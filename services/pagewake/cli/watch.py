@@ -12,7 +12,7 @@ import typer
 from pagewake.cli.import_ import ProfileOption, VmOption, must_be_known, vm_groups
 from pagewake.cluster.clock import SystemClock
 from pagewake.cluster.logs import log_as_json
-from pagewake.errors import CheckFailedError
+from pagewake.errors import CheckFailedError, ConfigError
 from pagewake.observe.report.words import counted
 from pagewake.recorded.opening import STDIN
 from pagewake.recorded.watch import Watch, WatchSettings
@@ -43,12 +43,24 @@ def watch(
     must_be_known(profile)
     clock = SystemClock()
     log_as_json(clock)
+    if not until_end:
+        _must_grow(Path(file))
     name = run or ("recording" if file == STDIN else Path(file).name)
     settings = WatchSettings(file, name, http, profile, vm_groups(vms or ()), until_end)
     watched = asyncio.run(_watch(settings, clock))
     broken = watched.live.breaches.total()
     if until_end and broken:
         raise CheckFailedError(counted(broken, "violation"))
+
+
+def _must_grow(file: Path) -> None:
+    """ConfigError for tracefs' `trace`, which is read from its beginning each time."""
+    pipe = file.with_name("trace_pipe")
+    if file.name == "trace" and pipe.exists():
+        raise ConfigError(
+            f"{file} is what the tracer's buffer holds now, and does not grow: follow {pipe},"
+            " or read it once with --until-end"
+        )
 
 
 async def _watch(settings: WatchSettings, clock: SystemClock) -> Watch:

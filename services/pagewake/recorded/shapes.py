@@ -45,9 +45,10 @@ COMM_LONGEST: Final = 60  # 15 bytes, each of them `\xNN` if it is no UTF-8
 
 QUIET: Final = re.compile(
     r"\s*(?:#.*)?"  # a header, or nothing
-    r"|cpus=[0-9]+"  # trace-cmd's header
+    r"|cpus=[0-9]+|version = [0-9]+|CPU [0-9]+ is empty"  # trace-cmd's header
     r"|\s+[0-9a-f]{4,16} .*"  # perf's call chain
-    r"|\s*(?:=> .*|<stack trace>)"  # tracefs' call chain
+    r"|\s*=> .*|.*[0-9]: <(?:user )?stack trace>"  # tracefs' call chain
+    r"|.*[0-9]: \S+ <-\S+"  # the function tracer's
     r"|.*: PERF_RECORD_(?!LOST)\w+.*"  # perf's own records
 )
 """Lines that are no event, and hide none."""

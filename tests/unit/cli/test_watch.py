@@ -56,3 +56,12 @@ def test_a_violation_is_its_exit_code_if_it_ends_with_the_file(tmp_path: Path) -
     assert subprocess.run((*COMMAND, file), capture_output=True, check=False).returncode == 65
     file.unlink()
     assert subprocess.run((*COMMAND, file), capture_output=True, check=False).returncode == 2
+
+
+def test_what_does_not_grow_is_not_waited_for(tmp_path: Path) -> None:
+    file = unpacked("seq.txt.gz", tmp_path / "trace")
+    (tmp_path / "trace_pipe").touch()
+    run = subprocess.run((*COMMAND, file), capture_output=True, check=False)
+    assert run.returncode == 2
+    assert b"trace_pipe, or read it once with --until-end" in run.stderr
+    assert subprocess.run((*COMMAND, "--until-end", file), check=False).returncode == 0
