@@ -18,9 +18,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 from pagewake.errors import DataError
 from pagewake.recorded import shapes
+from pagewake.recorded.names import SWITCH
 from pagewake.recorded.opening import opened
 from pagewake.recorded.shapes import Thread
 from pagewake.recorded.texts import as_printed
+from pagewake.recorded.threads import COMM
 
 
 class Line(NamedTuple):
@@ -67,6 +69,7 @@ SURE_LINES: Final = 1_000  # of no shape at the beginning of a file, after which
 BACK_NS_MAX: Final = 1_000_000
 """CPUs' clocks differ, so a later line may have an earlier time: by microseconds, where a kernel
 takes trouble with them.  More is another recording behind the first, or a clock that was set."""
+VCPU_BITS: Final = 12  # of a token; a VM has no more vcpus
 BACK_TIMES_MAX: Final = 1_000
 """So often a clock is not set: these are no times, or two recordings line by line."""
 
@@ -89,6 +92,8 @@ class LineReader:
         self._events: dict[str, str | None] = {}
         self._passed: Counter[str] = Counter()
         self._heads: dict[str, Thread] = {}
+        self._vcpus_of: dict[int, dict[str, int]] = {}
+        self._no_threads = False
 
     def feed(self, block: str) -> Iterator[Item]:
         """The items of a block of whole lines; if the last one has no end, it is torn.
@@ -133,6 +138,8 @@ class LineReader:
         self.time_ns = time_ns
         text = text.rstrip()
         if self.shape == "perf":
+            if self._no_threads and event == SWITCH:
+                return
             text = as_printed(event, shapes.SYMBOL.sub("", text) if " ffff" in text else text)
         elif text.startswith(" "):  # trace-cmd's column of names
             text = as_printed(event, text.lstrip())
@@ -177,8 +184,22 @@ class LineReader:
         self.shape, thread = found
         if len(self._heads) >= HEADS_MAX:
             self._heads.clear()
+        if self.shape == "perf" and thread.tgid is None and COMM.match(thread.comm):
+            thread = self._by_name(thread)
         self._heads[where] = thread
         return thread
+
+    def _by_name(self, thread: Thread) -> Thread:
+        """With perf's `-F pid` vcpus of a VM have one number: they are told apart by their names.
+
+        What sched_switch says of threads is no use then, as the numbers of threads are not known.
+        """
+        names = self._vcpus_of.setdefault(thread.pid, {})
+        number = names.setdefault(thread.comm, len(names))
+        if not number:
+            return thread
+        self._no_threads = True
+        return thread._replace(pid=-(thread.pid << VCPU_BITS | number))
 
     def _unusual(self, line: str) -> Iterator[Item]:
         """A line that is not known by its event."""

@@ -124,6 +124,15 @@ def test_perf_s_symbols_are_no_text() -> None:
     assert line.text == "vcpu 0"
 
 
+def test_vcpus_of_one_number_are_told_apart_by_their_names() -> None:
+    head = "  CPU {}/KVM   560 [001]   1.000001: kvm:kvm_entry: vcpu {}\n".format
+    found = [item for item in items(head(0, 0) + head(1, 1) + head(0, 0)) if isinstance(item, Line)]
+    assert found[0].pid == found[2].pid != found[1].pid
+    reader = LineReader("f", {"kvm_entry": None, "sched_switch": None})
+    switch = "  CPU 0/KVM   560 [001]   1.000001: sched:sched_switch: prev_comm=x\n"
+    assert len(list(reader.feed(switch + head(0, 0) + head(1, 1) + switch))) == 3
+
+
 GOOD = "  a-1  [000] d..1.  1.000001: kvm_entry: vcpu 0\n"
 
 
