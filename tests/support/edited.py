@@ -8,7 +8,9 @@ from random import Random
 from typing import NamedTuple, TypeAlias
 
 from pagewake.recorded.check import Breach, RecordedChecks, rules_for
+from pagewake.recorded.checkable import checks_of, unheard
 from pagewake.recorded.lines import LineReader
+from pagewake.recorded.placed import Found
 from pagewake.recorded.stitch import WANTED, Stitcher
 
 Lines: TypeAlias = list[str]
@@ -19,10 +21,13 @@ _TIME = re.compile(r"\d+\.\d+(?=: )")
 
 def breaches_of(lines: Sequence[str], profile: str = "6.1") -> list[Breach]:
     """What is wrong with these lines."""
-    stitcher, checks = Stitcher(), RecordedChecks(rules_for(profile))
+    stitcher = Stitcher()
+    found: list[Found] = []
     for item in LineReader("edited.txt", WANTED).feed("\n".join([*lines, ""])):
-        checks.take(stitcher.feed(item))
-    checks.take(stitcher.finish())
+        found += stitcher.feed(item)
+    found += stitcher.finish()
+    checks = RecordedChecks(rules_for(profile), unheard(checks_of(stitcher.sight)))
+    checks.take(found)
     return checks.finish()
 
 

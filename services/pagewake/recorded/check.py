@@ -14,6 +14,7 @@ import msgspec
 from pagewake.events.types import Event, SyncFault, VcpuResumed
 from pagewake.kvm.profile import resolve
 from pagewake.observe.report.words import counted
+from pagewake.recorded.checkable import unheard
 from pagewake.recorded.log import RecordingReader
 from pagewake.recorded.placed import Finding, Found, Span
 from pagewake.verify.invariants import Reporter, Rules, VmChecks, rules_of
@@ -47,7 +48,9 @@ class Breach(msgspec.Struct, frozen=True):
 class RecordedChecks:
     """Takes what the stitcher finds; `breaches` are what is wrong with it."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, unheard: frozenset[str] = frozenset()) -> None:
+        """`unheard`: invariants that this recording would mislead (`checkable`)."""
+        self._unheard = unheard
         self.breaches: list[Breach] = []
         self.events: Counter[str] = Counter()
         self.spans: list[Span] = []
@@ -64,7 +67,7 @@ class RecordedChecks:
                 self._event(one)
             elif isinstance(one, Finding):
                 lead = self._lead(one.vm, one.vcpu, one.token)
-                self.breaches.append(Breach(one.file, one.line, one.rule, one.what, lead))
+                self._tell(Breach(one.file, one.line, one.rule, one.what, lead))
             else:
                 self._span(one)
 
@@ -116,8 +119,12 @@ class RecordedChecks:
             lead = [] if violation.vcpu is None else self._lead(violation.vm, violation.vcpu, token)
             file, _, line = violation.where.rpartition(":")
             what = f"{violation.message} ({violation.vm}/vcpu {violation.vcpu})"
-            self.breaches.append(Breach(file, int(line), violation.invariant, what, lead))
+            self._tell(Breach(file, int(line), violation.invariant, what, lead))
         self._told = len(self._reporter.found)
+
+    def _tell(self, breach: Breach) -> None:
+        if breach.rule not in self._unheard:
+            self.breaches.append(breach)
 
     def _lead(self, vm: str, vcpu: int, token: int | None) -> list[str]:
         """Events of the token and of the vcpu, in order."""
@@ -142,7 +149,8 @@ def rules_for(profile: str) -> Rules:
 
 def check_recording(reader: RecordingReader) -> RecordedChecks:
     """Check an imported directory."""
-    checks = RecordedChecks(rules_for(reader.recording.profile))
+    recording = reader.recording
+    checks = RecordedChecks(rules_for(recording.profile), unheard(recording.checks))
     checks.take(reader.found())
     checks.finish()
     return checks

@@ -1,7 +1,12 @@
-"""Which invariants a recording lets one check, by the kinds of lines that it has."""
+"""Which invariants a recording lets one check, by the kinds of lines that it has.
+
+Without some lines an invariant is not checked at all, or what is checked of it is less; without
+others its checker would take for wrong what it only does not see, so that it is not heard.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from pagewake.recorded import names
@@ -10,35 +15,72 @@ from pagewake.recorded.sight import Sight
 
 
 class _Needs(NamedTuple):
-    """What an invariant needs lines of, and what goes without them."""
+    """What an invariant needs lines of, of each kind one; and what goes without them.
+
+    `misleads`: what goes without these it would call wrong.
+    """
 
     check: str
-    lines: tuple[str, ...]
+    kinds: tuple[tuple[str, ...], ...]
     lost: str
+    misleads: tuple[tuple[str, ...], ...] = ()
 
 
+_READY = (names.READY,)
+_IN_AND_OUT = (names.EXIT, names.ENTRY)
+"""What a vcpu did in one pass is told apart from the next by one of them."""
+_OUTSTANDING = ((names.NOT_PRESENT,), _READY)
 _NEEDS = (
-    _Needs("token", (names.NOT_PRESENT,), "tokens cannot be checked"),
-    _Needs("I1", (names.NOT_PRESENT, names.READY), "what is outstanding is not known"),
-    _Needs("I2", (names.NOT_PRESENT, names.READY), "what is outstanding is not known"),
-    _Needs("I3", (names.INJECTED,), "what was injected is not known"),
-    _Needs("I4", (names.INJECTED, names.EXIT), "the mode of the guest at an injection is unknown"),
-    _Needs("I5", (names.COMPLETED, names.READY), "the order of completions is not known"),
-    _Needs("I6", (names.INJECTED, names.ACCEPT_IRQ), "what the guest was told is not known"),
-    _Needs("I7", (names.ENTRY,), "when a halt ends is not known"),
-    _Needs("ack", (names.MSR, names.ACCEPT_IRQ), "ACKs cannot be checked"),
+    _Needs("token", ((names.NOT_PRESENT,),), "tokens cannot be checked"),
+    _Needs("I1", _OUTSTANDING, "what is outstanding is not known", (_READY,)),
+    _Needs("I2", _OUTSTANDING, "what is outstanding is not known", (_READY,)),
+    _Needs("I3", ((names.INJECTED,),), "what was injected is not known"),
+    _Needs(
+        "I4",
+        ((names.INJECTED,), (names.EXIT, names.PAGE_FAULT), _IN_AND_OUT),
+        "the mode of the guest at an injection is not known",
+        (_IN_AND_OUT,),
+    ),
+    _Needs("I5", ((names.COMPLETED,), _READY), "the order of completions is not known"),
+    _Needs("I6", ((names.INJECTED,), (names.ACCEPT_IRQ,)), "what the guest was told is not known"),
+    _Needs("I7", (_IN_AND_OUT,), "when a halt ends is not known", (_IN_AND_OUT,)),
+    _Needs(
+        "ack",
+        ((names.MSR,), (names.ACCEPT_IRQ,), _IN_AND_OUT),
+        "ACKs cannot be checked",
+        ((names.MSR,), _IN_AND_OUT),
+    ),
 )
 _GUEST = (
     Check("sleepers", False, "what guests do is not in a recording of the host"),
     Check("page-in", False, "answers of the host's memory are not in a recording"),
 )
+_NO_ACKS = Check("ack", False, "READY is an exception in this kernel: there are no ACKs")
 
 
-def checks_of(sight: Sight) -> list[Check]:
+def checks_of(sight: Sight, *, ready_by_interrupt: bool = True) -> list[Check]:
     """Every invariant, possible or not, and why."""
-    found = []
-    for check, lines, lost in _NEEDS:
-        missing = [name for name in lines if not sight.lines[name]]
-        why = f"no {', no '.join(missing)} lines: {lost}" if missing else ""
-        found.append(Check(check, not missing, why))
+    found = [
+        _NO_ACKS if needs.check == "ack" and not ready_by_interrupt else _check(needs, sight)
+        for needs in _NEEDS
+    ]
     return [*found, *_GUEST]
+
+
+def unheard(checks: Iterable[Check]) -> frozenset[str]:
+    """Invariants whose checkers would be misled."""
+    return frozenset(check.name for check in checks if not check.heard)
+
+
+def _check(needs: _Needs, sight: Sight) -> Check:
+    kinds = needs.kinds
+    if not sight.signs & {"interrupt", "msr int", "msr ack"} and "exception" in sight.signs:
+        kinds = tuple(kind for kind in kinds if kind != (names.ACCEPT_IRQ,))
+    missing = _missing(kinds, sight)
+    why = f"no {', no '.join(missing)} lines: {needs.lost}" if missing else ""
+    return Check(needs.check, not missing, why, not _missing(needs.misleads, sight))
+
+
+def _missing(kinds: Collection[tuple[str, ...]], sight: Sight) -> list[str]:
+    """Kinds of which there is no line."""
+    return [" or ".join(kind) for kind in kinds if not any(sight.lines[one] for one in kind)]

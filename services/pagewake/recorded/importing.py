@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pagewake import __version__
 from pagewake.errors import DataError
+from pagewake.recorded.check import rules_for
 from pagewake.recorded.checkable import checks_of
 from pagewake.recorded.era import Era, era_of
 from pagewake.recorded.lines import Item, LineReader
@@ -88,7 +89,7 @@ def _recording(stitcher: Stitcher, files: Sequence[_File], era: Era) -> Recordin
         lines=dict(sorted(sight.lines.items())),
         others=dict(sorted(others.items())),
         counts=dict(sorted(counts.items())),
-        checks=checks_of(sight),
+        checks=checks_of(sight, ready_by_interrupt=rules_for(era.profile).ready_by_interrupt),
     )
 
 

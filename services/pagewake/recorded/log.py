@@ -60,11 +60,15 @@ class RecordedVm(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An invariant; `why` it could not be checked, or only in part."""
+    """An invariant; `why` it could not be checked, or only in part.
+
+    `heard` false: without these lines its checker would call wrong what is not.
+    """
 
     name: str
     possible: bool
     why: str = ""
+    heard: bool = True
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from pagewake.observe.report.svg import Chart
 from pagewake.observe.report.timeline_chart import legend, timeline_chart
 from pagewake.observe.report.words import counted, duration, instant
 from pagewake.recorded.check import RecordedChecks, rules_for
+from pagewake.recorded.checkable import unheard
 from pagewake.recorded.figures import FigureCounter
 from pagewake.recorded.log import RecordingReader
 from pagewake.recorded.placed import Span
@@ -61,7 +62,7 @@ class _Reading:
 
     def __init__(self, reader: RecordingReader) -> None:
         recording = reader.recording
-        self.checks = RecordedChecks(rules_for(recording.profile))
+        self.checks = RecordedChecks(rules_for(recording.profile), unheard(recording.checks))
         self.counter = FigureCounter(recording.sync_fault_ns)
         self.best = Best()
         self._halted, self._blacked_out = Durations(), Durations()

@@ -87,13 +87,14 @@ class _Undecided(NamedTuple):
 
 
 class _Tried(NamedTuple):
-    """A try_async_get_page whose outcome has not been seen."""
+    """A try_async_get_page whose outcome has not been seen; `again`: its gfn is outstanding."""
 
     held: Held
     at_ns: int
     place: Place
     gfn: int
     outstanding: int
+    again: bool
 
 
 class Vcpu:
@@ -219,13 +220,18 @@ class Vcpu:
             self._fell_through()
         if found is not None:
             held = self.vm.order.hold(self._fell_through)
-            self._tried = _Tried(held, at_ns, place, int(found[2], 16), len(self.started))
+            gfn = int(found[2], 16)
+            again = any(apf.gva >> 12 == gfn for apf in self.started.values())
+            self._tried = _Tried(held, at_ns, place, gfn, len(self.started), again)
 
     def _fell_through(self) -> None:
         """Nothing was started: 64 items were outstanding, or there was no memory for one more."""
         tried = self._outcome()
         assert tried is not None, "asked by who knows"
         outcome = "limit" if tried.outstanding >= ASYNC_PF_PER_VCPU else "no_memory"
+        lines = self._sight.lines
+        if tried.again and not (lines[names.REPEATED_FAULT] or lines[names.DOUBLEFAULT]):
+            outcome = "double_fault"  # of which this recording has no lines
         tried.held.close(self._draft(ApfStarted, tried.at_ns, tried.place, tried.gfn, outcome))
 
     def _outcome(self) -> _Tried | None:
@@ -356,6 +362,8 @@ class Vcpu:
             self._halted_for(self._told.popleft())
         apf = self.started.pop(token, None)
         self._end(apf)
+        if token == BROADCAST and not self._sight.lines[names.MSR]:
+            self._add(BroadcastQueued, at_ns, place)  # by a write of which there are no lines
         if apf is None:
             self._adopt(token)
         elif apf.completed is None:
