@@ -65,6 +65,8 @@ class Follower:
         except BlockingIOError:
             self.at_end = True
             return None
+        except OSError as error:
+            raise DataError(f"{self.name}:1: cannot be read: {error.strerror}") from None
         self.at_end = not data
         if not data:
             return self._nothing()

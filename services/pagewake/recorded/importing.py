@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 
 from pagewake import __version__
-from pagewake.errors import DataError
+from pagewake.errors import ConfigError, DataError
 from pagewake.recorded.check import rules_for
 from pagewake.recorded.checkable import checks_of
 from pagewake.recorded.era import Era, era_of
@@ -47,7 +47,13 @@ def import_files(
     groups: Sequence[Sequence[int]] = (),
     sync_fault_ns: int = SYNC_FAULT_NS,
 ) -> Recording:
-    """Write an imported directory; DataError if a file is no recording of KVM."""
+    """Write an imported directory; DataError if a file is no recording of KVM.
+
+    ConfigError if one is given twice: each of its lines would be there twice.
+    """
+    for name, count in Counter(files).items():
+        if count > 1:
+            raise ConfigError(f"{name} is given {count} times: name each file once")
     stitcher = Stitcher(groups, sync_fault_ns)
     with ExitStack() as stack:
         readers = [_File(stack.enter_context(opened(name))) for name in files]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from pagewake.cluster.tally import Tally
+from pagewake.errors import DataError
 from pagewake.events.types import (
     ApfCleared,
     ApfPresented,
@@ -196,6 +197,11 @@ class LiveRecording:
     def passed(self) -> int:
         """Lines of events that nobody reads."""
         return self._passed + self._reader.others.total()
+
+    def must_be_one(self) -> None:
+        """DataError if all has come, and no line of it is one of a recording."""
+        if not self.recognized:
+            raise DataError(self._reader.nothing())
 
     @property
     def recognized(self) -> bool:

@@ -82,7 +82,11 @@ class _Counted(io.RawIOBase):
         return begun or self._take(size)
 
     def _take(self, size: int) -> bytes:
-        data = self._file.read(size)
+        try:
+            data = self._file.read(size)
+        except OSError as error:
+            name = getattr(self._file, "name", "")
+            raise DataError(f"{name}:1: cannot be read: {error.strerror}; copy it") from None
         self._sum.update(data)
         self.bytes += len(data)
         return data

@@ -86,6 +86,7 @@ class Watch:
                 self._beat_s = self._clock.monotonic_s()
                 if not self._turn():
                     if self._follower.ended or (self._settings.until_end and self._follower.at_end):
+                        self.live.must_be_one()
                         break
                     await self._idle()
                 await asyncio.sleep(0)  # scrapes are answered between two blocks

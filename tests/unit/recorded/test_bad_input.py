@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from pagewake.errors import DataError
+from pagewake.errors import ConfigError, DataError
 from pagewake.recorded.check import RecordedChecks, check_recording
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import RecordingReader
@@ -119,6 +119,17 @@ def test_parts_of_one_recording_are_one(tmp_path: Path) -> None:
     whole = imported(tmp_path / "whole", TEXT)
     assert parts.events == whole.events
     assert [span.why for span in parts.spans] == [span.why for span in whole.spans]
+
+
+def test_a_file_is_given_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="f0 is given 2 times"):
+        import_files([str(tmp_path / "f0")] * 2, tmp_path / "log")
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """Reading the memory of a process at address 0 is an error of the device."""
+    with pytest.raises(DataError, match="/proc/self/mem:1: cannot be read: Input/output error"):
+        import_files(["/proc/self/mem"], tmp_path / "log")
 
 
 def test_files_of_other_clocks_are_told(tmp_path: Path) -> None:

@@ -93,6 +93,18 @@ async def test_what_is_no_recording_ends_it(file: Path) -> None:
         await watching(file).run()
 
 
+@pytest.mark.parametrize("content", [b"", b"hello\n"])
+async def test_what_ends_and_was_no_recording_is_refused(file: Path, content: bytes) -> None:
+    write(file, content)
+    with pytest.raises(DataError, match="f:1: no recording"):
+        await watching(file, until_end=True).run()
+
+
+async def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{tmp_path}:1: cannot be read: Is a directory"):
+        await watching(tmp_path).run()
+
+
 async def test_lines_of_others_are_a_recording_that_says_nothing_yet(file: Path) -> None:
     write(file, NONE * 10)
     watch = watching(file, until_end=True)
