@@ -13,7 +13,8 @@ from pagewake.recorded.export import write_ftrace
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import RecordingReader
 from tests.support.exported import KERNELS, SCENARIOS, SHORT
-from tests.support.round_trip import RoundTrip, round_trip
+from tests.support.recordings import recording
+from tests.support.round_trip import RoundTrip, recorded_facts, round_trip
 from tests.support.runs import run_logged
 
 
@@ -42,6 +43,7 @@ def test_they_break_no_rule(trip: RoundTrip) -> None:
 # ------------------------------------------------------------------------- planted in the text
 
 Lines: TypeAlias = list[str]
+RECORDINGS = ("burst.txt.gz", "seq.txt.gz", "seq.trace-cmd.txt.gz")
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +59,11 @@ def breaches(lines: Lines, directory: Path) -> set[str]:
     """The rules that an edited trace breaks."""
     (directory / "edited.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     import_files([str(directory / "edited.txt")], directory / "imported", profile="6.1")
-    return {
-        breach.rule for breach in check_recording(RecordingReader(directory / "imported")).breaches
-    }
+    return breaches_of(directory / "imported")
+
+
+def breaches_of(imported: Path) -> set[str]:
+    return {breach.rule for breach in check_recording(RecordingReader(imported)).breaches}
 
 
 class Trace:
@@ -179,3 +183,18 @@ def test_a_65th_item_is_found(tmp_path: Path) -> None:
     head, gva = lines[at].split("kvm_try")[0], lines[at].split("gva = ")[1].split(",")[0]
     lines.insert(at + 1, f"{head}kvm_async_pf_not_present: token {token + (1 << 12):#x} gva {gva}")
     assert "I1" in breaches(lines, tmp_path)
+
+
+# ------------------------------------------------------------------------- real recordings
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_recording_comes_back_from_its_own_trace(name: str, tmp_path: Path) -> None:
+    """By the protocol's events, with their times; bytes of addresses and minor faults are gone."""
+    import_files([str(recording(name))], tmp_path / "first")
+    write_ftrace(tmp_path / "first", tmp_path / "trace.txt", None, None)
+    import_files([str(tmp_path / "trace.txt")], tmp_path / "second")
+    first, second = (recorded_facts(tmp_path / each) for each in ("first", "second"))
+    assert sum(map(len, first.values())) > 30
+    assert second == first
+    assert breaches_of(tmp_path / "second") == breaches_of(tmp_path / "first") == set()

@@ -8,6 +8,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
+
 from pagewake.events import types as ev
 from pagewake.recorded.check import Breach, check_recording
 from pagewake.recorded.export import write_ftrace
@@ -151,3 +153,23 @@ def round_trip(run: LoggedRun, kernel: str, directory: Path) -> RoundTrip:
         [one for one in found if isinstance(one, Span)],
         check_recording(reader).breaches,
     )
+
+
+def recorded_facts(imported: Path) -> Facts:
+    """What an imported directory says of the protocol, synchronous faults among it.
+
+    A mode of the guest that it does not know is written as user mode.
+    """
+    found = [
+        msgspec.structs.replace(one.event, cpl=3)
+        if isinstance(one.event, ev.PageNotPresent | ev.SyncFault) and one.event.cpl is None
+        else one.event
+        for one in RecordingReader(imported).found()
+        if isinstance(one, PlacedEvent)
+    ]
+    kept = dict(facts(found, {}, -inf))
+    for event in found:
+        if isinstance(event, ev.SyncFault):
+            fact = event.gfn, event.access, event.cpl, event.took_ns
+            kept.setdefault((event.vm, event.vcpu, "SyncFault"), []).append((event.at_ns, fact))
+    return kept

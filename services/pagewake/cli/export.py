@@ -16,6 +16,7 @@ from pagewake.cli.output import print_line, replacing
 from pagewake.cli.places import FTRACE, refuse_place
 from pagewake.cli.versions import need_journal, tell_version
 from pagewake.errors import ConfigError
+from pagewake.recorded.log import is_recording
 
 if TYPE_CHECKING:
     from pagewake.recorded.export import Written
@@ -24,8 +25,8 @@ RunArgument = Annotated[
     str,
     typer.Argument(
         metavar="RUN_OR_LOG",
-        help="With -o the name of a finished run of a cluster; with --ftrace a log directory,"
-        " a scenario file, or the name of a built-in scenario, which is run.",
+        help="With -o the name of a finished run of a cluster; with --ftrace a log directory, an"
+        " imported recording, a scenario file, or the name of a built-in scenario, which is run.",
     ),
 ]
 OutOption = Annotated[
@@ -100,11 +101,12 @@ def _write(
 def _log_of(run: str, seed: int | None, sets: Sequence[str]) -> Iterator[Path]:
     """The log that is named, or that of the scenario that is named, for as long as it is read."""
     if Path(run).is_dir():
-        need_journal(Path(run), "export")
-        tell_version(Path(run))
+        if not is_recording(Path(run)):
+            need_journal(Path(run), "export")
+            tell_version(Path(run))
         yield Path(run)
         return
-    from pagewake.cli.loading import load, tell_hints  # noqa: PLC0415 - as above
+    from pagewake.cli.loading import load, tell_hints  # noqa: PLC0415 - loads numpy
     from pagewake.engine.run import run_scenario  # noqa: PLC0415 - as above
 
     scenario = load(run, sets, seed)

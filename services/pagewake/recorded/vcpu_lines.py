@@ -76,9 +76,9 @@ class VcpuLines:
     """
 
     def __init__(
-        self, vcpu: int, costs: HostCosts, broadcast: int, out: Out, *, begun: bool
+        self, vcpu: int, costs: HostCosts | None, broadcast: int, out: Out, *, begun: bool
     ) -> None:
-        """`begun`: the guest has run before, in another thread."""
+        """`begun`: the guest has run before.  `costs` None: nobody knows what an exit takes."""
         self._vcpu = vcpu
         self._costs = costs
         self._broadcast = broadcast
@@ -93,6 +93,7 @@ class VcpuLines:
         self._halted_ns: int | None = None
         self._vector = APF_VECTOR
         self._interrupt = False
+        self._ready: tuple[int, int] | None = None
         self._excepts = False
         self._in_wrmsr = False
         self._refused = False
@@ -103,6 +104,7 @@ class VcpuLines:
             ev.FrameFound: self._frame_found,
             ev.ApfStarted: self._started,
             ev.PageNotPresent: self._not_present,
+            ev.SyncFault: self._resolved,
             ev.WorkerCompleted: self._completed,
             ev.InterruptQueued: self._interrupt_queued,
             ev.ApfPresented: self._presented,
@@ -137,6 +139,11 @@ class VcpuLines:
         if not self._inside and self._entry_ns is not None and self._entry_ns < until_ns:
             self._enter(self._entry_ns)
 
+    def finish(self) -> None:
+        """There is nothing more to be said of what stands open."""
+        self._close_fault()
+        self._end_wrmsr(self._last_ns)
+
     def take(self, event: Any) -> None:  # noqa: ANN401 - any event of this vcpu
         """The next event of this vcpu."""
         handler = self._handlers.get(type(event))
@@ -149,7 +156,7 @@ class VcpuLines:
         """A page is in: a thread that waits for it itself goes on."""
         if event.gfn == self._reads:
             self._reads = None
-            self._back(event.at_ns, self._costs.wake_ns + self._costs.fault_ns)
+            self._back(event.at_ns, wakes=1, faults=1)
 
     # ------------------------------------------------------------------ in and out of the guest
 
@@ -157,13 +164,16 @@ class VcpuLines:
         self._last_ns = max(self._last_ns, at_ns)
         self._out.line(self._last_ns, kind, **values)
 
-    def _back(self, at_ns: int, cost_ns: int) -> None:
+    def _back(self, at_ns: int, wakes: int = 0, faults: int = 0) -> None:
         """The thread will be in the guest again; not if it is halted.
 
-        An entry that delivers an exception is said.
+        Behind it lie an exit and so many wake-ups and faults.  An entry that delivers an exception
+        is said.
         """
-        if self._halted_ns is None and not self._excepts:
-            self._entry_ns = at_ns + cost_ns + self._costs.exit_ns + self._costs.entry_ns
+        costs = self._costs
+        if costs is not None and self._halted_ns is None and not self._excepts:
+            took_ns = wakes * costs.wake_ns + faults * costs.fault_ns
+            self._entry_ns = at_ns + took_ns + costs.exit_ns + costs.entry_ns
 
     def _enter(self, at_ns: int) -> None:
         self._end_wrmsr(at_ns)
@@ -229,15 +239,22 @@ class VcpuLines:
             self._fault = Fault(at_ns, gfn, [])
         return self._fault
 
-    def _close_fault(self, write: bool = False, cpl: int = 3) -> None:
-        """Write down the exit of a fault, and what was said of it since."""
+    def _close_fault(self, write: bool = False, cpl: int | None = None) -> None:
+        """Write down the exit of a fault, from user mode if unknown, and what came of it since."""
         fault, self._fault = self._fault, None
         if fault is None:
             return
         address = fault.gfn << 12
         error_code = NPF_FINAL | FAULT_USER | (FAULT_WRITE if write else 0)
         code = exit_codes.NPF if fault.routed is None else fault.routed
-        self._exit(fault.at_ns, code, cpl, error_code, address, nested=fault.routed is not None)
+        self._exit(
+            fault.at_ns,
+            code,
+            3 if cpl is None else cpl,
+            error_code,
+            address,
+            nested=fault.routed is not None,
+        )
         self._say(
             fault.at_ns,
             "page_fault",
@@ -248,7 +265,7 @@ class VcpuLines:
         )
         for at_ns, kind, values in fault.then:
             self._say(at_ns, kind, **values)
-        self._back(max(self._last_ns, self._found_ns or 0), self._costs.fault_ns)
+        self._back(max(self._last_ns, self._found_ns or 0), faults=1)
 
     def _frame_awaited(self, event: ev.FrameAwaited) -> None:
         self._begin_fault(event.at_ns, event.gfn)
@@ -271,7 +288,6 @@ class VcpuLines:
 
     def _not_present(self, event: ev.PageNotPresent) -> None:
         self._begin_fault(event.at_ns, event.gfn)
-        assert event.cpl is not None, "a run knows it"
         self._close_fault(event.access == "write", event.cpl)
         if event.delivery == "synchronous" and not event.served:
             self._reads = event.gfn
@@ -279,13 +295,25 @@ class VcpuLines:
         elif event.delivery in ("injected", "halted"):
             self._entry_ns = None  # the one or the other is said
 
+    def reads(self, event: ev.SyncFault) -> None:
+        """Of a recording: the thread begins to wait itself; to be told before what comes then."""
+        self._begin_fault(event.at_ns - event.took_ns, event.gfn)
+        self._close_fault(event.access == "write", event.cpl)
+
+    def _resolved(self, event: ev.SyncFault) -> None:
+        self._guest_runs(event.at_ns)
+
     # ------------------------------------------------------------------ completions
 
     def _completed(self, event: ev.WorkerCompleted) -> None:
         self._out.worker_line(event.at_ns, event.gfn)
 
     def _interrupt_queued(self, event: ev.InterruptQueued) -> None:
-        self._interrupt = True
+        """It is told before its READY in a log, and behind it in a recording, as here."""
+        if self._ready == (event.at_ns, event.token):
+            self._accept(event.at_ns, self._vector)
+        else:
+            self._interrupt = True
 
     def _presented(self, event: ev.ApfPresented) -> None:
         self._host_acts(event.at_ns)
@@ -296,12 +324,14 @@ class VcpuLines:
             token=self._broadcast if broadcast else event.token,
             gva=(event.gfn or 0) << 12,
         )
+        self._ready = event.at_ns, event.token
         if self._interrupt:
             self._interrupt = False
+            self._ready = None
             self._accept(event.at_ns, self._vector)
         self._end_wrmsr(event.at_ns)
         if self._reads is None:
-            self._back(event.at_ns, 0)
+            self._back(event.at_ns)
 
     def _accept(self, at_ns: int, vector: int) -> None:
         self._say(
@@ -329,20 +359,17 @@ class VcpuLines:
     def _dropped(self, event: ev.ExceptionDropped) -> None:
         self._excepts = False
         if not self._inside and self._reads is None:
-            self._back(event.at_ns, 0)
+            self._back(event.at_ns)
 
     # ------------------------------------------------------------------ MSRs
 
     def _clear_begun(self, event: ev.ClearBegun) -> None:
         if event.why == "msr-disable":
-            self._begin_wrmsr(event.at_ns)
+            self._exit(event.at_ns, exit_codes.MSR, info1=1)
+            self._in_wrmsr = True
         else:
             self._host_acts(event.at_ns)
         self._entry_ns = None
-
-    def _begin_wrmsr(self, at_ns: int) -> None:
-        self._exit(at_ns, exit_codes.MSR, info1=1)
-        self._in_wrmsr = True
 
     def _written(self, event: ev.MsrWritten) -> None:
         if event.msr == MSR_KVM_ASYNC_PF_INT and event.ok:
@@ -350,17 +377,17 @@ class VcpuLines:
         if event.by == "host":
             return
         if not self._in_wrmsr:
-            self._begin_wrmsr(event.at_ns)
+            self._exit(event.at_ns, exit_codes.MSR, info1=1)
+        self._in_wrmsr = False
         refused = "" if event.ok else " (#GP)"
         self._refused = not event.ok
         self._msr = {"access": "write", "msr": event.msr, "value": event.value, "refused": refused}
         if event.msr != MSR_KVM_ASYNC_PF_ACK:
             self._end_wrmsr(event.at_ns)
-        self._back(event.at_ns, 0)
+        self._back(event.at_ns)
 
     def _end_wrmsr(self, at_ns: int) -> None:
         """The write is handled, with all that it brought about: now it is traced."""
-        self._in_wrmsr = False
         if self._msr is not None:
             values, self._msr = self._msr, None
             self._say(at_ns, "msr", **values)
@@ -378,12 +405,13 @@ class VcpuLines:
     def _resumed(self, event: ev.VcpuResumed) -> None:
         if self._halted_ns is not None:
             waited_ns, self._halted_ns = event.at_ns - self._halted_ns, None
-            if waited_ns > self._costs.exit_ns + self._costs.entry_ns:  # else it never blocked
+            costs = self._costs
+            if costs is None or waited_ns > costs.exit_ns + costs.entry_ns:  # else it ran on
                 self._say(event.at_ns, "wakeup", how="wait", ns=waited_ns, polling="valid")
         if event.why == "interrupt":
             self._accept(event.at_ns, TIMER_VECTOR)
         if not self._inside:
-            self._back(event.at_ns, 0)
+            self._back(event.at_ns)
 
     # ------------------------------------------------------------------ nested guests
 
@@ -399,7 +427,7 @@ class VcpuLines:
             self._fault = Fault(event.at_ns, Gfn(event.info2 >> 12), [], event.exit_code)
         else:
             self._exit(event.at_ns, event.exit_code, 3, 0, event.info2, nested=True)
-            self._back(event.at_ns, 0)
+            self._back(event.at_ns)
 
     def _run_l2(self, at_ns: int) -> None:
         """L1 has run its guest since it was last heard of; nobody knows since when."""
@@ -434,7 +462,7 @@ class VcpuLines:
             intr_info=0,
             error_code=0,
         )
-        self._back(event.at_ns, 0)
+        self._back(event.at_ns)
 
     def _guest_acts(self, event: ev.TrapTaken | ev.TaskSlept) -> None:
         if event.at_ns >= self._last_ns:
