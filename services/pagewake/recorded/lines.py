@@ -210,6 +210,11 @@ class LineReader:
             cpu = said["cpu"] or said["perf_cpu"]
             events = said["lost"] or said["dropped"] or said["perf"]
             yield self._lost(int(cpu) if cpu else None, int(events) if events else None)
+        elif shapes.MERGED.fullmatch(line):
+            raise DataError(
+                f"{self._file}:{self._number}: a report of several trace.dat files in one:"
+                " write the report of each into a file of its own"
+            )
         elif (found := self._taken_apart(line)) is None:
             if self.shape is None and self._number > SURE_LINES:
                 raise DataError(self.nothing())

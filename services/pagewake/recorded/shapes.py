@@ -62,6 +62,8 @@ OVERWRITTEN: Final = re.compile(
     r"# entries-in-buffer/entries-written: (?P<kept>[0-9]{1,19})/(?P<written>[0-9]{1,19}) .*"
 )
 LATENCY_FORMAT: Final = re.compile(r"# .* latency trace v.*")
+MERGED: Final = re.compile(r"\s*\S+: cpus=[0-9]+")
+"""The header of a report of several files: their threads have nothing to do with each other."""
 COUNTED: Final = re.compile(r"[0-9]{1,20}")
 """A time without a fraction: what a clock counts that is not of nanoseconds."""
 EVENT: Final = re.compile(r"\s*(?:[0-9]+ +)?(?P<name>\S+?):(?: (?P<text>.*))?")

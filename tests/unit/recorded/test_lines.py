@@ -191,8 +191,9 @@ def test_a_time_that_goes_back_by_much_is_told() -> None:
         (at("179837489932924"), "f:1: 179837489932924 is a count of a clock, no time"),
         ("# nop latency trace v1.1.5 on 6.18\n", "f:1: the latency format has no times"),
         ("hello\n" * 2000, "f:1: no recording"),
+        ("   t.dat: cpus=2\nhost.dat: cpus=2\n", "f:1: a report of several trace.dat files"),
     ],
-    ids=["interleaved", "counter", "latency format", "prose"],
+    ids=["interleaved", "counter", "latency format", "prose", "several files"],
 )
 def test_what_is_no_recording_is_refused(text: str, what: str) -> None:
     with pytest.raises(DataError, match=what):
