@@ -23,6 +23,7 @@ from pagewake.events.types import (
     WorkerCompleted,
 )
 from pagewake.recorded.check import Breach, RecordedChecks, rules_for
+from pagewake.recorded.checkable import checks_of, unheard
 from pagewake.recorded.era import Era, era_of
 from pagewake.recorded.following import Begun, More
 from pagewake.recorded.lines import Item, Line, LineReader, Lost
@@ -178,6 +179,8 @@ class LiveRecording:
 
     def _drain(self) -> None:
         for breach in self._checks.drain():
+            if breach.rule in unheard(checks_of(self._stitcher.sight)):
+                continue
             self.breaches[breach.rule] += 1
             self._tell(breach)
 

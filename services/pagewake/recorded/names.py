@@ -28,6 +28,9 @@ EXIT = "kvm_exit"
 INJECTED = "kvm_inj_exception"
 ACCEPT_IRQ = "kvm_apic_accept_irq"
 MSR = "kvm_msr"
+NESTED_RUN = "kvm_nested_vmrun"
+NESTED_ENTER = "kvm_nested_vmenter"
+NESTED_EXIT_INJECTED = "kvm_nested_vmexit_inject"
 SWITCH = "sched_switch"
 RECLAIM_BEGIN = ("mm_vmscan_memcg_reclaim_begin", "mm_vmscan_direct_reclaim_begin")
 RECLAIM_END = ("mm_vmscan_memcg_reclaim_end", "mm_vmscan_direct_reclaim_end")
@@ -64,6 +67,8 @@ FORMS: dict[str, Pattern[str]] = {
     MSR: _fields(r"msr_(?:read|write) [0-9a-f]+ = HEX(?: \(#GP\))?"),
 }
 """The whole text of an event, in the forms that it had over time; another one is torn."""
+
+NESTED_REASON = _fields(r"reason:? (.+?) (?:ext_inf1:|info1) ?HEX ext_inf2: HEX")
 
 MSR_EXITS = frozenset(("msr", "MSR_WRITE", "write_msr"))
 HLT_EXITS = frozenset(("hlt", "HLT"))

@@ -34,6 +34,9 @@ ON_VCPU: dict[str, OnVcpu] = {
     names.READY: Vcpu.ready,
     names.INJECTED: Vcpu.injected,
     names.MSR: Vcpu.msr,
+    names.NESTED_RUN: Vcpu.nested_run,
+    names.NESTED_ENTER: Vcpu.nested_run,
+    names.NESTED_EXIT_INJECTED: Vcpu.nested_exit,
 }
 """What the thread of a vcpu logs of it."""
 
@@ -61,6 +64,7 @@ class Stitcher:
         self._vcpus: dict[int, Vcpu] = {}
         self._none: set[tuple[int, str]] = set()
         self._page_ins = PageIns()
+        self._unknown_ns = -1
         self._elsewhere: dict[str, Callable[[int, Place, Line], Vcpu | None]] = {
             names.COMPLETED: self._completed,
             names.ACCEPT_IRQ: self._irq_accepted,
@@ -79,7 +83,8 @@ class Stitcher:
         at_ns = sight.at_ns(item)
         place = sight.last = Place(item.file, item.number)
         if at_ns is None:
-            self._unknown("clock", "the clock went back", sight.last_ns, place, found)
+            if self._unknown_ns != sight.last_ns:  # else it has just been said
+                self._unknown("clock", "the clock went back", sight.last_ns, place, found)
             at_ns = sight.last_ns
         event = item.event
         if event not in sight.samples:
@@ -192,6 +197,7 @@ class Stitcher:
 
     def _unknown(self, why: str, what: str, at_ns: int, place: Place, found: list[Found]) -> None:
         """All vcpus begin anew: what was outstanding may have ended unseen."""
+        self._unknown_ns = at_ns
         for vm in self.vms:
             for vcpu in vm.vcpus.values():
                 vcpu.forget()

@@ -23,6 +23,7 @@ from pagewake.events.types import (
     ExceptionQueued,
     InterruptQueued,
     MsrWritten,
+    NestedVmexit,
     PageNotPresent,
     SyncFault,
     VcpuHalted,
@@ -35,11 +36,13 @@ from pagewake.kvm.msr import (
     MSR_KVM_ASYNC_PF_EN,
     MSR_KVM_ASYNC_PF_INT,
 )
+from pagewake.nested_svm import exit_codes
 from pagewake.recorded import names
 from pagewake.recorded.order import Held
 from pagewake.recorded.page_ins import Apf, PageIns
 from pagewake.recorded.placed import Draft, Finding, Place
 from pagewake.recorded.sight import Sight
+from pagewake.recorded.tracepoints import SVM_REASONS
 from pagewake.recorded.vm import Vm
 
 BROADCAST = 0xFFFFFFFF
@@ -55,6 +58,7 @@ USER_EXITS, HLT_EXITS = 8, 4
 after one exit from there at most.  More of them at the end of a recording are no delay."""
 _SIGNS = {"4b564d07": {"msr ack"}, "4b564d06": {"msr int"}}
 """What a kernel is told by: `era`."""
+_EXIT_CODES = {name: code for code, name in SVM_REASONS.items()}
 _APF_MSRS = (MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT, MSR_KVM_ASYNC_PF_ACK)
 
 
@@ -111,6 +115,7 @@ class Vcpu:
         self._ready: _Undecided | None = None
         self._ack: Held | None = None
         self._msr_exit = False
+        self._nested = False
         self._tried: _Tried | None = None
         self._fault: _Fault | None = None
         self._cpl: int | None = None
@@ -299,6 +304,8 @@ class Vcpu:
         why = "unknown"
         if self._enabled is False:
             why = "apf_off"
+        elif self._nested:
+            why = "nested"
         elif self._enabled and told.cpl == 0:
             why = "kernel_mode"
         self._halted = why
@@ -521,6 +528,24 @@ class Vcpu:
             self.started.clear()
         elif all(apf.completed is None for apf in self.started.values()):
             self._add(BroadcastQueued, at_ns, place)
+
+    # ------------------------------------------------------------------ a guest hypervisor's guest
+
+    def nested_run(self, at_ns: int, place: Place, text: str) -> None:
+        self._nested = True
+
+    def nested_exit(self, at_ns: int, place: Place, text: str) -> None:
+        """An exit of the nested guest that its hypervisor is told of, as SVM names it."""
+        self._nested = False
+        found = names.NESTED_REASON.search(text)
+        code = None if found is None else _EXIT_CODES.get(found[1])
+        if found is not None and code is not None:
+            reason = "intercept"
+            if code == exit_codes.EXCP_PF and self._told:  # so L1 is told
+                told, reason = self._told.popleft(), "apf"
+                self._matches(told, injected=True)
+                told.held.close(self._not_present(told, "injected", None))
+            self._add(NestedVmexit, at_ns, place, 1, code, reason, int(found[3], 16))
 
     # ------------------------------------------------------------------ what else the thread does
 

@@ -219,3 +219,20 @@ def test_threads_without_a_name_are_known_by_what_they_log() -> None:
     stitcher = Stitcher()
     stitcher.feed(placed(1, "kvm_entry", "vcpu 3, rip 0x1", comm="qemu-kvm"))
     assert stitcher.threads.pids == [{3: 7}]
+
+
+def test_while_a_nested_guest_runs_a_halt_is_for_that() -> None:
+    run = "kvm_nested_vmrun", "rip: 0x1 vmcb: 0x2 nrip: 0x3 int_ctl: 0x4 event_inj: 0x5 npt: on"
+    left = (
+        "kvm_nested_vmexit_inject",
+        (
+            "reason: npf ext_inf1: 0x0000000100000006 ext_inf2: 0x0000000000005000"
+            " ext_int: 0x00000000 ext_int_err: 0x00000000"
+        ),
+    )
+    other = "kvm_inj_exception", "#PF (0x0)"
+    found = stitched(EXIT, other, run, ENTRY, EXIT, TRY, START, DONE, READY, ENTRY, EXIT, left)
+    assert [one.why for one in of(found, ev.VcpuHalted)] == ["nested"]
+    assert [(one.exit_code, one.reason, one.info2) for one in of(found, ev.NestedVmexit)] == [
+        (0x400, "intercept", 0x5000)
+    ]
