@@ -33,7 +33,11 @@ RULE = re.compile(rf"\bsemantics\b({_GAP}{_ITEM}(?:{_LINK}{_ITEM})*)?", re.IGNOR
 HEADING = re.compile(rf'\bdesign\b(?:,{_GAP}"([^"]+)")?', re.IGNORECASE)
 SECTION = re.compile(rf"\bsections?{_GAP}{_NUMBER}", re.IGNORECASE)
 NAME = re.compile(r"(?<![\w.-])[IG]\d(?![\w.-])")
-COMMIT = re.compile(r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{11,12}\b")
+COMMIT = re.compile(
+    r"\b(?<!address = )(?<!page-faults: )(?<![0-9a-f]-)"
+    r"(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{11,12}\b(?!-[0-9a-f])"
+)
+"""An abbreviated id; the addresses in samples of traces are none."""
 
 TAGGED = re.compile(rf"({COMMIT.pattern}),\s\*\*([A-Z])\*\*")
 """A commit with the tag that says how it is known, as text beside a rule writes it."""
