@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -88,13 +88,13 @@ def import_(
                 str(output), recording.profile, recording.why, recording.vms,
                 sum(len(vm.vcpus) for vm in recording.vms), dict(checks.events),
                 recording.lines, recording.counts, checks.breaches, checks.spans, recording.checks,
-                summary_of(_figures(reader)),
+                summary_of(_figures(reader), recording.lines),
             )
         )  # fmt: skip
     else:
         _print(recording, checks.events.total(), checks.breaches, checks.spans)
         if summary:
-            print_text(_summary(_figures(reader)))
+            print_text(_summary(_figures(reader), recording.lines))
     if checks.breaches:
         raise CheckFailedError(told(checks.breaches))
 
@@ -103,9 +103,9 @@ def _figures(reader: RecordingReader) -> Figures:
     return counted_figures(reader).figures(reader.recording.length_ns)
 
 
-def _summary(figures: Figures) -> Table:
+def _summary(figures: Figures, lines: Mapping[str, int]) -> Table:
     table = Table.grid(padding=(0, 2))
-    for name, text in summary_lines(figures):
+    for name, text in summary_lines(figures, lines):
         table.add_row(name, Counted(text))
     return table
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import dropwhile
 from typing import TypeAlias
 
+from pagewake.events.types import Event
 from pagewake.recorded.placed import Draft, Finding, Found
 from pagewake.verify.log_run import PlacedEvent
 
@@ -53,6 +55,16 @@ class VmOrder:
         held = Held(or_else)
         self._waiting.append(held)
         return held
+
+    def take_back(self, since: Held, kind: type[Event], vcpu: int) -> None:
+        """Leave out the events of a vcpu that hang on what was held open, and stays unknown."""
+        for one in dropwhile(lambda one: one is not since, self._waiting):
+            if isinstance(one, Held):
+                one.content = [
+                    each
+                    for each in one.content
+                    if isinstance(each, Finding) or (each.kind, each.values[0]) != (kind, vcpu)
+                ]
 
     def leave(self, found: list[Found]) -> None:
         """Append what is certain by now."""

@@ -34,7 +34,7 @@ def page_of_recording(reader: RecordingReader) -> str:
     found = counted(len(breaches), "violation") if breaches else "no violation"
     stretch = told.best.timeline
     vcpus = sum(len(vm.vcpus) for vm in recording.vms)
-    lines = summary_lines(figures)
+    lines = summary_lines(figures, recording.lines)
     return environment().get_template("recording.html").render(
         name=", ".join(source.name.rpartition("/")[2] for source in recording.sources),
         facts=[
@@ -53,7 +53,7 @@ def page_of_recording(reader: RecordingReader) -> str:
         spans=[(f"{one.file}:{one.line}", instant(one.from_ns), one.what) for one in told.spans],
         checks=recording.checks,
         why=recording.why,
-        json=json_block(summary_of(figures)),
+        json=json_block(summary_of(figures, recording.lines)),
     )  # fmt: skip
 
 

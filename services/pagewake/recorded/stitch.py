@@ -173,6 +173,8 @@ class Stitcher:
         into = self._vcpus.get(int(pid)) if pid.isdecimal() else None
         if into is not None:
             into.switched_in(at_ns)
+        if into is not None or out is not None:
+            self.sight.signs.add("switch")
 
     def _reclaims(self, at_ns: int, place: Place, line: Line) -> None:
         vcpu = self._vcpus.get(line.pid)

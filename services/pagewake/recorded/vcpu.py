@@ -167,7 +167,7 @@ class Vcpu:
 
     def _sync_fault(self, at_ns: int, place: Place, fault: _Fault, took_ns: int) -> None:
         lines = self._sight.lines
-        off_cpu = fault.off_cpu_ns if lines[names.SWITCH] else None
+        off_cpu = fault.off_cpu_ns if "switch" in self._sight.signs else None
         reclaims = any(lines[name] for name in names.RECLAIM_BEGIN)
         self._add(
             SyncFault, at_ns, place, fault.gfn, fault.access, fault.cpl, took_ns,
@@ -233,6 +233,8 @@ class Vcpu:
         """Nothing was started: 64 items were outstanding, or there was no memory for one more."""
         tried = self._outcome()
         assert tried is not None, "asked by who knows"
+        if not self._sight.lines[names.NOT_PRESENT]:  # it may be what is not recorded
+            return
         outcome = "limit" if tried.outstanding >= ASYNC_PF_PER_VCPU else "no_memory"
         lines = self._sight.lines
         if tried.again and not (lines[names.REPEATED_FAULT] or lines[names.DOUBLEFAULT]):
@@ -427,18 +429,21 @@ class Vcpu:
             f"the interrupt of page-ready (vector {self.vm.vector:#x}) was queued, and no READY",
         )  # fmt: skip
 
-    def _unsaid(self) -> None:
-        """The guest was told nothing; or by what this recording leaves out."""
+    def _unsaid(self, *, cut: bool = False) -> None:
+        """The guest was told nothing; or by what this recording leaves out, or ends before.
+
+        `cut`: what comes next is not seen.
+        """
         ready, self._ready = self._ready, None
         assert ready is not None, "asked by who knows"
         told = "silent"
         lines = self._sight.lines
-        unseen = self.vm.by_interrupt is not False and not lines[names.ACCEPT_IRQ]
+        unseen = self.vm.by_interrupt is not False and (cut or not lines[names.ACCEPT_IRQ])
         if unseen and ready.apf is not None and ready.apf.injected:
             told = "token"
         if ready.token == BROADCAST:
             told = "broadcast"
-        if lines[names.ACCEPT_IRQ] and self.vm.by_interrupt and self._enabled:
+        if not cut and lines[names.ACCEPT_IRQ] and self.vm.by_interrupt and self._enabled:
             self._matches(ready, interrupted=False)
         ready.held.close(self._presented(ready, told))
 
@@ -615,11 +620,12 @@ class Vcpu:
         """Lines are lost, or there are no more: what is undecided stays unknown."""
         self._outcome()
         if self._ready is not None:
-            self._unsaid()
+            self._unsaid(cut=True)
         for told in self._told:
             told.held.close()
         self._told.clear()
-        if self._ack is not None:
+        if self._ack is not None:  # the line of its ACK, if it is one, comes behind the interrupt
+            self.vm.order.take_back(self._ack, InterruptQueued, self.number)
             self._no_ack()
 
     def _add(self, kind: type[Event], at_ns: int, place: Place, *values: Any) -> None:  # noqa: ANN401

@@ -59,7 +59,7 @@ def test_every_word_of_a_closed_set_is_explained(word: str) -> None:
 
 
 def test_every_line_of_the_summary_of_a_recording_is_explained() -> None:
-    for name, _ in summary_lines(FigureCounter().figures()):
+    for name, _ in summary_lines(FigureCounter().figures(), {}):
         assert meanings(name), f"{name}: add it to observe/glossary.py"
 
 

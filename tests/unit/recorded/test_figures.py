@@ -15,10 +15,12 @@ from pagewake.events.ids import Gfn, Token
 from pagewake.recorded.figures import FigureCounter, Figures, Stage, quantile
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import RecordingReader
+from pagewake.recorded.stitch import WANTED
 from pagewake.recorded.summary import counted, summary_lines, summary_of
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 MS = 1_000_000
+ALL = dict.fromkeys(WANTED, 1)
 TOKEN, OTHER = Token(0x1000), Token(0x2000)
 
 
@@ -213,18 +215,39 @@ def test_synchronous_faults_are_those_of_the_lines(recording: Recorded) -> None:
 
 def test_a_person_gets_ten_lines_and_a_program_the_same_figures(recording: Recorded) -> None:
     recorded = recording.figures
-    told_lines = dict(summary_lines(recorded))
+    told_lines = dict(summary_lines(recorded, ALL))
     assert len(told_lines) == 10
     assert told_lines["asynchronous"].startswith(f"{recorded.started} of {recorded.waited} faults")
     assert told_lines["gained"].endswith("blacked-out vcpu seconds")
-    summary = summary_of(recorded)
+    summary = summary_of(recorded, ALL)
     assert summary.sentence == told_lines["gained"]
     assert summary.asynchronous_share == recorded.started / recorded.waited
     assert summary.blackout_ns == recorded.gained_ns + summary.stood_still_ns
 
 
 def test_what_was_not_seen_is_said_to_be_so() -> None:
-    told_lines = dict(summary_lines(figures(halted(0), resumed(1))))
+    told_lines = dict(summary_lines(figures(halted(0), resumed(1)), ALL))
     assert told_lines["kernel mode"] == "no asynchronous fault"
     assert told_lines["completion"].startswith("none seen")
-    assert summary_of(figures(halted(0))).kernel_share is None
+    assert summary_of(figures(halted(0)), ALL).kernel_share is None
+
+
+@pytest.mark.parametrize(
+    ("event", "line", "said"),
+    [
+        ("kvm_entry", "not so", "synchronous unknown (no kvm_entry lines), 0 repeated"),
+        ("kvm_page_fault", "stood still", "unknown in synchronous faults"),
+        ("kvm_page_fault", "gained", "of at least 0.001 "),
+        ("kvm_exit", "halts", "hlt unknown (no kvm_exit lines)"),
+        ("kvm_exit", "gained", "at most 0"),
+        ("kvm_async_pf_not_present", "not so", "refused unknown (no kvm_async_pf_not_present"),
+        ("kvm_async_pf_not_present", "asynchronous", "0 of at least 0 faults"),
+    ],
+)
+def test_what_no_line_would_show_is_unknown(event: str, line: str, said: str) -> None:
+    found = figures(halted(0, "kernel_mode"), resumed(1))
+    lines = {**ALL, event: 0}
+    assert said in dict(summary_lines(found, lines))[line]
+    summary = summary_of(found, lines)
+    assert any(event in why for why in summary.unknown.values())
+    assert summary.sentence == dict(summary_lines(found, lines))["gained"]

@@ -122,6 +122,17 @@ def test_an_ack_stands_where_its_exit_does() -> None:
     assert rules(found) == []
 
 
+def test_a_recording_that_ends_within_an_ack_is_not_called_wrong() -> None:
+    start = "kvm_async_pf_not_present", "token 0x2000 gva 0x6000"
+    ready = "kvm_async_pf_ready", "token 0x2000 gva 0x6000"
+    lines = [
+        EXIT, START, TOLD, ENTRY, EXIT, start, TOLD, ENTRY, EXIT, READY, IRQ, ENTRY, MSR_EXIT,
+        ready, IRQ, ACK, ENTRY,
+    ]  # fmt: skip
+    assert [rules(stitched(*lines[:end])) for end in range(len(lines))] == [[]] * len(lines)
+    assert rules(stitched(*lines[:-2], ENTRY)) == ["ack"]
+
+
 def test_a_completion_that_is_logged_behind_its_ready_has_no_known_place() -> None:
     found = stitched(EXIT, TRY, START, TOLD, ENTRY, EXIT, READY, IRQ, DONE, ENTRY)
     assert [one.doubt for one in of(found, ev.WorkerCompleted)] == ["unseen"]
@@ -158,6 +169,13 @@ def test_a_fault_that_takes_long_and_is_not_asynchronous() -> None:
     read = "kvm_page_fault", f"vcpu 0 {USER} address 0x5000 error_code 0x4"
     (fault,) = of(stitched(EXIT, read, IRQ, IRQ, IRQ, ENTRY), ev.SyncFault)
     assert (fault.access, fault.off_cpu_ns, fault.reclaim_ns) == ("read", None, None)
+    other = "sched_switch", "prev_comm=a prev_pid=1 ==> next_comm=b next_pid=2 next_prio=120"
+    elsewhere = Stitcher()
+    for number, (event, text) in enumerate([EXIT, other, FAULT], 1):
+        comm, pid = ("a", 1) if (event, text) == other else ("CPU 0/KVM", 7)
+        elsewhere.feed(placed(number, event, text, comm, pid))
+    (fault,) = of(elsewhere.feed(placed(9, *ENTRY)), ev.SyncFault)
+    assert fault.off_cpu_ns is None, "no line of this vcpu, so how long is not known"
 
 
 def test_a_repeated_fault_halts_the_vcpu_under_both_its_names() -> None:
@@ -168,8 +186,14 @@ def test_a_repeated_fault_halts_the_vcpu_under_both_its_names() -> None:
 
 
 def test_a_try_without_an_outcome_had_no_memory() -> None:
-    (started,) = of(stitched(EXIT, TRY, ENTRY), ev.ApfStarted)
+    other = "kvm_try_async_get_page", "gva = 0x6000, gfn = 0x6"
+    found = stitched(EXIT, TRY, START, TOLD, ENTRY, EXIT, other, ENTRY)
+    _, started = of(found, ev.ApfStarted)
     assert (started.outcome, started.token) == ("no_memory", None)
+
+
+def test_without_lines_of_starts_a_try_has_no_known_outcome() -> None:
+    assert of(stitched(EXIT, TRY, ENTRY, EXIT, READY), ev.ApfStarted) == []
 
 
 def test_a_ready_by_exception_is_one_of_an_old_kernel() -> None:
