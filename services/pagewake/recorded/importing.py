@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from heapq import merge
 from itertools import pairwise
@@ -24,6 +24,7 @@ from pagewake.recorded.stitch import SYNC_FAULT_NS, WANTED, Stitcher
 APART_NS = 60 * 1_000_000_000
 """Parts of one recording follow each other within moments."""
 SHOWN_EVENTS = 5
+SHOWN_THREADS = 10
 
 
 class _File:
@@ -64,7 +65,7 @@ def import_files(
                 writer.add(found)
         writer.add(stitcher.finish())
         if not stitcher.vms:
-            raise DataError(_no_vcpu(readers, stitcher.sight.lines))
+            raise DataError(_no_vcpu(readers, stitcher.sight.lines, stitcher.threads.left_out))
         writer.add(_apart(readers, stitcher.sight.last_ns))
         era = Era(profile, "as --profile says") if profile else era_of(stitcher.sight)
         recording = _recording(stitcher, readers, era)
@@ -114,7 +115,13 @@ def _apart(files: Sequence[_File], last_ns: int) -> list[Span]:
     return found
 
 
-def _no_vcpu(files: Sequence[_File], lines: Counter[str]) -> str:
+def _no_vcpu(files: Sequence[_File], lines: Counter[str], left_out: Collection[int]) -> str:
+    if left_out:
+        others = ", ".join(map(str, sorted(left_out)[:SHOWN_THREADS]))
+        return (
+            f"{files[0].source.name}:1: no line is one of the threads that --vm names; name vcpu"
+            f" threads or their process: those with lines of kvm are {others}"
+        )
     seen = sum((one.reader.others for one in files), lines.copy())
     most = ", ".join(f"{count} of {event}" for event, count in seen.most_common(SHOWN_EVENTS))
     return (

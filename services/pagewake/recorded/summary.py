@@ -47,6 +47,8 @@ def unseen(lines: Mapping[str, int]) -> dict[str, str]:
         figure: [name for name in needed if not lines.get(name)]
         for figure, needed in _NEEDED.items()
     }
+    if not any(lines.get(name) for name in (*_STARTS, names.READY)):
+        missing["asynchronous"] = [names.NOT_PRESENT]
     one_is_missing = [name for name in _STARTS if not lines.get(name)]
     if len(one_is_missing) == 1:
         missing["refused"] = one_is_missing
@@ -76,7 +78,7 @@ def summary_of(figures: Figures, lines: Mapping[str, int]) -> Summary:
     known = figures.kernel + figures.user
     return Summary(
         figures,
-        figures.started / figures.waited if figures.waited and not unknown else None,
+        figures.started / figures.waited if figures.waited and unknown.keys() <= {"idle"} else None,
         figures.kernel / known if known else None,
         figures.stood_still_ns,
         figures.blackout_ns,
@@ -112,6 +114,8 @@ def _asynchronous(figures: Figures, unknown: Mapping[str, str]) -> str:
         f"{figures.started:,} {of_all}: {figures.injected:,} told to the guest,"
         f" {figures.halted:,} halted the vcpu"
     )
+    if "asynchronous" in unknown:
+        text += f"; {unknown['asynchronous']}: none happened, or none were recorded"
     untold = figures.started - figures.injected - figures.halted
     return f"{text}, {untold:,} unknown" if untold else text
 

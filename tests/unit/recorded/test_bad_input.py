@@ -145,3 +145,9 @@ def test_gigabytes_of_other_events_leave_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     assert imported(tmp_path, content).events == imported(tmp_path / "plain", TEXT).events
     assert RecordingReader(tmp_path / "log").recording.others["irq_handler_entry"] == 100_000
+
+
+def test_threads_that_vm_names_in_vain_are_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the threads that --vm names") as it:
+        import_files([str(recording("seq.txt.gz"))], tmp_path / "log", groups=[[99999]])
+    assert "193" in str(it.value)

@@ -251,3 +251,15 @@ def test_what_no_line_would_show_is_unknown(event: str, line: str, said: str) ->
     summary = summary_of(found, lines)
     assert any(event in why for why in summary.unknown.values())
     assert summary.sentence == dict(summary_lines(found, lines))["gained"]
+    one = figures(started(0))
+    assert summary_of(one, lines).asynchronous_share == (1.0 if event == "kvm_exit" else None)
+
+
+def test_a_recording_without_lines_of_them_says_that_they_may_be_left_out() -> None:
+    starts = ("kvm_try_async_get_page", "kvm_async_pf_not_present", "kvm_async_pf_ready")
+    lines = {**ALL, **dict.fromkeys(starts, 0)}
+    found = dict(summary_lines(figures(), lines))
+    assert found["asynchronous"].endswith("none happened, or none were recorded")
+    assert summary_of(figures(), lines).unknown == {
+        "asynchronous": "no kvm_async_pf_not_present lines"
+    }
