@@ -54,7 +54,7 @@ def fit(
 def compared(evidence: Evidence, found: Fitted) -> list[Figure]:
     """Every figure of both, with reasons where they are apart."""
     tenths = tenths_of(found.counter.starts_ns, evidence.length_ns)
-    both = Both(evidence.figures, found.figures, evidence.tenths, tenths)
+    both = Both(evidence.figures, found.figures, evidence.tenths, tenths, evidence.unknown)
     return explained(side_by_side(both), both)
 
 

@@ -15,7 +15,7 @@ from pagewake.events.types import ApfStarted, Event, MsrWritten
 from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_EN, decode_enable
 from pagewake.recorded.figures import Figures, quantile
 from pagewake.recorded.log import RecordingReader
-from pagewake.recorded.summary import counted
+from pagewake.recorded.summary import counted, unseen
 from pagewake.verify.log_run import PlacedEvent
 
 BLOCK_PAGES = 512
@@ -46,6 +46,7 @@ class Evidence(NamedTuple):
 
     `quantiles`: share in thousandths and time from submission to completion.  `tenths`: faults in
     each tenth of the recording.  `runs`: share of faults that go on with a run of pages.
+    `unknown`: figures that no line of the recording would show (`recorded.summary`).
     """
 
     source: str
@@ -65,6 +66,7 @@ class Evidence(NamedTuple):
     memory_pages: int
     working_set_pages: int
     runs: float
+    unknown: frozenset[str]
 
     @property
     def sequential(self) -> bool:
@@ -124,6 +126,7 @@ def evidence_of(reader: RecordingReader) -> Evidence:
         memory_pages=(max(blocks) + 1) * BLOCK_PAGES,
         working_set_pages=len(blocks) * BLOCK_PAGES,
         runs=_runs(counter.gfns),
+        unknown=frozenset(unseen(recording.lines)),
     )
 
 

@@ -6,7 +6,7 @@ more than `OFF`, a reason is given (`fit.reasons`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -20,12 +20,16 @@ Unit: TypeAlias = Literal["count", "number", "share", "ns"]
 
 
 class Both(NamedTuple):
-    """A recording and the run that is fitted to it, and their faults in each tenth of the time."""
+    """A recording and the run that is fitted to it, and their faults in each tenth of the time.
+
+    `unknown`: what no line of the recording would show.
+    """
 
     recorded: Figures
     simulated: Figures
     recorded_tenths: Sequence[int]
     simulated_tenths: Sequence[int]
+    unknown: frozenset[str] = frozenset()
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -102,12 +106,23 @@ ROWS = (
 )
 
 
+_HIDDEN: Mapping[str, tuple[str, ...]] = {
+    "synchronous": ("synchronous", "synchronous_ns"),
+    "idle": ("awaiting_ns", "idle_ns"),
+}
+"""The rows that are null for a recording of which something is unknown."""
+
+
 def side_by_side(both: Both) -> list[Figure]:
     """Every figure, without reasons."""
+    hidden = {name for what in both.unknown for name in _HIDDEN.get(what, ())}
     figures = [
-        _figure(row.name, row.what, row.unit, row.of(both.recorded), row.of(both.simulated))
+        _figure(
+            row.name, row.what, row.unit,
+            None if row.name in hidden else row.of(both.recorded), row.of(both.simulated),
+        )
         for row in ROWS
-    ]
+    ]  # fmt: skip
     tenths = (busiest(both.recorded_tenths), busiest(both.simulated_tenths))
     return [*figures, _figure("busiest_share", "faults in the busiest tenth", "share", *tenths)]
 

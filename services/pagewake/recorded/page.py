@@ -105,7 +105,7 @@ class _Reading:
         shown = stretch.zoomed()
         part = shown.busiest()
         return [
-            timeline_chart(f"timeline-{number}", one, {})
+            timeline_chart(f"timeline-{number}", one, {}, "time since the recording began")
             for number, one in enumerate((shown, part))
             if one is not None
         ]

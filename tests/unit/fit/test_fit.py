@@ -222,6 +222,18 @@ def test_reclaim_and_waiting_for_a_cpu_are_told_where_lines_tell_of_them(
         assert word in str(reasons["synchronous"])
 
 
+def test_what_the_recording_does_not_show_is_null_and_not_0(
+    evidence: Evidence, found: Fitted
+) -> None:
+    hidden = ("synchronous", "synchronous_ns", "awaiting_ns", "idle_ns")
+    for unknown, expected in ((frozenset({"synchronous", "idle"}), True), (frozenset(), False)):
+        tenths = evidence.tenths
+        both = Both(evidence.figures, found.figures, tenths, tenths, unknown)
+        rows = {each.name: each.recording for each in explained(side_by_side(both), both)}
+        assert {rows[name] is None for name in hidden} == {expected}
+    assert evidence.unknown == frozenset()
+
+
 # ------------------------------------------------------------------------------- the command
 
 

@@ -10,6 +10,7 @@ from pagewake.events.types import Event
 from pagewake.recorded.check import check_recording
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import RecordingReader
+from pagewake.recorded.page import page_of_recording
 from pagewake.verify.log_run import PlacedEvent
 from tests.support.recordings import FOLDER, recording
 
@@ -39,3 +40,9 @@ def test_tools_show_the_events_of_the_recording(name: str, tmp_path: Path) -> No
 
 def events(reader: RecordingReader) -> list[Event]:
     return [one.event for one in reader.found() if isinstance(one, PlacedEvent)]
+
+
+def test_the_time_of_a_recording_is_not_simulated(tmp_path: Path) -> None:
+    text = page_of_recording(imported("crash.txt.zst", tmp_path / "log"))
+    assert "time since the recording began" in text
+    assert ">simulated time<" not in text

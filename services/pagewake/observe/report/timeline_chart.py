@@ -6,7 +6,7 @@ It needs no script. `live.py` has what a script needs to let one move about in t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -20,6 +20,7 @@ from pagewake.observe.report.words import instant, on_axis
 
 # Heights: a bar as tall as its text, a flatter one for its tasks, lanes of thin lines below it,
 # air, the panel of sleepers.
+SIMULATED: Final = "simulated time"
 _BAR_PX = 16
 _TASK_PX = 13
 _LANE_PX = 6
@@ -50,13 +51,17 @@ class _Row(NamedTuple):
     lanes: list[list[Flight]]
 
 
-def timeline_chart(name: str, timeline: Timeline, colours: Mapping[str, str]) -> Chart:
-    """The picture of a timeline, for a page."""
+def timeline_chart(
+    name: str, timeline: Timeline, colours: Mapping[str, str], time: str = SIMULATED
+) -> Chart:
+    """The picture of a timeline, for a page; `time`: what its axis is of."""
     label = f"what the vcpus of {timeline.vm} did"
-    return chart(name, label, lambda width: timeline_figure(timeline, colours, width))
+    return chart(name, label, lambda width: timeline_figure(timeline, colours, width, time))
 
 
-def timeline_figure(timeline: Timeline, colours: Mapping[str, str], width: int) -> Figure:
+def timeline_figure(
+    timeline: Timeline, colours: Mapping[str, str], width: int, time: str = SIMULATED
+) -> Figure:
     """Tracks of the vcpus, flights of tokens below each, and the tasks asleep.
 
     `colours`: names of the colours of tasks, by `task_of`.
@@ -71,7 +76,7 @@ def timeline_figure(timeline: Timeline, colours: Mapping[str, str], width: int) 
         _tasks(axes, row, timeline, colours, width)
         _flights(axes, row, timeline)
     _marks(axes, timeline, height)
-    _timeline_axis(axes, timeline, width)
+    _timeline_axis(axes, timeline, width, time)
     axes.spines["left"].set_visible(False)
     axes.yaxis.set_major_locator(FixedLocator([row.top + _BAR_PX / 2 for row in rows]))
     names = {row.top + _BAR_PX / 2: f"vcpu {row.vcpu}" for row in rows}
@@ -244,8 +249,8 @@ def _flights(axes: Axes, row: _Row, timeline: Timeline) -> None:
             axes.plot(x, y, mark, color=colour, markersize=size, markeredgewidth=edge)
 
 
-def _timeline_axis(axes: Axes, timeline: Timeline, width: int) -> None:
-    """Simulated time since the run began."""
+def _timeline_axis(axes: Axes, timeline: Timeline, width: int, time: str) -> None:
+    """Time since the run or the recording began."""
     axes.set_xlim(timeline.from_ns, timeline.until_ns)
     locator = MaxNLocator(7 if width == WIDE_PX else 3, steps=[1, 2, 5, 10])
     ticks = locator.tick_values(timeline.from_ns / 1e9, timeline.until_ns / 1e9)
@@ -254,7 +259,7 @@ def _timeline_axis(axes: Axes, timeline: Timeline, width: int) -> None:
     labels = dict(zip([tick * 1e9 for tick in ticks], on_axis(ticks), strict=True))
     axes.xaxis.set_major_locator(FixedLocator(list(labels)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.get(value, "")))
-    axes.set_xlabel("simulated time", loc="left", labelpad=5)
+    axes.set_xlabel(time, loc="left", labelpad=5)
 
 
 def _thinned(steps: list[tuple[int, int]], timeline: Timeline) -> list[tuple[int, int]]:
