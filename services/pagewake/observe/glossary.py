@@ -251,6 +251,8 @@ GLOSSARY = (
          " there yet. With what its vcpus stood still all the same, for pages, it is the least that"
          " they would have been blacked out without asynchronous page faults.",
          ("blacked-out vcpu seconds",), FIT),
+    Word("waits", "How long the tasks of a guest that recorded itself slept for a page."
+         " A wait returns at once if its wake came before it.", (), FIT),
     # ------------------------------------------------------------------ what is in a trace
     Word("expected page-ins", "What a memory of a limit reads again if it evicts the page that was"
          " used least recently: the miss-ratio curve of a trace.", ("miss ratio curve", "mrc",

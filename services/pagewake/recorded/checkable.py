@@ -51,20 +51,28 @@ _NEEDS = (
         ((names.MSR,), _IN_AND_OUT),
     ),
 )
-_GUEST = (
-    Check("sleepers", False, "what guests do is not in a recording of the host"),
-    Check("page-in", False, "answers of the host's memory are not in a recording"),
+_SLEEPERS = _Needs(
+    "sleepers",
+    ((names.APF_WAIT,), (names.APF_WAKE,), (names.APF_WAIT_RETURN, names.SWITCH)),
+    "the table of sleepers is known in part",
+    ((names.APF_WAIT,), (names.APF_WAKE,)),
 )
+_NO_GUEST = Check("sleepers", False, "what guests do is not in a recording of the host")
+_NO_HOST = "what the host does is not in a recording of a guest"
+_NOWHERE = (Check("page-in", False, "answers of the host's memory are not in a recording"),)
 _NO_ACKS = Check("ack", False, "READY is an exception in this kernel: there are no ACKs")
 
 
 def checks_of(sight: Sight, *, ready_by_interrupt: bool = True) -> list[Check]:
     """Every invariant, possible or not, and why."""
+    if names.only_a_guest(sight.lines):
+        unseen = [Check(needs.check, False, _NO_HOST, heard=False) for needs in _NEEDS]
+        return [*unseen, _check(_SLEEPERS, sight), *_NOWHERE]
     found = [
         _NO_ACKS if needs.check == "ack" and not ready_by_interrupt else _check(needs, sight)
         for needs in _NEEDS
     ]
-    return [*found, *_GUEST]
+    return [*found, _NO_GUEST, *_NOWHERE]
 
 
 def unheard(checks: Iterable[Check]) -> frozenset[str]:

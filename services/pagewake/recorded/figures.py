@@ -28,6 +28,7 @@ from pagewake.events.types import (
     ApfCleared,
     ApfPresented,
     ApfStarted,
+    DummyConsumed,
     Event,
     ExceptionInjected,
     InterruptQueued,
@@ -35,6 +36,7 @@ from pagewake.events.types import (
     PageNotPresent,
     PageReady,
     SyncFault,
+    TaskWoken,
     VcpuHalted,
     VcpuResumed,
     WorkerCompleted,
@@ -92,7 +94,8 @@ class Figures(msgspec.Struct, frozen=True):
     of those whose mode is known, that were taken in kernel mode); `repeated` ones were on a page
     that the vcpu awaited already, `refused` ones found no memory or 64 others.  `late` READYs were
     not for the oldest open fault of their vcpu, `early` ones came before the guest was told;
-    `writes`: how many of the started ones were on writes.
+    `writes`: how many of the started ones were on writes.  Of the guest, where it is told of:
+    `waits` of its tasks until their wake, and `unslept` ones, whose wake came before.
     """
 
     span_ns: int
@@ -126,6 +129,8 @@ class Figures(msgspec.Struct, frozen=True):
     halted_ns: dict[str, int]
     idle_ns: int
     gained_ns: int
+    waits: Stage = Stage(0)
+    unslept: int = 0
 
     @property
     def for_a_page_ns(self) -> int:
@@ -204,7 +209,7 @@ class FigureCounter:
         """The pages of faults that waited, asynchronous or not."""
         self.completions_ns = array("q")
         self._stages: dict[str, array[int]] = {
-            name: array("q") for name in ("submission", "delivery", "whole")
+            name: array("q") for name in ("submission", "delivery", "whole", "waits")
         }
         self._counts: Counter[str] = Counter()
         self._halts: Counter[str] = Counter()
@@ -230,6 +235,8 @@ class FigureCounter:
             VcpuHalted: self._on_halted,
             VcpuResumed: self._on_resumed,
             SyncFault: self._on_synchronous,
+            TaskWoken: self._on_woken,
+            DummyConsumed: self._on_unslept,
         }
 
     def feed(self, events: Iterable[Event]) -> None:
@@ -329,6 +336,14 @@ class FigureCounter:
 
     def _on_msr(self, event: MsrWritten) -> None:
         self._counts["acks"] += event.msr == MSR_KVM_ASYNC_PF_ACK and event.ok
+
+    # ------------------------------------------------------------------ tasks that wait
+
+    def _on_woken(self, event: TaskWoken) -> None:
+        self._stages["waits"].append(event.waited_ns)
+
+    def _on_unslept(self, event: DummyConsumed) -> None:
+        self._counts["unslept"] += 1
 
     # ------------------------------------------------------------------ vcpus that stand still
 
@@ -445,4 +460,6 @@ class FigureCounter:
             halted_ns=dict(sorted(self._halted_ns.items())),
             idle_ns=self._idle_ns,
             gained_ns=self._gained_ns,
+            waits=Stage.of(self._stages["waits"]),
+            unslept=count["unslept"],
         )  # fmt: skip

@@ -88,7 +88,7 @@ def _recording(stitcher: Stitcher, files: Sequence[_File], era: Era) -> Recordin
         why=era.why,
         vms=[
             RecordedVm(vm.name, {str(vcpu): pid for vcpu, pid in sorted(pids.items())})
-            for vm, pids in zip(stitcher.vms, stitcher.threads.pids, strict=True)
+            for vm, pids in zip(stitcher.vms, stitcher.pids, strict=True)
         ],
         begin_ns=sight.begin_ns or 0,
         length_ns=sight.last_ns,

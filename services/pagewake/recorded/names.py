@@ -9,11 +9,15 @@
 
 The generic printer of trace-cmd and perf writes 0 for 0x0, so a number may lack its prefix;
 `apicid` and the number of an MSR never have one.
+
+`apf_wait`, `apf_wait_ret` and `apf_wake` are probes that a guest sets on itself, by the names that
+docs/how-to/record-a-host.md gives them; `kernel/trace/trace_kprobe.c` prints them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from re import Pattern
 
 TRY_ASYNC = "kvm_try_async_get_page"
@@ -32,6 +36,9 @@ NESTED_RUN = "kvm_nested_vmrun"
 NESTED_ENTER = "kvm_nested_vmenter"
 NESTED_EXIT_INJECTED = "kvm_nested_vmexit_inject"
 SWITCH = "sched_switch"
+APF_WAIT = "apf_wait"
+APF_WAIT_RETURN = "apf_wait_ret"
+APF_WAKE = "apf_wake"
 RECLAIM_BEGIN = ("mm_vmscan_memcg_reclaim_begin", "mm_vmscan_direct_reclaim_begin")
 RECLAIM_END = ("mm_vmscan_memcg_reclaim_end", "mm_vmscan_direct_reclaim_end")
 
@@ -50,6 +57,7 @@ VCPU = _fields(r"vcpu (\d+)")
 EXIT_REASON = _fields(r"(?:vcpu (\d+) )?reason (.+?) rip HEX")
 EXCEPTION = _fields(r"#PF \((?:0x)?([0-9a-f]+)\)( \[reinjected\])?")
 IRQ = _fields(r"apicid ([0-9a-f]+) vec (\d+)")
+PROBED_TOKEN = re.compile(r"\btoken=(0x[0-9a-f]+|\d+)")
 MSR_WRITE = _fields(r"msr_write ([0-9a-f]+) = HEX( \(#GP\))?")
 
 FORMS: dict[str, Pattern[str]] = {
@@ -65,8 +73,16 @@ FORMS: dict[str, Pattern[str]] = {
     INJECTED: _fields(r"(?:#\w+|HEX)(?: \(HEX\))?(?: ?\[reinjected\])?"),
     ACCEPT_IRQ: _fields(r"apicid [0-9a-f]+ vec \d+(?: \(.*)?"),
     MSR: _fields(r"msr_(?:read|write) [0-9a-f]+ = HEX(?: \(#GP\))?"),
+    **dict.fromkeys((APF_WAIT, APF_WAKE), _fields(r"(?:\(.*\) )?token=(?:0x[0-9a-f]+|\d+)")),
 }
 """The whole text of an event, in the forms that it had over time; another one is torn."""
+
+
+def only_a_guest(lines: Mapping[str, int]) -> bool:
+    """Whether all that is known is what a guest recorded of itself."""
+    seen = {name for name in FORMS if lines.get(name)}
+    return bool(seen) and seen <= {APF_WAIT, APF_WAKE}
+
 
 NESTED_REASON = _fields(r"reason:? (.+?) (?:ext_inf1:|info1) ?HEX ext_inf2: HEX")
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from pagewake.errors import DataError
 from pagewake.observe.report.words import counted
 from pagewake.recorded import names
+from pagewake.recorded.guest import Guest
 from pagewake.recorded.lines import Item, Line, Lost, Unreadable
 from pagewake.recorded.page_ins import PageIns
 from pagewake.recorded.placed import Found, Place, Span
@@ -39,6 +41,12 @@ ON_VCPU: dict[str, OnVcpu] = {
     names.NESTED_EXIT_INJECTED: Vcpu.nested_exit,
 }
 """What the thread of a vcpu logs of it."""
+IN_GUEST: dict[str, Callable[[Guest, int, Place, Line], None]] = {
+    names.APF_WAIT: Guest.wait,
+    names.APF_WAIT_RETURN: Guest.returned,
+    names.APF_WAKE: Guest.wake,
+}
+"""What a guest logs that records itself."""
 
 ELSEWHERE = (
     names.COMPLETED,
@@ -47,7 +55,7 @@ ELSEWHERE = (
     *names.RECLAIM_BEGIN,
     *names.RECLAIM_END,
 )
-WANTED = {event: names.FORMS.get(event) for event in (*ON_VCPU, *ELSEWHERE)}
+WANTED = {event: names.FORMS.get(event) for event in (*ON_VCPU, *IN_GUEST, *ELSEWHERE)}
 """The events whose lines are read, and the form of their texts where it matters."""
 
 
@@ -61,14 +69,16 @@ class Stitcher:
         self.sight = Sight(sync_fault_ns)
         self.threads = Threads(groups)
         self.vms: list[Vm] = []
+        self.guest: Guest | None = None
         self._vcpus: dict[int, Vcpu] = {}
         self._none: set[tuple[int, str]] = set()
         self._page_ins = PageIns()
         self._unknown_ns = -1
-        self._elsewhere: dict[str, Callable[[int, Place, Line], Vcpu | None]] = {
+        self._elsewhere: dict[str, Callable[[int, Place, Line], Vm | None]] = {
             names.COMPLETED: self._completed,
             names.ACCEPT_IRQ: self._irq_accepted,
             names.SWITCH: self._switched,
+            **dict.fromkeys(IN_GUEST, self._in_guest),
             **dict.fromkeys(names.RECLAIM_BEGIN, self._reclaims),
             **dict.fromkeys(names.RECLAIM_END, self._reclaimed),
         }
@@ -92,7 +102,7 @@ class Stitcher:
         sight.lines[event] += 1
         handle = ON_VCPU.get(event)
         if handle is None:
-            vcpu = self._elsewhere[event](at_ns, place, item)
+            vm = self._elsewhere[event](at_ns, place, item)
         else:
             vcpu = self._vcpus.get(item.pid) or self._learn(item)
             if vcpu is None:
@@ -100,13 +110,16 @@ class Stitcher:
             if self.threads.any_retired:
                 self.threads.check(item.pid, place.where)
             handle(vcpu, at_ns, place, item.text)
-        if vcpu is not None:
-            vcpu.vm.order.leave(found)
+            vm = vcpu.vm
+        if vm is not None:
+            vm.order.leave(found)
         return found
 
     def finish(self) -> list[Found]:
         """There are no more lines."""
         found: list[Found] = []
+        if self.guest is not None:
+            self.guest.finish()
         for vm in self.vms:
             open_ = [apf for vcpu in vm.vcpus.values() for apf in vcpu.started.values()]
             for vcpu in vm.vcpus.values():
@@ -117,6 +130,8 @@ class Stitcher:
                 are = counted(len(open_), "page-in is", "page-ins are")
                 what = f"{are} outstanding in {vm.name} as it ends"
                 found.append(self._span("end", self.sight.last_ns, what, first))
+        if self.guest is not None:
+            found += self._of_guest(self.guest)
         adopted = self.sight.counts["outstanding at the beginning"]
         if adopted:
             were = counted(adopted, "page-in was", "page-ins were")
@@ -124,7 +139,24 @@ class Stitcher:
             found.append(self._span("begin", 0, what, self.sight.first))
         return found
 
+    def _of_guest(self, guest: Guest) -> list[Found]:
+        found: list[Found] = []
+        if guest.asleep:
+            are = counted(len(guest.asleep), "task is", "tasks are")
+            what = f"{are} asleep for a page as it ends"
+            found.append(self._span("end", self.sight.last_ns, what, min(guest.asleep)))
+        if guest.early:
+            were = counted(guest.early, "task was", "tasks were")
+            what = f"{were} asleep as it began, whose wake came later"
+            found.append(self._span("begin", 0, what, self.sight.first))
+        return found
+
     # ------------------------------------------------------------------ threads
+
+    @property
+    def pids(self) -> list[dict[int, int]]:
+        """Per VM, the thread of each vcpu; 0 where a guest recorded itself and does not know it."""
+        return self.threads.pids if self.guest is None else [dict.fromkeys(self.guest.cpus, 0)]
 
     def _learn(self, line: Line) -> Vcpu | None:
         key = (line.pid, line.event)
@@ -134,6 +166,8 @@ class Stitcher:
         if name is None:
             self._none.add(key)
             return None
+        if self.guest is not None:
+            raise _two_sides(line)
         if name.vm == len(self.vms):
             self.vms.append(Vm(f"vm-{name.vm}"))
         vm = self.vms[name.vm]
@@ -143,7 +177,17 @@ class Stitcher:
 
     # ------------------------------------------------------------------ lines of any thread
 
-    def _completed(self, at_ns: int, place: Place, line: Line) -> Vcpu | None:
+    def _in_guest(self, at_ns: int, place: Place, line: Line) -> Vm:
+        guest = self.guest
+        if guest is None:
+            if self.vms:
+                raise _two_sides(line)
+            guest = self.guest = Guest(Vm("vm-0"), self.sight)
+            self.vms.append(guest.vm)
+        IN_GUEST[line.event](guest, at_ns, place, line)
+        return guest.vm
+
+    def _completed(self, at_ns: int, place: Place, line: Line) -> Vm | None:
         found = names.GVA_ADDRESS.search(line.text)
         if found is None:
             return None
@@ -151,9 +195,9 @@ class Stitcher:
         if running is None:
             return None
         running.vcpu.completed(at_ns, place, running.apf)
-        return running.vcpu
+        return running.vcpu.vm
 
-    def _irq_accepted(self, at_ns: int, place: Place, line: Line) -> Vcpu | None:
+    def _irq_accepted(self, at_ns: int, place: Place, line: Line) -> Vm | None:
         found = names.IRQ.search(line.text)
         vcpu = self._vcpus.get(line.pid)
         if found is None or vcpu is None:
@@ -162,7 +206,7 @@ class Stitcher:
         if target is not None:
             target.irq_arrived()
         vcpu.irq_accepted(at_ns, place, int(found[2]))
-        return vcpu
+        return vcpu.vm
 
     def _switched(self, at_ns: int, place: Place, line: Line) -> None:
         out = self._vcpus.get(line.pid)
@@ -170,6 +214,8 @@ class Stitcher:
             out.switched_out(at_ns)
         _, _, text = line.text.rpartition(" next_pid=")
         pid = text.split(" ", 1)[0]
+        if self.guest is not None and pid.isdecimal():
+            self.guest.switched_in(int(pid))
         into = self._vcpus.get(int(pid)) if pid.isdecimal() else None
         if into is not None:
             into.switched_in(at_ns)
@@ -205,6 +251,8 @@ class Stitcher:
                 vcpu.forget()
             vm.order.leave(found)
         self._page_ins = PageIns()
+        if self.guest is not None:
+            self.guest.forget()
         for pid, vcpu in self._vcpus.items():
             fresh = Vcpu(vcpu.vm, vcpu.number, self.sight, self._page_ins)
             vcpu.vm.vcpus[vcpu.number] = self._vcpus[pid] = fresh
@@ -212,6 +260,13 @@ class Stitcher:
 
     def _span(self, why: str, at_ns: int, what: str, place: Place) -> Span:
         return Span(why, at_ns, self.sight.last_ns, what, *place)  # type: ignore[arg-type]
+
+
+def _two_sides(line: Line) -> DataError:
+    return DataError(
+        f"{line.file}:{line.number}: {line.event} among lines of the other side: what a guest"
+        " recorded of itself has another clock than what its host did; import each alone"
+    )
 
 
 def _said(line: Line) -> int | None:

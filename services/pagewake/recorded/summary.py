@@ -88,7 +88,12 @@ def summary_of(figures: Figures, lines: Mapping[str, int]) -> Summary:
 
 
 def summary_lines(figures: Figures, of_events: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Ten lines, each with what it is about; `of_events`: how many lines there are of each."""
+    """Ten lines, each with what it is about; of a guest that recorded itself, one.
+
+    `of_events`: how many lines there are of each.
+    """
+    if names.only_a_guest(of_events):
+        return [("waits", _waits(figures).replace(GLUE, " "))]
     unknown = unseen(of_events)
     lines = [
         ("asynchronous", _asynchronous(figures, unknown)),
@@ -159,6 +164,11 @@ def _stage(stage: Stage, what: str) -> str:
         )
     )
     return f"{times} ({what}; {words.counted(stage.count, 'fault')})"
+
+
+def _waits(figures: Figures) -> str:
+    text = _stage(figures.waits, "of a task until its wake").replace("fault", "wait")
+    return f"{text}; {figures.unslept:,} returned at once: the wake came before"
 
 
 def _outstanding(figures: Figures) -> str:

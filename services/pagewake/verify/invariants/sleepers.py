@@ -4,6 +4,9 @@ Per token the table is absent, a sleeper, or a dummy. A wait sleeps on an absent
 dummy, and takes a second sleeper for a dummy; a wake unlinks a sleeper or a dummy and leaves a
 dummy where it finds nothing; wake_all and offline take what was inserted on their own cpu. Each
 wake by token needs a trap, or a nested L1's interception of one, that asked for it.
+
+A guest's recording shows the wakes themselves. No kernel waits on a token twice or wakes it twice
+of its own accord, so there what the table would make of it is a violation.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ from pagewake.verify.invariants.base import (
 )
 from pagewake.verify.invariants.rules import Rules
 
+OVER_MAX = 4096
+"""Of a recording, tokens whose wait is over: more than are told again by mistake."""
+
 
 class Sleepers(Checker):
     """Replays the table of sleepers of one VM's guest."""
@@ -47,6 +53,7 @@ class Sleepers(Checker):
         self._any_broadcast_n = 0
         self._going_offline: set[int] = set()
         self._replaced_ns = -1
+        self._over: dict[int, int] = {}
 
     def handlers(self) -> Mapping[type[Event], Handler]:
         return {
@@ -69,17 +76,23 @@ class Sleepers(Checker):
         if found is not None:
             self.fail(event, f"slept on {token_name(event.token)}, where {_is(found)}")
         self._table[event.token] = event
+        self._not_over(event, event.token, "waited for")
 
     def _consumed(self, event: DummyConsumed) -> None:
         found = self._table.pop(event.token, None)
         if not isinstance(found, DummyInserted):
             self.fail(event, f"consumed a dummy of {token_name(event.token)}, where {_is(found)}")
+        self._ends(event, event.token)
 
     def _freed(self, event: SleeperFreed) -> None:
         found = self._table.pop(event.token, None)
         if not isinstance(found, TaskSlept) or found.task != event.victim:
             self.fail(
                 event, f"freed {event.victim} on {token_name(event.token)}, where {_is(found)}"
+            )
+        elif self.rules.partial:
+            self.fail(
+                event, f"{event.task} waits for {token_name(event.token)}, where {_is(found)}"
             )
 
     # ------------------------------------------------------------------ wakes
@@ -93,6 +106,8 @@ class Sleepers(Checker):
             self.fail(
                 event, f"{event.task} slept since {found.at_ns} ns, not for {event.waited_ns} ns"
             )
+        if event.how == "token":
+            self._ends(event, event.token)
         self._needs_cause(event, event.token, event.how, found)
 
     def _inserted(self, event: DummyInserted) -> None:
@@ -100,6 +115,7 @@ class Sleepers(Checker):
         if found is not None:
             self.fail(event, f"inserted a dummy of {token_name(event.token)}, where {_is(found)}")
         self._table[event.token] = event
+        self._not_over(event, event.token, "woken")
         self._needs_cause(event, event.token, "token", event)
 
     def _unlinked(self, event: DummyUnlinked) -> None:
@@ -107,11 +123,29 @@ class Sleepers(Checker):
         if not isinstance(found, DummyInserted):
             self.fail(event, f"unlinked a dummy of {token_name(event.token)}, where {_is(found)}")
             return
+        if self.rules.partial and event.how == "token":
+            self.fail(event, f"{token_name(event.token)} is woken twice: {_is(found)}")
         self._needs_cause(event, event.token, event.how, found)
+
+    def _ends(self, event: Event, token: int) -> None:
+        """Of a recording: its wait and its wake have been."""
+        if self.rules.partial:
+            self._over[token] = event.n
+            if len(self._over) > OVER_MAX:
+                del self._over[next(iter(self._over))]
+
+    def _not_over(self, event: Event, token: int, what: str) -> None:
+        over_n = self._over.pop(token, None)
+        if over_n is not None:
+            self.fail(
+                event, f"{token_name(token)} is {what} twice: its wait was over at n={over_n}"
+            )
 
     def _needs_cause(
         self, event: Event, token: int, how: str, node: TaskSlept | DummyInserted
     ) -> None:
+        if self.rules.partial:
+            return
         if how == "token":
             caused = self._take_wake(token)
         elif how == "broadcast":
