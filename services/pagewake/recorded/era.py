@@ -35,12 +35,15 @@ _NOT_OLDER: Mapping[str, _Bound] = {
     "msr int": _Bound((5, 8), "the guest writes MSR_KVM_ASYNC_PF_INT, which 5.8 brought"),
     "interrupt": _Bound((5, 8), "READY is followed by an interrupt, as from 5.8"),
     "as_vmexit": _Bound((4, 13), "the guest writes DELIVERY_AS_PF_VMEXIT, which 4.13 brought"),
-    "wait schedule": _Bound(
+    "kvm_async_pf_task_wait_schedule": _Bound(
         (5, 8), "the guest waits in kvm_async_pf_task_wait_schedule, which 5.8 brought"
     ),
     "broadcast": _Bound((4, 14), "a broadcast has the token 0xffffffff, as from 4.14"),
 }
 _OLDER: Mapping[str, _Bound] = {
+    "kvm_async_pf_task_wait": _Bound(
+        (5, 8), "the guest waits in kvm_async_pf_task_wait, as until 5.7"
+    ),
     "exception": _Bound((5, 8), "READY is followed by an exception, as until 5.7"),
     "broadcast of 0": _Bound((4, 14), "a broadcast has the token 0, as until 4.13"),
 }

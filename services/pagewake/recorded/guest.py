@@ -88,8 +88,9 @@ class Guest:
     def wait(self, at_ns: int, place: Place, line: Line) -> None:
         token, cpu = _token(line), self._cpu(line)
         self._goes_on(_thread(line))
-        if "wait_schedule" in line.text:
-            self._sight.signs.add("wait schedule")
+        function = names.WAITS_IN.search(line.text)
+        if function is not None:
+            self._sight.signs.add(function[0])
         self._first_id.setdefault(token & 0xFFF, token >> 12)
         task = f"{line.comm}-{line.pid}"
         early = self._early.pop(token, None)

@@ -57,6 +57,7 @@ VCPU = _fields(r"vcpu (\d+)")
 EXIT_REASON = _fields(r"(?:vcpu (\d+) )?reason (.+?) rip HEX")
 EXCEPTION = _fields(r"#PF \((?:0x)?([0-9a-f]+)\)( \[reinjected\])?")
 IRQ = _fields(r"apicid ([0-9a-f]+) vec (\d+)")
+WAITS_IN = re.compile(r"kvm_async_pf_task_wait\w*")
 PROBED_TOKEN = re.compile(r"\btoken=(0x[0-9a-f]+|\d+)")
 MSR_WRITE = _fields(r"msr_write ([0-9a-f]+) = HEX( \(#GP\))?")
 

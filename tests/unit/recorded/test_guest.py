@@ -201,6 +201,7 @@ def test_behind_lost_lines_the_table_is_unknown(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     reader = imported(tmp_path, text((50, 0, wait(0x1000, OLD))))
+    assert reader.recording.profile == "5.4"
     (check,) = (one for one in reader.recording.checks if one.name == "sleepers")
     assert (check.possible, check.heard) == (False, False)
     assert check.why.startswith("no apf_wake, no apf_wait_ret or sched_switch lines")
