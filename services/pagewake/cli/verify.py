@@ -9,7 +9,7 @@ import msgspec
 from pagewake.cli.options import JsonOption, LogArgument
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.versions import need_journal, tell_version
-from pagewake.errors import CheckFailedError
+from pagewake.errors import CheckFailedError, DataError
 from pagewake.observe.report.words import counted
 from pagewake.recorded.check import check_recording, told
 from pagewake.recorded.log import RecordingReader, is_recording
@@ -47,7 +47,12 @@ def verify(log: LogArgument, as_json: JsonOption = False) -> None:
 
 def _verify_recording(directory: Path, as_json: bool) -> None:
     """An imported recording has no digest: the kernel did not tell one."""
-    checks = check_recording(RecordingReader(directory))
+    try:
+        checks = check_recording(RecordingReader(directory))
+    except DataError as error:
+        if as_json:
+            print_json(Verdict(False, "", 0, [str(error)]))
+        raise CheckFailedError(str(error)) from error
     problems = [str(one) for one in checks.breaches]
     events = checks.events.total()
     if as_json:

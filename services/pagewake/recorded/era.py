@@ -64,7 +64,7 @@ def era_of(sight: Sight) -> Era:
     if oldest is None or oldest.release <= POSTED:
         return Era(_TAKEN, f"no line tells kernels apart; {_TAKEN} is taken")
     known = min((one for one in releases if one >= oldest.release), default=max(releases))
-    return Era(releases[known], f"{oldest.why}; the oldest from then on")
+    return Era(releases[known], f"{oldest.why}, the oldest of the profiles that may have it")
 
 
 def _forms(sight: Sight) -> Iterator[tuple[str, list[Form]]]:

@@ -24,9 +24,9 @@ from pagewake.events.types import (
 )
 from pagewake.recorded import names
 from pagewake.recorded.lines import Line
+from pagewake.recorded.order import VmOrder
 from pagewake.recorded.placed import Draft, Finding, Place
 from pagewake.recorded.sight import Sight
-from pagewake.recorded.vm import Vm
 
 BROADCAST: Final = 0xFFFFFFFF
 IDS: Final = 1 << 20
@@ -69,8 +69,8 @@ class _Woken:
 class Guest:
     """The sleepers of a guest that recorded itself."""
 
-    def __init__(self, vm: Vm, sight: Sight) -> None:
-        self.vm = vm
+    def __init__(self, order: VmOrder, sight: Sight) -> None:
+        self.order = order
         self.cpus: set[int] = set()
         self._sight = sight
         self.forget()
@@ -144,8 +144,8 @@ class Guest:
                     f"{woken.place.where}, and does not go on, though {woken.passed} tasks that "
                     "were woken later do"
                 )
-                where = (self._sight.last_ns, self.vm.name, wait.cpu)
-                self.vm.order.add(Finding("sleepers", *where, what, *wait.place, wait.token))
+                where = (self._sight.last_ns, self.order.vm, wait.cpu)
+                self.order.add(Finding("sleepers", *where, what, *wait.place, wait.token))
 
     @property
     def asleep(self) -> list[Place]:
@@ -198,7 +198,7 @@ class Guest:
         return line.cpu
 
     def _add(self, kind: type[Event], at_ns: int, place: Place, *values: Any) -> None:  # noqa: ANN401
-        self.vm.order.add(Draft(kind, at_ns, values, place))
+        self.order.add(Draft(kind, at_ns, values, place))
 
 
 def _token(line: Line) -> int:

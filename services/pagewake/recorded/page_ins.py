@@ -8,13 +8,12 @@ worker logs after it has told the vcpu, so the line may come after the READY.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from pagewake.events.types import CompletionDoubt
 from pagewake.recorded.placed import Place
 
-if TYPE_CHECKING:
-    from pagewake.recorded.vcpu import Vcpu
+Vcpu = TypeVar("Vcpu")
 
 LATE_MAX = 4096
 """Page-ins whose READY came before the line of their completion; older ones are forgotten."""
@@ -49,18 +48,18 @@ class Apf:
         self.overdue = False
 
 
-class Running(NamedTuple):
+class Running(NamedTuple, Generic[Vcpu]):
     """A page-in in flight."""
 
     vcpu: Vcpu
     apf: Apf
 
 
-class PageIns:
+class PageIns(Generic[Vcpu]):
     """Of all VMs of a recording."""
 
     def __init__(self) -> None:
-        self._running: dict[int, list[Running]] = {}
+        self._running: dict[int, list[Running[Vcpu]]] = {}
         self._late: deque[int] = deque(maxlen=LATE_MAX)
 
     def start(self, vcpu: Vcpu, apf: Apf) -> None:
@@ -76,7 +75,7 @@ class PageIns:
         if apf.completed is None:
             self._late.append(apf.gva)
 
-    def complete(self, gva: int) -> Running | None:
+    def complete(self, gva: int) -> Running[Vcpu] | None:
         """The page-in that a worker's line means; None if it is over, or began unseen."""
         if gva in self._late:
             self._late.remove(gva)

@@ -68,13 +68,13 @@ class Stitcher:
         """`groups`: the vcpu threads of each VM, where lines do not say whose they are."""
         self.sight = Sight(sync_fault_ns)
         self.threads = Threads(groups)
-        self.vms: list[Vm] = []
+        self.vms: list[Vm[Vcpu]] = []
         self.guest: Guest | None = None
         self._vcpus: dict[int, Vcpu] = {}
         self._none: set[tuple[int, str]] = set()
-        self._page_ins = PageIns()
+        self._page_ins: PageIns[Vcpu] = PageIns()
         self._unknown_ns = -1
-        self._elsewhere: dict[str, Callable[[int, Place, Line], Vm | None]] = {
+        self._elsewhere: dict[str, Callable[[int, Place, Line], Vm[Vcpu] | None]] = {
             names.COMPLETED: self._completed,
             names.ACCEPT_IRQ: self._irq_accepted,
             names.SWITCH: self._switched,
@@ -177,17 +177,17 @@ class Stitcher:
 
     # ------------------------------------------------------------------ lines of any thread
 
-    def _in_guest(self, at_ns: int, place: Place, line: Line) -> Vm:
+    def _in_guest(self, at_ns: int, place: Place, line: Line) -> Vm[Vcpu]:
         guest = self.guest
         if guest is None:
             if self.vms:
                 raise _two_sides(line)
-            guest = self.guest = Guest(Vm("vm-0"), self.sight)
-            self.vms.append(guest.vm)
+            self.vms.append(Vm("vm-0"))
+            guest = self.guest = Guest(self.vms[0].order, self.sight)
         IN_GUEST[line.event](guest, at_ns, place, line)
-        return guest.vm
+        return self.vms[0]
 
-    def _completed(self, at_ns: int, place: Place, line: Line) -> Vm | None:
+    def _completed(self, at_ns: int, place: Place, line: Line) -> Vm[Vcpu] | None:
         found = names.GVA_ADDRESS.search(line.text)
         if found is None:
             return None
@@ -197,7 +197,7 @@ class Stitcher:
         running.vcpu.completed(at_ns, place, running.apf)
         return running.vcpu.vm
 
-    def _irq_accepted(self, at_ns: int, place: Place, line: Line) -> Vm | None:
+    def _irq_accepted(self, at_ns: int, place: Place, line: Line) -> Vm[Vcpu] | None:
         found = names.IRQ.search(line.text)
         vcpu = self._vcpus.get(line.pid)
         if found is None or vcpu is None:

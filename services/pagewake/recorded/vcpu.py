@@ -104,7 +104,7 @@ class _Tried(NamedTuple):
 class Vcpu:
     """One vcpu thread.  All that it says of a vcpu may be unknown."""
 
-    def __init__(self, vm: Vm, number: int, sight: Sight, page_ins: PageIns) -> None:
+    def __init__(self, vm: Vm[Vcpu], number: int, sight: Sight, page_ins: PageIns[Vcpu]) -> None:
         self.vm = vm
         self.number = number
         self.started: dict[int, Apf] = {}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from pagewake.recorded.order import VmOrder
 
-if TYPE_CHECKING:
-    from pagewake.recorded.vcpu import Vcpu
+Vcpu = TypeVar("Vcpu")
 
 VECTOR = 0xF3
 """Page-ready of Linux guests (HYPERVISOR_CALLBACK_VECTOR); MSR_KVM_ASYNC_PF_INT says it exactly."""
 
 
-class Vm:
+class Vm(Generic[Vcpu]):
     """What its vcpus have in common."""
 
     __slots__ = ("by_interrupt", "name", "order", "vcpus", "vector")
