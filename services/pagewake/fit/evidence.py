@@ -6,7 +6,7 @@ Of several VMs the one with the most asynchronous faults is looked at.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,19 +82,7 @@ class Evidence(NamedTuple):
 def evidence_of(reader: RecordingReader) -> Evidence:
     """Reads the directory twice; DataError where there is nothing to be learned."""
     recording = reader.recording
-    faults: Counter[str] = Counter()
-    switched: defaultdict[str, list[Switched]] = defaultdict(list)
-    for event in _events(reader):
-        if isinstance(event, ApfStarted):
-            faults[event.vm] += 1
-        elif isinstance(event, MsrWritten) and event.msr == MSR_KVM_ASYNC_PF_EN and event.ok:
-            on = decode_enable(event.value).enabled
-            switched[event.vm].append(Switched(event.at_ns, event.vcpu, on))
-    if not faults:
-        raise DataError(
-            f"{reader.directory}: has no asynchronous page fault, so there is nothing to fit;"
-            " record for longer, or while the guest's pages are being swapped in"
-        )
+    faults, switched = _faults_and_switches(reader)
     vm = faults.most_common(1)[0][0]
     (threads,) = (each.vcpus for each in recording.vms if each.name == vm)
     shut_ns, kept = shut_down(switched[vm], len(threads))
@@ -128,6 +116,26 @@ def evidence_of(reader: RecordingReader) -> Evidence:
         runs=_runs(counter.gfns),
         unknown=frozenset(unseen(recording.lines)),
     )
+
+
+def _faults_and_switches(
+    reader: RecordingReader,
+) -> tuple[Counter[str], Mapping[str, list[Switched]]]:
+    """By VM: its asynchronous page faults, at least one of all, and its writes to enable them."""
+    faults: Counter[str] = Counter()
+    switched: defaultdict[str, list[Switched]] = defaultdict(list)
+    for event in _events(reader):
+        if isinstance(event, ApfStarted):
+            faults[event.vm] += 1
+        elif isinstance(event, MsrWritten) and event.msr == MSR_KVM_ASYNC_PF_EN and event.ok:
+            on = decode_enable(event.value).enabled
+            switched[event.vm].append(Switched(event.at_ns, event.vcpu, on))
+    if not faults:
+        raise DataError(
+            f"{reader.directory}: has no asynchronous page fault, so there is nothing to fit;"
+            " record for longer, or while the guest's pages are being swapped in"
+        )
+    return faults, switched
 
 
 def shut_down(switched: list[Switched], vcpus: int) -> tuple[int | None, list[Switched]]:
