@@ -16,6 +16,8 @@ import pytest
 
 from pagewake.engine.run import run_scenario
 from pagewake.errors import PagewakeError
+from pagewake.explore.machine import MAY
+from pagewake.explore.search import Bounds, Plan, Search
 from pagewake.observe.result import RunResult
 from pagewake.scenario.keys import Key
 from pagewake.scenario.loading import load
@@ -244,6 +246,34 @@ max = "1ms"
 throughput = 100
 """
 )
+EXPLORED = (
+    HEAD
+    + """
+[kernel]
+profile = "3.10"
+[kernel.overrides]
+completion_kicks = true
+[host]
+medium = { latency = "300us", parallelism = 64 }
+"""
+    + VM
+    + """
+[[vm.task]]
+name = "one"
+vcpu = 0
+count = 2
+pattern = "script"
+populated = true
+resident = "0B"
+script = ["kernel", "touch 0", "run 1us"]
+[[vm.task]]
+name = "other"
+pattern = "script"
+script = ["run 1us"]
+[explore.budget]
+tick = 0
+"""
+)
 TRACE = "icount,page,kind,count\n" + "".join(f"{40 * n},{n % 9},L,1\n" for n in range(20))
 TEXTS = {
     "busy": BUSY,
@@ -253,6 +283,7 @@ TEXTS = {
     "shared": SHARED,
     "served": SERVED,
     "phased": PHASED,
+    "explored": EXPLORED,
 }
 ARRIVALS = {"arrivals.txt": "0.001\n0.0015\n", "others.txt": "0.002\n0.0025\n"}
 
@@ -409,6 +440,13 @@ MOVES_THE_DIGEST = [
         given=("scenario.duration=20ms", "kernel.overrides.user_apf=exit"),
     ),
 ]
+MOVES_THE_DIGEST.append(
+    change(
+        "explored",
+        'explore.choices=["vcpu 1", "vcpu 1"]',
+        given=('explore.choices=["vcpu 0", "vcpu 0"]',),
+    )
+)
 CHANGES_THE_RESULT = [
     change("busy", "kernel.increment=2ns"),
     change("served", "expect.0.of=vm/app"),
@@ -481,8 +519,35 @@ def both(directory: Path, case: Change) -> tuple[RunResult, RunResult]:
     )
 
 
+CHANGES_WHAT_IS_EXPLORED = [
+    *(
+        change("explored", f"explore.budget.{name}=1", given=("explore.budget.tick=0",))
+        for name in MAY
+        if name != "tick"
+    ),
+    change("explored", "explore.budget.tick=1"),
+    change("explored", "explore.boot=true"),
+    change("explored", 'explore.event=[{do="irq",vm="vm-0",vcpu=1}]'),
+    change("explored", 'explore.properties=["always TaskFinished <= 1"]'),
+]
+
+
+@cache
+def explored(directory: Path, settings: tuple[str, ...]) -> tuple[object, ...]:
+    plan = Plan(load(str(directory / "explored.toml"), settings), bounds=Bounds(depth=25))
+    assert plan.scenario.explore is not None
+    plan = plan._replace(properties=plan.scenario.explore.properties)
+    found = Search(plan).breadth_first()
+    return found.states, found.transitions, sorted(found.found)
+
+
+@pytest.mark.parametrize("case", CHANGES_WHAT_IS_EXPLORED, ids=lambda case: case.key)
+def test_another_value_is_another_space(directory: Path, case: Change) -> None:
+    assert explored(directory, case.given) != explored(directory, case.changed)
+
+
 def test_every_key_of_the_model_has_one_case() -> None:
-    cases = [*MOVES_THE_DIGEST, *CHANGES_THE_RESULT, *IS_REFUSED]
+    cases = [*MOVES_THE_DIGEST, *CHANGES_THE_RESULT, *CHANGES_WHAT_IS_EXPLORED, *IS_REFUSED]
     told = [f"scenario.{name}" for name in TELLS_PEOPLE]
     assert sorted([*(case.key for case in cases), *told]) == sorted(keys())
 

@@ -33,6 +33,7 @@ IN_JSON = "a field of the result as JSON"
 BY_NAME = "inner_vcpu.py reads all rates together, as a dict"
 SHOWN = "library.py reads the key from the document, without building a scenario"
 
+BUDGET = "machine.py reads all budgets, by the names of what they are for"
 SECRET_FILE = "read by the name of its secret"
 ALLOWED = {
     "bus.kafka_logs:API_KEY": KAFKA_REQUEST,
@@ -48,6 +49,9 @@ ALLOWED = {
     "cli.cluster:list_runs": COMMAND,
     "cli.cluster:stop_run": COMMAND,
     "cli.cluster:watch_run": COMMAND,
+    "cli.explore:reduced": IN_JSON,
+    "cli.explore:states_per_s": IN_JSON,
+    "cli.explore:violations": IN_JSON,
     "cluster.membership:on_partitions_assigned": CALLED_BY_KAFKA,
     "cluster.membership:on_partitions_revoked": CALLED_BY_KAFKA,
     "cli.import_:violations": IN_JSON,
@@ -70,6 +74,8 @@ ALLOWED = {
     "kvm.switches:alloc_before_lock": "allocation takes no time here, as its description says",
     "load.measured:max_s": IN_JSON,
     "participants.snapshots:dispatch_table": "the pickler looks into it",
+    "scenario.model:alloc": BUDGET,
+    "scenario.model:host_alloc": BUDGET,
     **dict.fromkeys(
         [f"recorded.figures:{name}" for name in ("acks", "broadcasts", "interrupts", "p10_ns")],
         IN_JSON,

@@ -47,6 +47,10 @@ COMMANDS = {
         "errata",
         "List known defects, or run one as it was and mended; exit 1 if it is not so.",
     ),
+    "explore": (
+        "explore",
+        "Try every order in which a small machine can do things; exit 1 if anything breaks in one.",
+    ),
     "conformance": (
         "conformance",
         "Run vector files; exit 1 if a row fails, naming the first ones.",

@@ -21,6 +21,7 @@ from pagewake.engine.crew import Tell, at_times
 from pagewake.engine.embedded import EmbeddedOutcome, OnProgress, run_embedded
 from pagewake.engine.recorded import Recording
 from pagewake.events.journal import JournalMode
+from pagewake.explore.told import told_parts
 from pagewake.observe.counter import ResultCounter
 from pagewake.observe.result import RunFacts, RunResult, swap_facts
 from pagewake.participants.build import HostPart, build
@@ -87,7 +88,7 @@ def run_piece(
     order, log = piece.order, piece.log
     counter = ResultCounter()
     plan = _plan(order)
-    parts = build(plan, piece.hosts)
+    parts = _parts(plan, piece.hosts)
     recorded = order.recorded
     if recorded is not None:
         _intervene(parts, piece.hosts, recorded)
@@ -187,6 +188,11 @@ class Assembly:
 
 def _plan(order: RunOrder) -> RunPlan:
     return RunPlan.of("embedded", order.scenario, order.shards, journal=order.journal)
+
+
+def _parts(plan: RunPlan, hosts: Sequence[int]) -> list[HostPart]:
+    explore = plan.scenario.explore
+    return told_parts(plan.scenario) if explore and explore.choices else build(plan, hosts)
 
 
 def _intervene(parts: list[HostPart], hosts: Sequence[int], recorded: Recording) -> None:

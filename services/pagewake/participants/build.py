@@ -155,22 +155,24 @@ def build_host(scenario: Scenario, index: int, plans: Sequence[VmPlan]) -> HostM
     """The memory manager of one simulated host."""
     names = [plan.instance.name for plan in plans]
     return HostMemory(
-        host_config(scenario, index, names),
-        [
-            VmMemory(
-                vm=plan.instance.name,
-                pages=plan.instance.spec.memory_pages,
-                limit_pages=plan.instance.spec.limit_pages,
-                populated=plan.populated,
-                resident=plan.resident,
-                stock_pages=plan.start.stock_pages,
-                reserve_pages=plan.start.reserve_pages,
-                min_pages=plan.instance.spec.min_pages,
-                low_pages=plan.instance.spec.low_pages,
-                least_free=int(scenario.kernel.switches(0).reclaim == "fault"),
-            )
-            for plan in plans
-        ],
+        host_config(scenario, index, names), [vm_memory(scenario, plan) for plan in plans]
+    )
+
+
+def vm_memory(scenario: Scenario, plan: VmPlan) -> VmMemory:
+    """What the host has to know of one VM."""
+    spec = plan.instance.spec
+    return VmMemory(
+        vm=plan.instance.name,
+        pages=spec.memory_pages,
+        limit_pages=spec.limit_pages,
+        populated=plan.populated,
+        resident=plan.resident,
+        stock_pages=plan.start.stock_pages,
+        reserve_pages=plan.start.reserve_pages,
+        min_pages=spec.min_pages,
+        low_pages=spec.low_pages,
+        least_free=int(scenario.kernel.switches(0).reclaim == "fault"),
     )
 
 

@@ -301,26 +301,29 @@ def describe_events() -> list[dict[str, object]]:
 
 
 class EventsReader:
-    """Reads the array of tables `[[event]]`."""
+    """Reads the array of tables `[[event]]`; without `at` if they are not `timed`."""
 
     textual = False
+
+    def __init__(self, *, timed: bool = True) -> None:
+        self.timed = timed
 
     def read(self, raw: object) -> tuple[ScheduledEvent, ...]:
         if not isinstance(raw, list):
             raise BadValueError(f"{show(raw)} is not a list of tables; write [[event]] sections")
         return tuple(self._one(index, item) for index, item in enumerate(raw))
 
-    @staticmethod
-    def _one(index: int, raw: object) -> ScheduledEvent:
+    def _one(self, index: int, raw: object) -> ScheduledEvent:
         if not isinstance(raw, dict):
             raise BadValueError(f"{show(raw)} is not a table; write an [[event]] section", (index,))
         try:
-            return read_event(raw)
+            return read_event(raw if self.timed else {"at": "0s", **raw})
         except BadValueError as error:
             raise BadValueError(str(error), (index, *error.at)) from None
 
     def write(self, value: tuple[ScheduledEvent, ...]) -> object:
-        return [{"at": _AT.write(event.at_ns), **event_table(event)} for event in value]
+        at = [{"at": _AT.write(event.at_ns)} if self.timed else {} for event in value]
+        return [{**when, **event_table(event)} for when, event in zip(at, value, strict=True)]
 
 
 _AT = Duration()

@@ -229,6 +229,24 @@ class Text:
         return value
 
 
+class Texts:
+    """A list of strings."""
+
+    textual = False
+
+    def __init__(self, what: str) -> None:
+        self.one = Text("", f"a {what}")
+        self.what = what
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        if not isinstance(raw, list):
+            raise BadValueError(f"{show(raw)} is not a list, with a string for each {self.what}")
+        return tuple(self.one.read(each) for each in raw)
+
+    def write(self, value: tuple[str, ...]) -> object:
+        return list(value)
+
+
 class Choice:
     """One of some names; a callable when the names belong to another package."""
 

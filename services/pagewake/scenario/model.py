@@ -28,6 +28,7 @@ from pagewake.scenario.keys import (
     Table,
     Tables,
     Text,
+    Texts,
 )
 from pagewake.scenario.media import Medium, MediumReader
 from pagewake.scenario.overrides import Overrides, OverridesReader
@@ -342,6 +343,43 @@ class Expect(_Part, frozen=True, kw_only=True):
         }
 
 
+_BUDGET = Integer(0, 255)
+
+
+class Budget(_Part, frozen=True, kw_only=True):
+    """`[explore.budget]`: how often each of these may happen, on all vcpus together."""
+
+    tick: Annotated[int, Key("tick", _BUDGET, "the guest's timer fires")] = 1
+    preempt: Annotated[int, Key("preempt", _BUDGET, "it fires, and the slice is used up")] = 0
+    balance: Annotated[int, Key("balance", _BUDGET, "it fires, and a thread is moved here")] = 0
+    exit: Annotated[int, Key("exit", _BUDGET, "an exit for the host's own business")] = 0
+    irq: Annotated[int, Key("irq", _BUDGET, "a device interrupt")] = 0
+    nmi: Annotated[int, Key("nmi", _BUDGET, "an NMI, whose handler takes a page fault")] = 0
+    alloc: Annotated[int, Key("alloc", _BUDGET, "the guest has no memory for a dummy")] = 0
+    host_alloc: Annotated[int, Key("host_alloc", _BUDGET, "the host has none for a work item")] = 0
+    write: Annotated[int, Key("write", _BUDGET, "a write to the shared area fails")] = 0
+    gup: Annotated[int, Key("gup", _BUDGET, "a worker does not get its page")] = 0
+
+
+class Explore(_Part, frozen=True, kw_only=True):
+    """`[explore]`: what `pagewake explore` may do with this machine, and looks for."""
+
+    budget: Annotated[Budget, Table("budget", "what may happen, and how often")] = Budget()
+    events: Annotated[
+        tuple[ScheduledEvent, ...],
+        Key("event", EventsReader(timed=False), "may happen once each, beside those of [[event]]"),
+    ] = ()
+    boot: Annotated[bool, Key("boot", Flag(), "explore how the CPUs start, too")] = False
+    properties: Annotated[
+        tuple[str, ...],
+        Key("properties", Texts("property"), 'what has to hold, as in "finally TaskSlept == 2"'),
+    ] = ()
+    choices: Annotated[
+        tuple[str, ...],
+        Key("choices", Texts("choice"), "run these, one after another: a story, as its log has it"),
+    ] = ()
+
+
 class Scenario(_Part, frozen=True, kw_only=True):
     """One scenario file."""
 
@@ -358,6 +396,9 @@ class Scenario(_Part, frozen=True, kw_only=True):
     expects: Annotated[
         tuple[Expect, ...], Tables("expect", "limits that a run has to keep, or the exit code is 1")
     ] = ()
+    explore: Annotated[
+        Explore | None, Table("explore", "if given, for explore: what may happen, and how often")
+    ] = None
 
     @property
     def name(self) -> str:

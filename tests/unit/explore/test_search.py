@@ -1,0 +1,149 @@
+"""The ways to walk agree with one another, and say where they stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pagewake.errors import ConfigError, DataError
+from pagewake.explore.expand import Walker
+from pagewake.explore.gallery import load_small
+from pagewake.explore.search import Bounds, Explored, Plan, Search
+from pagewake.explore.workers import Workers
+
+SETS = ["kernel.profile=5.10"]
+
+
+def plan(name: str = "one-vcpu", *sets: str, **kwargs: object) -> Plan:
+    return Plan(load_small(name, sets or SETS), **kwargs)  # type: ignore[arg-type]
+
+
+def figures(explored: Explored) -> tuple[object, ...]:
+    found = {name: each.path for name, each in explored.found.items()}
+    return explored.states, explored.transitions, explored.at_rest, found, explored.reached
+
+
+def test_breadth_first_is_the_same_in_two_processes() -> None:
+    large = plan("migrate", "kernel.profile=6.12")
+    alone = Search(large).breadth_first()
+    with Workers(large, 2) as workers:
+        together = Search(large, None, workers).breadth_first()
+    assert figures(alone) == figures(together)
+
+
+def test_depth_first_finds_the_same_states() -> None:
+    first, second = Search(plan()).breadth_first(), Search(plan()).depth_first()
+    assert (first.states, first.at_rest) == (second.states, second.at_rest)
+    assert first.found.keys() == second.found.keys()
+    assert len(first.found["asleep"].path) <= len(second.found["asleep"].path)
+
+
+def test_depth_first_stops_at_its_bound() -> None:
+    shallow = Search(plan(bounds=Bounds(depth=10))).depth_first()
+    assert shallow.depth == 10
+    assert shallow.stopped == "depth"
+    assert not shallow.complete
+
+
+def test_random_orders_find_it_and_are_those_of_their_seed() -> None:
+    first, again = (Search(plan()).at_random(200, 3) for _ in range(2))
+    other = Search(plan()).at_random(200, 4)
+    assert figures(first) == figures(again)
+    assert "asleep" in first.found
+    assert first.reached != other.reached
+    assert not first.complete
+
+
+@pytest.mark.parametrize(
+    ("bounds", "why"),
+    [
+        (Bounds(states=300), "states"),
+        (Bounds(depth=5), "depth"),
+        (Bounds(memory_bytes=1), "memory"),
+    ],
+)
+def test_a_bound_that_was_hit_is_said(bounds: Bounds, why: str) -> None:
+    stopped = Search(plan(bounds=bounds)).breadth_first()
+    assert stopped.stopped == why
+    assert not stopped.complete
+    assert stopped.states < Search(plan()).breadth_first().states
+
+
+def test_the_first_violation_ends_it_where_wanted() -> None:
+    stopped = Search(plan("migrate", "kernel.profile=6.12", first_only=True)).breadth_first()
+    assert stopped.stopped == "first violation"
+
+
+def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    whole = Search(plan()).breadth_first()
+    begun = Search(plan(bounds=Bounds(states=400)))
+    begun.breadth_first()
+    begun.save(tmp_path / "kept")
+    resumed = Search(plan())
+    resumed.load(tmp_path / "kept")
+    assert figures(resumed.breadth_first())[:4] == figures(whole)[:4]
+
+
+def test_it_goes_on_with_nothing_else(tmp_path: Path) -> None:
+    begun = Search(plan(bounds=Bounds(states=50)))
+    begun.breadth_first()
+    begun.save(tmp_path / "kept")
+    with pytest.raises(DataError, match="another scenario"):
+        Search(plan("smi")).load(tmp_path / "kept")
+    (tmp_path / "kept").write_bytes(b"torn")
+    with pytest.raises(DataError, match="no exploration"):
+        Search(plan()).load(tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [("one-vcpu", "5.10"), ("one-vcpu", "3.10"), ("offline", "6.12"), ("nested-guest", "6.12")],
+)
+def test_the_reduction_finds_the_same_outcomes_in_fewer_states(name: str, profile: str) -> None:
+    scenario = load_small(name, [f"kernel.profile={profile}"])
+    less, all_ = (Search(Plan(scenario, reduce=each)) for each in (True, False))
+    first, second = less.breadth_first(), all_.breadth_first()
+    assert first.found.keys() == second.found.keys()
+    assert first.at_rest == second.at_rest
+    assert first.states + (name == "offline") <= second.states
+
+
+def test_the_start_of_cpus_is_explored_where_wanted() -> None:
+    started = Search(plan("offline", "kernel.profile=6.12")).breadth_first()
+    wanted = Search(plan("offline", "kernel.profile=6.12", "explore.boot=true"))
+    assert wanted.breadth_first().states > started.states
+
+
+@pytest.mark.parametrize(
+    ("text", "breaks"),
+    [
+        ("finally TaskSlept == TaskWoken", True),
+        ("finally DoubleFault <= 9", False),
+        ("always TaskSlept <= 1", True),
+        ("always TrapTaken.handler=page_fault == 0", False),
+    ],
+)
+def test_expressions_over_events(text: str, breaks: bool) -> None:
+    found = Search(plan(properties=[text])).breadth_first().found
+    assert (text in found) == breaks
+
+
+def test_what_has_to_be_reached_is_counted() -> None:
+    text = "sometimes TaskWoken >= 2"
+    assert Search(plan(properties=[text])).breadth_first().reached[text] > 0
+    never = "sometimes TaskWoken >= 9"
+    assert Search(plan(properties=[never])).breadth_first().reached[never] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("TaskSlept == 1", "write always, finally or sometimes"),
+        ("always TaskSlpt == 1", "TaskSlept"),
+        ("always TaskSlept.tsk=one-0 == 1", "has no field tsk"),
+    ],
+)
+def test_an_expression_that_is_none_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        Walker(load_small("one-vcpu"), [text])
