@@ -118,6 +118,12 @@ def _print(recording: Recording, events: int, breaches: list[Breach], spans: lis
         f"{counted(len(recording.vms), 'VM')}, {recording.length_ns / 1e9:.3f} s: {found}"
     )
     print_line(f"kernel {recording.profile}: {recording.why}")
+    if recording.joined_by:
+        behind_s = recording.guest_behind_ns / 1e9
+        print_line(
+            f"host and guest joined by {counted(recording.joined_by, 'token')}: the guest's clock"
+            f" is {abs(behind_s):.6f} s {'behind' if behind_s > 0 else 'ahead of'} the host's"
+        )
     for span in spans:
         print_line(f"{span.file}:{span.line}: {span.why}: {span.what}")
     for check in recording.checks:

@@ -142,15 +142,16 @@ def _kept(
     return found
 
 
-def rules_for(profile: str) -> Rules:
-    """The rules of a kernel, as far as a recording shows them."""
-    return rules_of(resolve(profile, {}), partial=True)
+def rules_for(profile: str, *, joined: bool = False) -> Rules:
+    """The rules of a kernel, as far as a recording shows them; `joined`: of host and guest."""
+    return rules_of(resolve(profile, {}), partial=True, joined=joined)
 
 
 def check_recording(reader: RecordingReader) -> RecordedChecks:
     """Check an imported directory."""
     recording = reader.recording
-    checks = RecordedChecks(rules_for(recording.profile), unheard(recording.checks))
+    rules = rules_for(recording.profile, joined=recording.joined_by > 0)
+    checks = RecordedChecks(rules, unheard(recording.checks))
     checks.take(reader.found())
     checks.finish()
     return checks

@@ -57,6 +57,12 @@ _SLEEPERS = _Needs(
     "the table of sleepers is known in part",
     ((names.APF_WAIT,), (names.APF_WAKE,)),
 )
+_WAKE = _Needs(
+    "wake",
+    ((names.APF_WAIT,), (names.APF_WAKE,), (names.INJECTED,), _READY),
+    "what the guest was told is not known",
+    ((names.INJECTED,), _READY),
+)
 _NO_GUEST = Check("sleepers", False, "what guests do is not in a recording of the host")
 _NO_HOST = "what the host does is not in a recording of a guest"
 _NOWHERE = (Check("page-in", False, "answers of the host's memory are not in a recording"),)
@@ -72,7 +78,9 @@ def checks_of(sight: Sight, *, ready_by_interrupt: bool = True) -> list[Check]:
         _NO_ACKS if needs.check == "ack" and not ready_by_interrupt else _check(needs, sight)
         for needs in _NEEDS
     ]
-    return [*found, _NO_GUEST, *_NOWHERE]
+    has_guest = any(sight.lines[name] for name in (names.APF_WAIT, names.APF_WAKE))
+    guest = (_check(_SLEEPERS, sight), _check(_WAKE, sight)) if has_guest else (_NO_GUEST,)
+    return [*found, *guest, *_NOWHERE]
 
 
 def unheard(checks: Iterable[Check]) -> frozenset[str]:

@@ -15,11 +15,18 @@ from pagewake.errors import ConfigError, DataError
 from pagewake.recorded.check import rules_for
 from pagewake.recorded.checkable import checks_of
 from pagewake.recorded.era import Era, era_of
+from pagewake.recorded.joining import Joined, join
 from pagewake.recorded.lines import Item, LineReader
 from pagewake.recorded.log import RecordedVm, Recording, RecordingWriter, SourceFile
 from pagewake.recorded.opening import Source, opened
 from pagewake.recorded.placed import Span
-from pagewake.recorded.stitch import SYNC_FAULT_NS, WANTED, Stitcher
+from pagewake.recorded.stitch import (
+    SYNC_FAULT_NS,
+    WANTED,
+    WANTED_OF_GUEST,
+    WANTED_OF_HOST,
+    Stitcher,
+)
 
 APART_NS = 60 * 1_000_000_000
 """Parts of one recording follow each other within moments."""
@@ -30,11 +37,22 @@ SHOWN_THREADS = 10
 class _File:
     """A recording's file and its reader."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, joined: Joined | None) -> None:
         self.source = source
-        self.reader = LineReader(source.name, WANTED)
+        self._joined = joined
+        self.of_guest = joined is not None and source.name in joined.guests
+        wanted = WANTED
+        if joined is not None:
+            wanted = WANTED_OF_GUEST if self.of_guest else WANTED_OF_HOST
+        self.reader = LineReader(source.name, wanted)
 
     def items(self) -> Iterator[Item]:
+        """Its lines; those of a guest on the clock of its host, which it is joined with."""
+        if self._joined is not None and self.of_guest:
+            return self._joined.on_host_clock(self._items())
+        return self._items()
+
+    def _items(self) -> Iterator[Item]:
         for block in self.source.blocks():
             yield from self.reader.feed(block)
         if self.reader.shape is None:
@@ -55,24 +73,32 @@ def import_files(
     for name, count in Counter(files).items():
         if count > 1:
             raise ConfigError(f"{name} is given {count} times: name each file once")
-    stitcher = Stitcher(groups, sync_fault_ns)
+    joined = join(files, groups)
+    guests = frozenset() if joined is None else joined.guests
+    stitcher = Stitcher(groups, sync_fault_ns, guests)
     with ExitStack() as stack:
-        readers = [_File(stack.enter_context(opened(name))) for name in files]
+        # of lines of one time, those of the host come first
+        ordered = sorted(files, key=lambda name: name in guests)
+        readers = [_File(stack.enter_context(opened(name)), joined) for name in ordered]
         names = [one.source.name for one in readers]
         writer = stack.enter_context(RecordingWriter(directory, names))
-        for item in merge(*(one.items() for one in readers), key=attrgetter("time_ns")):
+        items = (one.items() for one in readers)
+        for item in merge(*items, key=attrgetter("time_ns")):
             if found := stitcher.feed(item):
                 writer.add(found)
         writer.add(stitcher.finish())
         if not stitcher.vms:
             raise DataError(_no_vcpu(readers, stitcher.sight.lines, stitcher.threads.left_out))
-        writer.add(_apart(readers, stitcher.sight.last_ns))
+        hosts = [one for one in readers if not one.of_guest]
+        writer.add(_apart(hosts, stitcher.sight.last_ns))
         era = Era(profile, "as --profile says") if profile else era_of(stitcher.sight)
-        recording = _recording(stitcher, readers, era)
+        recording = _recording(stitcher, readers, era, joined)
         return writer.finish(recording)
 
 
-def _recording(stitcher: Stitcher, files: Sequence[_File], era: Era) -> Recording:
+def _recording(
+    stitcher: Stitcher, files: Sequence[_File], era: Era, joined: Joined | None
+) -> Recording:
     sight = stitcher.sight
     others: Counter[str] = Counter()
     for file in files:
@@ -96,6 +122,8 @@ def _recording(stitcher: Stitcher, files: Sequence[_File], era: Era) -> Recordin
         lines=dict(sorted(sight.lines.items())),
         others=dict(sorted(others.items())),
         counts=dict(sorted(counts.items())),
+        joined_by=0 if joined is None else joined.tokens,
+        guest_behind_ns=0 if joined is None else joined.behind_ns,
         checks=checks_of(sight, ready_by_interrupt=rules_for(era.profile).ready_by_interrupt),
     )
 

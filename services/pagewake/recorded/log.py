@@ -76,6 +76,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 
     `lines`: how many of each event were read, `others` how many of events that nobody reads.
     `counts`: what was met on the way, such as page-ins that were outstanding at the beginning.
+    `joined_by`: tokens by which a guest's own recording was joined to its host's, as if its clock,
+    `guest_behind_ns` behind, were the host's; 0 where there is one side.
     `records` and `sum` say what `recorded.jsonl` must contain.
     """
 
@@ -92,6 +94,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     others: dict[str, int]
     counts: dict[str, int]
     checks: list[Check]
+    joined_by: int = 0
+    guest_behind_ns: int = 0
     records: int = 0
     sum: str = ""
 

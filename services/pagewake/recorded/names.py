@@ -92,3 +92,13 @@ HLT_EXITS = frozenset(("hlt", "HLT"))
 
 KERNEL_HALF = 1 << 63
 """From here on a linear address is the guest kernel's."""
+
+
+def said_vcpu(event: str, text: str) -> int | None:
+    """The vcpu that a line itself names."""
+    if found := VCPU.search(text):
+        return int(found[1])
+    if event in {READY, NOT_PRESENT} and (found := TOKEN_GVA.search(text)):
+        token = int(found[1], 16)
+        return None if token == 0xFFFFFFFF else token & 0xFFF
+    return None

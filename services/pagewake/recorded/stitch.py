@@ -6,13 +6,14 @@ can be outstanding.  It judges nothing that events show: their checkers do (`ver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 from pagewake.errors import DataError
 from pagewake.observe.report.words import counted
 from pagewake.recorded import names
 from pagewake.recorded.guest import Guest
+from pagewake.recorded.joining import several
 from pagewake.recorded.lines import Item, Line, Lost, Unreadable
 from pagewake.recorded.page_ins import PageIns
 from pagewake.recorded.placed import Found, Place, Span
@@ -57,19 +58,32 @@ ELSEWHERE = (
 )
 WANTED = {event: names.FORMS.get(event) for event in (*ON_VCPU, *IN_GUEST, *ELSEWHERE)}
 """The events whose lines are read, and the form of their texts where it matters."""
+WANTED_OF_GUEST = {event: names.FORMS.get(event) for event in (*IN_GUEST, names.SWITCH)}
+WANTED_OF_HOST = {event: form for event, form in WANTED.items() if event not in IN_GUEST}
+"""Of recordings that are joined: a guest may have guests of its own, and a host be a guest."""
 
 
 class Stitcher:
     """Takes lines in the order of their time."""
 
     def __init__(
-        self, groups: Sequence[Sequence[int]] = (), sync_fault_ns: int = SYNC_FAULT_NS
+        self,
+        groups: Sequence[Sequence[int]] = (),
+        sync_fault_ns: int = SYNC_FAULT_NS,
+        guests: Collection[str] = (),
     ) -> None:
-        """`groups`: the vcpu threads of each VM, where lines do not say whose they are."""
+        """`groups`: the vcpu threads of each VM, where lines do not say whose they are.
+
+        `guests`: files that the one VM recorded of itself, beside those of its host (`joining`).
+        """
         self.sight = Sight(sync_fault_ns)
         self.threads = Threads(groups)
         self.vms: list[Vm[Vcpu]] = []
         self.guest: Guest | None = None
+        self._guests = guests
+        if guests:
+            self.vms.append(Vm("vm-0"))
+            self.guest = Guest(self.vms[0].order, self.sight)
         self._vcpus: dict[int, Vcpu] = {}
         self._none: set[tuple[int, str]] = set()
         self._page_ins: PageIns[Vcpu] = PageIns()
@@ -156,18 +170,23 @@ class Stitcher:
     @property
     def pids(self) -> list[dict[int, int]]:
         """Per VM, the thread of each vcpu; 0 where a guest recorded itself and does not know it."""
-        return self.threads.pids if self.guest is None else [dict.fromkeys(self.guest.cpus, 0)]
+        if self.guest is None or self._guests:
+            return self.threads.pids
+        return [dict.fromkeys(self.guest.cpus, 0)]
 
     def _learn(self, line: Line) -> Vcpu | None:
         key = (line.pid, line.event)
         if key in self._none:
             return None
-        name = self.threads.learn(line.pid, line.tgid, line.comm, _said(line))
+        said = names.said_vcpu(line.event, line.text)
+        name = self.threads.learn(line.pid, line.tgid, line.comm, said)
         if name is None:
             self._none.add(key)
             return None
-        if self.guest is not None:
+        if self.guest is not None and not self._guests:
             raise _two_sides(line)
+        if self._guests and name.vm:
+            raise several(line)
         if name.vm == len(self.vms):
             self.vms.append(Vm(f"vm-{name.vm}"))
         vm = self.vms[name.vm]
@@ -209,13 +228,15 @@ class Stitcher:
         return vcpu.vm
 
     def _switched(self, at_ns: int, place: Place, line: Line) -> None:
+        _, _, text = line.text.rpartition(" next_pid=")
+        pid = text.split(" ", 1)[0]
+        if self.guest is not None and (not self._guests or line.file in self._guests):
+            if pid.isdecimal():
+                self.guest.switched_in(int(pid))
+            return
         out = self._vcpus.get(line.pid)
         if out is not None:
             out.switched_out(at_ns)
-        _, _, text = line.text.rpartition(" next_pid=")
-        pid = text.split(" ", 1)[0]
-        if self.guest is not None and pid.isdecimal():
-            self.guest.switched_in(int(pid))
         into = self._vcpus.get(int(pid)) if pid.isdecimal() else None
         if into is not None:
             into.switched_in(at_ns)
@@ -265,17 +286,6 @@ class Stitcher:
 def _two_sides(line: Line) -> DataError:
     return DataError(
         f"{line.file}:{line.number}: {line.event} among lines of the other side: what a guest"
-        " recorded of itself has another clock than what its host did; import each alone"
+        " recorded of itself has another clock than what its host did; give them as files, one of"
+        " each side"
     )
-
-
-def _said(line: Line) -> int | None:
-    """The vcpu that a line itself names."""
-    if found := names.VCPU.search(line.text):
-        return int(found[1])
-    if line.event in {names.READY, names.NOT_PRESENT} and (
-        found := names.TOKEN_GVA.search(line.text)
-    ):
-        token = int(found[1], 16)
-        return None if token == 0xFFFFFFFF else token & 0xFFF
-    return None

@@ -88,7 +88,7 @@ def summary_of(figures: Figures, lines: Mapping[str, int]) -> Summary:
 
 
 def summary_lines(figures: Figures, of_events: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Ten lines, each with what it is about; of a guest that recorded itself, one.
+    """Ten lines, each with what it is about; of a guest that recorded itself, one more or alone.
 
     `of_events`: how many lines there are of each.
     """
@@ -107,6 +107,8 @@ def summary_lines(figures: Figures, of_events: Mapping[str, int]) -> list[tuple[
         ("stood still", _stood_still(figures, unknown)),
         ("gained", _sentence(figures, unknown)),
     ]
+    if of_events.get(names.APF_WAIT):
+        lines.append(("waits", _waits(figures)))
     return [(name, text.replace(GLUE, " ")) for name, text in lines]
 
 

@@ -15,12 +15,12 @@ from pagewake.events.ids import Gfn, Token
 from pagewake.recorded.figures import FigureCounter, Figures, Stage, quantile
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import RecordingReader
-from pagewake.recorded.stitch import WANTED
+from pagewake.recorded.stitch import IN_GUEST, WANTED
 from pagewake.recorded.summary import counted, summary_lines, summary_of
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 MS = 1_000_000
-ALL = dict.fromkeys(WANTED, 1)
+ALL = dict.fromkeys(set(WANTED) - set(IN_GUEST), 1)
 TOKEN, OTHER = Token(0x1000), Token(0x2000)
 
 

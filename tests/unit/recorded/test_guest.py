@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -205,13 +204,6 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     (check,) = (one for one in reader.recording.checks if one.name == "sleepers")
     assert (check.possible, check.heard) == (False, False)
     assert check.why.startswith("no apf_wake, no apf_wait_ret or sched_switch lines")
-
-
-@pytest.mark.parametrize("first", [0, 1])
-def test_both_sides_at_once_are_refused(tmp_path: Path, first: int) -> None:
-    host = text((9, 0, "kvm_entry: vcpu 0, rip 0x401853")).replace("5.0", f"{4 + 2 * first}.0")
-    with pytest.raises(DataError, match=re.escape("among lines of the other side")):
-        imported(tmp_path, text((50, 0, wait(0x1000))), host)
 
 
 def test_a_guest_needs_the_column_of_cpus(tmp_path: Path) -> None:

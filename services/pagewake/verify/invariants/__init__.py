@@ -16,6 +16,7 @@ whatever produced these is checked alike: a run, a log, a hand-written case in a
 | `ack`      | page-ready interrupts are acknowledged, one by one       | semantics 3.6, 3.7       |
 | `token`    | tokens count up per vcpu                                 | semantics 1.3            |
 | `sleepers` | the sleeper table, replayed                              | semantics 2.3            |
+| `wake`     | what a host tells its guest does (joined recordings)     | read-a-recording.md      |
 | `page-in`  | asked once, answered once, not too early                 | design, "Time"           |
 | `user`     | user space completes what it took, once; room in rings   | semantics 6.1            |
 | `request`  | answered once, by one server, one after another          | how-to/workloads.md      |
@@ -41,6 +42,7 @@ from pagewake.verify.invariants.rules import Rules, rules_of
 from pagewake.verify.invariants.sleepers import Sleepers
 from pagewake.verify.invariants.tokens import Tokens
 from pagewake.verify.invariants.user_faults import UserFaults
+from pagewake.verify.invariants.wakes import Wakes
 
 CHECKERS: tuple[type[Checker], ...] = (
     Tokens,
@@ -54,6 +56,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     NotPresentLedger,
     Halts,
     Sleepers,
+    Wakes,
     PageIns,
     UserFaults,
     Requests,

@@ -128,19 +128,20 @@ class Adoption:
         if vcpu in self._first:
             return True
         first = self._first[vcpu] = token >> 12
-        return all(_before(one >> 12, first) for one in self._adopted.get(vcpu, ()))
+        return all(is_before(one >> 12, first) for one in self._adopted.get(vcpu, ()))
 
     def presented(self, vcpu: int, token: int) -> bool:
         """Whether a READY that nothing in the recording explains is one from before it."""
         adopted = self._adopted.setdefault(vcpu, set())
         first = self._first.get(vcpu)
-        if token in adopted or (first is not None and not _before(token >> 12, first)):
+        if token in adopted or (first is not None and not is_before(token >> 12, first)):
             return False
         adopted.add(token)
         return True
 
 
-def _before(used: int, first: int) -> bool:
+def is_before(used: int, first: int) -> bool:
+    """Whether a vcpu used one id before the other; ids count up, and begin anew."""
     return 0 < (first - used) % TOKEN_IDS < TOKEN_IDS // 2
 
 

@@ -27,6 +27,7 @@ class Rules:
     wake_all_everywhere: bool = False
     guest_reads_reason: bool = True
     partial: bool = False
+    joined: bool = False
     user_apf: str = "none"
     user_apf_room: int = 0
 
@@ -40,11 +41,12 @@ def rules_of(
     acks_in_log: bool = True,
     clears_wait: bool = True,
     partial: bool = False,
+    joined: bool = False,
 ) -> Rules:
     """Rules of a run whose host follows `host` and whose guests follow `guest` (as the host).
 
     `partial`: the events are a recording's, which begins while the guest runs, and does not show
-    all of what the host does and little of the guest.
+    all of what the host does and little of the guest.  `joined`: its guest recorded its waits too.
 
     A guest without PV support never enables its area, so it always reads reason 0, whatever an MSR
     write of somebody else made the host write there.
@@ -63,6 +65,7 @@ def rules_of(
         wake_all_everywhere=not guest.gap_g7,
         guest_reads_reason=apf == "pv",
         partial=partial,
+        joined=joined,
         user_apf=host.user_apf,
         user_apf_room=host.user_apf_room,
     )
