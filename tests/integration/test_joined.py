@@ -58,7 +58,7 @@ def probed(run: LoggedRun, begin_ns: int) -> list[str]:
 @pytest.fixture(scope="module", params=KERNELS)
 def sides(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sides:
     directory = tmp_path_factory.mktemp("sides")
-    sets = [f"kernel.profile={request.param}", "scenario.duration=60ms", "vm.0.count=1"]
+    sets = [f"kernel.profile={request.param}", "scenario.duration=20ms", "vm.0.count=1"]
     run = run_logged("database", directory, *sets)
     write_ftrace(run.directory, directory / "host.txt", request.param, None)
     host = (directory / "host.txt").read_text().splitlines()
@@ -93,7 +93,7 @@ def test_both_sides_come_back_in_one_order(sides: Sides, tmp_path: Path) -> None
     recording = reader.recording
     assert GUEST_BEGINS_NS <= -recording.guest_behind_ns <= GUEST_BEGINS_NS + 5_000
     told = {one.token for one in sides.run.of(ev.PageNotPresent) if one.delivery == "injected"}
-    assert recording.joined_by == len(told) > 1_000
+    assert recording.joined_by == len(told) > 300
     events = [one.event for one in reader.found() if isinstance(one, PlacedEvent)]
     assert [one[:2] for one in facts(events)] == [one[:2] for one in facts(sides.run.events)]
     n_of = {one.token: one.n for one in events if isinstance(one, ev.ApfPresented)}

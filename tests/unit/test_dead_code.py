@@ -84,7 +84,6 @@ ALLOWED = {
         [f"recorded.summary:{name}" for name in ("asynchronous_share", "sentence")],
         IN_JSON,
     ),
-    "recorded.lines:read_lines": "a file alone; an import reads several at once",
     "scenario.model:shows": SHOWN,
 }
 
