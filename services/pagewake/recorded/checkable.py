@@ -7,7 +7,7 @@ others its checker would take for wrong what it only does not see, so that it is
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pagewake.recorded import names
 from pagewake.recorded.log import Check
@@ -63,6 +63,8 @@ _WAKE = _Needs(
     "what the guest was told is not known",
     ((names.INJECTED,), _READY),
 )
+INVARIANTS: Final = tuple(needs.check for needs in (*_NEEDS, _SLEEPERS, _WAKE))
+"""What a recording may break."""
 _NO_GUEST = Check("sleepers", False, "what guests do is not in a recording of the host")
 _NO_HOST = "what the host does is not in a recording of a guest"
 _NOWHERE = (Check("page-in", False, "answers of the host's memory are not in a recording"),)

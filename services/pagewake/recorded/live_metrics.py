@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from pagewake.cluster.metrics import PART, PREFIX, Read, page_in_times, read, tallied
 from pagewake.cluster.shard_metrics import COUNTS, LEVELS, SPREADS, WINDOW_EVENTS
 from pagewake.cluster.tally import BUCKETS
+from pagewake.recorded.checkable import INVARIANTS
 from pagewake.recorded.live import PAGE_INS, LiveRecording
 from pagewake.recorded.placed import SpanWhy
 
@@ -84,7 +85,7 @@ class RecordingMetrics(Collector):
 def _counted(part: tuple[str, str], live: LiveRecording) -> Iterator[Metric]:
     for name, text, label, counts, known in (
         ("spans", "Stretches of which something is unknown", "why", live.spans, get_args(SpanWhy)),
-        ("violations", "Lines that break a rule", "rule", live.breaches, ()),
+        ("violations", "Lines that break a rule", "rule", live.breaches, INVARIANTS),
     ):
         family = CounterMetricFamily(f"{PREFIX}recording_{name}", text, labels=[*PART, label])
         for value, count in (dict.fromkeys(known, 0) | counts).items():

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from pagewake.recorded import live as module
 from pagewake.recorded.check import Breach
+from pagewake.recorded.checkable import INVARIANTS
 from pagewake.recorded.era import Era
 from pagewake.recorded.following import Begun, Grown
 from pagewake.recorded.live import LiveRecording
@@ -109,6 +110,11 @@ def test_a_rule_that_is_broken_is_told_and_counted() -> None:
     assert told.breaches[0].line in {READY + 1, READY + 2}
     rules = {breach.rule for breach in told.breaches}
     assert rules == set(broken.breaches)
+    shown = metrics(broken)
+    of = 'pagewake_recording_violations_total{{rule="{}",run="a",source="recording"}}'.format
+    assert {rule: shown[of(rule)] for rule in INVARIANTS} == {
+        rule: broken.breaches[rule] for rule in INVARIANTS
+    }
 
 
 def test_lost_lines_make_what_is_in_flight_unknown() -> None:
