@@ -140,4 +140,5 @@ class Walker:
         """What does not hold although nothing more is under way."""
         if self.machine.vm.frozen_ns is not None:
             return []
+        self.machine.state.forget()  # to look at an area is to have one
         return [*broken_at_rest(self.machine), *self.tally.broken("finally")]

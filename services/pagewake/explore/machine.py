@@ -241,6 +241,7 @@ class SmallMachine:
     def take(self, choice: Choice) -> list[ev.Event]:
         """This happens now; what was written down of it."""
         kind, number = choice
+        self.state.forget()
         if kind == "vcpu":
             self._own(number)
         elif kind in ("join", "task", "paging"):
@@ -346,17 +347,18 @@ class SmallMachine:
     def _sort_planned(self, at_ns: int) -> None:
         for step in self.agenda.take_pushed():
             if step.gen >= 0:
-                self.own[step.vcpu] = step._replace(at_ns=max(0, step.at_ns - at_ns))
+                by_ns = max(0, step.at_ns - at_ns)
+                self.own[step.vcpu] = Planned(by_ns, step.vcpu, step.gen, step.op, step.arg)
             elif step.op not in (OP_TIMER, OP_HOST_EXIT):
                 self.others.append((step.op, step.vcpu, step.arg))
         self.others.sort(key=_order)
         for thread in self.vm.vcpus:
             planned = self.own[thread.id]
-            if planned is not None and planned.gen == thread.gen:
+            if planned is None or planned.gen != thread.gen:
+                self.own[thread.id] = None
+            elif planned.gen:
                 self.own[thread.id] = planned._replace(gen=0)
                 thread.gen = 0
-            else:
-                self.own[thread.id] = None
 
     def _settle_vcpu(self, thread: VcpuThread, cpu: GuestCpu, at_ns: int) -> None:
         rq = cpu.rq
@@ -405,7 +407,9 @@ class SmallMachine:
         for over in (cpu.over, cpu.suspended):
             if over is not None:
                 over.end_ns = over.left_ns = 1
-        if step is not None and (thread.mode is not GUEST or cpu.over is not None):
+        if step is None or step.at_ns == 1:
+            return
+        if thread.mode is not GUEST or cpu.over is not None:
             self.own[thread.id] = step._replace(at_ns=1)
 
     # ------------------------------------------------------------------ copies

@@ -7,13 +7,15 @@ rule adds can be forgotten.  The values are relative to the present, so two stat
 time alone are equal; written down by `marshal` they are the key of a state as well as a copy of it.
 
 Objects that stand for the whole life of a machine (vcpus, tasks, tables) are filled again, all
-others made anew.
+others made anew.  A state is a tuple of parts, of which a step alters few: only those that differ
+from what the objects hold are filled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from operator import attrgetter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
+from operator import ne
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pagewake.errors import InternalError
@@ -21,20 +23,22 @@ from pagewake.guest_kernel import overlays
 from pagewake.guest_kernel.apf_area import ApfArea
 from pagewake.guest_kernel.hotplug import Call, WriteMsr
 from pagewake.guest_kernel.kernel import GuestKernel
+from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.sleepers import Entry, Sleepers
-from pagewake.guest_kernel.streams import PatternStream, WorkStream
-from pagewake.guest_kernel.tasks import Task
+from pagewake.guest_kernel.streams import PatternStream
 from pagewake.guest_kernel.touch_buffer import STEP_TOUCHES_MIN
 from pagewake.guest_kernel.vcpu import GuestCpu
 from pagewake.kvm.async_pf import AsyncPf, Work
+from pagewake.kvm.gfn_hash import SLOTS
 from pagewake.kvm.machine import Machine
 from pagewake.kvm.modes import Mode
+from pagewake.kvm.page_table import PageTable
 from pagewake.kvm.ports import PendingException
-from pagewake.kvm.thread import Clearing, ShortOfFrame
+from pagewake.kvm.thread import Clearing, ShortOfFrame, VcpuThread
 from pagewake.kvm.vm import InFlight
 from pagewake.nested_svm.hypervisor import Exit, NestedSvm
 from pagewake.nested_svm.inner_guest import InnerGuests
-from pagewake.nested_svm.inner_vcpu import DueExit
+from pagewake.nested_svm.inner_vcpu import DueExit, InnerVcpu
 from pagewake.simtime.state import Saved, attributes
 
 Values: TypeAlias = Any
@@ -118,63 +122,106 @@ WHATS: Final[tuple[type[overlays.What], ...]] = (
 NUMBER_OF: Final = {kind: number for number, kind in enumerate(WHATS)}
 
 
+STREAM: Final = ("cpu_ns", "touches")
+"""What a stream of touches has of its own."""
+
+
 def _fields(kind: type[Saved]) -> tuple[str, ...]:
     return tuple(sorted(attributes(kind.__new__(kind))))
 
 
+def _compiled(source: str, **names: object) -> Any:  # noqa: ANN401 - the function that it makes
+    """The function `made` of this source: attributes by name, several times as fast as getattr."""
+    exec(source, names)  # noqa: S102 - made of names of attributes
+    return names["made"]
+
+
+def _all_of(held: str, names: Sequence[str]) -> str:
+    return "(" + "".join(f"{held}.{name}, " for name in names) + ")"
+
+
+def _reader(names: Sequence[str]) -> Callable[[Any], Values]:
+    """A function that reads these attributes of an object at once."""
+    return _compiled(f"made = lambda held: {_all_of('held', names)}")  # type: ignore[no-any-return]
+
+
+def _reader_of_all(named: Sequence[tuple[object, Sequence[str]]]) -> Callable[[], tuple[Values]]:
+    """The same for many objects."""
+    read = ", ".join(_all_of(f"h{place}", names) for place, (_, names) in enumerate(named))
+    held = {f"h{place}": each for place, (each, _) in enumerate(named)}
+    return _compiled(f"made = lambda: ({read},)", **held)  # type: ignore[no-any-return]
+
+
+def _writer(names: Sequence[str]) -> Callable[[Any, Values], None]:
+    """A function that writes these attributes of an object at once."""
+    body = f"{_all_of('held', names)} = values"
+    return _compiled(f"def made(held, values): {body}")  # type: ignore[no-any-return]
+
+
+def _maker(kind: type[Saved]) -> Callable[[Values], Any]:
+    """A function that makes an object of its values."""
+    body = f"held = new(kind); {_all_of('held', FIELDS[kind])} = values; return held"
+    return _compiled(  # type: ignore[no-any-return]
+        f"def made(values): {body}", new=kind.__new__, kind=kind
+    )
+
+
 FIELDS: Final[dict[type[Saved], tuple[str, ...]]] = {
     kind: _fields(kind)
-    for kind in (*WHATS, Work, InFlight, ShortOfFrame, PendingException, Clearing, Entry, ApfArea,
-                 overlays.Overlay)
-}  # fmt: skip
+    for kind in (*WHATS, Work, InFlight, ShortOfFrame, PendingException, Clearing, Entry, ApfArea)
+}
+OUT: Final = {kind: _reader(names) for kind, names in FIELDS.items()}
+IN: Final = {kind: _maker(kind) for kind in FIELDS}
 
 
 def _out(value: Saved) -> Values:
-    kind = type(value)
-    return tuple([getattr(value, name) for name in FIELDS[kind]])
+    return OUT[type(value)](value)
 
 
 def _in(kind: type[Saved], values: Values) -> Any:  # noqa: ANN401 - of that kind
-    made = kind.__new__(kind)
-    for name, value in zip(FIELDS[kind], values, strict=True):
-        setattr(made, name, value)
-    return made
+    return IN[kind](values)
 
 
-def _reader(names: tuple[str, ...]) -> Callable[[Any], Values]:
-    """A function that reads these attributes of an object at once."""
-    if not names:
-        return lambda _: ()
-    if len(names) == 1:
-        return lambda held: (getattr(held, names[0]),)
-    return attrgetter(*names)
+def _over_out(over: overlays.Overlay | None) -> Values:
+    if over is None:
+        return None
+    return NUMBER_OF[type(over.what)], _out(over.what), over.end_ns, over.left_ns
+
+
+def _over_in(values: Values) -> overlays.Overlay | None:
+    if values is None:
+        return None
+    number, what, end_ns, left_ns = values
+    return overlays.Overlay(_in(WHATS[number], what), end_ns, left_ns)
 
 
 def _call_in(values: Values) -> Call:
     return WriteMsr(*values) if isinstance(values, tuple) else values
 
 
-class _Plain:
-    """Plain attributes of one object."""
+def _in_order(held: dict[Any, Any]) -> dict[Any, Any]:
+    """In order of its keys, as it is once it is filled."""
+    return held if len(held) < 2 else dict(sorted(held.items()))
 
-    __slots__ = ("held", "names", "read")
 
-    def __init__(self, held: object) -> None:
-        kept = KEPT[type(held).__name__]
-        unknown = {*attributes(held)} - {*kept.plain, *kept.made, *kept.fixed}
-        if unknown:
-            raise InternalError(
-                f"explore: {type(held).__name__} has {', '.join(sorted(unknown))}, of which "
-                "explore/state.py does not say whether a state differs by it"
-            )
-        self.held = held
-        self.names = kept.plain
-        self.read = _reader(kept.plain)
+def _plain(held: object) -> tuple[str, ...]:
+    """The plain attributes of an object; none may be in no list."""
+    kept = KEPT[type(held).__name__]
+    unknown = {*attributes(held)} - {*kept.plain, *kept.made, *kept.fixed}
+    if unknown:
+        raise InternalError(
+            f"explore: {type(held).__name__} has {', '.join(sorted(unknown))}, of which "
+            "explore/state.py does not say whether a state differs by it"
+        )
+    return kept.plain
 
-    def fill(self, values: Values) -> None:
-        held = self.held
-        for name, value in zip(self.names, values, strict=True):
-            setattr(held, name, value)
+
+class _Part(NamedTuple):
+    """What is read, compared and filled at once."""
+
+    held: Any
+    read: Callable[[Any], Values]
+    fill: Callable[[Any, Values], None]
 
 
 class State:
@@ -187,16 +234,22 @@ class State:
         self.tasks = kernel.all_tasks()
         self.index = {task: number for number, task in enumerate(self.tasks)}
         self.inner = kernel.inner if isinstance(kernel.inner, InnerGuests) else None
-        self._plain = [_Plain(held) for held in self._held()]
-        self._sleepers: Sleepers[str] = kernel.sleepers
         self._svms = list(self._all_svms())
         self._inner_vcpus = self.inner.vcpus if self.inner else []
-        self._queues = [cpu.rq for cpu in kernel.cpus] + [v.rq for v in self._inner_vcpus]
+        self._patterns = [
+            task.stream for task in self.tasks if isinstance(task.stream, PatternStream)
+        ]
         base = self.inner.memory.base if self.inner else 0
         size = self.inner.memory.pages if self.inner else 0
         self._inner_spans = [
             (low - base, high - base) for low, high in spans if base <= low and high <= base + size
         ]
+        plain = [(held, _plain(held)) for held in self._held() if _plain(held)]
+        self._plain_out = _reader_of_all(plain)
+        self._parts = list(self._all_parts())
+        self._fills = [(held, _writer(names)) for held, names in plain]
+        self._fills += [(part.held, part.fill) for part in self._parts]
+        self._now: tuple[Values, ...] | None = None
 
     def _held(self) -> Iterator[object]:
         kernel, vm = self.kernel, self.vm
@@ -217,191 +270,213 @@ class State:
             yield from (side.svm for side in self.inner.nested)
             yield from (vcpu.svm for vcpu in self.inner.vcpus)
 
-    # ------------------------------------------------------------------ out
+    def _all_parts(self) -> Iterator[_Part]:
+        """Areas come before the CPUs, which look into them."""
+        kernel, vm = self.kernel, self.vm
+        yield _Part(vm, self._vm_out, self._vm_in)
+        yield _Part(vm.pages, self._pages_out, self._pages_in)
+        yield _Part(kernel, self._areas_out, self._areas_in)
+        yield _Part(kernel.sleepers, self._sleepers_out, self._sleepers_in)
+        for thread in vm.vcpus:
+            yield _Part(thread, self._thread_out, self._thread_in)
+            yield _Part(thread.apf, self._apf_out, self._apf_in)
+        for cpu in kernel.cpus:
+            yield _Part(cpu, self._cpu_out, self._cpu_in)
+            yield _Part(cpu.rq, self._queue_out, self._queue_in)
+        for task in self.tasks:
+            if task.stream is not None:
+                yield _Part(task.stream, _reader(STREAM), _writer(STREAM))
+        if self.inner is not None:
+            yield _Part(self.inner, self._inner_out, self._inner_in)
+            for vcpu in self._inner_vcpus:
+                yield _Part(vcpu, self._inner_vcpu_out, self._inner_vcpu_in)
+                yield _Part(vcpu.rq, self._queue_out, self._queue_in)
+
+    # ------------------------------------------------------------------ the whole
 
     def out(self) -> Values:
         """The state as it is now."""
-        return (
-            tuple([each.read(each.held) for each in self._plain]),
-            tuple([self._vcpu_out(number) for number in range(len(self.vm.vcpus))]),
-            self._pages_out(),
-            self._guest_out(),
-            self._inner_out() if self.inner is not None else (),
-        )
+        self._now = (*self._plain_out(), *[part.read(part.held) for part in self._parts])
+        return self._now
 
-    def _vcpu_out(self, number: int) -> Values:
-        thread = self.vm.vcpus[number]
-        cpu = self.kernel.cpus[number]
-        assert isinstance(cpu, GuestCpu)
-        apf: AsyncPf = thread.apf
-        return (
-            int(thread.mode),
-            None if thread.exc is None else _out(thread.exc),
-            tuple([_out(each) for each in thread.clearings]),
-            tuple([_out(work) for work in apf.queue.values()]),
-            tuple([None if work is None else work.token for work in apf.done]),
-            tuple(apf.gfn_hash._slots) if apf.gfn_hash._used else (),
-            self._over_out(cpu.over),
-            self._over_out(cpu.suspended),
-            tuple([call if isinstance(call, str) else tuple(call) for call in cpu.calls]),
-            -1 if cpu.curr is None else self.index[cpu.curr],
-        )
-
-    @staticmethod
-    def _over_out(over: overlays.Overlay | None) -> Values:
-        if over is None:
-            return None
-        return NUMBER_OF[type(over.what)], _out(over.what), over.end_ns, over.left_ns
-
-    def _pages_out(self) -> Values:
-        vm = self.vm
-        table = vm.pages
-        return (
-            tuple([bytes(table.state[low:high]) for low, high in self.spans]),
-            tuple([bytes(table.mapped[low:high]) for low, high in self.spans]),
-            tuple(sorted(table.held.items())),
-            tuple(
-                [
-                    (gfn, flight.fresh, flight.first, tuple(flight.waiters))
-                    for gfn, flight in sorted(vm.in_flight.items())
-                ]
-            ),
-            tuple([_out(each) for each in vm.short]),
-        )
-
-    def _guest_out(self) -> Values:
-        kernel, sleepers, index = self.kernel, self._sleepers, self.index
-        streams = [
-            (task.stream.cpu_ns, task.stream.touches) if task.stream is not None else ()
-            for task in self.tasks
-        ]
-        return (
-            tuple([(gpa, _out(area)) for gpa, area in sorted(kernel.areas.items())]),
-            tuple([_out(entry) for entry in sleepers._entries.values()]),
-            tuple(sleepers._lost.items()),
-            tuple([(name, token) for name, (_, token) in sorted(kernel.slept_at.items())]),
-            tuple(streams),
-            tuple(
-                [
-                    (
-                        tuple([index[task] for task in rq.waiting]),
-                        -1 if rq.curr is None else index[rq.curr],
-                    )
-                    for rq in self._queues
-                ]
-            ),
-        )
-
-    def _inner_out(self) -> Values:
-        assert self.inner is not None
-        memory = self.inner.memory
-        return (
-            tuple(sorted(self.inner.latch_stall_ns.items())),
-            tuple([bytes(memory.mapped[low:high]) for low, high in self._inner_spans]),
-            tuple([bytes(memory.present[low:high]) for low, high in self._inner_spans]),
-            tuple([None if svm.owed is None else tuple(svm.owed) for svm in self._svms]),
-            tuple(
-                [
-                    (
-                        -1 if vcpu.curr is None else self.index[vcpu.curr],
-                        (tuple(vcpu.pending.exit), vcpu.pending.rcx),
-                        tuple([(tuple(due.exit), due.rcx) for due in vcpu.boot]),
-                    )
-                    for vcpu in self._inner_vcpus
-                ]
-            ),
-        )
-
-    # ------------------------------------------------------------------ in
+    def forget(self) -> None:
+        """The objects are about to differ from what was written down or filled last."""
+        self._now = None
 
     def fill(self, values: Values) -> None:
         """The state becomes what was written down."""
-        plain, vcpus, pages, guest, inner = values
-        for each, held in zip(self._plain, plain, strict=True):
-            each.fill(held)
-        self._pages_in(pages)
-        self._guest_in(guest)
-        for number, each in enumerate(vcpus):
-            self._vcpu_in(number, each)
-        if inner:
-            self._inner_in(inner)
+        now, fills = self._now, self._fills
+        if now is None:
+            for (each, fill), value in zip(fills, values, strict=True):
+                fill(each, value)
+        else:
+            for place in compress(range(len(fills)), map(ne, now, values)):
+                each, fill = fills[place]
+                fill(each, values[place])
+        self._now = values
+        self._settle()
 
-    def _vcpu_in(self, number: int, values: Values) -> None:
-        thread = self.vm.vcpus[number]
-        cpu = self.kernel.cpus[number]
-        mode, exc, clearings, queue, done, slots, over, suspended, calls, curr = values
-        thread.mode = Mode(mode)
-        thread.gen = 0
-        thread.exc = None if exc is None else _in(PendingException, exc)
-        thread.clearings = [_in(Clearing, each) for each in clearings]
-        apf = thread.apf
-        apf.queue = {work.token: work for work in (_in(Work, each) for each in queue)}
-        apf.done = [None if token is None else apf.queue[token] for token in done]
-        apf.gfn_hash._slots = list(slots) if slots else [-1] * 64
-        cpu.over = self._over_in(over)
-        cpu.suspended = self._over_in(suspended)
-        cpu.calls = [_call_in(call) for call in calls]
-        cpu.curr = None if curr < 0 else self.tasks[curr]
-        cpu.area = self.kernel.areas[cpu.area_gpa]
+    def _settle(self) -> None:
+        """What no state says, as it has one value whenever a step begins."""
+        areas = self.kernel.areas
+        for thread, cpu in zip(self.vm.vcpus, self.kernel.cpus, strict=True):
+            thread.gen = 0
+            cpu.area = areas[cpu.area_gpa]
+        for vcpu in self._inner_vcpus:
+            vcpu.rq.exec_start_ns = vcpu.rq.min_vruntime = 0
+        for stream in self._patterns:
+            stream._clean = stream.touches
+            stream._step = STEP_TOUCHES_MIN
+
+    # ------------------------------------------------------------------ the VM
+
+    def _vm_out(self, vm: Machine) -> Values:
+        vm.in_flight = _in_order(vm.in_flight)
+        flights = vm.in_flight.items()
+        return (
+            tuple([(gfn, at.fresh, at.first, tuple(at.waiters)) for gfn, at in flights]),
+            tuple([_out(each) for each in vm.short]),
+        )
 
     @staticmethod
-    def _over_in(values: Values) -> overlays.Overlay | None:
-        if values is None:
-            return None
-        number, what, end_ns, left_ns = values
-        return overlays.Overlay(_in(WHATS[number], what), end_ns, left_ns)
-
-    def _pages_in(self, values: Values) -> None:
-        state, mapped, held, in_flight, short = values
-        vm = self.vm
-        table = vm.pages
-        for (low, high), states, maps in zip(self.spans, state, mapped, strict=True):
-            table.state[low:high] = states
-            table.mapped[low:high] = maps
-        table.held = dict(held)
+    def _vm_in(vm: Machine, values: Values) -> None:
+        in_flight, short = values
         vm.in_flight = {}
         for gfn, fresh, first, waiters in in_flight:
             flight = vm.in_flight[gfn] = InFlight(fresh, first)
             flight.waiters = list(waiters)
         vm.short = [_in(ShortOfFrame, each) for each in short]
 
-    def _guest_in(self, values: Values) -> None:
-        areas, entries, lost, slept, streams, queues = values
-        kernel, sleepers, tasks = self.kernel, self._sleepers, self.tasks
+    def _pages_out(self, table: PageTable) -> Values:
+        table.held = _in_order(table.held)
+        return (
+            tuple([bytes(table.state[low:high]) for low, high in self.spans]),
+            tuple([bytes(table.mapped[low:high]) for low, high in self.spans]),
+            tuple(table.held.items()),
+        )
+
+    def _pages_in(self, table: PageTable, values: Values) -> None:
+        state, mapped, held = values
+        for (low, high), states, maps in zip(self.spans, state, mapped, strict=True):
+            table.state[low:high] = states
+            table.mapped[low:high] = maps
+        table.held = dict(held)
+
+    @staticmethod
+    def _thread_out(thread: VcpuThread) -> Values:
+        return (
+            int(thread.mode),
+            None if thread.exc is None else _out(thread.exc),
+            tuple([_out(each) for each in thread.clearings]),
+        )
+
+    @staticmethod
+    def _thread_in(thread: VcpuThread, values: Values) -> None:
+        mode, exc, clearings = values
+        thread.mode = Mode(mode)
+        thread.exc = None if exc is None else _in(PendingException, exc)
+        thread.clearings = [_in(Clearing, each) for each in clearings]
+
+    @staticmethod
+    def _apf_out(apf: AsyncPf) -> Values:
+        return (
+            tuple([_out(work) for work in apf.queue.values()]),
+            tuple([None if work is None else work.token for work in apf.done]),
+            tuple(apf.gfn_hash._slots) if apf.gfn_hash._used else (),
+        )
+
+    @staticmethod
+    def _apf_in(apf: AsyncPf, values: Values) -> None:
+        queue, done, slots = values
+        apf.queue = {work.token: work for work in (_in(Work, each) for each in queue)}
+        apf.done = [None if token is None else apf.queue[token] for token in done]
+        apf.gfn_hash._slots = list(slots) if slots else [-1] * SLOTS
+
+    # ------------------------------------------------------------------ the guest
+
+    @staticmethod
+    def _areas_out(kernel: GuestKernel) -> Values:
+        kernel.areas = _in_order(kernel.areas)
+        kernel.slept_at = _in_order(kernel.slept_at)
+        return (
+            tuple([(gpa, _out(area)) for gpa, area in kernel.areas.items()]),
+            tuple([(name, token) for name, (_, token) in kernel.slept_at.items()]),
+        )
+
+    @staticmethod
+    def _areas_in(kernel: GuestKernel, values: Values) -> None:
+        areas, slept = values
         kernel.areas = {gpa: _in(ApfArea, area) for gpa, area in areas}
+        kernel.slept_at = {name: (0, token) for name, token in slept}
+
+    @staticmethod
+    def _sleepers_out(sleepers: Sleepers[str]) -> Values:
+        entries = sleepers._entries.values()
+        return tuple([_out(entry) for entry in entries]), tuple(sleepers._lost.items())
+
+    @staticmethod
+    def _sleepers_in(sleepers: Sleepers[str], values: Values) -> None:
+        entries, lost = values
         made = [_in(Entry, each) for each in entries]
         sleepers._entries = {entry.token: entry for entry in made}
         sleepers._lost = dict(lost)
-        kernel.slept_at = {name: (0, token) for name, token in slept}
-        for task, held in zip(tasks, streams, strict=True):
-            if held:
-                self._stream_in(task, *held)
-        for rq, (waiting, curr) in zip(self._queues, queues, strict=True):
-            rq.waiting = [tasks[number] for number in waiting]
-            rq.curr = None if curr < 0 else tasks[curr]
-            rq.exec_start_ns = rq.min_vruntime = 0
 
-    @staticmethod
-    def _stream_in(task: Task, cpu_ns: int, touches: int) -> None:
-        stream = task.stream
-        assert isinstance(stream, WorkStream | PatternStream)
-        stream.cpu_ns = cpu_ns
-        stream.touches = touches
-        if isinstance(stream, PatternStream):
-            stream._clean = touches
-            stream._step = STEP_TOUCHES_MIN
+    def _cpu_out(self, cpu: GuestCpu) -> Values:
+        return (
+            _over_out(cpu.over),
+            _over_out(cpu.suspended),
+            tuple([call if isinstance(call, str) else tuple(call) for call in cpu.calls]),
+            -1 if cpu.curr is None else self.index[cpu.curr],
+        )
 
-    def _inner_in(self, values: Values) -> None:
-        assert self.inner is not None
-        stalls, mapped, present, owed, vcpus = values
-        self.inner.latch_stall_ns = dict(stalls)
-        memory = self.inner.memory
+    def _cpu_in(self, cpu: GuestCpu, values: Values) -> None:
+        over, suspended, calls, curr = values
+        cpu.over = _over_in(over)
+        cpu.suspended = _over_in(suspended)
+        cpu.calls = [_call_in(call) for call in calls]
+        cpu.curr = None if curr < 0 else self.tasks[curr]
+
+    def _queue_out(self, rq: RunQueue) -> Values:
+        index = self.index
+        waiting = tuple([index[task] for task in rq.waiting])
+        return waiting, -1 if rq.curr is None else index[rq.curr]
+
+    def _queue_in(self, rq: RunQueue, values: Values) -> None:
+        waiting, curr = values
+        rq.waiting = [self.tasks[number] for number in waiting]
+        rq.curr = None if curr < 0 else self.tasks[curr]
+
+    # ------------------------------------------------------------------ a guest's guest
+
+    def _inner_out(self, inner: InnerGuests) -> Values:
+        inner.latch_stall_ns = _in_order(inner.latch_stall_ns)
+        memory = inner.memory
+        return (
+            tuple(inner.latch_stall_ns.items()),
+            tuple([bytes(memory.mapped[low:high]) for low, high in self._inner_spans]),
+            tuple([bytes(memory.present[low:high]) for low, high in self._inner_spans]),
+            tuple([None if svm.owed is None else tuple(svm.owed) for svm in self._svms]),
+        )
+
+    def _inner_in(self, inner: InnerGuests, values: Values) -> None:
+        stalls, mapped, present, owed = values
+        inner.latch_stall_ns = dict(stalls)
+        memory = inner.memory
         for (low, high), maps, there in zip(self._inner_spans, mapped, present, strict=True):
             memory.mapped[low:high] = maps
             memory.present[low:high] = there
         for svm, due in zip(self._svms, owed, strict=True):
             svm.owed = None if due is None else Exit(*due)
-        for vcpu, (curr, pending, boot) in zip(self._inner_vcpus, vcpus, strict=True):
-            vcpu.curr = None if curr < 0 else self.tasks[curr]
-            vcpu.pending = DueExit(Exit(*pending[0]), pending[1])
-            vcpu.boot = [DueExit(Exit(*left), rcx) for left, rcx in boot]
+
+    def _inner_vcpu_out(self, vcpu: InnerVcpu) -> Values:
+        return (
+            -1 if vcpu.curr is None else self.index[vcpu.curr],
+            (tuple(vcpu.pending.exit), vcpu.pending.rcx),
+            tuple([(tuple(due.exit), due.rcx) for due in vcpu.boot]),
+        )
+
+    def _inner_vcpu_in(self, vcpu: InnerVcpu, values: Values) -> None:
+        curr, pending, boot = values
+        vcpu.curr = None if curr < 0 else self.tasks[curr]
+        vcpu.pending = DueExit(Exit(*pending[0]), pending[1])
+        vcpu.boot = [DueExit(Exit(*left), rcx) for left, rcx in boot]

@@ -35,6 +35,7 @@ def test_a_copy_is_the_state_whatever_came_between(name: str) -> None:
                 assert walker.machine.choices() == choices
                 walker.step(choice)
                 after.append(walker.copy())
+                walker.at_rest()  # to look at a state leaves nothing behind
             assert after[-1] == after[-2]
         walker.fill(marshal.loads(after[2 * draws.below(number, len(choices))]))  # noqa: S302 - of this test
 
