@@ -12,7 +12,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from pagewake import __version__
+from pagewake.bus.log_dir import NewDirectory
 from pagewake.cli.guard import complain
 from pagewake.cli.listing import two_columns
 from pagewake.cli.options import JsonOption, SetOption
@@ -24,20 +24,20 @@ from pagewake.explore.checks import broken_invariants
 from pagewake.explore.gallery import Case, cases, load_small, names
 from pagewake.explore.machine import MAY
 from pagewake.explore.matrix import effects
+from pagewake.explore.saved import saved_toml
 from pagewake.explore.search import Bounds, Explored, Found, Plan, Progress, Search
 from pagewake.explore.story import as_scenario, minimised
-from pagewake.explore.timed import timed
+from pagewake.explore.timed import TRIES, timed
 from pagewake.explore.words import story
 from pagewake.explore.workers import Workers
-from pagewake.scenario.loading import load
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.units import parse_pages
-from pagewake.scenario.writing import effective_toml
 
 TELL_EVERY_S = 5.0
 CHECKED_MAX = 200_000
 """States whose orders are checked: it takes about as long again as to find them."""
 PAGE_BYTES = 4096
+ORDERS = ("breadth", "depth")
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -166,6 +166,9 @@ def explore(
     if matrix:
         _matrix(plan, as_json)
         return
+    _refuse_places(save, log)
+    if order not in ORDERS:
+        raise ConfigError(f'--order "{order}": {nearest(order, ORDERS)}')
     way = "random" if walks else order
     explored, search = _walk(plan, way, jobs, walks, seed, resume)
     if resume is not None:
@@ -178,11 +181,20 @@ def explore(
         print_json(outcome)
     else:
         _tell(plan, explored, stories, len(search.boot))
-    _keep(plan, stories, save, log)
+    _keep(plan, stories, len(search.boot), save, log)
     if stories:
         raise CheckFailedError(
             "\n".join(f"{each.broken.property}: {each.broken.what}" for each in stories)
         )
+
+
+def _refuse_places(save: Path | None, log: Path | None) -> None:
+    """Before all the work, ConfigError for what could not be written behind it."""
+    if log is not None:
+        with NewDirectory(log):
+            pass
+    if save is not None and not save.parent.is_dir():
+        raise ConfigError(f"--save {save}: there is no {save.parent}: make it or name another")
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -309,8 +321,6 @@ def _walk(
             return search.at_random(walks, seed), search
         if way == "depth":
             return search.depth_first(), search
-        if way != "breadth":
-            raise ConfigError(f'--order "{way}": {nearest(way, ("breadth", "depth"))}')
         return search.breadth_first(), search
 
 
@@ -363,20 +373,39 @@ def _tell(plan: Plan, explored: Explored, stories: Sequence[Found], skip: int) -
         f"{explored.transitions:,} transitions, depth {explored.depth}, {extent}, "
         f"in {explored.seconds:.1f} s"
     )
+    for text, number in explored.reached.items():
+        if text.startswith("sometimes"):
+            print_line(f"{text}: {number:,} times")
     for found in stories:
-        print_line(f"\n{found.broken.property}, {len(found.path)} choices:")
-        for line in story(plan.scenario, found, skip):
-            print_line(f"  {line}")
+        if found.path:
+            print_line(f"\n{found.broken.property}, {len(found.path)} choices:")
+            for line in story(plan.scenario, found, skip):
+                print_line(f"  {line}")
     if not stories:
         print_line("no violation")
 
 
-def _keep(plan: Plan, stories: Sequence[Found], save: Path | None, log: Path | None) -> None:
+def _keep(
+    plan: Plan, stories: Sequence[Found], skip: int, save: Path | None, log: Path | None
+) -> None:
+    stories = [each for each in stories if each.path]  # what is reached in no order has none
     if not stories:
         return
     if log is not None:
         run_scenario(as_scenario(plan.scenario, stories[0].path), log_dir=log)
     if save is not None:
-        shown = timed(plan, stories[0])
-        save.write_text(effective_toml(shown, __version__), "utf-8")
-        load(str(save))
+        _save(plan, stories, skip, save)
+
+
+def _save(plan: Plan, stories: Sequence[Found], skip: int, save: Path) -> None:
+    """The first that durations can show."""
+    for found in stories:
+        shown = timed(plan, found)
+        if shown is not None:
+            lines = story(plan.scenario, found, skip)
+            save.write_text(saved_toml(plan.scenario, shown, found.broken, lines), "utf-8")
+            return
+    complain(
+        f"--save: {TRIES} runs by the clock show none of these: keep the story with --log, whose "
+        "run.toml has its choices"
+    )

@@ -43,11 +43,17 @@ from pagewake.participants.build import build
 from pagewake.participants.plan import RunPlan
 from pagewake.participants.regions import lay_out
 from pagewake.scenario.model import Explore, Scenario, Vm
+from pagewake.scenario.model import Task as ScenarioTask
 
 PAGES_MAX: Final = 4096
 """Of all tasks together: a state has two bytes for each."""
 FAR_NS: Final = 1_000_000_000
 """When an armed timer would fire by itself: later than any task computes at a stretch."""
+STRETCH_NS: Final = 1_000_000
+"""Longer ones are cut to this."""
+PATTERNS_FOR_EVER: Final = ("random", "sequential", "zipf")
+ROUNDS: Final = 8
+"""How often a task that touches for ever touches each page, by far, before a timer would fire."""
 
 
 class Choice(NamedTuple):
@@ -107,7 +113,7 @@ def spans_of(vm: Vm) -> list[tuple[int, int]]:
 
 
 def untimed(scenario: Scenario) -> Scenario:
-    """The scenario without what holds things back: instants of scripts, and periods of ticks."""
+    """The scenario without what holds things back: instants, long stretches, periods of ticks."""
     kernel = msgspec.structs.replace(
         scenario.kernel,
         hz=min(1, scenario.kernel.hz),
@@ -122,13 +128,26 @@ def untimed(scenario: Scenario) -> Scenario:
 
 
 def _untimed_vm(vm: Vm) -> Vm:
-    tasks = tuple(
-        msgspec.structs.replace(
-            task, script=tuple(replace(step, at_ns=None) for step in task.script)
-        )
-        for task in vm.tasks
+    regions = lay_out(vm).regions
+    pages = max((region.pages for region in regions.values()), default=0)
+    return msgspec.structs.replace(vm, tasks=tuple(_untimed_task(task, pages) for task in vm.tasks))
+
+
+def _untimed_task(task: ScenarioTask, pages: int) -> ScenarioTask:
+    script = tuple(replace(step, at_ns=None, ns=min(step.ns, STRETCH_NS)) for step in task.script)
+    finish_ns = task.finish_after_ns
+    touch_ns = task.touch_ns
+    if task.touches is not None:
+        touch_ns = max(1, min(touch_ns, FAR_NS // (2 * task.touches)))
+    elif task.pattern in PATTERNS_FOR_EVER and task.kernel_every_ns is None:
+        touch_ns = FAR_NS // (ROUNDS * pages)
+    return msgspec.structs.replace(
+        task,
+        script=script,
+        start_ns=min(task.start_ns, STRETCH_NS),
+        touch_ns=touch_ns,
+        finish_after_ns=None if finish_ns is None else min(finish_ns, STRETCH_NS),
     )
-    return msgspec.structs.replace(vm, tasks=tasks)
 
 
 def events_of(scenario: Scenario) -> list[ev.Control]:

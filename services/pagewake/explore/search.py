@@ -34,6 +34,7 @@ from pagewake.explore.expand import (
 )
 from pagewake.explore.machine import MUST, Choice
 from pagewake.explore.properties import Broken
+from pagewake.explore.rounds import for_ever
 from pagewake.scenario.model import Scenario
 from pagewake.simtime.randomness import Draws
 
@@ -41,7 +42,7 @@ CHECK_EVERY: Final = 64
 """States between two looks at the bounds."""
 RANKED_ANEW: Final = 8
 """One choice in so many is the last before its rank is drawn anew."""
-RESTLESS: Final = "something goes on for ever, and nothing ends it but chance"
+UNREACHED: Final = "is reached in no order"
 MAY_FROM: Final = len(MUST) * NUMBERS
 NO_STATE: Final = 0xFFFF_FFFF
 
@@ -217,6 +218,8 @@ class Search:
         self.walker = Walker(plan.scenario, plan.properties, reduce=plan.reduce)
         self.expander: Expander = expander or Here(self.walker)
         self.boot = self.walker.boot()
+        for each, holds in self.walker.tally.holding("sometimes"):
+            self.explored.reached[each.text] = int(holds)
         self.space = Space(self.walker.copy())
         self._on_progress = on_progress
         self._started = time.monotonic()
@@ -343,15 +346,27 @@ class Search:
 
     def _done(self) -> Explored:
         explored = self.explored
-        if not explored.stopped:
-            state = self.space.restless()
-            if state is not None:
-                found = self._found(Broken("restless", RESTLESS), self.space.path(state))
-                explored.found.setdefault("restless", found)
         explored.states = max(explored.states, len(self.space.parents))
-        explored.reached += self.expander.reached
+        explored.reached.update(self.expander.reached)
+        if not explored.stopped:
+            self._note_restless()
+            self._note_unreached()
         explored.seconds = self._spent_s + time.monotonic() - self._started
         return explored
+
+    def _note_restless(self) -> None:
+        state = self.space.restless()
+        if state is not None:
+            path = [*self.boot, *self.space.path(state)]
+            broken, round_ = for_ever(self.plan.scenario, path)
+            self.explored.found.setdefault(broken.property, Found(broken, round_))
+
+    def _note_unreached(self) -> None:
+        """Of a whole space it is known that there is none."""
+        explored = self.explored
+        for each in self.walker.tally.expressions:
+            if each.when == "sometimes" and not explored.reached[each.text]:
+                explored.found.setdefault(each.text, Found(Broken(each.text, UNREACHED), []))
 
     # ------------------------------------------------------------------ to go on later
 

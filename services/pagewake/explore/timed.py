@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pagewake.errors import ConfigError
 from pagewake.events import types as ev
 from pagewake.explore.machine import CONTROLS, Choice, events_of
 from pagewake.explore.properties import (
@@ -100,8 +99,8 @@ class _Levers(NamedTuple):
     vcpus: int
 
 
-def timed(plan: Plan, found: Found) -> Scenario:
-    """The first that shows it; ConfigError if none of many does."""
+def timed(plan: Plan, found: Found) -> Scenario | None:
+    """The first that shows it, if any of many does."""
     levers = _levers(plan.scenario, found.path)
     instants = {
         latency_ns: _instants(_with(levers.scenario, latency_ns, ())) for latency_ns in LATENCIES_NS
@@ -130,12 +129,23 @@ def timed(plan: Plan, found: Found) -> Scenario:
             for at_ns in [max(0, at[below(len(at))] + below(3) - 1)]
         ]
         tried = _with(levers.scenario, latency_ns, events)
-        if found.broken.property in {each.property for each in broken_in(tried, plan.properties)}:
-            return tried
-    raise ConfigError(
-        f"--save: {TRIES} runs by the clock do not show {found.broken.property}: keep the story "
-        "with --log, whose run.toml has its choices"
-    )
+        if _shows(plan, found, tried):
+            return _shortest(plan, found, tried)
+    return None
+
+
+def _shows(plan: Plan, found: Found, tried: Scenario) -> bool:
+    return found.broken.property in {each.property for each in broken_in(tried, plan.properties)}
+
+
+def _shortest(plan: Plan, found: Found, shown: Scenario) -> Scenario:
+    """Without the events that it does not need."""
+    for event in shown.events:
+        events = tuple(each for each in shown.events if each is not event)
+        tried = msgspec.structs.replace(shown, events=events)
+        if _shows(plan, found, tried):
+            shown = tried
+    return shown
 
 
 def _levers(scenario: Scenario, path: Sequence[Choice]) -> _Levers:

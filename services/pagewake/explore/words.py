@@ -10,11 +10,17 @@ from pagewake.explore.machine import Choice
 from pagewake.explore.search import Found
 from pagewake.explore.told import Told
 from pagewake.kvm.abi import BROADCAST_TOKEN
+from pagewake.kvm.msr import MSR_KVM_ASYNC_PF_ACK, MSR_KVM_ASYNC_PF_EN, MSR_KVM_ASYNC_PF_INT
 from pagewake.scenario.interventions import INTERVENTIONS
 from pagewake.scenario.model import Scenario
 
 LINES_MAX: Final = 60
 """A page."""
+MSRS: Final = {
+    MSR_KVM_ASYNC_PF_EN: "MSR_KVM_ASYNC_PF_EN",
+    MSR_KVM_ASYNC_PF_INT: "MSR_KVM_ASYNC_PF_INT",
+    MSR_KVM_ASYNC_PF_ACK: "MSR_KVM_ASYNC_PF_ACK",
+}
 
 
 def _token(token: int | None) -> str:
@@ -26,18 +32,19 @@ def _token(token: int | None) -> str:
 def _not_present(event: ev.PageNotPresent) -> str:
     whose = f"{event.task} " if event.task else ""
     mode = "kernel" if event.cpl == 0 else "user"
+    why = (event.why or "the write failed").replace("_", " ")
     told = {
         "injected": f"NOT_PRESENT, {_token(event.token)}, is to be injected",
-        "halted": f"the vcpu is to be halted ({event.why})",
-        "untold": f"the guest is not told ({event.why or 'the write failed'})",
-        "synchronous": f"the thread waits itself ({event.why})",
+        "halted": f"{_token(event.token)}, the vcpu is to be halted ({why})",
+        "untold": f"{_token(event.token)}, the guest is not told ({why})",
+        "synchronous": f"the thread waits itself ({why})",
     }[event.delivery]
     return f"{whose}touches gfn {event.gfn} in {mode} mode: {told}"
 
 
 def _presented(event: ev.ApfPresented) -> str:
     if event.delivery == "silent":
-        return f"completion of {_token(event.token)}: no READY ({event.why})"
+        return f"completion of {_token(event.token)}: no READY ({str(event.why).replace('_', ' ')})"
     return f"READY of {_token(event.token)} is on its way"
 
 
@@ -51,7 +58,7 @@ def _trap(event: ev.TrapTaken) -> str:
 
 
 def _msr(event: ev.MsrWritten) -> str:
-    return f"the {event.by} writes MSR {event.msr:#x} = {event.value:#x}"
+    return f"the {event.by} writes {MSRS.get(event.msr, hex(event.msr))} = {event.value:#x}"
 
 
 TELL: Final[dict[type[ev.Event], Callable[[Any], str]]] = {

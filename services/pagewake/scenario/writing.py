@@ -37,7 +37,11 @@ def _keep_applicable(task: dict[str, object]) -> None:
 def effective_toml(scenario: Scenario, version: str = "") -> str:
     """The text of the file; `version` is the pagewake that executed it."""
     about = msgspec.structs.replace(scenario.about, version=version or scenario.about.version)
-    table = effective_table(msgspec.structs.replace(scenario, about=about))
+    return toml_of(effective_table(msgspec.structs.replace(scenario, about=about)))
+
+
+def toml_of(table: Mapping[str, object]) -> str:
+    """A table as the text of a file."""
     return "\n".join(_sections(table, ())).lstrip("\n") + "\n"
 
 

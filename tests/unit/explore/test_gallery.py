@@ -11,10 +11,12 @@ from pagewake.engine.run import run_scenario
 from pagewake.errata.entry import entries
 from pagewake.explore.gallery import Case, cases, load_small, names
 from pagewake.explore.machine import SmallMachine
+from pagewake.explore.saved import saved_toml
 from pagewake.explore.search import Explored, Plan, Search
 from pagewake.explore.story import as_scenario, breaking, minimised
 from pagewake.explore.timed import broken_in, timed
 from pagewake.explore.words import LINES_MAX, story
+from pagewake.scenario.loading import loads
 from pagewake.verify.verify import verify_log
 
 LARGE = {"moved-thread"}
@@ -71,9 +73,16 @@ def test_its_story_is_a_page(number: int) -> None:
 @numbered
 def test_a_run_by_the_clock_shows_it(number: int) -> None:
     plan, found = explored(number)
-    saved = timed(plan, found.found[SMALL[number].property])
+    short = minimised(plan, found.found[SMALL[number].property])
+    saved = timed(plan, short)
+    assert saved is not None
     assert saved.explore is None
-    assert SMALL[number].property in {each.property for each in broken_in(saved, ())}
+    lines = story(plan.scenario, short)
+    text = saved_toml(plan.scenario, saved, short.broken, lines)
+    assert text.startswith(f"# {SMALL[number].property}: {short.broken.what}\n")
+    assert len(text.splitlines()) < 140
+    kept = loads(text)
+    assert SMALL[number].property in {each.property for each in broken_in(kept, ())}
 
 
 def test_choices_that_are_not_needed_are_left_out() -> None:

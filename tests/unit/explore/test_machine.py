@@ -11,9 +11,9 @@ from pagewake.errors import ConfigError, InternalError
 from pagewake.explore import state
 from pagewake.explore.expand import Walker, choice_at, code_of
 from pagewake.explore.gallery import load_small, names
-from pagewake.explore.machine import KINDS, Choice, SmallMachine, choice_of
+from pagewake.explore.machine import KINDS, Choice, SmallMachine, choice_of, untimed
 from pagewake.explore.search import Plan, Search
-from pagewake.scenario.loading import load
+from pagewake.scenario.loading import load, loads
 from pagewake.simtime.randomness import Draws
 
 
@@ -64,6 +64,50 @@ def test_what_user_space_brings_is_refused() -> None:
 def test_a_limit_under_which_pages_would_be_evicted_is_refused() -> None:
     with pytest.raises(ConfigError, match="larger limit"):
         SmallMachine(load_small("one-vcpu", ["vm.0.limit=8KiB"]))
+
+
+UNTIMED = """
+[scenario]
+name = "long"
+duration = "10s"
+[host]
+medium = "nvme"
+[[vm]]
+name = "vm"
+vcpus = 1
+memory = "1MiB"
+[[vm.task]]
+name = "last"
+pattern = "script"
+populated = true
+resident = "0B"
+script = ["at 5s run 3s", "sleep 1s", "touch 0"]
+[[vm.task]]
+name = "late"
+pattern = "work"
+start = "2s"
+finish_after = "2s"
+[[vm.task]]
+name = "endless"
+pattern = "sequential"
+working_set = "16KiB"
+populated = true
+resident = "0B"
+[explore]
+properties = ["sometimes TaskFinished == 2", "sometimes PageNotPresent == 5"]
+[explore.budget]
+tick = 0
+preempt = 1
+"""
+
+
+def test_long_times_hold_nothing_back_and_cost_nothing() -> None:
+    """Nor does a task that touches for ever: it is followed until all of its pages are there."""
+    scenario = loads(UNTIMED)
+    found = Search(Plan(scenario, scenario.explore.properties)).breadth_first()  # type: ignore[union-attr]
+    assert found.complete
+    assert not {*scenario.explore.properties} & found.found.keys()  # type: ignore[union-attr]
+    assert untimed(scenario).vms[0].tasks[2].touch_ns >= 1_000_000
 
 
 def test_choices_are_written_and_numbered() -> None:

@@ -130,10 +130,34 @@ def test_expressions_over_events(text: str, breaks: bool) -> None:
 
 
 def test_what_has_to_be_reached_is_counted() -> None:
-    text = "sometimes TaskWoken >= 2"
-    assert Search(plan(properties=[text])).breadth_first().reached[text] > 0
+    text, at_first = "sometimes TaskWoken >= 2", "sometimes TaskSlept == 0"
+    found = Search(plan(properties=[text, at_first])).breadth_first()
+    assert found.reached[text] > 0
+    assert found.reached[at_first] > 0
+    assert not {text, at_first} & found.found.keys()
+
+
+def test_what_is_reached_in_no_order_is_a_violation_if_all_were_tried() -> None:
     never = "sometimes TaskWoken >= 9"
-    assert Search(plan(properties=[never])).breadth_first().reached[never] == 0
+    found = Search(plan(properties=[never])).breadth_first()
+    assert found.reached[never] == 0
+    assert found.found[never].broken.what == "is reached in no order"
+    some = Search(plan(properties=[never], bounds=Bounds(states=300))).breadth_first()
+    assert some.reached[never] == 0
+    assert never not in some.found
+
+
+def test_what_goes_on_for_ever_is_told_up_to_where_it_begins_anew() -> None:
+    large = plan("offline", "kernel.profile=6.12")
+    restless = Search(large).breadth_first().found["restless"]
+    assert "vcpu 1 goes on for ever" in restless.broken.what
+    assert "the slot of vcpu 1 holds token 0x1001" in restless.broken.what
+    walker = Walker(large.scenario)
+    seen: set[bytes] = set()
+    for choice in restless.path:
+        seen.add(walker.copy())
+        assert walker.step(choice) is None
+    assert walker.copy() in seen
 
 
 @pytest.mark.parametrize(
