@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 from rich.table import Table
 
 from pagewake.bus.log_dir import NewDirectory
-from pagewake.cli.guard import complain
+from pagewake.cli.guard import InterruptedRunError, complain
 from pagewake.cli.listing import two_columns
 from pagewake.cli.options import JsonOption, SetOption
 from pagewake.cli.output import print_json, print_line
@@ -111,7 +112,7 @@ def explore(
         typer.Option(
             "--resume",
             metavar="FILE",
-            help="Go on from there, and leave there where it stopped.",
+            help="Go on from there, and keep there every minute, and at the end, how far it is.",
             show_default=False,
         ),
     ] = None,
@@ -170,9 +171,13 @@ def explore(
     if order not in ORDERS:
         raise ConfigError(f'--order "{order}": {nearest(order, ORDERS)}')
     way = "random" if walks else order
+    if resume is not None and way != "breadth":
+        raise ConfigError("--resume: only a walk level by level goes on: no --walks, no --order")
     explored, search = _walk(plan, way, jobs, walks, seed, resume)
     if resume is not None:
         search.save(resume)
+    if search.interrupted:
+        raise InterruptedRunError(_interrupted(explored, resume))
     if invariants and way == "breadth" and explored.states <= CHECKED_MAX:
         explored.found |= broken_invariants(plan, search.space)
     stories = [minimised(plan, found) for found in explored.found.values()]
@@ -315,13 +320,34 @@ def _walk(
     with ExitStack() as stack:
         workers = stack.enter_context(Workers(plan, jobs)) if jobs > 1 else None
         search = Search(plan, _progress(), workers)
+        stack.enter_context(_stopped_by_ctrl_c(search))
         if resume is not None and resume.exists():
             search.load(resume)
         if way == "random":
             return search.at_random(walks, seed), search
         if way == "depth":
             return search.depth_first(), search
-        return search.breadth_first(), search
+        return search.breadth_first(resume), search
+
+
+@contextmanager
+def _stopped_by_ctrl_c(search: Search) -> Iterator[None]:
+    """The first Ctrl-C stops the search between two states, a second one at once."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        search.interrupted = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(explored: Explored, resume: Path | None) -> str:
+    kept = "" if resume is None else f"; --resume {resume} goes on from there"
+    return f"interrupted after {explored.states:,} states, depth {explored.depth}{kept}"
 
 
 def _progress() -> Any:  # noqa: ANN401 - a function of its own

@@ -17,7 +17,8 @@ from pagewake.events.types import Event, TaskSlept, TaskWoken
 from pagewake.explore.expand import Copy, Walker, choice_at
 from pagewake.explore.machine import Choice
 from pagewake.explore.properties import Broken
-from pagewake.explore.search import NO_STATE, Found, Plan, Space
+from pagewake.explore.search import Found, Plan
+from pagewake.explore.space import NO_STATE, Space
 from pagewake.verify.invariants import Reporter, Rules, VmChecks, rules_of
 
 

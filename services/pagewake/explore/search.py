@@ -1,50 +1,45 @@
 """Walks the space of states: breadth first for the shortest stories, depth first, or at random.
 
-Of every state that was found only a key of 64 bits is kept, and how it was reached: from which
-state, by which choice.  Copies of states are kept as long as what follows is still to be found.
+A walk level by level can be left and gone on with.  It is kept now and then, in a file that is
+whole at any time, so that one that was killed goes on from there.
 """
 
 from __future__ import annotations
 
 import marshal
+import os
 import resource
 import sys
 import time
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
 import msgspec
-import numpy as np
 
 from pagewake import __version__
 from pagewake.errors import DataError
-from pagewake.explore.expand import (
-    NUMBERS,
-    Copy,
-    Expansion,
-    Walker,
-    choice_at,
-    code_of,
-    key_of,
-)
-from pagewake.explore.machine import MUST, Choice
+from pagewake.explore.expand import Copy, Expansion, Walker, choice_at, code_of, key_of
+from pagewake.explore.machine import Choice
 from pagewake.explore.properties import Broken
 from pagewake.explore.rounds import for_ever
+from pagewake.explore.space import Chunk, Queue, Space
 from pagewake.scenario.model import Scenario
 from pagewake.simtime.randomness import Draws
 
 CHECK_EVERY: Final = 64
-"""States between two looks at the bounds."""
+"""States between two looks at the bounds, depth first."""
+KEEP_EVERY_S: Final = 60.0
+KEEP_COSTS: Final = 20
+"""A walk that is killed loses a minute, or twenty times as long as it takes to keep it."""
+KEPT: Final = b"pagewake exploration, 2\n"
 RANKED_ANEW: Final = 8
 """One choice in so many is the last before its rank is drawn anew."""
 UNREACHED: Final = "is reached in no order"
-MAY_FROM: Final = len(MUST) * NUMBERS
-NO_STATE: Final = 0xFFFF_FFFF
 
 
 class Bounds(NamedTuple):
@@ -111,7 +106,10 @@ class Expander(Protocol):
     @property
     def reached(self) -> Counter[str]: ...
 
-    def expand_all(self, copies: Sequence[Copy]) -> Iterator[Expansion]: ...
+    @property
+    def memory_bytes(self) -> int: ...
+
+    def expand_all(self, chunks: Queue) -> Iterator[Sequence[Expansion]]: ...
 
 
 class Here:
@@ -122,63 +120,17 @@ class Here:
 
     @property
     def reached(self) -> Counter[str]:
-        """How often each kind of event was seen."""
+        """How often each kind of event was seen since this was cleared."""
         return self.walker.reached
 
-    def expand_all(self, copies: Sequence[Copy]) -> Iterator[Expansion]:
-        return map(self.walker.expand, copies)
+    @property
+    def memory_bytes(self) -> int:
+        """The most that was in use."""
+        return peak_bytes()
 
-
-class Space:
-    """States found so far: how each was reached, and the copies of those to be expanded.
-
-    `went` and `came` are the steps from state to state that happen sooner or later.
-    """
-
-    def __init__(self, start: Copy) -> None:
-        self.seen = {key_of(start): 0}
-        self.parents = array("I", [NO_STATE])
-        self.codes = array("H", [0])
-        self.went = array("I")
-        self.came = array("I")
-        self.ends = array("I")
-        self.frontier: list[tuple[int, Copy]] = [(0, start)]
-
-    def add(self, parent: int, code: int, copy: Copy) -> bool:
-        """A state that may be new; True if it is, and then it is the last."""
-        key = key_of(copy)
-        number = len(self.parents)
-        known = self.seen.setdefault(key, number)
-        if code < MAY_FROM:
-            self.went.append(parent)
-            self.came.append(known)
-        if known != number:
-            return False
-        self.parents.append(parent)
-        self.codes.append(code)
-        return True
-
-    def restless(self) -> int | None:
-        """The first state from which none is reached in which nothing more is under way."""
-        total = len(self.parents)
-        ends = np.zeros(total, np.bool_)
-        ends[np.frombuffer(self.ends, np.uint32)] = True
-        went, came = (np.frombuffer(each, np.uint32) for each in (self.went, self.came))
-        while True:
-            more = went[ends[came] & ~ends[went]]
-            if not len(more):
-                break
-            ends[more] = True
-        left = np.flatnonzero(~ends)
-        return int(left[0]) if len(left) else None
-
-    def path(self, state: int) -> list[Choice]:
-        """The choices that led to it."""
-        codes: list[int] = []
-        while self.parents[state] != NO_STATE:
-            codes.append(self.codes[state])
-            state = self.parents[state]
-        return [choice_at(code) for code in reversed(codes)]
+    def expand_all(self, chunks: Queue) -> Iterator[Sequence[Expansion]]:
+        for chunk in chunks:
+            yield [self.walker.expand(copy) for copy in chunk.unpacked()]
 
 
 class Chooser:
@@ -220,37 +172,54 @@ class Search:
         self.boot = self.walker.boot()
         for each, holds in self.walker.tally.holding("sometimes"):
             self.explored.reached[each.text] = int(holds)
-        self.space = Space(self.walker.copy())
+        self.start = self.walker.copy()
+        self.space = Space(self.start)
+        self.interrupted = False
+        """Set from outside: stop where that costs nothing."""
         self._on_progress = on_progress
         self._started = time.monotonic()
+        self._keep_at_s = self._started + KEEP_EVERY_S
         self._spent_s = 0.0
 
     # ------------------------------------------------------------------ ways to walk
 
-    def breadth_first(self) -> Explored:
-        """Level by level, so that the first story of a violation is a shortest one."""
-        space, explored = self.space, self.explored
-        while space.frontier and not self._at_bound():
-            level, space.frontier = space.frontier, []
-            expansions = self.expander.expand_all([copy for _, copy in level])
-            for number, ((state, _), expansion) in enumerate(zip(level, expansions, strict=True)):
-                for code, copy in self._take(state, expansion):
-                    if space.add(state, code, copy):
-                        space.frontier.append((len(space.parents) - 1, copy))
-                if number % CHECK_EVERY == 0:
-                    self._tell(len(level) - number + len(space.frontier))
-                    if self._at_bound():
-                        space.frontier = [*level[number + 1 :], *space.frontier]
-                        break
-            else:
-                explored.depth += 1
-            self._tell(len(space.frontier))
+    def breadth_first(self, keep: Path | None = None) -> Explored:
+        """Level by level, so that the first story of a violation is a shortest one.
+
+        With `keep` it is kept there now and then.
+        """
+        space = self.space
+        more = len(space.level) > 0 or (len(space.below) > 0 and self._descend())
+        while more and not self._at_bound():
+            expanded = self.expander.expand_all(space.level)
+            for chunk, expansions in zip(space.level, expanded, strict=True):
+                self._add(chunk.first, expansions)
+                self._tell(len(space.level) + len(space.below))
+                if keep is not None:
+                    self._keep(keep)
+                if self._at_bound():
+                    return self._done()
+            more = self._descend()
         return self._done()
+
+    def _add(self, first: int, expansions: Sequence[Expansion]) -> None:
+        space = self.space
+        for state, expansion in enumerate(expansions, first):
+            for code, copy in self._take(state, expansion):
+                if space.add(state, code, copy):
+                    space.below.append(len(space.parents) - 1, copy)
+        space.level.done()
+        self._gather()
+
+    def _descend(self) -> bool:
+        self.explored.depth += 1
+        return self.space.descend()
 
     def depth_first(self) -> Explored:
         """To the end of each order before the next one is begun."""
         space, explored = self.space, self.explored
-        stack = [(state, copy, 0) for state, copy in space.frontier]
+        self.expander = Here(self.walker)
+        stack = [(0, self.start, 0)]
         limit = self.plan.bounds.depth
         number = 0
         while stack:
@@ -263,8 +232,7 @@ class Search:
             if limit and depth >= limit:
                 explored.stopped = "depth"
                 continue
-            (expansion,) = self.expander.expand_all([copy])
-            for code, after in self._take(state, expansion):
+            for code, after in self._take(state, self.walker.expand(copy)):
                 if space.add(state, code, after):
                     stack.append((len(space.parents) - 1, after, depth + 1))
                     explored.depth = max(explored.depth, depth + 1)
@@ -274,11 +242,11 @@ class Search:
         """Some orders, each to its end or to the bound of depth: for a space that is too large."""
         explored = self.explored
         explored.stopped = "walks"
-        ((_, start),) = self.space.frontier
+        self.expander = Here(self.walker)
         limit = self.plan.bounds.depth or 10_000
         for walk in range(walks):
             chooser = Chooser(Draws(seed, f"explore/walk-{walk}"))
-            copy, path = start, list[Choice]()
+            copy, path = self.start, list[Choice]()
             while len(path) < limit:
                 expansion = self.walker.expand(copy)
                 self._note(expansion, path)
@@ -287,12 +255,11 @@ class Search:
                 explored.transitions += 1
                 code, copy = chooser.choose(expansion.following)
                 path.append(choice_at(code))
-                key = key_of(copy)
-                explored.states += key not in self.space.seen
-                self.space.seen.setdefault(key, 0)
+                self.space.seen.number_of(key_of(copy))
             explored.depth = max(explored.depth, len(path))
+            explored.states = len(self.space.seen)
             self._tell(0)
-            if self.plan.first_only and explored.found:
+            if self.interrupted or (self.plan.first_only and explored.found):
                 break
         return self._done()
 
@@ -315,6 +282,11 @@ class Search:
         for broken in expansion.rest:
             found.setdefault(broken.property, self._found(broken, path))
 
+    def _gather(self) -> None:
+        reached = self.expander.reached
+        self.explored.reached.update(reached)
+        reached.clear()
+
     def _found(self, broken: Broken, path: Sequence[Choice]) -> Found:
         return Found(broken, [*self.boot, *path])
 
@@ -331,14 +303,16 @@ class Search:
             explored.stopped = "depth"
         elif bounds.seconds and time.monotonic() - self._started >= bounds.seconds:
             explored.stopped = "seconds"
-        elif bounds.memory_bytes and _memory_bytes() >= bounds.memory_bytes:
+        elif bounds.memory_bytes and self.expander.memory_bytes >= bounds.memory_bytes:
             explored.stopped = "memory"
+        elif self.interrupted:
+            explored.stopped = "interrupt"
         return bool(explored.stopped)
 
     def _tell(self, frontier: int) -> None:
         explored = self.explored
         if self._on_progress is not None:
-            spent_s = self._spent_s + time.monotonic() - self._started
+            spent_s = self._seconds()
             states = max(explored.states, len(self.space.parents))
             self._on_progress(
                 Progress(states, explored.transitions, frontier, explored.depth, spent_s)
@@ -347,11 +321,11 @@ class Search:
     def _done(self) -> Explored:
         explored = self.explored
         explored.states = max(explored.states, len(self.space.parents))
-        explored.reached.update(self.expander.reached)
+        self._gather()
         if not explored.stopped:
             self._note_restless()
             self._note_unreached()
-        explored.seconds = self._spent_s + time.monotonic() - self._started
+        explored.seconds = self._seconds()
         return explored
 
     def _note_restless(self) -> None:
@@ -368,48 +342,69 @@ class Search:
             if each.when == "sometimes" and not explored.reached[each.text]:
                 explored.found.setdefault(each.text, Found(Broken(each.text, UNREACHED), []))
 
+    def _seconds(self) -> float:
+        return self._spent_s + time.monotonic() - self._started
+
     # ------------------------------------------------------------------ to go on later
 
+    def _keep(self, path: Path) -> None:
+        began = time.monotonic()
+        if began >= self._keep_at_s:
+            self.save(path)
+            now = time.monotonic()
+            self._keep_at_s = now + max(KEEP_EVERY_S, KEEP_COSTS * (now - began))
+
     def save(self, path: Path) -> None:
-        """Keep where a walk level by level stands."""
+        """Keep where a walk level by level stands; what was kept there is replaced at once."""
         space, explored = self.space, self.explored
         found = [
             (*each.broken, [code_of(choice) for choice in each.path])
             for each in explored.found.values()
         ]
-        arrays = (
-            array("Q", space.seen),
-            space.parents,
-            space.codes,
-            space.went,
-            space.came,
-            space.ends,
-        )
-        kept = (
-            self._mark(), tuple(each.tobytes() for each in arrays),
-            tuple(space.frontier), explored.transitions, explored.depth, explored.at_rest,
-            explored.seconds, tuple(explored.reached.items()), tuple(found),
+        figures = (explored.transitions, explored.depth, explored.at_rest, self._seconds())
+        arrays = list(space.arrays())
+        queues = [queue.to_keep() for queue in (space.level, space.below)]
+        head = (
+            self._mark(), figures, tuple(explored.reached.items()), tuple(found),
+            [len(each) for each in arrays], [len(queue) for queue in queues],
         )  # fmt: skip
-        path.write_bytes(zlib.compress(marshal.dumps(kept, 0), 1))
+        fresh = path.with_name(f"{path.name}.new")
+        with fresh.open("wb") as file:
+            file.write(KEPT)
+            marshal.dump(head, file)
+            for each in arrays:
+                each.tofile(file)
+            for chunk in chain(*queues):
+                marshal.dump((chunk.first, chunk.states, chunk.copies), file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
 
     def load(self, path: Path) -> None:
         """Go on where `save` stood; DataError where that was another space."""
         try:
-            kept = marshal.loads(zlib.decompress(path.read_bytes()))  # noqa: S302 - plain values
-            mark, arrays, frontier, *figures, spent_s, reached, found = kept
-        except (OSError, ValueError, EOFError, TypeError, zlib.error) as error:
+            with path.open("rb") as file:
+                self._load(path, file)
+        except (OSError, ValueError, EOFError, TypeError) as error:
             raise DataError(f"{path}: is no exploration that could go on: {error}") from None
+
+    def _load(self, path: Path, file: BinaryIO) -> None:
+        if file.read(len(KEPT)) != KEPT:
+            raise ValueError("it does not begin as one")
+        mark, figures, reached, found, lengths, counts = marshal.load(file)  # noqa: S302 - own
         if mark != self._mark():
             raise DataError(f"{path}: is of another scenario, of other bounds or another pagewake")
-        space, explored = self.space, self.explored
-        seen, space.parents, space.codes, space.went, space.came, space.ends = (
-            array(kind, held) for kind, held in zip("QIHIII", arrays, strict=True)
-        )
-        space.seen = {key: number for number, key in enumerate(seen)}
-        space.frontier = [(state, copy) for state, copy in frontier]
-        explored.transitions, explored.depth, explored.at_rest = figures
+        arrays = [array(each.typecode) for each in self.space.arrays()]
+        for each, length in zip(arrays, lengths, strict=True):
+            each.fromfile(file, length)
+        level, below = [
+            Queue(Chunk(*marshal.load(file)) for _ in range(count))  # noqa: S302 - own
+            for count in counts
+        ]
+        self.space.restore(arrays, level, below)
+        explored = self.explored
+        explored.transitions, explored.depth, explored.at_rest, self._spent_s = figures
         explored.reached = Counter(dict(reached))
-        self._spent_s = spent_s
         for name, what, path_codes in found:
             path_of = [choice_at(code) for code in path_codes]
             explored.found[name] = Found(Broken(name, what), path_of)
@@ -420,7 +415,7 @@ class Search:
         return blake2b(text, digest_size=16).hexdigest()
 
 
-def _memory_bytes() -> int:
+def peak_bytes() -> int:
     """The most that this process has had; the kernel counts in KiB, but on macOS."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024

@@ -2,44 +2,74 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import os
+import signal
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
-from pagewake.explore.expand import Copy, Expansion, Walker
-from pagewake.explore.search import Plan
+from pagewake.explore.expand import Expansion, Walker
+from pagewake.explore.search import Here, Plan, peak_bytes
+from pagewake.explore.space import CHUNK, Chunk, Queue
 
-BATCH: Final = 64
-"""States at a time: several milliseconds of work, so that handing over costs little."""
-FEW: Final = 4 * BATCH
-"""A level with so few is done here sooner than handed over."""
+FEW: Final = 4 * CHUNK
+"""A level with so few states is done here sooner than handed over."""
+AHEAD: Final = 3
+"""Chunks handed over for each process: none waits, and few results do."""
+
+
+class _Expanded(NamedTuple):
+    """What a process says of a chunk, and of itself."""
+
+    expansions: Sequence[Expansion]
+    reached: Counter[str]
+    pid: int
+    peak_bytes: int
 
 
 class Workers:
     """See the module; the order of what comes back is that of what was handed out."""
 
     def __init__(self, plan: Plan, jobs: int) -> None:
-        self._here = _walker(plan)
+        self._here = Here(_walker(plan))
+        self._ahead = AHEAD * jobs
         self._pool = ProcessPoolExecutor(
             jobs, get_context("spawn"), initializer=_start, initargs=(plan,)
         )
+        self._peaks: dict[int, int] = {}
         self.reached: Counter[str] = Counter()
 
-    def expand_all(self, copies: Sequence[Copy]) -> Iterator[Expansion]:
-        if len(copies) <= FEW:
-            yield from map(self._here.expand, copies)
-            self._count(self._here.reached)
+    @property
+    def memory_bytes(self) -> int:
+        """The most that this process had, and each of the others, however much of it they share."""
+        return peak_bytes() + sum(self._peaks.values())
+
+    def expand_all(self, chunks: Queue) -> Iterator[Sequence[Expansion]]:
+        if len(chunks) <= FEW:
+            for expansions in self._here.expand_all(chunks):
+                self._count(self._here.reached)
+                yield expansions
             return
-        batches = [copies[at : at + BATCH] for at in range(0, len(copies), BATCH)]
-        for expansions, reached in self._pool.map(_expand, batches):
-            self._count(reached)
-            yield from expansions
+        waiting: deque[Future[_Expanded]] = deque()
+        for chunk in chunks:
+            waiting.append(self._pool.submit(_expand, chunk))
+            if len(waiting) > self._ahead:
+                yield self._taken(waiting.popleft())
+        while waiting:
+            yield self._taken(waiting.popleft())
+
+    def _taken(self, future: Future[_Expanded]) -> Sequence[Expansion]:
+        expanded = future.result()
+        self._peaks[expanded.pid] = expanded.peak_bytes
+        self._count(expanded.reached)
+        return expanded.expansions
 
     def _count(self, reached: Counter[str]) -> None:
-        self.reached += reached
+        self.reached.update(reached)
         reached.clear()
 
     def __enter__(self) -> Self:
@@ -66,12 +96,22 @@ _MINE: list[Walker] = []
 
 
 def _start(plan: Plan) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the walk ends in the process that began it
     _MINE.append(_walker(plan))
 
 
-def _expand(copies: Sequence[Copy]) -> tuple[list[Expansion], Counter[str]]:
+def _end_with_parent() -> None:
+    """One that was killed says nothing to those that wait for its chunks."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _expand(chunk: Chunk) -> _Expanded:
     walker = _MINE[0]
-    expansions = [walker.expand(copy) for copy in copies]
+    expansions = [walker.expand(copy) for copy in chunk.unpacked()]
     reached = Counter(walker.reached)
     walker.reached.clear()
-    return expansions, reached
+    return _Expanded(expansions, reached, os.getpid(), peak_bytes())

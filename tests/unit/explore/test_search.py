@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from pagewake.errors import ConfigError, DataError
+from pagewake.explore import search, space
 from pagewake.explore.expand import Walker
 from pagewake.explore.gallery import load_small
 from pagewake.explore.search import Bounds, Explored, Plan, Search
 from pagewake.explore.workers import Workers
+from pagewake.simtime.randomness import Draws
 
 SETS = ["kernel.profile=5.10"]
 
@@ -82,7 +84,7 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
     begun.save(tmp_path / "kept")
     resumed = Search(plan())
     resumed.load(tmp_path / "kept")
-    assert figures(resumed.breadth_first())[:4] == figures(whole)[:4]
+    assert figures(resumed.breadth_first()) == figures(whole)
 
 
 def test_it_goes_on_with_nothing_else(tmp_path: Path) -> None:
@@ -171,3 +173,90 @@ def test_what_goes_on_for_ever_is_told_up_to_where_it_begins_anew() -> None:
 def test_an_expression_that_is_none_is_refused(text: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         Walker(load_small("one-vcpu"), [text])
+
+
+def test_a_walk_goes_on_from_any_point_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    """Also in two processes: all figures are those of a walk that was never interrupted."""
+    large = plan("migrate", "kernel.profile=6.12")
+    whole = Search(large).breadth_first()
+    kept = tmp_path / "kept"
+    states = 1
+    with Workers(large, 2) as workers:
+        for expander in (workers, None, workers):
+            part = Search(large._replace(bounds=Bounds(states=states + 500)), None, expander)
+            if kept.exists():
+                part.load(kept)
+            explored = part.breadth_first()
+            assert explored.stopped == "states"
+            assert explored.states > states
+            states = explored.states
+            part.save(kept)
+        last = Search(large, None, workers)
+        last.load(kept)
+        resumed = last.breadth_first()
+    assert figures(resumed) == figures(whole)
+    assert resumed.depth == whole.depth
+    last.save(kept)
+    again = Search(large)
+    again.load(kept)
+    assert figures(again.breadth_first()) == figures(whole)
+
+
+def test_a_walk_keeps_itself_now_and_then_and_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept in the midst of a walk is enough to end as it did; no half of it is left."""
+    monkeypatch.setattr(search, "KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(search, "KEEP_COSTS", 0)
+    kept = tmp_path / "kept"
+    texts: list[bytes] = []
+
+    class Watched(Search):
+        def save(self, path: Path) -> None:
+            super().save(path)
+            texts.append(path.read_bytes())
+
+    whole = Watched(plan()).breadth_first(kept)
+    assert len(texts) > 3
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    for text in (texts[0], texts[len(texts) // 2], texts[-1]):
+        kept.write_bytes(text)
+        resumed = Search(plan())
+        resumed.load(kept)
+        assert figures(resumed.breadth_first()) == figures(whole)
+
+
+def test_copies_that_wait_are_packed_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    loose = Search(plan()).breadth_first()
+    monkeypatch.setattr(space, "UNPACKED_MAX", 10)
+    queue = space.Queue()
+    for state in range(200):
+        queue.append(state, bytes([state]))
+    assert [type(chunk.copies) for chunk in queue] == [list, bytes, bytes, bytes, bytes]
+    assert [chunk.states for chunk in queue] == [1, 64, 64, 64, 7]
+    assert figures(Search(plan()).breadth_first()) == figures(loose)
+
+
+def test_keys_are_numbered_as_they_came() -> None:
+    draws = Draws(1, "keys")
+    keys = [draws.u64(number) for number in range(20_000)]
+    seen = space.Seen()
+    assert [seen.number_of(key) for key in [*keys, *keys]] == [*range(20_000), *range(20_000)]
+    assert list(seen.keys) == keys
+
+
+def test_the_memory_of_all_processes_is_bounded() -> None:
+    large = plan("migrate", "kernel.profile=6.12")
+    with Workers(large, 2) as workers:
+        Search(large, None, workers).breadth_first()
+        assert workers.memory_bytes > search.peak_bytes()
+
+
+def test_an_interrupt_stops_between_two_states() -> None:
+    walk = Search(plan())
+    walk.interrupted = True
+    stopped = walk.breadth_first()
+    assert stopped.stopped == "interrupt"
+    walk = Search(plan())
+    walk.interrupted = True
+    assert walk.at_random(10, 1).depth > 0
