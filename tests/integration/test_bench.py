@@ -12,9 +12,17 @@ import pytest
 from tests.support.processes import needs_kafka
 
 ROOT = Path(__file__).parents[2]
-NEED_KAFKA = {"bench_cluster", "bench_pingpong", "bench_recovery", "bench_plan", "bench_model"}
+KAFKA = [pytest.mark.broker, needs_kafka]
+MARKS = {
+    "bench_pingpong": KAFKA,
+    "bench_recovery": KAFKA,
+    "bench_model": KAFKA,
+    # Forty seconds each, for tables of what other tests run.
+    "bench_cluster": [*KAFKA, pytest.mark.soak],
+    "bench_plan": [*KAFKA, pytest.mark.soak],
+}
 SCRIPTS = [
-    pytest.param(name, marks=[pytest.mark.broker, needs_kafka] if name in NEED_KAFKA else [])
+    pytest.param(name, marks=MARKS.get(name, []))
     for path in sorted((ROOT / "tests" / "bench").glob("bench_*.py"))
     if (name := path.stem) != "bench_streams"
 ]

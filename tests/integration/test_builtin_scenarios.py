@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pagewake.engine.run import run_scenario
+from pagewake.observe.result import RunResult
 from pagewake.scenario.library import builtin_names
 from pagewake.scenario.loading import load
 from pagewake.verify.verify import verify_log
-from tests.support.runs import run_logged
 
 LONG = {
     "natapov-2010": "scenario.duration=3s",
@@ -32,19 +32,26 @@ def shortened(name: str) -> list[str]:
     return [LONG[name]] if name in LONG else []
 
 
-@pytest.mark.parametrize("name", builtin_names())
-class TestEveryBuiltIn:
-    def test_log_verifies_and_replays(self, name: str, tmp_path: Path) -> None:
-        run = run_logged(name, tmp_path, *shortened(name))
-        report = verify_log(run.directory)
-        assert report.problems == []
-        assert (report.digest, report.events) == (run.result.digest, run.result.events)
-        again = run_scenario(load(str(run.directory / "run.toml")))
-        assert again.digest == run.result.digest
+@pytest.fixture(scope="class")
+def logged(name: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path]:
+    """Its run and the log of it, once for all that looks at them."""
+    directory = tmp_path_factory.mktemp(name) / "log"
+    return run_scenario(load(name, shortened(name)), log_dir=directory), directory
 
-    def test_has_the_digest_on_record(self, name: str) -> None:
+
+@pytest.mark.parametrize("name", builtin_names(), scope="class")
+class TestEveryBuiltIn:
+    def test_log_verifies_and_replays(self, logged: tuple[RunResult, Path]) -> None:
+        result, directory = logged
+        report = verify_log(directory)
+        assert report.problems == []
+        assert (report.digest, report.events) == (result.digest, result.events)
+        again = run_scenario(load(str(directory / "run.toml")))
+        assert again.digest == result.digest
+
+    def test_has_the_digest_on_record(self, name: str, logged: tuple[RunResult, Path]) -> None:
         known = tomllib.loads(DIGESTS.read_text("utf-8"))
-        digest = run_scenario(load(name, shortened(name))).digest
+        digest = logged[0].digest
         assert digest == known[name], "meant? tests/compat/digests.toml says what to do"
 
     def test_says_what_it_shows(self, name: str) -> None:

@@ -85,7 +85,8 @@ def test_two_runs_at_once(cluster: Cluster) -> None:
     assert digest_of(second) == embedded_digest("nested", "scenario.duration=60ms")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+# The soak kills a hundred times more; one seed says here whether it works at all.
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_services_killed_at_random_moments(cluster: Cluster, seed: int) -> None:
     draws = Random(seed)
     names = ["host", "guest", "guest-2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -30,12 +31,19 @@ def scenario_of(name: str) -> Scenario:
     return load(name, SCENARIOS[name])
 
 
-def executed(scenario: Scenario, journal: JournalMode) -> FakeCluster:
+@cache
+def executed(name: str, journal: JournalMode) -> FakeCluster:
     """On a cluster whose processes die now and then."""
-    plan = RunPlan.of("some-run", scenario, 2, journal=journal)
+    plan = RunPlan.of("some-run", scenario_of(name), 2, journal=journal)
     cluster = FakeCluster(plan, 5, duplicate=0.05, kill=0.01, snapshot=0.02, zombies=1)
     cluster.run()
     return cluster
+
+
+@cache
+def embedded(name: str) -> dict[str, object]:
+    """What the run says in one process."""
+    return plain(run_scenario(scenario_of(name), shards=2))
 
 
 def journal_bytes(cluster: FakeCluster) -> int:
@@ -55,15 +63,13 @@ def plain(result: RunResult) -> dict[str, object]:
 @pytest.mark.parametrize("name", SCENARIOS)
 class TestOnACluster:
     def test_faults_give_the_whole_result(self, name: str) -> None:
-        scenario = scenario_of(name)
-        result = executed(scenario, "faults").result()
+        result = executed(name, "faults").result()
         assert result.journal == "faults"
-        assert plain(result) == plain(run_scenario(scenario, shards=2))
+        assert plain(result) == embedded(name)
 
     def test_none_gives_all_but_what_the_journal_alone_says(self, name: str) -> None:
-        scenario = scenario_of(name)
-        told = without_journal(executed(scenario, "none").result())
-        whole = plain(run_scenario(scenario, shards=2))
+        told = without_journal(executed(name, "none").result())
+        whole = embedded(name)
         unknown = {*IN_JOURNAL, "per_group", "per_vm", "expected"}
         assert told["journal"] == "none"
         assert [told[key] for key in IN_JOURNAL] == [None] * len(IN_JOURNAL)
@@ -71,8 +77,7 @@ class TestOnACluster:
         assert {key: told[key] for key in same} == {key: whole[key] for key in same}
 
     def test_the_less_is_kept_the_fewer_bytes_are_written(self, name: str) -> None:
-        scenario = scenario_of(name)
-        sizes = [journal_bytes(executed(scenario, mode)) for mode in ("none", "faults", "full")]
+        sizes = [journal_bytes(executed(name, mode)) for mode in ("none", "faults", "full")]
         assert sizes == sorted(set(sizes))
 
 
