@@ -19,6 +19,7 @@ from pagewake.engine.recorded import recorded_of
 from pagewake.engine.run import run_scenario
 from pagewake.events.codec import Encoded
 from pagewake.events.types import WindowOpened
+from pagewake.observe.result import RunResult
 from pagewake.participants.build import shard_participant
 from pagewake.participants.participant import Out
 from pagewake.participants.plan import RunPlan
@@ -51,8 +52,12 @@ def scenario_of(name: str) -> Scenario:
 
 
 @cache
+def embedded_result(name: str) -> RunResult:
+    return run_scenario(scenario_of(name), shards=2)
+
+
 def embedded(name: str) -> str:
-    return run_scenario(scenario_of(name)).digest
+    return embedded_result(name).digest
 
 
 def plan_of(name: str, shards: int = 1) -> RunPlan:
@@ -89,8 +94,8 @@ def test_the_copied_log_is_the_embedded_log_byte_for_byte(name: str, tmp_path: P
 def test_the_result_is_the_embedded_one(name: str) -> None:
     cluster = FakeCluster(plan_of(name, 2), 4, duplicate=0.1)
     cluster.run()
-    expected = run_scenario(scenario_of(name), shards=2)
-    assert cluster.result() == msgspec.structs.replace(expected, wall_s=0.0, jobs=None)
+    expected = msgspec.structs.replace(embedded_result(name), wall_s=0.0, jobs=None)
+    assert cluster.result() == expected
 
 
 def commands(vm: str) -> list[tuple[int, dict[str, object]]]:
@@ -104,7 +109,7 @@ def commands(vm: str) -> list[tuple[int, dict[str, object]]]:
     ]
 
 
-INTERACTIVE = {"natapov-2010": ("bm-0", "400ms"), "overcommit": ("guest-3", "100ms")}
+INTERACTIVE = {"natapov-2010": ("bm-0", "200ms"), "overcommit": ("guest-3", "60ms")}
 
 
 def interactive(
