@@ -6,6 +6,8 @@ Each walk has a process of its own.  `ratio` is how many times as fast the walk 
 one process is, by the median of the rounds: as one without the reduction, of the whole space; as
 one of BEFORE, another checkout, by CPU.  For two processes it is how many times as fast they are,
 by wall time, where two cores are free.  `bytes` is by how much a process grew for each state.
+
+The second table has the bytes of a copy of a state, and of one that is packed as it waits.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from pagewake.explore.gallery import load_small
+from pagewake.explore.search import Bounds, Plan, Search
+from pagewake.explore.space import CHUNK, packed
 from tests.bench.common import table
 
 HERE = Path(__file__).resolve().parents[2]
@@ -116,6 +121,18 @@ def main() -> None:
         ]
         rows += [row(name, here, way, rounds) for way in ways]
     table(rows)
+    print()
+    table([["scenario", "copy", "packed"], *map(copies, SPACES)])
+
+
+def copies(space: tuple[str, tuple[str, ...]]) -> list[object]:
+    """The bytes of a copy of a state, as it is and among 64 that wait."""
+    name, sets = space
+    search = Search(Plan(load_small(name, sets), bounds=Bounds(states=QUICK_STATES)))
+    search.breadth_first()
+    waiting = [copy for chunk in search.space.below for copy in chunk.unpacked()][:CHUNK]
+    total = sum(map(len, waiting))
+    return [name, round(total / len(waiting)), round(len(packed(waiting)) / len(waiting))]
 
 
 def row(name: str, here: Way, way: Way, rounds: list[dict[Way, Walk]]) -> list[object]:

@@ -42,6 +42,11 @@ class Chunk(NamedTuple):
         return self.copies
 
 
+def packed(copies: list[Copy]) -> bytes:
+    """For `Chunk`."""
+    return zlib.compress(marshal.dumps(copies), 1)
+
+
 class Seen:
     """Keys, numbered as they came: 8 bytes each, and 4 for each slot of an open hash of them."""
 
@@ -116,7 +121,7 @@ class Queue:
         states = len(self._open)
         copies: list[Copy] | bytes = self._open
         if self._waiting > UNPACKED_MAX:
-            copies = zlib.compress(marshal.dumps(self._open), 1)
+            copies = packed(self._open)
         return Chunk(self._end - states, states, copies)
 
     def __iter__(self) -> Iterator[Chunk]:
