@@ -19,7 +19,7 @@ from pagewake.cli.listing import two_columns
 from pagewake.cli.options import JsonOption, SetOption
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.screen import print_text
-from pagewake.engine.run import run_scenario
+from pagewake.engine.run import run_scenario, without_collector
 from pagewake.errors import CheckFailedError, ConfigError, nearest
 from pagewake.explore.checks import broken_invariants
 from pagewake.explore.gallery import Case, cases, load_small, names
@@ -318,6 +318,7 @@ def _walk(
     plan: Plan, way: str, jobs: int, walks: int, seed: int, resume: Path | None
 ) -> tuple[Explored, Search]:
     with ExitStack() as stack:
+        stack.enter_context(without_collector())
         workers = stack.enter_context(Workers(plan, jobs)) if jobs > 1 else None
         search = Search(plan, _progress(), workers)
         stack.enter_context(_stopped_by_ctrl_c(search))

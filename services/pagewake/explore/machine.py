@@ -370,7 +370,8 @@ class SmallMachine:
                 self.own[step.vcpu] = Planned(by_ns, step.vcpu, step.gen, step.op, step.arg)
             elif step.op not in (OP_TIMER, OP_HOST_EXIT):
                 self.others.append((step.op, step.vcpu, step.arg))
-        self.others.sort(key=_order)
+        if len(self.others) > 1:
+            self.others.sort(key=_order)
         for thread in self.vm.vcpus:
             planned = self.own[thread.id]
             if planned is None or planned.gen != thread.gen:
@@ -394,8 +395,11 @@ class SmallMachine:
         thread.timers.clear()
         for period in thread.host_exits:
             thread.host_exits[period] = False
-        unpaged = any(op is OP_PAGING_ON and vcpu == thread.id for op, vcpu, _ in self.others)
-        thread.unpaged_until_ns = at_ns + LONG_NS if unpaged else 0
+        thread.unpaged_until_ns = 0
+        if self.others and any(
+            op is OP_PAGING_ON and vcpu == thread.id for op, vcpu, _ in self.others
+        ):
+            thread.unpaged_until_ns = at_ns + LONG_NS
         if not thread.apf.halt_requested:
             thread.apf.halt_why = None
 
@@ -438,8 +442,12 @@ class SmallMachine:
         own = tuple(
             [None if step is None else (step.at_ns, int(step.op), step.arg) for step in self.own]
         )
-        others = tuple([(int(op), vcpu, arg) for op, vcpu, arg in self.others])
-        asked = tuple([(gfn, *self.asked[gfn]) for gfn in sorted(self.asked)])
+        others: Values = ()
+        if self.others:
+            others = tuple([(int(op), vcpu, arg) for op, vcpu, arg in self.others])
+        asked: Values = ()
+        if self.asked:
+            asked = tuple([(gfn, *self.asked[gfn]) for gfn in sorted(self.asked)])
         return own, others, asked, self.left, tuple(self.budget), self.state.out()
 
     def fill(self, values: Values) -> None:
@@ -502,14 +510,22 @@ def _can_balance(machine: SmallMachine, thread: VcpuThread) -> bool:
     return _ticks(machine, thread) and any(others)
 
 
+def _takes_irq(_: SmallMachine, thread: VcpuThread) -> bool:
+    return thread.lapic_on
+
+
+def _can_fail_to_write(_: SmallMachine, thread: VcpuThread) -> bool:
+    return thread.area_failures == 0
+
+
 ON_VCPU: Final[dict[str, Callable[[SmallMachine, VcpuThread], bool]]] = {
     "tick": _ticks,
     "preempt": _can_preempt,
     "balance": _can_balance,
     "exit": lambda _, thread: thread.mode is GUEST or thread.mode is HLT,
-    "irq": lambda _, thread: thread.lapic_on,
+    "irq": _takes_irq,
     "nmi": lambda _, thread: thread.nmi is None,
-    "write": lambda _, thread: thread.area_failures == 0,
+    "write": _can_fail_to_write,
 }
 """Whether it can happen to this vcpu."""
 ANYWHERE: Final[dict[str, Callable[[SmallMachine], bool]]] = {

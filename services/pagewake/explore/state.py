@@ -13,7 +13,7 @@ from what the objects hold are filled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import compress
 from operator import ne
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -26,6 +26,7 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.scheduler import RunQueue
 from pagewake.guest_kernel.sleepers import Entry, Sleepers
 from pagewake.guest_kernel.streams import PatternStream
+from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.touch_buffer import STEP_TOUCHES_MIN
 from pagewake.guest_kernel.vcpu import GuestCpu
 from pagewake.kvm.async_pf import AsyncPf, Work
@@ -178,6 +179,11 @@ def _out(value: Saved) -> Values:
     return OUT[type(value)](value)
 
 
+def _all_out(values: Collection[Saved]) -> Values:
+    """Of objects; there are none nearly always, and then this is to cost nothing."""
+    return tuple([OUT[type(each)](each) for each in values]) if values else ()
+
+
 def _in(kind: type[Saved], values: Values) -> Any:  # noqa: ANN401 - of that kind
     return IN[kind](values)
 
@@ -185,7 +191,9 @@ def _in(kind: type[Saved], values: Values) -> Any:  # noqa: ANN401 - of that kin
 def _over_out(over: overlays.Overlay | None) -> Values:
     if over is None:
         return None
-    return NUMBER_OF[type(over.what)], _out(over.what), over.end_ns, over.left_ns
+    what = over.what
+    kind = type(what)
+    return NUMBER_OF[kind], OUT[kind](what), over.end_ns, over.left_ns
 
 
 def _over_in(values: Values) -> overlays.Overlay | None:
@@ -216,6 +224,9 @@ def _plain(held: object) -> tuple[str, ...]:
     return kept.plain
 
 
+NO_WORK: Final = ((), (), ())
+
+
 class _Part(NamedTuple):
     """What is read, compared and filled at once."""
 
@@ -232,7 +243,8 @@ class State:
         self.vm: Machine = kernel.vm
         self.spans = spans
         self.tasks = kernel.all_tasks()
-        self.index = {task: number for number, task in enumerate(self.tasks)}
+        self.index: dict[Task | None, int] = {None: -1}
+        self.index |= {task: number for number, task in enumerate(self.tasks)}
         self.inner = kernel.inner if isinstance(kernel.inner, InnerGuests) else None
         self._svms = list(self._all_svms())
         self._inner_vcpus = self.inner.vcpus if self.inner else []
@@ -331,11 +343,12 @@ class State:
     # ------------------------------------------------------------------ the VM
 
     def _vm_out(self, vm: Machine) -> Values:
-        vm.in_flight = _in_order(vm.in_flight)
-        flights = vm.in_flight.items()
+        if not vm.in_flight:
+            return (), _all_out(vm.short)
+        flights = vm.in_flight = _in_order(vm.in_flight)
         return (
-            tuple([(gfn, at.fresh, at.first, tuple(at.waiters)) for gfn, at in flights]),
-            tuple([_out(each) for each in vm.short]),
+            tuple([(gfn, at.fresh, at.first, tuple(at.waiters)) for gfn, at in flights.items()]),
+            _all_out(vm.short),
         )
 
     @staticmethod
@@ -350,16 +363,19 @@ class State:
     def _pages_out(self, table: PageTable) -> Values:
         table.held = _in_order(table.held)
         return (
-            tuple([bytes(table.state[low:high]) for low, high in self.spans]),
-            tuple([bytes(table.mapped[low:high]) for low, high in self.spans]),
+            b"".join([table.state[low:high] for low, high in self.spans]),
+            b"".join([table.mapped[low:high] for low, high in self.spans]),
             tuple(table.held.items()),
         )
 
     def _pages_in(self, table: PageTable, values: Values) -> None:
         state, mapped, held = values
-        for (low, high), states, maps in zip(self.spans, state, mapped, strict=True):
-            table.state[low:high] = states
-            table.mapped[low:high] = maps
+        at = 0
+        for low, high in self.spans:
+            end = at + high - low
+            table.state[low:high] = state[at:end]
+            table.mapped[low:high] = mapped[at:end]
+            at = end
         table.held = dict(held)
 
     @staticmethod
@@ -367,7 +383,7 @@ class State:
         return (
             int(thread.mode),
             None if thread.exc is None else _out(thread.exc),
-            tuple([_out(each) for each in thread.clearings]),
+            _all_out(thread.clearings),
         )
 
     @staticmethod
@@ -379,9 +395,12 @@ class State:
 
     @staticmethod
     def _apf_out(apf: AsyncPf) -> Values:
+        done = apf.done
+        if not (apf.queue or done or apf.gfn_hash._used):
+            return NO_WORK
         return (
-            tuple([_out(work) for work in apf.queue.values()]),
-            tuple([None if work is None else work.token for work in apf.done]),
+            _all_out(apf.queue.values()),
+            tuple([None if work is None else work.token for work in done]) if done else (),
             tuple(apf.gfn_hash._slots) if apf.gfn_hash._used else (),
         )
 
@@ -396,11 +415,12 @@ class State:
 
     @staticmethod
     def _areas_out(kernel: GuestKernel) -> Values:
-        kernel.areas = _in_order(kernel.areas)
-        kernel.slept_at = _in_order(kernel.slept_at)
+        areas = kernel.areas = _in_order(kernel.areas)
+        slept = kernel.slept_at = _in_order(kernel.slept_at)
+        area_out = OUT[ApfArea]
         return (
-            tuple([(gpa, _out(area)) for gpa, area in kernel.areas.items()]),
-            tuple([(name, token) for name, (_, token) in kernel.slept_at.items()]),
+            tuple([(gpa, area_out(area)) for gpa, area in areas.items()]),
+            tuple([(name, token) for name, (_, token) in slept.items()]) if slept else (),
         )
 
     @staticmethod
@@ -411,8 +431,7 @@ class State:
 
     @staticmethod
     def _sleepers_out(sleepers: Sleepers[str]) -> Values:
-        entries = sleepers._entries.values()
-        return tuple([_out(entry) for entry in entries]), tuple(sleepers._lost.items())
+        return _all_out(sleepers._entries.values()), tuple(sleepers._lost.items())
 
     @staticmethod
     def _sleepers_in(sleepers: Sleepers[str], values: Values) -> None:
@@ -422,11 +441,14 @@ class State:
         sleepers._lost = dict(lost)
 
     def _cpu_out(self, cpu: GuestCpu) -> Values:
+        calls, suspended = cpu.calls, cpu.suspended
         return (
             _over_out(cpu.over),
-            _over_out(cpu.suspended),
-            tuple([call if isinstance(call, str) else tuple(call) for call in cpu.calls]),
-            -1 if cpu.curr is None else self.index[cpu.curr],
+            None if suspended is None else _over_out(suspended),
+            tuple([each if isinstance(each, str) else tuple(each) for each in calls])
+            if calls
+            else (),
+            self.index[cpu.curr],
         )
 
     def _cpu_in(self, cpu: GuestCpu, values: Values) -> None:
@@ -437,9 +459,8 @@ class State:
         cpu.curr = None if curr < 0 else self.tasks[curr]
 
     def _queue_out(self, rq: RunQueue) -> Values:
-        index = self.index
-        waiting = tuple([index[task] for task in rq.waiting])
-        return waiting, -1 if rq.curr is None else index[rq.curr]
+        index, waiting = self.index, rq.waiting
+        return tuple([index[task] for task in waiting]) if waiting else (), index[rq.curr]
 
     def _queue_in(self, rq: RunQueue, values: Values) -> None:
         waiting, curr = values
@@ -470,7 +491,7 @@ class State:
 
     def _inner_vcpu_out(self, vcpu: InnerVcpu) -> Values:
         return (
-            -1 if vcpu.curr is None else self.index[vcpu.curr],
+            self.index[vcpu.curr],
             (tuple(vcpu.pending.exit), vcpu.pending.rcx),
             tuple([(tuple(due.exit), due.rcx) for due in vcpu.boot]),
         )

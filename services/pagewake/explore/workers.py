@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections import Counter, deque
@@ -99,6 +100,7 @@ def _start(plan: Plan) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the walk ends in the process that began it
     _MINE.append(_walker(plan))
+    gc.disable()  # states form no cycles
 
 
 def _end_with_parent() -> None:
