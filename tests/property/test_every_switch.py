@@ -68,6 +68,15 @@ RESET = (
     'event=[{at="2002us",do="vcpu-stall",vm="vm-0",vcpu=0,for="50us"},'
     '{at="2020us",do="vcpu-reset",vm="vm-0",vcpu=0}]'
 )
+HALTED_THEN_INIT = ("kernel.apf=nonpv", RESET)
+STOPPED = (
+    "vm.0.task.2.finish_after=1ms",
+    'event=[{at="2200us",do="lapic",vm="vm-0",vcpu=0,on=false}]',
+)
+LATCHED_THEN_MIGRATED = (
+    'event=[{at="0ns",do="vcpu-stall",vm="l1-0",vcpu=0,for="2ms",where="latch"},'
+    '{at="11ms",do="migrate",vm="l1-0"}]',
+)
 STALE_GFN = (
     "kernel.apf=nonpv", "kernel.profile=posted-v7", "kernel.overrides.clear_waits=false", UNPAGED,
 )  # fmt: skip
@@ -120,6 +129,8 @@ CASES = {
     "online_zeroes_slot": Case(None, ("kernel.profile=6.x", "vm.0.vcpus=2", AGAIN_ONLINE)),
     "broadcast_needs_memory": Case("row-09-enable", (NO_MEMORY,)),
     "reset_drops_exception": Case(None, (RESET,)),
+    "init_behind_halt": Case(None, HALTED_THEN_INIT),
+    "held_back_wakes": Case(None, ("kernel.profile=6.x", *STOPPED)),
     "apf_in_guest_mode": Case("row-17-l2-shadowed"),
     "paging_required": Case(None, ("kernel.profile=5.10", UNPAGED)),
     "msr_reserved": Case("row-07-msr-reserved-bits"),
@@ -135,6 +146,7 @@ CASES = {
     "gap_g5": Case("row-19-l1-with-hypervisor", BEYOND_32_BITS),
     "gap_g6": Case("row-17-l2-shadowed"),
     "gap_g7": Case("row-11-migrate-sleepers"),
+    "broadcast_ends_latched": Case("row-17-l2-shadowed", LATCHED_THEN_MIGRATED),
 }
 IN_NO_RUN = {
     "alloc_before_lock": "allocation takes no time and cannot race: its description says so",

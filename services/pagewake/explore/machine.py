@@ -27,6 +27,7 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.overlays import Switched
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.vcpu import GuestCpu
+from pagewake.kvm.abi import BROADCAST_TOKEN
 from pagewake.kvm.modes import GUEST, HLT, OFFLINE
 from pagewake.kvm.ports import (
     OP_DELIVER,
@@ -238,12 +239,21 @@ class SmallMachine:
 
     def possible(self) -> Iterator[Choice]:
         """What may happen, and need not."""
-        for number in range(len(self.events)):
-            if self.left >> number & 1:
+        for number, event in enumerate(self.events):
+            if self.left >> number & 1 and self._can_come(event):
                 yield Choice("event", number)
         for kind, left in zip(MAY, self.budget, strict=True):
             if left:
                 yield from self._within(kind)
+
+    def _can_come(self, event: ev.Control) -> bool:
+        """Tasks are frozen before a hibernation, and those that wait for a page cannot be."""
+        if not isinstance(event, ev.KernelReplaced) or event.how != "hibernate":
+            return True
+        told = any(work.told for each in self.vm.vcpus for work in each.apf.queue.values())
+        tokens = any(cpu.area.token not in (0, BROADCAST_TOKEN) for cpu in self.kernel.cpus)
+        queued = any(each.exc is not None for each in self.vm.vcpus)
+        return not (told or tokens or queued or self.kernel.slept_at)
 
     def _within(self, kind: str) -> Iterator[Choice]:
         if kind in ANYWHERE:
@@ -270,6 +280,7 @@ class SmallMachine:
         elif kind == "event":
             self.left &= ~(1 << number)
             self._deliver(self.events[number])
+            self._leave_smm(self.events[number])
         else:
             self.budget[MAY.index(kind)] -= 1
             self._by_chance(kind, number)
@@ -310,6 +321,15 @@ class SmallMachine:
         at_ns = self._later(1)
         event = msgspec.structs.replace(control, at_ns=at_ns)
         self._run(Planned(at_ns, NO_VCPU, 0, OP_DELIVER, event))
+
+    def _leave_smm(self, control: ev.Control) -> None:
+        """RSM follows an SMI before anything of the guest: both are one step."""
+        if not isinstance(control, ev.SmiArrived):
+            return
+        for place, (op, vcpu, _) in enumerate(self.others):
+            if op is OP_PAGING_ON and vcpu == control.vcpu:
+                self._other(place)
+                return
 
     def _by_chance(self, kind: str, number: int) -> None:
         if kind in CONTROLS:

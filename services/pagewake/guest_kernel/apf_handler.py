@@ -274,6 +274,8 @@ def wake_all(cpu: GuestCpu, at_ns: int, how: ev.WakeHow) -> None:
         _wake_sleeper(cpu, at_ns, str(name), token, how)
     for token in result.dropped:
         cpu.thread.note(DummyUnlinked, at_ns, token, how)
+    if kernel.switches.broadcast_ends_latched and kernel.inner is not None:
+        kernel.inner.end_latched()
 
 
 def _wake_sleeper(cpu: GuestCpu, at_ns: int, name: str, token: Token, how: ev.WakeHow) -> None:

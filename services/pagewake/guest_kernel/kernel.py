@@ -48,6 +48,9 @@ class InnerGuestsPort(Saved, ABC):
     def latch(self, cpu: GuestCpu, at_ns: int) -> Step: ...
 
     @abstractmethod
+    def end_latched(self) -> None: ...
+
+    @abstractmethod
     def interrupt(self, cpu: GuestCpu, at_ns: int, code: int = EXIT_INTR) -> Step: ...
 
     @abstractmethod

@@ -64,7 +64,7 @@ class AsyncPf(Saved):
         gfn_hash                 emptied        emptied         emptied
         msr_val                  0              rewritten       as written
         id                       goes on        0               goes on
-        halt_requested           stays          withdrawn       stays
+        halt_requested           stays to 3.9   withdrawn       stays
         pageready_pending        stays          false           stays
         send_user_only,          stay           off, until      stay
         as_vmexit                               rewritten

@@ -98,6 +98,11 @@ def presentable(vcpu: VcpuThread) -> bool:
     return bool(vcpu.apf.done) and _can_inject_present(vcpu)
 
 
+def ends_hlt(vcpu: VcpuThread) -> bool:
+    """Whether a completion that waits makes a vcpu runnable that its guest has halted."""
+    return bool(vcpu.apf.done) and (vcpu.vm.switches.held_back_wakes or _can_inject_present(vcpu))
+
+
 def guest_mode_allows(vcpu: VcpuThread) -> bool:
     """4.12 forbids APF while a nested guest runs, 4.13 lets L1 opt in."""
     return vcpu.vm.switches.apf_in_guest_mode or vcpu.apf.as_vmexit
@@ -309,6 +314,8 @@ def end_clear(vcpu: VcpuThread, at_ns: int, clearing: Clearing) -> None:
     clear(vcpu, at_ns, clearing.why)
     if clearing.why == "reset":
         vcpu.apf.reset()
+        if vcpu.vm.switches.init_behind_halt:
+            vcpu.apf.halt_requested = False
     elif clearing.why == "cr0-pg" and vcpu.vm.switches.pg_resets_hash:
         vcpu.apf.gfn_hash.reset()
 

@@ -50,10 +50,14 @@ def _unpage(vcpu: VcpuThread, at_ns: int, for_ns: int, smm_until_ns: int) -> boo
 
 
 def _smi(vm: Vm, event: ev.SmiArrived) -> None:
-    """To SMM and back by RSM: paging off and on, and nothing of the guest in between."""
+    """To SMM and back by RSM: paging off and on, and nothing of the guest in between.
+
+    It is taken behind a request to halt for a page, and ends that halt (semantics 3.9).
+    """
     vcpu = vm.vcpus[event.vcpu]
     if not vm.switches.smm or vcpu.mode is OFFLINE:
         return
+    vcpu.apf.halt_requested = False
     now = _unpage(vcpu, event.at_ns, event.for_ns, event.at_ns + event.for_ns)
     if now and vcpu.mode is not BLACKOUT:
         vcpu.resumed(event.at_ns, "smi")

@@ -360,6 +360,10 @@ class Vcpu(VcpuThread):
         self.become("page")
         return self.sync_done(at_ns, gfn)
 
+    def completion_ends_hlt(self) -> bool:
+        """See `completion.ends_hlt`."""
+        return completion.ends_hlt(self)
+
     def joined(self, at_ns: int, arg: tuple[Gfn, Token | None, int]) -> None:
         """A page that others waited for too has come: one hop later than for the first of them."""
         gfn, token, epoch = arg

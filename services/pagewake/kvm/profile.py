@@ -83,8 +83,9 @@ _V2639 = _V2638.after(
 )
 _V310 = _V2639.after(
     "3.10",
-    "a completion also ends HLT (since 3.5)",
+    "a completion also ends HLT (since 3.5), and INIT is looked for behind a halt for a page",
     present_makes_runnable=True,
+    init_behind_halt=True,
 )
 _V316 = _V310.after(
     "3.16",

@@ -69,6 +69,7 @@ def replace_kernel(vm: Vm, event: ev.KernelReplaced) -> None:
         _withdraw(vm, at_ns)
     for vcpu in vm.vcpus:
         injection.drop_exception(vcpu, at_ns, "reset")
+        vcpu.apf.halt_requested = False  # what stopped the old kernel's CPU ended its halt
         vcpu.resumed(at_ns, "signal")
         vcpu.revive(at_ns, "signal", event.for_ns if hibernated else 0)
         vcpu.lapic_on = True  # as a kernel sets it up, with nothing pending

@@ -65,6 +65,8 @@ class Switches:
     online_zeroes_slot: bool
     broadcast_needs_memory: bool
     reset_drops_exception: bool
+    init_behind_halt: bool
+    held_back_wakes: bool
     apf_in_guest_mode: bool
     paging_required: bool
     msr_reserved: int
@@ -81,6 +83,7 @@ class Switches:
     gap_g5: bool
     gap_g6: bool
     gap_g7: bool
+    broadcast_ends_latched: bool
 
     def __reduce__(self) -> tuple[type[Switches], tuple[Any, ...]]:
         return Switches, astuple(self)
@@ -398,6 +401,24 @@ _TABLE: tuple[Switch, ...] = (
         "with it",
     ),
     Switch(
+        "init_behind_halt",
+        _BOTH,
+        False,
+        "66450a21f996 (3.10)",
+        "INIT is looked for behind a request to halt for a page, and ends that halt with any other; "
+        "without it the vcpu is reset first, and halted afterwards with nothing outstanding",
+    ),
+    Switch(
+        "held_back_wakes",
+        _BOTH,
+        True,
+        "derived from arch/x86/kvm/x86.c of 2.6.38 to 6.x, unreported: kvm_vcpu_has_events(), "
+        "kvm_arch_vcpu_runnable() before it, looks at `done` alone",
+        "a completion ends HLT even if its READY is held back, so that a vcpu whose LAPIC is off, "
+        "or whose slot is taken, does not stop in HLT; false, no kernel's rule: only one that can "
+        "be handed over does",
+    ),
+    Switch(
         "apf_in_guest_mode",
         _BOTH,
         True,
@@ -528,6 +549,15 @@ _TABLE: tuple[Switch, ...] = (
         "wake_all reaches only what waited on this cpu, also where the hypervisor moved the "
         "thread; false is no kernel's rule: every wake_all, also in a guest without nesting and "
         "as a CPU goes offline, wakes what waits on any cpu",
+    ),
+    Switch(
+        "broadcast_ends_latched",
+        _BOTH,
+        False,
+        "derived from arch/x86/kernel/kvm.c of 2.6.38 to 6.x, unreported: apf_task_wake_all() takes "
+        "out what is in the table, and leaves nothing for whom it came too early",
+        "a broadcast also ends what a hypervisor has latched and not waited for yet; without it, "
+        "the rule of all kernels, that vcpu thread sleeps for a token that was withdrawn",
     ),
 )
 

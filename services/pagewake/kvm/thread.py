@@ -174,6 +174,10 @@ class VcpuThread(VcpuPort):
         """There may be a frame for what this thread waits with."""
 
     @abstractmethod
+    def completion_ends_hlt(self) -> bool:
+        """A completion waits that makes the vcpu runnable."""
+
+    @abstractmethod
     def give_up_clearing(self, at_ns: int) -> None:
         """Nobody's end is waited for any more: the work was withdrawn otherwise."""
 
@@ -336,7 +340,7 @@ class VcpuThread(VcpuPort):
         """kvm_arch_vcpu_runnable()."""
         return (
             not (self.mp_halted or self.apf.halted)
-            or bool(self.apf.done)
+            or (bool(self.apf.done) if self.apf.halted else self.completion_ends_hlt())
             or self.nmi is not None
             or (self.irqs != 0 and self.interrupt_allowed())
         )

@@ -246,6 +246,13 @@ class InnerGuests(InnerGuestsPort):
         vcpu.left_ns += self.latch_stall_ns.pop(cpu.id, 0)
         return cpu.iret(at_ns)
 
+    def end_latched(self) -> None:
+        """No kernel's rule: what is latched and not waited for is no NOT_PRESENT any more."""
+        for vcpu in self.vcpus:
+            if vcpu.svm.apf_reason == REASON_NOT_PRESENT:
+                vcpu.svm.apf_reason = 0
+                vcpu.pending = DueExit(Exit(INTR))
+
     def _l1_handle_exit(self, cpu: GuestCpu, at_ns: int, task: Task, vcpu: InnerVcpu) -> Step:
         """L1's handle_exit; the thread enters again afterwards."""
         vcpu.phase = "vmrun"

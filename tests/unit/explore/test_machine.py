@@ -168,3 +168,37 @@ def test_tasks_that_are_alike_change_places_unseen() -> None:
         "vm.0.task.0.count=3", 'vm.0.task.0.script=["touch 0", "touch 1", "sleep 1us"]', two
     )
     assert alike < held
+
+
+def test_rsm_follows_an_smi_before_anything_of_the_guest() -> None:
+    """What faults in between would be withdrawn without anybody who waits for it any more."""
+    walker = Walker(load_small("smi", ["kernel.profile=6.12"]))
+    walker.boot()
+    smi = Choice("event", 0)
+    assert smi in walker.machine.choices()
+    walker.step(smi)
+    assert "paging" not in {choice.kind for choice in walker.machine.choices()}
+    assert walker.machine.vm.vcpus[0].unpaged_until_ns == 0
+
+
+HIBERNATE = 'explore.event=[{do="new-kernel",vm="vm-0",how="hibernate"}]'
+
+
+def test_no_hibernation_while_a_task_waits_for_a_page() -> None:
+    """The freezer waits for it; once it is awake, there is one."""
+    plan = Plan(load_small("two-tasks", ["kernel.profile=6.12", HIBERNATE]))
+    walker = Walker(plan.scenario)
+    told = asleep = 0
+    for _ in range(40):
+        choices = walker.machine.choices()
+        if walker.machine.kernel.slept_at:
+            asleep += 1
+            assert Choice("event", 0) not in choices
+        else:
+            told += Choice("event", 0) in choices
+        first = [choice for choice in choices if choice.kind in ("vcpu", "page")]
+        if not first:
+            break
+        walker.step(first[0])
+    assert asleep
+    assert told

@@ -624,6 +624,25 @@ class TestClearingWaits:
         assert machine.vcpu.apf.msr_val == 0
         assert (302_400 + PASS_NS, "runs") in machine.entered()
 
+    @pytest.mark.parametrize("behind", [True, False])
+    def test_init_between_a_fault_and_its_halt(self, behind: bool) -> None:
+        """Up to 3.9 the request outlives the reset, and halts for a page that nobody reads."""
+        machine = Machine(init_behind_halt=behind, clear_waits=False)
+        machine.sets(500, cpl=0)
+        machine.touch(10_000, 7)
+        machine.deliver(ev.VcpuReset(10_500, "vm", 0, 0))
+        machine.run(50_000)
+        assert [e.why for e in machine.of(ev.VcpuHalted)] == ["stale"] * (not behind)
+
+    def test_an_smi_between_a_fault_and_its_halt_ends_the_halt(self) -> None:
+        machine = Machine(profile="4.4", clear_waits=False)
+        machine.sets(500, cpl=0)
+        machine.touch(10_000, 7)
+        machine.deliver(ev.SmiArrived(10_500, "vm", 0, 0, 10_000))
+        machine.run(50_000)
+        assert machine.of(ev.ApfCleared) != []
+        assert machine.of(ev.VcpuHalted) == []
+
     def reset_while_it_reads(self, until_ns: int) -> Machine:
         """The thread waits for page 9 itself as it is reset."""
         machine = self.two_outstanding()
@@ -878,6 +897,22 @@ class TestReadyByInterrupt:
         assert (queued.token, queued.lost) == (0x1000, False)
         assert queued.at_ns > 300_000
         assert [seen[2] for seen in machine.entered() if seen[1] == "irq"] == [IRQ_APF]
+
+    @pytest.mark.parametrize("wakes", [True, False])
+    def test_a_ready_that_waits_for_the_lapic_ends_hlt_though_nothing_comes(
+        self, wakes: bool
+    ) -> None:
+        """Any kernel looks at `done` alone; what mends it also asks whether READY may go."""
+        machine = Machine(profile="5.14", held_back_wakes=wakes)
+        machine.wrmsr(100, 0xEC, MSR_INT)
+        machine.wrmsr(1_000, 0x1009)
+        machine.deliver(ev.LapicSwitched(4_000, "vm", 0, 0, False))
+        machine.touch(10_000, 7)
+        machine.hlt(20_000)
+        machine.arrives(100_000, 7, token=Token(0))
+        machine.run(200_000)
+        assert [e.why for e in machine.of(ev.VcpuResumed)] == ["completion"] * wakes
+        assert "token" not in {e.delivery for e in machine.of(ev.ApfPresented)}
 
     def test_a_lapic_that_is_off_takes_no_other_interrupt_either(self) -> None:
         machine = self.machine()

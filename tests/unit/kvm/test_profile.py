@@ -78,6 +78,8 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "online_zeroes_slot": {"posted-v7": False},
     "broadcast_needs_memory": {"posted-v7": True},
     "reset_drops_exception": {"posted-v7": False, "4.4": True},
+    "init_behind_halt": {"posted-v7": False, "3.10": True},
+    "held_back_wakes": {"posted-v7": True},
     "apf_in_guest_mode": {"posted-v7": True, "4.13": False},
     "paging_required": {"posted-v7": False, "6.1": True},
     "msr_reserved": {"posted-v7": 0x3C, "4.13": 0x38, "5.8": 0x30},
@@ -94,6 +96,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "gap_g5": {"posted-v7": True},
     "gap_g6": {"posted-v7": True},
     "gap_g7": {"posted-v7": True},
+    "broadcast_ends_latched": {"posted-v7": False},
 }
 """What each switch is from which release on."""
 

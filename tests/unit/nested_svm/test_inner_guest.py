@@ -11,11 +11,11 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.tasks import Task
 from pagewake.kvm import injection
 from pagewake.kvm.config import ExitRates
-from pagewake.nested_svm.exit_codes import EXCP_PF, PF_VECTOR
+from pagewake.nested_svm.exit_codes import EXCP_PF, INTR, PF_VECTOR
 from pagewake.nested_svm.hypervisor import Exit, NestedSvm
 from pagewake.nested_svm.inner_guest import InnerGuests, VcpuNested
 from pagewake.nested_svm.inner_memory import InnerMemory
-from pagewake.nested_svm.inner_vcpu import InnerVcpu
+from pagewake.nested_svm.inner_vcpu import DueExit, InnerVcpu
 from pagewake.nested_svm.routing import Intercepts
 from pagewake.simtime.randomness import Draws
 from tests.unit.kvm.scripted import Machine
@@ -62,3 +62,20 @@ def test_what_l0_shadows_is_l1s_table_for_the_guest_or_its_process(
     cpu.curr = Task(0, "l2-vcpu-0", "l1", 0, inner=vcpu)
     cpu.enter_guest(depth, 3)
     assert inner.cr3(cpu) == shadowed
+
+
+@pytest.mark.parametrize(("reason", "left"), [(1, 0), (2, 2)])
+def test_what_ends_a_latched_token_leaves_an_exit_of_no_interest(reason: int, left: int) -> None:
+    """READY stays: it is not waited for, and wakes somebody."""
+    machine = Machine()
+    svm = NestedSvm(machine.vm.switches)
+    kernel = GuestKernel(machine.vm, machine.vm.switches, KernelCosts(), SchedulerConfig())
+    memory = InnerMemory(machine.vm.pages, 0, 16)
+    inner = InnerGuests(kernel, memory, [])
+    vcpu = InnerVcpu(0, svm, memory, SchedulerConfig(), 0, Draws(1, "exits"), ExitRates())
+    inner.vcpus.append(vcpu)
+    vcpu.pending = DueExit(Exit(EXCP_PF, 0, 0x1000))
+    svm.latch(EXCP_PF, lambda: reason)
+    inner.end_latched()
+    assert svm.apf_reason == left
+    assert (vcpu.pending.exit.code == INTR) == (left == 0)
