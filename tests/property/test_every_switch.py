@@ -74,8 +74,10 @@ STOPPED = (
     'event=[{at="2200us",do="lapic",vm="vm-0",vcpu=0,on=false}]',
 )
 LATCHED_THEN_MIGRATED = (
-    'event=[{at="0ns",do="vcpu-stall",vm="l1-0",vcpu=0,for="2ms",where="latch"},'
-    '{at="11ms",do="migrate",vm="l1-0"}]',
+    (
+        'event=[{at="0ns",do="vcpu-stall",vm="l1-0",vcpu=0,for="2ms",where="latch"},'
+        '{at="11ms",do="migrate",vm="l1-0"}]'
+    ),
 )
 STALE_GFN = (
     "kernel.apf=nonpv", "kernel.profile=posted-v7", "kernel.overrides.clear_waits=false", UNPAGED,

@@ -405,7 +405,7 @@ _TABLE: tuple[Switch, ...] = (
         _BOTH,
         False,
         "66450a21f996 (3.10)",
-        "INIT is looked for behind a request to halt for a page, and ends that halt with any other; "
+        "INIT is looked for behind a request to halt for a page, and ends that halt as any other; "
         "without it the vcpu is reset first, and halted afterwards with nothing outstanding",
     ),
     Switch(
@@ -554,8 +554,8 @@ _TABLE: tuple[Switch, ...] = (
         "broadcast_ends_latched",
         _BOTH,
         False,
-        "derived from arch/x86/kernel/kvm.c of 2.6.38 to 6.x, unreported: apf_task_wake_all() takes "
-        "out what is in the table, and leaves nothing for whom it came too early",
+        "derived from arch/x86/kernel/kvm.c of 2.6.38 to 6.x, unreported: apf_task_wake_all() "
+        "takes out what is in the table, and leaves nothing for whom it came too early",
         "a broadcast also ends what a hypervisor has latched and not waited for yet; without it, "
         "the rule of all kernels, that vcpu thread sleeps for a token that was withdrawn",
     ),
