@@ -125,6 +125,7 @@ def submit(
     if checked and not wait:
         raise ConfigError("--check looks at what came of the run: give --wait with it")
     loaded = load(scenario, sets or (), seed)
+    _refuse_told(loaded)
     if mode == "none":
         _refuse_blind(loaded, checked=checked)
     tell_hints([loaded])
@@ -153,6 +154,15 @@ def submit(
     else:
         print_result(*run_table(result, _cost_figures(cost), saw_journal=saw))
     check((plan.run, result), also_wrongs=checked)
+
+
+def _refuse_told(scenario: Scenario) -> None:
+    """A story is told by one process: its choices have no lookahead to cut windows by."""
+    if scenario.explore is not None and scenario.explore.choices:
+        raise ConfigError(
+            f"{scenario.name} has explore.choices, a story that one process tells: run it with "
+            "pagewake run, or have explore --save make it a scenario by the clock"
+        )
 
 
 def _refuse_blind(scenario: Scenario, *, checked: bool) -> None:

@@ -123,3 +123,25 @@ def test_without_a_scenario_those_made_for_this_are_listed(capsys: Capsys) -> No
     assert done.code == 0
     assert "one-vcpu" in done.out
     assert "hypervisor-in-hypervisor" in done.out
+
+
+def test_what_reads_logs_works_on_a_story(capsys: Capsys, tmp_path: Path) -> None:
+    log, page = tmp_path / "story", tmp_path / "story.html"
+    assert invoke(capsys, "explore", *LOST, "--log", str(log)).code == 1
+    verified = invoke(capsys, "verify", str(log))
+    replayed = invoke(capsys, "replay", str(log))
+    traced = invoke(capsys, "trace", str(log), "-o", str(tmp_path / "story.json"))
+    reported = invoke(capsys, "report", str(log), "-o", str(page))
+    assert [each.code for each in (verified, replayed, traced, reported)] == [0, 0, 0, 0]
+    assert verified.out.split()[0] in replayed.out
+    assert "one-0" in page.read_text()
+    assert (tmp_path / "story.json").stat().st_size > 0
+
+
+def test_a_cluster_is_not_asked_to_tell_a_story(capsys: Capsys, tmp_path: Path) -> None:
+    log = tmp_path / "story"
+    invoke(capsys, "explore", *LOST, "--log", str(log))
+    done = invoke(capsys, "submit", str(log / "run.toml"), "--kafka", "127.0.0.1:1")
+    assert done.code == 2
+    assert "explore.choices" in done.err
+    assert "pagewake run" in done.err
