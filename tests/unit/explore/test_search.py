@@ -57,6 +57,16 @@ def test_random_orders_find_it_and_are_those_of_their_seed() -> None:
     assert not first.complete
 
 
+def test_random_orders_find_it_where_the_space_is_large() -> None:
+    """The lost READY of token 0 (D35), among two vcpus with four tasks."""
+    more = [
+        *SETS, "vm.0.vcpus=2", "vm.0.task.0.count=2", "vm.0.task.1.count=2",
+        'vm.0.task.1.script=["touch 0", "touch 1", "touch 2"]',
+    ]  # fmt: skip
+    large = plan("one-vcpu", *more, first_only=True)
+    assert "asleep" in Search(large).at_random(200, 1).found
+
+
 @pytest.mark.parametrize(
     ("bounds", "why"),
     [
@@ -100,8 +110,11 @@ def test_it_goes_on_with_nothing_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "profile"),
-    [("one-vcpu", "5.10"), ("one-vcpu", "3.10"), ("offline", "6.12"), ("nested-guest", "6.12")],
-)
+    [
+        ("one-vcpu", "5.10"), ("one-vcpu", "3.10"), ("two-tasks", "6.12"), ("smi", "6.12"),
+        ("offline", "6.12"), ("nested-guest", "6.12"), ("hypervisor-in-hypervisor", "6.12"),
+    ],
+)  # fmt: skip
 def test_the_reduction_finds_the_same_outcomes_in_fewer_states(name: str, profile: str) -> None:
     scenario = load_small(name, [f"kernel.profile={profile}"])
     less, all_ = (Search(Plan(scenario, reduce=each)) for each in (True, False))
