@@ -19,8 +19,10 @@ from pagewake.explore.words import LINES_MAX, story
 from pagewake.scenario.loading import loads
 from pagewake.verify.verify import verify_log
 
-LARGE = {"moved-thread"}
-SMALL = [case for case in cases() if case.scenario not in LARGE]
+CASES = cases()
+TWICE = {48}
+"""Of errata that need two preemptions at their instants: no drawn durations bring them about, and
+the scenario of the erratum itself does."""
 
 
 def named(case: Case) -> str:
@@ -29,32 +31,32 @@ def named(case: Case) -> str:
 
 @cache
 def explored(number: int) -> tuple[Plan, Explored]:
-    plan = Plan(SMALL[number].broken())
+    plan = Plan(CASES[number].broken())
     return plan, Search(plan).breadth_first()
 
 
-numbered = pytest.mark.parametrize("number", range(len(SMALL)), ids=list(map(named, SMALL)))
+numbered = pytest.mark.parametrize("number", range(len(CASES)), ids=list(map(named, CASES)))
 
 
 @numbered
 def test_it_is_found(number: int) -> None:
     _, found = explored(number)
     assert found.complete
-    assert SMALL[number].property in found.found
+    assert CASES[number].property in found.found
 
 
 @numbered
 def test_with_what_mends_it_the_whole_space_has_nothing(number: int) -> None:
-    found = Search(Plan(SMALL[number].mended())).breadth_first()
+    found = Search(Plan(CASES[number].mended())).breadth_first()
     assert found.complete
-    assert found.found.keys() == set(SMALL[number].remains)
+    assert found.found.keys() == set(CASES[number].remains)
     assert found.states > 100
 
 
 @numbered
 def test_its_story_is_a_log_that_verifies_and_replays(number: int, tmp_path: Path) -> None:
     plan, found = explored(number)
-    short = minimised(plan, found.found[SMALL[number].property])
+    short = minimised(plan, found.found[CASES[number].property])
     told = as_scenario(plan.scenario, short.path)
     result = run_scenario(told, log_dir=tmp_path / "log")
     report = verify_log(tmp_path / "log")
@@ -65,24 +67,28 @@ def test_its_story_is_a_log_that_verifies_and_replays(number: int, tmp_path: Pat
 @numbered
 def test_its_story_is_a_page(number: int) -> None:
     plan, found = explored(number)
-    lines = story(plan.scenario, found.found[SMALL[number].property])
+    lines = story(plan.scenario, found.found[CASES[number].property])
     assert 5 < len(lines) <= LINES_MAX + 2
-    assert lines[-1] == f"so: {found.found[SMALL[number].property].broken.what}"
+    assert lines[-1] == f"so: {found.found[CASES[number].property].broken.what}"
 
 
-@numbered
+@pytest.mark.parametrize(
+    "number",
+    [number for number, case in enumerate(CASES) if case.errata not in TWICE],
+    ids=lambda number: named(CASES[number]),
+)
 def test_a_run_by_the_clock_shows_it(number: int) -> None:
     plan, found = explored(number)
-    short = minimised(plan, found.found[SMALL[number].property])
+    short = minimised(plan, found.found[CASES[number].property])
     saved = timed(plan, short)
     assert saved is not None
     assert saved.explore is None
     lines = story(plan.scenario, short)
     text = saved_toml(plan.scenario, saved, short.broken, lines)
-    assert text.startswith(f"# {SMALL[number].property}: {short.broken.what}\n")
+    assert text.startswith(f"# {CASES[number].property}: {short.broken.what}\n")
     assert len(text.splitlines()) < 140
     kept = loads(text)
-    assert SMALL[number].property in {each.property for each in broken_in(kept, ())}
+    assert CASES[number].property in {each.property for each in broken_in(kept, ())}
 
 
 def test_choices_that_are_not_needed_are_left_out() -> None:
