@@ -72,6 +72,7 @@ def _with_waits(events: list[Event]) -> Iterator[Event]:
 def _leaves(plan: Plan, space: Space) -> Iterator[tuple[int, list[Choice], list[Event]]]:
     """Each leaf, how CPUs started, and all events on the way to it."""
     walker = Walker(plan.scenario, plan.properties, reduce=plan.reduce)
+    walker.machine.alike = []  # each task keeps its name on its way through the log
     written: list[Event] = []
     booted = walker.boot(written)
     root = _Node(0, 0, walker.copy(), *_placed(written, 0, 1))

@@ -13,7 +13,13 @@ from pagewake.verify.invariants import Rules
 
 @pytest.mark.parametrize(
     ("name", "profile"),
-    [("one-vcpu", "3.10"), ("one-vcpu", "6.12"), ("offline", "5.4"), ("nested-guest", "4.9")],
+    [
+        ("one-vcpu", "3.10"),
+        ("one-vcpu", "6.12"),
+        ("offline", "5.4"),
+        ("nested-guest", "4.9"),
+        ("four-tasks", "6.12"),  # two of which are alike
+    ],
 )
 def test_every_order_keeps_them(name: str, profile: str) -> None:
     plan = Plan(load_small(name, [f"kernel.profile={profile}"]))
