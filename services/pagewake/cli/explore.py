@@ -70,78 +70,98 @@ class Outcome(msgspec.Struct, frozen=True):
     reached: dict[str, int]
 
 
+ScenarioArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="SCENARIO", help="A scenario file, or the name of a built-in one."),
+]
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Processes.")]
+MaxStatesOption = Annotated[
+    int, typer.Option("--max-states", min=0, help="Stop after so many states; 0: never.")
+]
+BudgetOption = Annotated[
+    list[str] | None,
+    typer.Option("--budget", metavar="WHAT=N", help=f"How often: {', '.join(MAY)}."),
+]
+PropertyOption = Annotated[
+    list[str] | None,
+    typer.Option("--property", metavar="EXPR", help='As in "finally TaskSlept == TaskWoken".'),
+]
+OrderOption = Annotated[
+    str, typer.Option("--order", metavar="breadth|depth", help="Which states come first.")
+]
+DepthOption = Annotated[int, typer.Option("--depth", min=0, help="Stop there; 0: nowhere.")]
+WalksOption = Annotated[
+    int, typer.Option("--walks", min=0, help="So many random orders instead of all.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the walks.")]
+MemoryOption = Annotated[
+    str, typer.Option("--memory", metavar="SIZE", help="Stop when this much is in use.")
+]
+ReduceOption = Annotated[
+    bool, typer.Option(help="Take steps that commute with all others at once.")
+]
+InvariantsOption = Annotated[
+    bool,
+    typer.Option(help="Check the invariants of verify in one order to every state, too."),
+]
+FirstOption = Annotated[bool, typer.Option("--first", help="Stop at the first violation.")]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume",
+        metavar="FILE",
+        help="Go on from there, and keep there every minute, and at the end, how far it is.",
+        show_default=False,
+    ),
+]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--save",
+        metavar="FILE",
+        help="Write a timed scenario that shows the first violation.",
+        show_default=False,
+    ),
+]
+LogOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--log",
+        metavar="DIR",
+        help="Write the first violation as a log into this new directory.",
+        show_default=False,
+    ),
+]
+MatrixOption = Annotated[
+    bool,
+    typer.Option("--matrix", help="Change every switch in turn: what it opens and closes."),
+]
+GalleryOption = Annotated[
+    bool,
+    typer.Option("--gallery", help="Find every known defect in its small scenario."),
+]
+
+
 def explore(
-    scenario: Annotated[
-        str | None,
-        typer.Argument(metavar="SCENARIO", help="A scenario file, or the name of a built-in one."),
-    ] = None,
+    scenario: ScenarioArgument = None,
     sets: SetOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = 1,
-    max_states: Annotated[
-        int, typer.Option("--max-states", min=0, help="Stop after so many states; 0: never.")
-    ] = 1_000_000,
-    budget: Annotated[
-        list[str] | None,
-        typer.Option("--budget", metavar="WHAT=N", help=f"How often: {', '.join(MAY)}."),
-    ] = None,
-    properties: Annotated[
-        list[str] | None,
-        typer.Option("--property", metavar="EXPR", help='As in "finally TaskSlept == TaskWoken".'),
-    ] = None,
-    order: Annotated[
-        str, typer.Option("--order", metavar="breadth|depth", help="Which states come first.")
-    ] = "breadth",
-    depth: Annotated[int, typer.Option("--depth", min=0, help="Stop there; 0: nowhere.")] = 0,
-    walks: Annotated[
-        int, typer.Option("--walks", min=0, help="So many random orders instead of all.")
-    ] = 0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the walks.")] = 1,
-    memory: Annotated[
-        str, typer.Option("--memory", metavar="SIZE", help="Stop when this much is in use.")
-    ] = "8GiB",
-    reduce: Annotated[
-        bool, typer.Option(help="Take steps that commute with all others at once.")
-    ] = True,
-    invariants: Annotated[
-        bool,
-        typer.Option(help="Check the invariants of verify in one order to every state, too."),
-    ] = True,
-    first: Annotated[bool, typer.Option("--first", help="Stop at the first violation.")] = False,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--resume",
-            metavar="FILE",
-            help="Go on from there, and keep there every minute, and at the end, how far it is.",
-            show_default=False,
-        ),
-    ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            "--save",
-            metavar="FILE",
-            help="Write a timed scenario that shows the first violation.",
-            show_default=False,
-        ),
-    ] = None,
-    log: Annotated[
-        Path | None,
-        typer.Option(
-            "--log",
-            metavar="DIR",
-            help="Write the first violation as a log into this new directory.",
-            show_default=False,
-        ),
-    ] = None,
-    matrix: Annotated[
-        bool,
-        typer.Option("--matrix", help="Change every switch in turn: what it opens and closes."),
-    ] = False,
-    gallery: Annotated[
-        bool,
-        typer.Option("--gallery", help="Find every known defect in its small scenario."),
-    ] = False,
+    jobs: JobsOption = 1,
+    max_states: MaxStatesOption = 1_000_000,
+    budget: BudgetOption = None,
+    properties: PropertyOption = None,
+    order: OrderOption = "breadth",
+    depth: DepthOption = 0,
+    walks: WalksOption = 0,
+    seed: SeedOption = 1,
+    memory: MemoryOption = "8GiB",
+    reduce: ReduceOption = True,
+    invariants: InvariantsOption = True,
+    first: FirstOption = False,
+    resume: ResumeOption = None,
+    save: SaveOption = None,
+    log: LogOption = None,
+    matrix: MatrixOption = False,
+    gallery: GalleryOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Try every order in which a small machine can do things; exit 1 if anything breaks in one.
@@ -174,10 +194,6 @@ def explore(
     if resume is not None and way != "breadth":
         raise ConfigError("--resume: only a walk level by level goes on: no --walks, no --order")
     explored, search = _walk(plan, way, jobs, walks, seed, resume)
-    if resume is not None:
-        search.save(resume)
-    if search.interrupted:
-        raise InterruptedRunError(_interrupted(explored, resume))
     if invariants and way == "breadth" and explored.states <= CHECKED_MAX:
         explored.found |= broken_invariants(plan, search.space)
     stories = [minimised(plan, found) for found in explored.found.values()]
@@ -317,6 +333,7 @@ def _bytes(size: str) -> int:
 def _walk(
     plan: Plan, way: str, jobs: int, walks: int, seed: int, resume: Path | None
 ) -> tuple[Explored, Search]:
+    """One search; InterruptedRunError if somebody stopped it, after what it found was kept."""
     with ExitStack() as stack:
         stack.enter_context(without_collector())
         workers = stack.enter_context(Workers(plan, jobs)) if jobs > 1 else None
@@ -325,10 +342,16 @@ def _walk(
         if resume is not None and resume.exists():
             search.load(resume)
         if way == "random":
-            return search.at_random(walks, seed), search
-        if way == "depth":
-            return search.depth_first(), search
-        return search.breadth_first(resume), search
+            explored = search.at_random(walks, seed)
+        elif way == "depth":
+            explored = search.depth_first()
+        else:
+            explored = search.breadth_first(resume)
+    if resume is not None:
+        search.save(resume)
+    if search.interrupted:
+        raise InterruptedRunError(_interrupted(explored, resume))
+    return explored, search
 
 
 @contextmanager
