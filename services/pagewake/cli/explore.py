@@ -7,15 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
-from rich.table import Table
 
 from pagewake.bus.log_dir import NewDirectory
 from pagewake.cli.guard import InterruptedRunError, complain
-from pagewake.cli.listing import two_columns
+from pagewake.cli.listing import two_columns, under
 from pagewake.cli.options import JsonOption, SetOption
 from pagewake.cli.output import print_json, print_line
 from pagewake.cli.screen import print_text
@@ -26,7 +25,15 @@ from pagewake.explore.gallery import Case, cases, load_small, names
 from pagewake.explore.machine import MAY
 from pagewake.explore.matrix import effects
 from pagewake.explore.saved import saved_toml
-from pagewake.explore.search import Bounds, Explored, Found, Plan, Progress, Search
+from pagewake.explore.search import (
+    Bounds,
+    Explored,
+    Found,
+    OnProgress,
+    Plan,
+    Progress,
+    Search,
+)
 from pagewake.explore.story import as_scenario, minimised
 from pagewake.explore.timed import TRIES, timed
 from pagewake.explore.words import story
@@ -188,11 +195,7 @@ def explore(
         _matrix(plan, as_json)
         return
     _refuse_places(save, log)
-    if order not in ORDERS:
-        raise ConfigError(f'--order "{order}": {nearest(order, ORDERS)}')
-    way = "random" if walks else order
-    if resume is not None and way != "breadth":
-        raise ConfigError("--resume: only a walk level by level goes on: no --walks, no --order")
+    way = _way(order, walks, resume)
     explored, search = _walk(plan, way, jobs, walks, seed, resume)
     if invariants and way == "breadth" and explored.states <= CHECKED_MAX:
         explored.found |= broken_invariants(plan, search.space)
@@ -207,6 +210,16 @@ def explore(
         raise CheckFailedError(
             "\n".join(f"{each.broken.property}: {each.broken.what}" for each in stories)
         )
+
+
+def _way(order: str, walks: int, resume: Path | None) -> str:
+    """Which states come first: by breadth, by depth, or at random."""
+    if order not in ORDERS:
+        raise ConfigError(f'--order "{order}": {nearest(order, ORDERS)}')
+    way = "random" if walks else order
+    if resume is not None and way != "breadth":
+        raise ConfigError("--resume: only a walk level by level goes on: no --walks, no --order")
+    return way
 
 
 def _refuse_places(save: Path | None, log: Path | None) -> None:
@@ -240,9 +253,7 @@ def _gallery(as_json: bool) -> None:
     if as_json:
         print_json(shown)
     else:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for heading in ("", "defect", "in", "states", "s", "choices", "mended"):
-            table.add_column(heading)
+        table = under("", "defect", "in", "states", "s", "choices", "mended")
         for each in shown:
             rest = ", ".join(each.mended_violations) or "nothing"
             table.add_row(
@@ -291,9 +302,7 @@ def _matrix(plan: Plan, as_json: bool) -> None:
         return
     outcomes = ", ".join(sorted(base.found)) or "nothing"
     print_line(f"{plan.scenario.name}, {plan.scenario.kernel.profile}: {outcomes}\n")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("switch", "value", "states", "opens", "closes"):
-        table.add_column(heading)
+    table = under("switch", "value", "states", "opens", "closes")
     for each in found:
         if each.opens or each.closes or not each.complete:
             states = f"{each.states:,}" + ("" if each.complete else " (bound)")
@@ -374,7 +383,8 @@ def _interrupted(explored: Explored, resume: Path | None) -> str:
     return f"interrupted after {explored.states:,} states, depth {explored.depth}{kept}"
 
 
-def _progress() -> Any:  # noqa: ANN401 - a function of its own
+def _progress() -> OnProgress:
+    """Tells how far a search is, now and then."""
     told_s = time.monotonic()
 
     def tell(progress: Progress) -> None:

@@ -15,6 +15,14 @@ def two_columns() -> Table:
     return table
 
 
+def under(*headings: str) -> Table:
+    """An empty table under these headings."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
 def listing(listed: Iterable[Mapping[str, object]]) -> Table:
     """Named things with what is said of each, a line for every detail."""
     table = two_columns()
