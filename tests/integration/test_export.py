@@ -23,8 +23,42 @@ from tests.support.exported import (
     by_thread,
     export,
     out_of_turn,
+    read_trace,
 )
 from tests.support.runs import run_logged
+
+TWO_VMS = """
+[scenario]
+name = "two"
+duration = "60ms"
+[kernel]
+profile = "2.6.38"
+apf = "nonpv"
+[host]
+medium = "ssd-sata"
+[[vm]]
+name = "slow"
+vcpus = 1
+memory = "16MiB"
+limit = "4MiB"
+[[vm.task]]
+name = "t"
+pattern = "zipf"
+working_set = "12MiB"
+populated = true
+touch = "400us"
+[[vm]]
+name = "busy"
+vcpus = 1
+memory = "16MiB"
+limit = "4MiB"
+[[vm.task]]
+name = "t"
+pattern = "zipf"
+working_set = "12MiB"
+populated = true
+touch = "1us"
+"""
 
 
 @pytest.fixture(
@@ -182,3 +216,13 @@ def test_shards_change_nothing_but_the_order_within_an_instant(tmp_path: Path) -
         write_ftrace(log, place, None, None)
         traces.append(sorted(place.read_text("utf-8").splitlines()))
     assert traces[0] == traces[1]
+
+
+def test_what_another_vm_does_meanwhile_keeps_its_place(tmp_path: Path) -> None:
+    """The page of a VM that is not heard of for long comes between the lines of a busy one."""
+    (tmp_path / "two.toml").write_text(TWO_VMS, encoding="utf-8")
+    run_scenario(load(str(tmp_path / "two.toml")), log_dir=tmp_path / "log")
+    write_ftrace(tmp_path / "log", tmp_path / "trace.txt", None, None)
+    said = read_trace((tmp_path / "trace.txt").read_text("utf-8"), "2.6.38")
+    assert out_of_turn(said) == []
+    assert len(by_thread(said)) >= 2

@@ -88,7 +88,9 @@ def _fill(trace: HostTrace, run: LogRun, host: int, tasks: dict[str, int]) -> No
     until_ns: dict[str, int] = {}
     for window in run.windows(host):
         if window.source in until_ns:  # all shards are through the one before
-            trace.flush(min(until_ns.values()))
+            told_ns = min(until_ns.values())
+            waiting_ns = order.waiting_ns()
+            trace.flush(told_ns if waiting_ns is None else min(told_ns, waiting_ns))
         until_ns[window.source] = window.until_ns
         order.feed(window)
     order.finish()

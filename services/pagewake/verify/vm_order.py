@@ -66,13 +66,21 @@ class VmOrder:
             else:
                 self._own(placed)
 
+    def waiting_ns(self) -> int | None:
+        """When the oldest delivery happened whose number is not known yet; None: there is none."""
+        self._freeze()
+        return self._pending[0].event.at_ns if self._pending and not self.frozen else None
+
     def finish(self) -> None:
         """The log is over. What still waits was consumed, unless the VM is frozen."""
+        self._freeze()
+        while self._pending and not self.frozen:
+            self._fill()
+
+    def _freeze(self) -> None:
         if isinstance(self._last, TaskFinished | TaskKilled) and self._finished >= self._tasks:
             self.frozen = True
         self.frozen |= isinstance(self._last, GuestPanicked)
-        while self._pending and not self.frozen:
-            self._fill()
 
     def _own(self, placed: PlacedEvent) -> None:
         event = placed.event
@@ -130,6 +138,11 @@ class HostOrder:
                 first = (own.get(name) or delivered[name])[0]
                 self._sinks[name].complain(first, f"is a VM of {source}, not of {window.source}")
             self.orders[name].add(delivered.get(name, ()), own.get(name, ()))
+
+    def waiting_ns(self) -> int | None:
+        """When the oldest delivery of all VMs happened that still waits for its place."""
+        waiting = (order.waiting_ns() for order in self.orders.values())
+        return min((at_ns for at_ns in waiting if at_ns is not None), default=None)
 
     def finish(self) -> None:
         for order in self.orders.values():
