@@ -36,6 +36,7 @@ KEYS: Mapping[str, str] = {
     "not_present": "faults on absent pages, by what the guest was told; without first touches",
     "first_touches": "touches of pages that were never written before",
     "page_ins": "pages read from swap",
+    "read_ahead": "of those, read beside a page that was wanted (`host.page_cluster`)",
     "evictions": "frames taken back",
     "waits": "calls of task_wait",
     "wakes": "tasks woken, by what unlinked them",

@@ -362,6 +362,7 @@ MOVES_THE_DIGEST = [
     change("busy", "host.medium.synchronous=true", given=('host.medium={latency="60us"}',)),
     change("busy", "host.medium.ratio=2.5", given=("host.medium=zram", "host.memory=7MiB")),
     change("busy", "host.memory=4MiB"),
+    change("busy", "host.page_cluster=0", given=("kernel.profile=6.1",)),
     change("busy", "host.charge_batch=2"),
     change("busy", "host.reclaim_lag=300us"),
     change("busy", "host.hz=1000"),

@@ -102,6 +102,8 @@ CASES = {
     "gup": Case("row-01-user-fault"),
     "worker_writes": Case(THRASH),
     "sync_writes": Case(THRASH, ("kernel.apf=off",)),
+    "read_ahead": Case(THRASH, ("host.page_cluster=3",)),
+    "swap_poll": Case(THRASH, ("host.page_cluster=0",)),
     "reclaim": Case(THRASH),
     "worker_pins": Case(THRASH),
     "present_all": Case(None, HALTS),

@@ -79,7 +79,7 @@ def _synchronous(event: ev.PageNotPresent) -> Labels | None:
 
 def _nobody_told(event: ev.PageReady) -> Labels | None:
     """A page-in with a token counts when it is presented; this one the guest never hears of."""
-    return ("synchronous",) if event.token is None else None
+    return ("synchronous",) if event.token is None and not event.ahead else None
 
 
 def _exit(event: ev.ExitRouted) -> Labels:

@@ -39,7 +39,7 @@ Delivery: TypeAlias = Literal["injected", "halted", "untold", "synchronous"]
 
 SyncWhy: TypeAlias = Literal[
     "off", "gup", "first_touch", "medium", "irqchip", "reinjection", "guest_mode",
-    "interrupts_off", "limit", "no_memory", "prefault", "no_hlt_exits", "user_space",
+    "interrupts_off", "limit", "no_memory", "prefault", "no_hlt_exits", "user_space", "poll",
 ]  # fmt: skip
 """Why a page fault on an absent page was not asynchronous.
 
@@ -56,7 +56,8 @@ SyncWhy: TypeAlias = Literal[
 - `prefault`: from 3.13, the page of a completion is gone again before its READY, and mapping it
   ahead may not be asynchronous: no touch of the guest's;
 - `no_hlt_exits`: from 5.3, the vcpu cannot be told, and is not halted as its HLT does not exit;
-- `user_space`: user space brings the page, and KVM cannot tell it so asynchronously.
+- `user_space`: user space brings the page, and KVM cannot tell it so asynchronously;
+- `poll`: from 4.13 to 6.5, the thread that submits the read of a single page waits for it.
 """
 
 HaltRule: TypeAlias = Literal[
@@ -304,6 +305,8 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
     `joined`: the gfn is in flight already, no answer is needed.  `served`: a synchronous medium
     did it in submission, out of the stock, no answer is needed.  `first_touch`: nothing to read,
     a frame is all that is missing.  `user`: user space brings it, and asks by `PageRequested`.
+    `ahead`: the gfns that are read with it, itself among them, a list for each request to the
+    device; empty where it is read alone.
     """
 
     vcpu: int
@@ -320,6 +323,7 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
     first_touch: bool = False
     task: str | None = None
     user: bool = False
+    ahead: tuple[tuple[int, ...], ...] = ()
 
 
 class PageRequested(ToHost, frozen=True, gc=False):
@@ -388,7 +392,8 @@ class FrameAwaited(ToHost, frozen=True, gc=False):
 class PageReady(ToShard, frozen=True, gc=False):
     """The page-in for this gfn is complete: the worker finished.
 
-    `read` false: no device read was needed (first touch, or still in the swap cache).
+    `read` false: no device read was needed (first touch, or still in the swap cache).  `ahead`: it
+    was read beside another page, and nobody had asked for it.
     """
 
     vcpu: int
@@ -396,6 +401,7 @@ class PageReady(ToShard, frozen=True, gc=False):
     epoch: int
     token: Token | None = None
     read: bool = True
+    ahead: bool = False
 
 
 class FramesGranted(ToShard, frozen=True, gc=False):

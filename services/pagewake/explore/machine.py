@@ -161,12 +161,13 @@ def events_of(scenario: Scenario) -> list[ev.Control]:
 
 
 class Asked(NamedTuple):
-    """Who asked the host for a page, and when."""
+    """Who asked the host for a page, and when; `ahead`: for one beside it."""
 
     vcpu: int
     token: Token | None
     epoch: int
     at_ns: int
+    ahead: bool
 
 
 class SmallMachine:
@@ -314,7 +315,9 @@ class SmallMachine:
         soonest_ns = 0 if self.lookahead_ns is None else asked.at_ns + self.lookahead_ns
         at_ns = self._later(max(1, soonest_ns - self.now))
         name, token = self.vm.name, asked.token
-        ready = ev.PageReady(at_ns, name, 0, asked.vcpu, Gfn(gfn), asked.epoch, token)
+        ready = ev.PageReady(
+            at_ns, name, 0, asked.vcpu, Gfn(gfn), asked.epoch, token, ahead=asked.ahead
+        )
         self._run(Planned(at_ns, NO_VCPU, 0, OP_DELIVER, ready))
 
     def _deliver(self, control: ev.Control) -> None:
@@ -381,7 +384,10 @@ class SmallMachine:
         for event in self.vm.to_host:
             if isinstance(event, ev.PageNotPresent) and not (event.joined or event.served):
                 asked_ns = 0 if self.lookahead_ns is None else event.at_ns
-                self.asked[event.gfn] = Asked(event.vcpu, event.token, event.epoch, asked_ns)
+                for gfn in (gfn for gfns in event.ahead for gfn in gfns):
+                    self.asked[gfn] = Asked(event.vcpu, None, event.epoch, asked_ns, ahead=True)
+                asked = Asked(event.vcpu, event.token, event.epoch, asked_ns, ahead=False)
+                self.asked[event.gfn] = asked
 
     def _sort_planned(self, at_ns: int) -> None:
         for step in self.agenda.take_pushed():

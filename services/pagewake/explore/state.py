@@ -35,6 +35,7 @@ from pagewake.kvm.machine import Machine
 from pagewake.kvm.modes import Mode
 from pagewake.kvm.page_table import PageTable
 from pagewake.kvm.ports import PendingException
+from pagewake.kvm.read_ahead import ReadAhead
 from pagewake.kvm.thread import Clearing, ShortOfFrame, VcpuThread
 from pagewake.kvm.vm import InFlight
 from pagewake.nested_svm.hypervisor import Exit, NestedSvm
@@ -62,8 +63,11 @@ KEPT: Final[dict[str, Kept]] = {
          "medium_cost_ns", "synchronous", "panicked", "frozen_ns"),
         ("in_flight", "short"),
         ("agenda", "config", "consumed", "costs", "digest", "guest", "handler", "journal_out", "n",
-         "name", "pages", "silent", "switches", "to_host", "touched", "until", "vcpus"),
+         "name", "pages", "read_ahead", "silent", "switches", "to_host", "touched", "until",
+         "vcpus"),
     ),
+    "ReadAhead": Kept(("_hits", "_last", "_size"), ("_ahead",),
+                      ("_at_slot", "_next_slot", "_slots", "kind", "most")),
     "Vcpu": Kept(
         ("mp_halted", "lapic_on", "nmi", "irqs", "area_failures", "blackout_gfn", "timer_at",
          "unpaged_until_ns", "stall_ns"),
@@ -266,6 +270,8 @@ class State:
     def _held(self) -> Iterator[object]:
         kernel, vm = self.kernel, self.vm
         yield vm
+        if vm.read_ahead is not None:
+            yield vm.read_ahead
         for thread, cpu in zip(vm.vcpus, kernel.cpus, strict=True):
             yield from (thread, thread.apf, thread.apf.gfn_hash, cpu, cpu.rq)
         yield from self.tasks
@@ -287,6 +293,8 @@ class State:
         kernel, vm = self.kernel, self.vm
         yield _Part(vm, self._vm_out, self._vm_in)
         yield _Part(vm.pages, self._pages_out, self._pages_in)
+        if vm.read_ahead is not None:
+            yield _Part(vm.read_ahead, self._ahead_out, self._ahead_in)
         yield _Part(kernel, self._areas_out, self._areas_in)
         yield _Part(kernel.sleepers, self._sleepers_out, self._sleepers_in)
         for thread in vm.vcpus:
@@ -377,6 +385,15 @@ class State:
             table.mapped[low:high] = mapped[at:end]
             at = end
         table.held = dict(held)
+
+    @staticmethod
+    def _ahead_out(ahead: ReadAhead) -> Values:
+        ahead._ahead = _in_order(ahead._ahead)
+        return tuple(ahead._ahead)
+
+    @staticmethod
+    def _ahead_in(ahead: ReadAhead, values: Values) -> None:
+        ahead._ahead = dict.fromkeys(values)
 
     @staticmethod
     def _thread_out(thread: VcpuThread) -> Values:

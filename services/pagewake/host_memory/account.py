@@ -34,6 +34,7 @@ class VmAccount(Saved):
         "stock_target",
         "owed",
         "waiting",
+        "wanted",
         "queued",
         "aging",
         "fruitless",
@@ -50,6 +51,7 @@ class VmAccount(Saved):
         self.stock_target = memory.stock_pages
         self.owed = 0
         self.waiting: list[PageNotPresent | PageRequested] = []
+        self.wanted = 0
         self.queued = False
         self.aging: list[tuple[int, list[int]]] = []
         self.fruitless = 0
@@ -58,7 +60,7 @@ class VmAccount(Saved):
 
     def short_of(self) -> int:
         """How many frames the VM waits for."""
-        return len(self.waiting) + self.owed
+        return self.wanted + self.owed
 
     def note_in_flight(self, now_ns: int, gfn: int, ready_ns: int) -> None:
         """Remember when a page will be ready; forget those that are, once they may be half."""

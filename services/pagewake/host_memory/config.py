@@ -72,7 +72,7 @@ class HostConfig:
     limits add up to.  `refill_ns`: how soon a refill that was asked for at half the stock can be
     needed; None: no VM uses its stock.  `workers` bounds the page-ins that workers read at once; 0:
     it is not bounded, or they read none.  `controls` are the scheduled interventions for this host
-    and its VMs.
+    and its VMs.  `window_pages`: so many at most are read with one fault.
     """
 
     name: str
@@ -85,6 +85,7 @@ class HostConfig:
     workers: int
     controls: Sequence[Control]
     refill_ns: int | None = None
+    window_pages: int = 1
     media: Mapping[str, Medium] = field(default_factory=lambda: dict(MEDIA))
 
     def check(self) -> None:

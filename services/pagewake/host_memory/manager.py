@@ -129,7 +129,8 @@ class HostMemory(Saved):
             return UNKNOWN
         soonest_ns = self._device.soonest_ns()
         reads_ns = max(medium.read_min_ns, soonest_ns - self._now_ns)
-        if reads_ns <= self.lookahead_ns or (reads := self._reclaim.spare()) < 1:
+        reads = self._reclaim.spare() // self.config.window_pages
+        if reads_ns <= self.lookahead_ns or reads < 1:
             return UNKNOWN
         return Calm(reads, medium.read_min_ns, soonest_ns)
 
@@ -180,7 +181,8 @@ class HostMemory(Saved):
             self._serve_from_stock(vm, event.gfn)
         elif vm.waiting or not self._start(vm, event, event.at_ns):
             vm.waiting.append(event)
-            self._reclaim.short_of += 1
+            vm.wanted += frames_of(event)
+            self._reclaim.short_of += frames_of(event)
         self._settle(vm, event.at_ns)
 
     def touched(self, vm: VmAccount, event: PageTouched) -> None:
@@ -211,6 +213,8 @@ class HostMemory(Saved):
     def _start(self, vm: VmAccount, request: PageNotPresent | PageRequested, now_ns: int) -> bool:
         """Begin a page-in, if there is a frame for it."""
         gfn = request.gfn
+        if isinstance(request, PageNotPresent) and request.ahead:
+            return self._start_window(vm, request, now_ns)
         if vm.pages.place[gfn]:
             self._answer_known(vm, request, now_ns)
             return True
@@ -229,11 +233,35 @@ class HostMemory(Saved):
         self._answer(request, now_ns, ready_ns, read_ns)
         return True
 
-    def _read(self, now_ns: int, by_worker: bool) -> int:
-        """Have the device read a page; when it is in memory."""
+    def _start_window(self, vm: VmAccount, request: PageNotPresent, now_ns: int) -> bool:
+        """Begin the reads of a page and its neighbours, if there are frames for all of them.
+
+        A request for each list of neighbours; its pages are in memory together.
+        """
+        if self._frames.free(vm.index) < frames_of(request):
+            return False
+        for gfns in request.ahead:
+            absent = [gfn for gfn in gfns if not vm.pages.place[gfn]]
+            ready_ns = now_ns + self.lookahead_ns
+            if absent:
+                self._frames.charge(vm.index, len(absent))
+                self._frames.store(-len(absent))
+                ready_ns = self._read(now_ns, request.token is not None, len(absent))
+            for gfn in gfns:
+                read_ns = None
+                if not vm.pages.place[gfn]:
+                    vm.pages.admit(gfn)
+                    vm.note_in_flight(now_ns, gfn, ready_ns)
+                    read_ns = ready_ns - request.at_ns
+                    self._counts.note_page_in(read_ns)
+                self._answer(request, now_ns, max(ready_ns, vm.in_flight.get(gfn, 0)), read_ns, gfn)
+        return True
+
+    def _read(self, now_ns: int, by_worker: bool, pages: int = 1) -> int:
+        """Have the device read pages that lie side by side; when they are in memory."""
         if self._device.medium.synchronous:
-            return self._device.read(now_ns + self.lookahead_ns)
-        return max(self._device.read(now_ns, by_worker), now_ns + self.lookahead_ns)
+            return self._device.read(now_ns + self.lookahead_ns, pages=pages)
+        return max(self._device.read(now_ns, by_worker, pages), now_ns + self.lookahead_ns)
 
     def _answer_known(
         self, vm: VmAccount, request: PageNotPresent | PageRequested, now_ns: int
@@ -248,17 +276,24 @@ class HostMemory(Saved):
         now_ns: int,
         ready_ns: int,
         read_ns: int | None = None,
+        beside: int | None = None,
     ) -> None:
-        """`read_ns`: how long the read takes that this request caused; None if it caused none."""
+        """`read_ns`: how long the read takes that this request caused; None if it caused none.
+
+        `beside`: the page, if it may be another one than was asked for.
+        """
+        gfn = request.gfn if beside is None else Gfn(beside)
+        ahead = gfn != request.gfn
         ready = PageReady(
             ready_ns,
             request.vm,
             0,
             request.vcpu,
-            request.gfn,
+            gfn,
             request.epoch,
-            request.token,
+            None if ahead else request.token,
             read_ns is not None,
+            ahead,
         )
         self._outbox.put(now_ns, ready, read_ns)
 
@@ -295,8 +330,9 @@ class HostMemory(Saved):
         """Waiters in order of request, then the stock, as far as frames go."""
         waiting = vm.waiting
         while waiting and self._start(vm, waiting[0], now_ns):
-            waiting.pop(0)
-            self._reclaim.short_of -= 1
+            frames = frames_of(waiting.pop(0))
+            vm.wanted -= frames
+            self._reclaim.short_of -= frames
         if vm.owed and not waiting:
             self._refill(vm, now_ns)
         if self._limited and not vm.queued and self._host_is_short_for(vm):
@@ -357,6 +393,12 @@ class HostMemory(Saved):
             )
         for vm in accounts:
             self._frames.charge(vm.index, vm.pages.count + vm.stock)
+
+
+def frames_of(request: PageNotPresent | PageRequested) -> int:
+    """How many frames a page-in takes, with what is read beside it."""
+    ahead = request.ahead if isinstance(request, PageNotPresent) else ()
+    return sum(map(len, ahead)) or 1
 
 
 HANDLERS: Final[Mapping[type[ToHost], Callable[[HostMemory, VmAccount, Any], None]]] = {

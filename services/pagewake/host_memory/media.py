@@ -120,6 +120,7 @@ class Medium:
     `parallelism` requests are served at once; the others wait in order of submission.  `cost_ns` is
     what a synchronous medium takes from the CPU per page; an asynchronous one has none here.
     `ratio_milli`: thousandths of a page that lie in one frame of the host; 0: they lie elsewhere.
+    `rotational`: a disk.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Medium:
     synchronous: bool = False
     cost_ns: int = 0
     ratio_milli: int = 0
+    rotational: bool = False
 
     @property
     def read_min_ns(self) -> int:
@@ -203,6 +205,7 @@ MEDIA: Mapping[str, Medium] = MappingProxyType(
                 transfer_ns_per_page=41 * _US,
                 parallelism=1,
                 source="7200 rpm known; seek mean 4 ms: semantics 9; track, stroke, rate chosen",
+                rotational=True,
             ),
             # Semantics 9: 100 us x4. Chosen: spread of 20 us each way; 4 KiB at 400 MB/s = 10 us.
             uniform_medium(

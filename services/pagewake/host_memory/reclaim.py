@@ -83,7 +83,7 @@ class Reclaim(Saved):
     def balance(self, vm: VmAccount, now_ns: int) -> None:
         """Start as many batches as the VM, and the host, are short of."""
         marks = vm.marks
-        short = len(vm.waiting) + vm.owed
+        short = vm.short_of()
         ahead = self._frames.under_limit(vm.index) + self._frames.leaving[vm.index] - short
         if ahead < marks.low:
             while ahead < marks.high and (taken := self._start_batch(vm, now_ns)):

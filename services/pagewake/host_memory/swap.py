@@ -56,15 +56,15 @@ class Device(Saved):
         self._workers = [0] * workers
         self._outstanding: list[int] = []
 
-    def read(self, now_ns: int, by_worker: bool = True) -> int:
-        """Submit the read of one page, by a worker or without; when it is complete."""
+    def read(self, now_ns: int, by_worker: bool = True, pages: int = 1) -> int:
+        """Submit the read of `pages` neighbours, by a worker or without; when it is complete."""
         if self.medium.synchronous:
-            return now_ns + self.medium.cost_ns
+            return now_ns + pages * self.medium.cost_ns
         workers = self._workers
         if not (workers and by_worker):
-            return self._submit(now_ns, now_ns, self.medium.read, 1)
+            return self._submit(now_ns, now_ns, self.medium.read, pages)
         free = heappop(workers)
-        done = self._submit(now_ns, max(now_ns, free), self.medium.read, 1)
+        done = self._submit(now_ns, max(now_ns, free), self.medium.read, pages)
         heappush(workers, done)
         return done
 

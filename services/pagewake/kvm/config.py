@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from pagewake.kvm.profile import Switches
+from pagewake.kvm.read_ahead import Window
 
 
 class HostCosts(msgspec.Struct, frozen=True):
@@ -86,7 +87,8 @@ class VmConfig:
     `cpuid` is what L1 sees of KVM.  `media` are the synchronous media by name, with the CPU time of
     one page-in, ns.  A period of 0 means that there are no such interrupts or exits; `nested` None,
     that nothing runs inside; `userfault` None, that pages come from swap.  `protected`: registers
-    of the guest are hidden.
+    of the guest are hidden.  `read_ahead` None: pages are read alone, and that is not looked at;
+    else in windows of up to 2**`page_cluster` pages.
     """
 
     name: str
@@ -110,3 +112,5 @@ class VmConfig:
     background_exit_ns: int
     nested: NestedConfig | None
     userfault: Userfault | None
+    read_ahead: Window | None
+    page_cluster: int

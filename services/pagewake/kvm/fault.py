@@ -9,6 +9,8 @@ must wait for the page itself.  What decides is the state of the gfn:
     ABSENT     in swap: asynchronous if gup, vcpu and medium allow it
     IN_FLIGHT  as ABSENT, but joined: its own token, no device request
 
+From 4.13 to 6.5 a page that is read without neighbours is waited for in the submission (`poll`).
+
 Where user space brings the pages of the VM, the last two are its to answer.
 """
 
@@ -38,6 +40,7 @@ from pagewake.kvm.userfault import Handler, Request
 
 if TYPE_CHECKING:
     from pagewake.kvm.thread import VcpuThread
+    from pagewake.kvm.vm import Ahead, Vm
 
 
 def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
@@ -46,6 +49,8 @@ def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
     state = vm.pages.state[context.gfn]
     if state == MAPPED:
         return 0
+    if vm.read_ahead is not None and state in (PRESENT, IN_FLIGHT):
+        vm.read_ahead.found(context.gfn)
     if state == PRESENT:
         vm.map_page(context.gfn)
         return vm.costs.fault_ns
@@ -93,6 +98,8 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     if vm.room <= 0 and not joined and vm.switches.reclaim == "fault":
         _reclaim(vcpu, at_ns, context)
         return None
+    if not joined and _reads_alone(vm, context.gfn):
+        return _wait(vcpu, at_ns, context, "poll")
     if apf.gfn_hash.find(context.gfn):
         _started(vcpu, at_ns, context.gfn, "double_fault", None)
         vcpu.note(DoubleFault, at_ns, context.gfn)
@@ -104,12 +111,17 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         _started(vcpu, at_ns, context.gfn, work, token)
         return _wait(vcpu, at_ns, context, work)
     _started(vcpu, at_ns, context.gfn, "queued", token)
-    vm.wait_for(context.gfn, vcpu.id, token, fresh=False)
+    ahead = vm.wait_for(context.gfn, vcpu.id, token, fresh=False)
     if len(apf.gfn_hash) == SLOTS:
-        _spins_for_ever(vcpu, at_ns, context, token, joined)
+        _spins_for_ever(vcpu, at_ns, context, token, ahead)
         return None
-    _not_present(vcpu, at_ns, context, work, joined)
+    _not_present(vcpu, at_ns, context, work, ahead)
     return vm.costs.fault_ns
+
+
+def _reads_alone(vm: Vm, gfn: Gfn) -> bool:
+    """A window of one page, for which the kernels of 4.13 to 6.5 wait in the submission."""
+    return vm.switches.swap_poll and vm.read_ahead is not None and vm.read_ahead.size(gfn) == 1
 
 
 def _reclaim(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> None:
@@ -143,13 +155,13 @@ def _ask_user_space(
     work.user = True
     _started(vcpu, at_ns, gfn, "queued", token)
     if len(apf.gfn_hash) == SLOTS:
-        _spins_for_ever(vcpu, at_ns, context, token, joined=False)
+        _spins_for_ever(vcpu, at_ns, context, token, ())
         return None
     ring = ring and handler.has_room(vcpu.id)
     accepted = ring or not handler.resolves(gfn)
     signalled = ring and handler.signal()
     vcpu.note(UserFault, at_ns, gfn, token, ring, accepted, signalled)
-    _not_present(vcpu, at_ns, context, work, joined=False, user=True)
+    _not_present(vcpu, at_ns, context, work, (), user=True)
     request = Request(vcpu.id, gfn, token, vm.epoch, ring)
     if accepted:
         handler.hear(at_ns, request)
@@ -173,10 +185,10 @@ def _wait_for_user_space(
 
 
 def _spins_for_ever(
-    vcpu: VcpuThread, at_ns: int, context: FaultContext, token: Token, joined: bool
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, token: Token, ahead: Ahead | None
 ) -> None:
     """64 stale gfns (CR0.PG, before 2.6.39): the insertion finds no free slot and never ends."""
-    _say(vcpu, at_ns, context, "untold", token, why="gfn_hash_full", joined=joined)
+    _say(vcpu, at_ns, context, "untold", token, why="gfn_hash_full", ahead=ahead)
     vcpu.note(ProtocolFault, at_ns, "gfn_hash_full", "the vcpu thread spins in add")
 
 
@@ -215,7 +227,7 @@ def _not_present(
     at_ns: int,
     context: FaultContext,
     work: Work,
-    joined: bool,
+    ahead: Ahead | None,
     user: bool = False,
 ) -> None:
     """Tell the guest, or halt it, or neither (semantics 3.5)."""
@@ -224,15 +236,15 @@ def _not_present(
     halt = _must_halt(vcpu, at_ns, context)
     if halt is not None:
         apf.request_halt(halt)
-        _say(vcpu, at_ns, context, "halted", work.token, why=halt, joined=joined, user=user)
+        _say(vcpu, at_ns, context, "halted", work.token, why=halt, ahead=ahead, user=user)
     elif injection.write_reason(vcpu, at_ns, REASON_NOT_PRESENT):
         work.told = True
-        _say(vcpu, at_ns, context, "injected", work.token, joined=joined, user=user)
+        _say(vcpu, at_ns, context, "injected", work.token, ahead=ahead, user=user)
         injection.queue_exception(vcpu, at_ns, work.token, "not_present")
     else:
         if vcpu.vm.switches.untold_halts:
             apf.request_halt("write_failed")
-        _say(vcpu, at_ns, context, "untold", work.token, joined=joined, user=user)
+        _say(vcpu, at_ns, context, "untold", work.token, ahead=ahead, user=user)
 
 
 def _must_halt(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> ev.HaltRule | None:
@@ -269,8 +281,8 @@ def _wait(
     fresh: bool = False,
 ) -> int | None:
     """The vcpu thread itself waits: no instruction, no interrupt until the page is in."""
-    joined = vcpu.vm.wait_for(context.gfn, vcpu.id, None, fresh)
-    _say(vcpu, at_ns, context, "synchronous", why=why, joined=joined, first_touch=fresh)
+    ahead = vcpu.vm.wait_for(context.gfn, vcpu.id, None, fresh)
+    _say(vcpu, at_ns, context, "synchronous", why=why, ahead=ahead, first_touch=fresh)
     return None
 
 
@@ -281,11 +293,12 @@ def _say(
     delivery: ev.Delivery,
     token: Token | None = None,
     why: ev.NotPresentWhy | None = None,
-    joined: bool = False,
+    ahead: Ahead | None = (),
     served: bool = False,
     first_touch: bool = False,
     user: bool = False,
 ) -> None:
+    """`ahead` None: the page is in flight already."""
     vm = vcpu.vm
     vm.report(
         PageNotPresent(
@@ -301,10 +314,11 @@ def _say(
             delivery=delivery,
             token=token,
             why=why,
-            joined=joined,
+            joined=ahead is None,
             served=served,
             first_touch=first_touch,
             task=context.task,
             user=user,
+            ahead=ahead or (),
         )
     )

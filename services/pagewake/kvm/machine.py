@@ -132,6 +132,8 @@ class Machine(Vm):
         dropped, dirty, refused = self.pages.unmap(event.gfns)
         self.tell(ev.PagesEvicted, event.at_ns, dropped, dirty, refused)
         self.give_room(event.at_ns, len(dropped))
+        if self.read_ahead is not None:
+            self.read_ahead.store(dirty)
         if self.frozen_ns is None and (dropped or dirty):
             self.guest.unmapped(dropped + dirty)
             for vcpu in self.vcpus:

@@ -89,8 +89,9 @@ _V310 = _V2639.after(
 )
 _V316 = _V310.after(
     "3.16",
-    "a page may go again before its READY (since 3.13)",
+    "a page may go again before its READY (since 3.13); read-ahead goes by its hits (3.14)",
     worker_pins=False,
+    read_ahead="cluster",
 )
 _V44 = _V316.after(
     "4.4",
@@ -105,17 +106,21 @@ _V49 = _V44.after(
 )
 _V413 = _V49.after(
     "4.13",
-    "none while L2 runs (since 4.12), unless L1 opted in to a forced exit",
+    "none while L2 runs (since 4.12), unless L1 opted in to a forced exit; who reads a page of "
+    "swap alone waits for it",
     apf_in_guest_mode=False,
     nested_fix="2017",
     msr_reserved=0x38,
+    swap_poll=True,
 )
 _V414 = _V413.after(
     "4.14",
     "no scheduling in kernel code without preemption; a handler of its own for nested page faults; "
-    "a READY may come over a pending exception: a NOT_PRESENT it cancels, a READY makes #DF",
+    "a READY may come over a pending exception: a NOT_PRESENT it cancels, a READY makes #DF; "
+    "read-ahead in address space",
     guest_wait="halt_kernel",
     gap_g3=False,
+    read_ahead="vma",
     pending_blocks_apf=False,
     ready_cancels_not_present=True,
 )
@@ -172,7 +177,7 @@ _V61 = _V515.after(
     alloc_before_lock=True,
     nested_fix="2022",
 )
-_V66 = _V61.after("6.6", "as 6.1")
+_V66 = _V61.after("6.6", "nobody waits for a page of swap by reading it alone", swap_poll=False)
 _V612 = _V66.after("6.12", "as 6.6")
 _V619 = _V612.after(
     "6.19",

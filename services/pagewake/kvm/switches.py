@@ -35,6 +35,8 @@ class Switches:
     gup: Literal["posted_noio", "v2638_sync", "v2639_nowait"]
     worker_writes: bool
     sync_writes: bool
+    read_ahead: Literal["block", "cluster", "vma"]
+    swap_poll: bool
     reclaim: Literal["worker", "fault"]
     worker_pins: bool
     present_all: bool
@@ -145,6 +147,23 @@ _TABLE: tuple[Switch, ...] = (
         "ended by 612819c3c6e (2.6.38)",
         "a vcpu thread that reads a page itself asks for write access too; without it for what "
         "the guest wanted, so that a page only read stays clean",
+    ),
+    Switch(
+        "read_ahead",
+        ("block", "cluster", "vma"),
+        "block",
+        "579f82901f6f (3.14): a window that hits enlarge; ec560175c0b6 (4.14): in address space",
+        "which neighbours a read of swap brings, where `host.page_cluster` is set: the whole block "
+        "of slots; as much of it as hits of late suggest; or pages round it in address space, "
+        "unless the swap area rotates",
+    ),
+    Switch(
+        "swap_poll",
+        _BOTH,
+        False,
+        "23955622ff8d (4.13); taken back by b243dcbf2f13 (6.6)",
+        "a page read without neighbours is waited for in its submission, so by the vcpu thread, "
+        "FOLL_NOWAIT or not; with `host.page_cluster` of 0 no fault is asynchronous",
     ),
     Switch(
         "reclaim",

@@ -6,7 +6,7 @@ The rules work on it; `machine.py` executes it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, TypeAlias
 
 import msgspec
 from mypy_extensions import mypyc_attr
@@ -18,11 +18,14 @@ from pagewake.kvm.agenda import RANK_OWN, Agenda
 from pagewake.kvm.config import HostCosts, VmConfig
 from pagewake.kvm.page_table import IN_FLIGHT, PRESENT, PageTable
 from pagewake.kvm.ports import GuestPort, Op
+from pagewake.kvm.read_ahead import ReadAhead
 from pagewake.kvm.thread import ShortOfFrame, VcpuThread
 from pagewake.kvm.userfault import Handler
 from pagewake.simtime.state import Saved
 
 Rest = ParamSpec("Rest")
+Ahead: TypeAlias = tuple[tuple[int, ...], ...]
+"""What is read with a page, as in `PageNotPresent`."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -91,6 +94,7 @@ class Vm(Saved):
         "name",
         "pages",
         "panicked",
+        "read_ahead",
         "room",
         "short",
         "silent",
@@ -117,6 +121,9 @@ class Vm(Saved):
         self.handler = None if config.userfault is None else Handler(self, config.userfault)
         self.synchronous = config.medium in config.media and self.handler is None
         self.medium_cost_ns = config.media.get(config.medium, 0)
+        self.read_ahead: ReadAhead | None = None
+        if config.read_ahead is not None and self.handler is None:
+            self.read_ahead = ReadAhead(config.read_ahead, config.page_cluster, config.pages)
         self.gup_failures = 0
         self.host_alloc_failures = 0
         self.joining = 0
@@ -215,16 +222,30 @@ class Vm(Saved):
             batch, self.touched = self.touched, []
             self.tell(ev.PageTouched, at_ns, batch)
 
-    def wait_for(self, gfn: Gfn, vcpu: int, token: Token | None, fresh: bool) -> bool:
-        """Queue behind a page; True if it was in flight already."""
+    def wait_for(self, gfn: Gfn, vcpu: int, token: Token | None, fresh: bool) -> Ahead | None:
+        """Queue behind a page: what is read with it, or None if it was in flight already."""
         flight = self.in_flight.get(gfn)
-        joined = flight is not None
+        ahead: Ahead | None = None
         if flight is None:
+            ahead = () if fresh else self._read_with(gfn)
             flight = self.in_flight[gfn] = InFlight(fresh, (vcpu, token))
             self.pages.state[gfn] = IN_FLIGHT
             self.room -= 1
         flight.waiters.append((vcpu, token))
-        return joined
+        return ahead
+
+    def _read_with(self, gfn: Gfn) -> Ahead:
+        """Neighbours that are in swap are on their way as well, as far as there is room."""
+        if self.read_ahead is None or self.synchronous:
+            return ()
+        state = self.pages.state
+        gfns = self.read_ahead.read(gfn, state, self.room - 1)
+        for near in gfns:
+            if near != gfn:
+                self.in_flight[Gfn(near)] = InFlight(False, None)
+                state[near] = IN_FLIGHT
+                self.room -= 1
+        return self.read_ahead.requests(gfns) if len(gfns) > 1 else ()
 
     def give_room(self, at_ns: int, frames: int) -> None:
         """Frames came free within the limit: as many as there are of those who wait try again."""

@@ -172,6 +172,7 @@ class ResultCounter:
             first_touches=total.first_touches
             + sum(summary.unreported_touches for summary in closing),
             page_ins=total.page_ins,
+            read_ahead=total.read_ahead,
             evictions=total.evictions,
             waits=Waits(**total.waits),
             wakes=dict(self._wakes),
@@ -232,6 +233,8 @@ class ResultCounter:
         share.not_present[event.delivery] += 1
         if event.served:
             share.page_ins += 1
+        if event.ahead:
+            share.read_ahead += sum(map(len, event.ahead)) - 1
 
     def _on_requested(self, event: PageRequested) -> None:
         if event.served:

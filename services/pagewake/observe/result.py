@@ -107,6 +107,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     not_present: dict[str, int]
     first_touches: int
     page_ins: int
+    read_ahead: int
     evictions: int
     waits: Waits
     wakes: dict[str, int]

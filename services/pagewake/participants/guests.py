@@ -9,6 +9,7 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.host_memory.media import MEDIA
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.machine import Machine
+from pagewake.kvm.read_ahead import Window
 from pagewake.participants.nested import attach_inner_guests
 from pagewake.participants.regions import Layout
 from pagewake.participants.tasks import build_tasks
@@ -31,6 +32,8 @@ def build_kernel(
     vm = Machine(vm_config(scenario, instance, stock_pages))
     vm.pages.populate(populated, resident)
     vm.room -= int(resident.sum())
+    if vm.read_ahead is not None:
+        vm.read_ahead.store(populated[~resident].tolist())
     kernel = GuestKernel(vm, rules.switches(1), rules.costs, rules.scheduler)
     tasks = build_tasks(scenario, instance, layout, vm.pages, 1)
     if instance.spec.nested:
@@ -70,4 +73,14 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         else 0,
         nested=scenario.nested if spec.nested else None,
         userfault=spec.userfault,
+        read_ahead=_window(scenario),
+        page_cluster=host.page_cluster or 0,
     )
+
+
+def _window(scenario: model.Scenario) -> Window | None:
+    """How pages are read ahead: by slots where the swap area rotates (swap_use_vma_readahead())."""
+    rule = scenario.kernel.switches(0).read_ahead
+    if scenario.host.page_cluster is None:
+        return None
+    return "cluster" if rule == "vma" and scenario.host.medium.device().rotational else rule

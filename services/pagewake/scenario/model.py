@@ -15,6 +15,7 @@ import msgspec
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig, ScriptStep, Spread
 from pagewake.kvm.config import Cpuid, HostCosts, NestedConfig, Userfault
 from pagewake.kvm.profile import Switches, nearest_profile, resolve
+from pagewake.kvm.read_ahead import ORDER_MAX
 from pagewake.scenario.interventions import MAX_VCPUS, EventsReader, ScheduledEvent
 from pagewake.scenario.keys import (
     Choice,
@@ -121,6 +122,14 @@ class Host(_Part, frozen=True, kw_only=True):
         int, Key("workers", Integer(0, 65_536), "page-in workers, where they start reads; 0 = any")
     ] = 0
     writeback_pages: Annotated[int, Key("writeback", Integer(1), "pages per write-back")] = 32
+    page_cluster: Annotated[
+        int | None,
+        Key(
+            "page_cluster",
+            Integer(0, ORDER_MAX),
+            "swap read-ahead: up to two to the power of it pages; else pages are read alone",
+        ),
+    ] = None
     costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()
 
 

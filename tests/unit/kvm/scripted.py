@@ -157,6 +157,8 @@ class Machine:
             medium="",
             media={},
             limit_pages=limit,
+            read_ahead=None,
+            page_cluster=0,
             stock_pages=stock,
             tick_ns=0,
             idle_tick_ns=0,

@@ -48,6 +48,8 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "gup": {"posted-v7": "posted_noio", "2.6.38": "v2638_sync", "2.6.39": "v2639_nowait"},
     "worker_writes": {"posted-v7": True},
     "sync_writes": {"posted-v7": True, "2.6.38": False},
+    "read_ahead": {"posted-v7": "block", "3.16": "cluster", "4.14": "vma"},
+    "swap_poll": {"posted-v7": False, "4.13": True, "6.6": False},
     "reclaim": {"posted-v7": "worker", "5.8": "fault"},
     "worker_pins": {"posted-v7": True, "3.16": False},
     "present_all": {"posted-v7": False, "2.6.38": True},

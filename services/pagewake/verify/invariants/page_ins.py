@@ -1,7 +1,8 @@
 """Page-ins: asked once, answered once, and never earlier than the lookahead allows.
 
 A fault on a gfn that is in flight joins it and needs no answer; every other one is answered by one
-`PageReady` at its instant plus the lookahead or later (design, "Lookahead"). A page-in goes
+`PageReady` at its instant plus the lookahead or later (design, "Lookahead"), and by one for each
+page that is read beside its own. A page-in goes
 on when its tokens are withdrawn, so migration and clearing change nothing here.
 """
 
@@ -58,6 +59,14 @@ class PageIns(Checker):
             self.fail(event, f"gfn {event.gfn:#x} requested again; in flight since n={asked.n}")
         if not event.joined:
             self._in_flight[event.gfn] = event
+            if isinstance(event, PageNotPresent):
+                self._asked_beside(event)
+
+    def _asked_beside(self, event: PageNotPresent) -> None:
+        for gfn in (gfn for gfns in event.ahead for gfn in gfns if gfn != event.gfn):
+            if (asked := self._in_flight.get(gfn)) is not None:
+                self.fail(event, f"gfn {gfn:#x} read ahead; in flight since n={asked.n}")
+            self._in_flight[gfn] = event
 
     def _ready(self, event: PageReady) -> None:
         asked = self._in_flight.pop(event.gfn, None)
