@@ -56,6 +56,12 @@ class TestReclaim:
         assert min(waits) >= 2_400
         assert max(waits) > 200_000
 
+    def test_nothing_reclaims_beside_it(self) -> None:
+        """A memory cgroup has no kswapd: about one in 32 page-ins finds it full."""
+        page_ins = sum(isinstance(e, ev.PageReady) for e in thrashing("kernel.profile=6.12"))
+        waits = len(self.waits_ns("kernel.profile=6.12"))
+        assert page_ins / 64 < waits < page_ins / 2
+
     @pytest.mark.parametrize("setting", ["kernel.profile=5.4", "kernel.overrides.reclaim=worker"])
     def test_before_it_the_wait_was_part_of_the_asynchronous_page_in(self, setting: str) -> None:
         assert self.waits_ns(setting) == []

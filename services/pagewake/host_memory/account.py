@@ -35,6 +35,7 @@ class VmAccount(Saved):
         "owed",
         "waiting",
         "wanted",
+        "awaited",
         "queued",
         "aging",
         "fruitless",
@@ -46,12 +47,13 @@ class VmAccount(Saved):
         self.name = memory.vm
         self.index = index
         self.pages = PageList(memory.pages, memory.populated[memory.resident])
-        self.marks = Watermarks(memory.limit_pages, memory.reserve_pages, memory.least_free)
+        self.marks = Watermarks(memory.limit_pages, memory.reserve_pages, direct=memory.direct)
         self.stock = memory.stock_pages
         self.stock_target = memory.stock_pages
         self.owed = 0
         self.waiting: list[PageNotPresent | PageRequested] = []
         self.wanted = 0
+        self.awaited = 0
         self.queued = False
         self.aging: list[tuple[int, list[int]]] = []
         self.fruitless = 0
@@ -59,8 +61,8 @@ class VmAccount(Saved):
         self.forget_at = FLIGHTS_MIN
 
     def short_of(self) -> int:
-        """How many frames the VM waits for."""
-        return self.wanted + self.owed
+        """How many frames the VM waits for, its vcpu threads that reclaim included."""
+        return self.wanted + self.owed + self.awaited
 
     def note_in_flight(self, now_ns: int, gfn: int, ready_ns: int) -> None:
         """Remember when a page will be ready; forget those that are, once they may be half."""

@@ -25,8 +25,8 @@ class VmMemory:
     it, says which of them are in memory (the others are in swap).  `stock_pages` is the stock of
     frames granted at time 0, and the level to which it is refilled.  `reserve_pages` may be used
     while one eviction goes on (see `frames.Watermarks`).  `min_pages` and `low_pages` are what
-    reclaim of the host leaves it, always or if it can.  `least_free`: 1 where vcpu threads reclaim
-    for it, so that there is a frame to come.
+    reclaim of the host leaves it, always or if it can.  `direct`: nothing but its vcpu
+    threads reclaims for it, as they come upon its limit.
     """
 
     vm: str
@@ -38,7 +38,7 @@ class VmMemory:
     reserve_pages: int = 0
     min_pages: int = 0
     low_pages: int = 0
-    least_free: int = 0
+    direct: bool = False
 
     def check(self) -> None:
         """Raise ConfigError for what cannot be started."""

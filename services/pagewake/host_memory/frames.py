@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from mypy_extensions import mypyc_attr
@@ -28,20 +28,28 @@ from numpy.typing import NDArray
 
 from pagewake.simtime.state import Saved
 
+SWAP_CLUSTER_MAX: Final = 32
+"""Pages that try_charge() has reclaimed at a time (mm/memcontrol.c)."""
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Watermarks(Saved):
     """When reclaim of one limit starts and stops, and how many pages it examines at a time.
 
-    `least` frames are kept free whatever the limit.
+    `direct`: none is kept free, and nothing is reclaimed before somebody waits for a frame, a batch
+    of SWAP_CLUSTER_MAX pages at a time: a memory cgroup has no kswapd.
     """
 
     __slots__ = ("low", "high", "batch")
 
-    def __init__(self, limit_pages: int, reserve_pages: int = 0, least: int = 0) -> None:
+    def __init__(self, limit_pages: int, reserve_pages: int = 0, *, direct: bool = False) -> None:
+        if direct:
+            self.low = self.high = 0
+            self.batch = min(SWAP_CLUSTER_MAX, max(1, limit_pages // 32))
+            return
         low = max(128, reserve_pages)
-        self.low = max(least, min(low, limit_pages // 64))
-        self.high = max(least, min(low + 64, limit_pages // 32))
+        self.low = min(low, limit_pages // 64)
+        self.high = min(low + 64, limit_pages // 32)
         self.batch = min(64, max(1, self.high))
 
 

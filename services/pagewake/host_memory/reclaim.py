@@ -95,6 +95,7 @@ class Reclaim(Saved):
 
     def directly(self, vm: VmAccount, now_ns: int) -> None:
         """A vcpu thread of the VM reclaims: a batch, whatever is under way."""
+        vm.awaited += 1
         self._start_batch(vm, now_ns)
 
     def spare(self) -> int:
@@ -125,6 +126,7 @@ class Reclaim(Saved):
         if gone:
             vm.pages.forget(gone)
             self._frames.uncharge(vm.index, len(gone))
+            vm.awaited = max(0, vm.awaited - self._frames.under_limit(vm.index))
             self._frames.leave(vm.index, -len(gone))
             self._frames.store(len(gone))
             if event.n:  # what a frozen VM answers does not count

@@ -170,8 +170,9 @@ _TABLE: tuple[Switch, ...] = (
         ("worker", "fault"),
         "worker",
         "4c6355b25e8b (5.8), which charges a swapped page when it is allocated",
-        "where a page-in of a VM at its limit waits for a frame: in its asynchronous part, or in "
-        "the vcpu thread, which reclaims and executes nothing before the fault is asynchronous",
+        "where a page-in of a VM at its limit waits for a frame: in its asynchronous part, with "
+        "reclaim that runs ahead beside it, or in the vcpu thread, which reclaims a batch itself, "
+        "as nothing else does, and executes nothing before the fault is asynchronous",
     ),
     Switch(
         "worker_pins",

@@ -152,6 +152,7 @@ def _counted(scenario: Scenario, index: int) -> list[tuple[Vm, int]]:
 def _kinds(scenario: Scenario, index: int) -> list[_Kind]:
     kinds: list[_Kind] = []
     lag_ns = scenario.host.reclaim_lag_ns
+    direct = scenario.kernel.switches(0).reclaim == "fault"
     for vm, count in _counted(scenario, index):
         stock = stock_pages(scenario, vm)
         used = vm.vcpus * (lag_ns // use_ns(scenario) + 1) if draws(scenario, vm) else 0
@@ -160,7 +161,7 @@ def _kinds(scenario: Scenario, index: int) -> list[_Kind]:
         most = [
             r.pages if r.resident_pages is None else min(r.pages, r.resident_pages) for r in regions
         ]
-        room = vm.limit_pages - stock - Watermarks(vm.limit_pages, reserve).high
+        room = vm.limit_pages - stock - Watermarks(vm.limit_pages, reserve, direct=direct).high
         want = min(sum(most), room)
         populated = sum(region.pages for region in regions)
         kinds.append(_Kind(vm, count, stock, reserve, populated, want))

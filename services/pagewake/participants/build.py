@@ -173,7 +173,7 @@ def vm_memory(scenario: Scenario, plan: VmPlan) -> VmMemory:
         reserve_pages=plan.start.reserve_pages,
         min_pages=spec.min_pages,
         low_pages=spec.low_pages,
-        least_free=int(scenario.kernel.switches(0).reclaim == "fault"),
+        direct=scenario.kernel.switches(0).reclaim == "fault",
     )
 
 

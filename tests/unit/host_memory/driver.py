@@ -44,9 +44,11 @@ def memory(
     populated: int = 0,
     resident: int = 0,
     stock: int = 0,
+    direct: bool = False,
 ) -> VmMemory:
     """A VM whose first `resident` of `populated` pages are in memory."""
-    return VmMemory(vm, pages, limit, np.arange(populated), np.arange(populated) < resident, stock)
+    inside = np.arange(populated) < resident
+    return VmMemory(vm, pages, limit, np.arange(populated), inside, stock, direct=direct)
 
 
 def host_with(

@@ -93,6 +93,12 @@ def test_watermarks_follow_the_limit(limit: int, low: int, high: int, batch: int
     assert (marks.low, marks.high, marks.batch) == (low, high, batch)
 
 
+@pytest.mark.parametrize(("limit", "batch"), [(1, 1), (256, 8), (2_048, 32), (131_072, 32)])
+def test_who_reclaims_for_itself_keeps_nothing_free(limit: int, batch: int) -> None:
+    marks = Watermarks(limit, reserve_pages=600, direct=True)
+    assert (marks.low, marks.high, marks.batch) == (0, 0, batch)
+
+
 @pytest.mark.parametrize(("limit", "low", "high"), [(131_072, 600, 664), (2_048, 32, 64)])
 def test_they_last_for_an_eviction_as_far_as_the_limit_allows(
     limit: int, low: int, high: int

@@ -6,8 +6,10 @@ from typing import TypeVar
 
 import pytest
 
+from pagewake.events.ids import Gfn
 from pagewake.events.types import (
     AgePages,
+    FrameAwaited,
     PageDropped,
     PageReady,
     PagesAged,
@@ -178,3 +180,40 @@ def test_a_victim_found_by_its_bit_starts_a_new_round() -> None:
     drain(host)
     host.handle([PagesAged(200 * US, "vm-0", 4, [0], [])])
     assert drain(host) == [AgePages(250 * US, "vm-0", 0, [1])]
+
+
+class TestDirectly:
+    """From 5.8 on a VM at its limit has no kswapd: whoever needs a frame reclaims a batch."""
+
+    @staticmethod
+    def full() -> HostMemory:
+        return host_with(memory(pages=1_024, limit=512, populated=1_024, resident=511, direct=True))
+
+    def test_nothing_is_reclaimed_ahead(self) -> None:
+        host = self.full()
+        host.handle([request(0, 600)])
+        assert only(drain(host), AgePages) == []
+
+    def test_each_that_waits_has_a_batch_reclaimed(self) -> None:
+        host = self.full()
+        host.handle([request(0, 600)])
+        host.handle(
+            [FrameAwaited(1, "vm-0", 2, 0, Gfn(601)), FrameAwaited(2, "vm-0", 3, 1, Gfn(602))]
+        )
+        ages = only(drain(host), AgePages)
+        assert [age.gfns for age in ages] == [list(range(16)), list(range(16, 32))]
+
+    def test_it_goes_on_until_there_is_a_frame(self) -> None:
+        """Where all pages of a batch were accessed, the next is examined; then it is over."""
+        host = self.full()
+        host.handle([request(0, 600)])
+        host.handle([FrameAwaited(1, "vm-0", 2, 0, Gfn(601))])
+        (age,) = only(drain(host), AgePages)
+        host.handle([PagesAged(age.at_ns, "vm-0", 3, age.gfns, [])])
+        (age,) = only(drain(host), AgePages)
+        host.handle([PagesAged(age.at_ns, "vm-0", 4, [], [])])
+        (unmap,) = only(drain(host), PageUnmapped)
+        host.handle([PagesEvicted(unmap.at_ns, "vm-0", 5, unmap.gfns, [], [])])
+        assert drain(host) == []
+        host.handle([request(unmap.at_ns + 1, 601, n=6)])
+        assert only(drain(host), AgePages) == []
