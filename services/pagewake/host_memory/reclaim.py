@@ -1,8 +1,10 @@
 """Taking frames back: when, from whom, and the exchange with the shard that it takes.
 
 Like kswapd, reclaim works beside the vcpus, in batches, from when fewer than `low` frames are free
-until `high` are free or on their way. One batch goes through these steps, each a delivery at its
-cause plus `reclaim_lag` or, for the last, at the completion of the write-back:
+until `high` are free or on their way. A VM whose vcpu threads reclaim at its limit themselves (5.8)
+has a batch reclaimed for each that waits, and nothing ahead. One batch goes through these steps,
+each a delivery at its cause plus `reclaim_lag` or, for the last, at the completion of the
+write-back:
 
 1. `AgePages` -> `PagesAged`: accessed pages go back to the young end of the list, bit cleared;
 2. `PageUnmapped` -> `PagesEvicted`: clean pages are gone and their frames free; pages refused go

@@ -215,5 +215,5 @@ class TestDirectly:
         (unmap,) = only(drain(host), PageUnmapped)
         host.handle([PagesEvicted(unmap.at_ns, "vm-0", 5, unmap.gfns, [], [])])
         assert drain(host) == []
-        host.handle([request(unmap.at_ns + 1, 601, n=6)])
+        host.handle([request(unmap.at_ns + 1, 601)])
         assert only(drain(host), AgePages) == []
