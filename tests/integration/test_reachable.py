@@ -336,6 +336,10 @@ def fault_without_hlt_exits() -> list[ev.Event]:
     return run_small(script("t", *KERNEL), work(), profile="5.4", vm="hlt_exits = false").events
 
 
+def read_alone() -> list[ev.Event]:
+    return run_small(script("t", *USER), work(), profile="6.1", host=("page_cluster = 0",)).events
+
+
 SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     wakes_for_nobody,
     ready_that_is_not_due,
@@ -372,6 +376,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     smi_while_halted,
     answered_requests,
     fault_without_hlt_exits,
+    read_alone,
     lambda: run_small(script("t", *USER), work(), vm="protected = true").events,
     lambda: user_space("none"),
     lambda: user_space("ring"),

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from pagewake.engine.run import run_scenario
+from pagewake.events import types as ev
 from pagewake.observe.result import RunResult
+from pagewake.recorded.export import write_ftrace
 from pagewake.scenario.loading import loads
 from pagewake.verify.verify import verify_log
+from tests.support.exported import out_of_turn, read_trace
+from tests.support.runs import read_events
 
 WALKS = """
 [scenario]
@@ -87,3 +91,42 @@ def test_random_touches_shrink_a_window_and_fill_a_block(tmp_path: Path) -> None
 def test_a_run_is_the_same_again(tmp_path: Path) -> None:
     again = tmp_path / "again"
     assert walk(tmp_path, "6.1", 3).digest == walk(again, "6.1", 3).digest
+
+
+def test_a_page_may_be_there_before_the_guest_is_told(tmp_path: Path) -> None:
+    """The thread that has begun the read reclaims for its neighbours before it enters the guest."""
+    log = tmp_path / "6.6-3-sequential"
+    walk(tmp_path, "6.6", 3)
+    told: dict[int, int] = {}
+    done: dict[int, int] = {}
+    waits = 0
+    for event in read_events(log):
+        if isinstance(event, ev.ExceptionInjected) and event.kind == "not_present":
+            told[event.token] = event.at_ns
+        elif isinstance(event, ev.WorkerCompleted):
+            done[event.token] = event.at_ns
+        elif isinstance(event, ev.FrameAwaited):
+            waits += event.ahead
+    early = [token for token, at_ns in told.items() if done.get(token, at_ns) < at_ns]
+    assert waits > 20
+    assert len(early) > 20
+
+
+def test_before_5_8_neighbours_without_a_frame_are_not_read(tmp_path: Path) -> None:
+    walk(tmp_path, "5.4", 3)
+    events = read_events(tmp_path / "5.4-3-sequential")
+    assert not any(isinstance(event, ev.FrameAwaited) for event in events)
+    windows = [
+        sum(map(len, event.ahead))
+        for event in events
+        if isinstance(event, ev.PageNotPresent) and event.ahead
+    ]
+    assert max(windows) == 8
+
+
+@pytest.mark.parametrize("profile", ["4.13", "6.1", "6.6"])
+def test_a_run_can_be_written_as_a_trace_and_read_back(tmp_path: Path, profile: str) -> None:
+    walk(tmp_path, profile, 3)
+    place = tmp_path / "trace.txt"
+    write_ftrace(tmp_path / f"{profile}-3-sequential", place, None, None)
+    assert out_of_turn(read_trace(place.read_text("utf-8"), profile)) == []

@@ -38,5 +38,7 @@ def _any_value(hint: object) -> st.SearchStrategy[Any]:
         return any_record(hint)
     if get_origin(hint) is dict:
         return st.dictionaries(*map(_any_value, get_args(hint)), max_size=3)
+    if get_origin(hint) is tuple:
+        return st.lists(_any_value(get_args(hint)[0]), max_size=3).map(tuple)
     assert get_origin(hint) is list, hint
     return st.lists(_any_value(get_args(hint)[0]), max_size=5)

@@ -329,6 +329,7 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
 class PageRequested(ToHost, frozen=True, gc=False):
     """User space has taken the request of a vcpu for a page that it brings.
 
+    Or `ahead`: a vcpu thread that has reclaimed reads a page beside another that it faulted on.
     `token` None: the vcpu thread waits there.  `joined`: the page is on its way, or there already.
     `served`: user space has the page at hand, and takes a frame of the stock for it.
     """
@@ -339,6 +340,7 @@ class PageRequested(ToHost, frozen=True, gc=False):
     token: Token | None = None
     joined: bool = False
     served: bool = False
+    ahead: bool = False
 
 
 class PageTouched(ToHost, frozen=True, gc=False):
@@ -379,11 +381,14 @@ class FrameAwaited(ToHost, frozen=True, gc=False):
     """A vcpu thread needs a frame for this gfn, and the VM is at its limit: it reclaims itself.
 
     It executes nothing and takes no interrupt until `FrameFound`; the page-in is asynchronous only
-    then.  Where the page has come meanwhile there is none.
+    then.  Where the page has come meanwhile there is none.  `ahead`: what the fault comes to has
+    been decided, and the frame is for pages that are read beside this one; the guest is told when
+    it is found.
     """
 
     vcpu: int
     gfn: Gfn
+    ahead: bool = False
 
 
 # --------------------------------------------------------------------------- host to shard

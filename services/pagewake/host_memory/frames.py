@@ -30,6 +30,8 @@ from pagewake.simtime.state import Saved
 
 SWAP_CLUSTER_MAX: Final = 32
 """Pages that try_charge() has reclaimed at a time (mm/memcontrol.c)."""
+SCAN_MAX: Final = 1024
+"""Of pages that are asked for in one event; chosen."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -40,9 +42,10 @@ class Watermarks(Saved):
     of SWAP_CLUSTER_MAX pages at a time: a memory cgroup has no kswapd.
     """
 
-    __slots__ = ("low", "high", "batch")
+    __slots__ = ("low", "high", "batch", "direct")
 
     def __init__(self, limit_pages: int, reserve_pages: int = 0, *, direct: bool = False) -> None:
+        self.direct = direct
         if direct:
             self.low = self.high = 0
             self.batch = min(SWAP_CLUSTER_MAX, max(1, limit_pages // 32))
@@ -51,6 +54,13 @@ class Watermarks(Saved):
         self.low = min(low, limit_pages // 64)
         self.high = min(low + 64, limit_pages // 32)
         self.batch = min(64, max(1, self.high))
+
+    def to_examine(self, fruitless: int) -> int:
+        """The size of a batch, behind so many pages among which no victim was found.
+
+        Who reclaims directly looks at twice as many each time, as its scan priority falls.
+        """
+        return min(SCAN_MAX, max(self.batch, fruitless)) if self.direct else self.batch
 
 
 class HasReserve(Protocol):

@@ -283,7 +283,7 @@ class HostMemory(Saved):
         `beside`: the page, if it may be another one than was asked for.
         """
         gfn = request.gfn if beside is None else Gfn(beside)
-        ahead = gfn != request.gfn
+        ahead = gfn != request.gfn or (isinstance(request, PageRequested) and request.ahead)
         ready = PageReady(
             ready_ns,
             request.vm,

@@ -156,7 +156,7 @@ class Reclaim(Saved):
         """Examine the VM's oldest pages; how many, 0 if it has none to examine."""
         in_memory = vm.pages.count + self._frames.leaving[vm.index]
         force = 0 < in_memory <= vm.fruitless
-        gfns = vm.pages.isolate(vm.marks.batch)
+        gfns = vm.pages.isolate(vm.marks.to_examine(vm.fruitless))
         if not gfns:
             return 0
         self._frames.leave(vm.index, len(gfns))

@@ -25,6 +25,7 @@ from pagewake.events.types import (
     DoubleFault,
     FrameAwaited,
     PageNotPresent,
+    PageRequested,
     ProtocolFault,
     UserFault,
 )
@@ -129,6 +130,20 @@ def _reclaim(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> None:
     vm = vcpu.vm
     vm.short.append(ShortOfFrame(vcpu.id, context))
     vm.tell(FrameAwaited, at_ns, vcpu.id, context.gfn)
+
+
+def read_late(vcpu: VcpuThread, at_ns: int, gfns: tuple[int, ...]) -> tuple[int, ...]:
+    """Read these neighbours of a page, for which there was no frame before; what is left of them.
+
+    The page itself may be there by now: before the guest, which is told of it only then.
+    """
+    vm = vcpu.vm
+    wanted = [Gfn(gfn) for gfn in gfns if vm.pages.state[gfn] == ABSENT]
+    frames = max(0, vm.room)
+    for gfn in wanted[:frames]:
+        vm.read_beside(gfn)
+        vm.tell(PageRequested, at_ns, vcpu.id, gfn, vm.epoch, ahead=True)
+    return tuple(wanted[frames:])
 
 
 def _ask_user_space(

@@ -77,8 +77,8 @@ class ReadAhead(Saved):
             pages = max(4, 1 << (pages - 1).bit_length())
         return max(min(pages, self.most), self._size // 2)
 
-    def read(self, gfn: Gfn, state: bytearray, room: int) -> list[int]:
-        """A fault reads this page, and these beside it: all of them, at most `room` others.
+    def read(self, gfn: Gfn, state: bytearray) -> list[int]:
+        """A fault reads this page, and these beside it: all of them, in their order.
 
         `state` is the page table's.  What is in memory, or on its way, is not read.
         """
@@ -88,8 +88,6 @@ class ReadAhead(Saved):
             for near in self._window(gfn, size, len(state))
             if near == gfn or state[near] == ABSENT
         ]
-        if len(gfns) - 1 > room:
-            gfns = _nearest(gfns, gfn, room)
         self._last = gfn if self.kind == "vma" else self._slots[gfn]
         self._size = size
         self._hits = 0
@@ -135,9 +133,3 @@ def _first(gfn: int, size: int, last: int) -> int:
     if gfn == last - 1:
         return gfn - size + 1
     return gfn - (size - 1) // 2
-
-
-def _nearest(gfns: list[int], gfn: Gfn, room: int) -> list[int]:
-    """The page and the first others of its window, in the window's order."""
-    kept = [near for near in gfns if near != gfn][: max(0, room)]
-    return [near for near in gfns if near == gfn or near in kept]

@@ -76,11 +76,23 @@ class Clearing(Saved):
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class ShortOfFrame(Saved):
-    """A fault of this vcpu that waits for a frame, to be handled again: see `FaultContext`."""
+    """A fault of this vcpu that waits for a frame, to be handled again: see `FaultContext`.
 
-    __slots__ = ("cpl", "gfn", "level", "task", "vcpu", "write")
+    Or it was handled, at `cost_ns` (None: the thread itself waits for the page), and the frame is
+    for neighbours that are read with its page: `late`.
+    """
 
-    def __init__(self, vcpu: int, context: FaultContext) -> None:
+    __slots__ = ("cost_ns", "cpl", "gfn", "late", "level", "task", "vcpu", "write")
+
+    def __init__(
+        self,
+        vcpu: int,
+        context: FaultContext,
+        late: tuple[int, ...] = (),
+        cost_ns: int | None = None,
+    ) -> None:
+        self.late = late
+        self.cost_ns = cost_ns
         self.vcpu = vcpu
         self.gfn = context.gfn
         self.write = context.write

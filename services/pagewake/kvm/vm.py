@@ -69,7 +69,8 @@ class Vm(Saved):
     """See the module; `guest` objects are attached by the guest kernel before the first step.
 
     `room`: frames within its limit that the VM has not; below 0 it waits for some at the host.
-    `short`: vcpu threads that wait for one here, in order.
+    `short`: vcpu threads that wait for one here, in order; `late`: what a fault is to read beside
+    its page, as it is handled, and has no frame for.
     """
 
     guest: GuestPort
@@ -89,6 +90,7 @@ class Vm(Saved):
         "in_flight",
         "joining",
         "journal_out",
+        "late",
         "medium_cost_ns",
         "n",
         "name",
@@ -118,6 +120,7 @@ class Vm(Saved):
         self.stock = config.stock_pages
         self.room = config.limit_pages - config.stock_pages
         self.short: list[ShortOfFrame] = []
+        self.late: tuple[int, ...] = ()
         self.handler = None if config.userfault is None else Handler(self, config.userfault)
         self.synchronous = config.medium in config.media and self.handler is None
         self.medium_cost_ns = config.media.get(config.medium, 0)
@@ -235,17 +238,30 @@ class Vm(Saved):
         return ahead
 
     def _read_with(self, gfn: Gfn) -> Ahead:
-        """Neighbours that are in swap are on their way as well, as far as there is room."""
+        """Neighbours that are in swap are on their way as well, as far as there are frames."""
         if self.read_ahead is None or self.synchronous:
             return ()
-        state = self.pages.state
-        gfns = self.read_ahead.read(gfn, state, self.room - 1)
-        for near in gfns:
-            if near != gfn:
-                self.in_flight[Gfn(near)] = InFlight(False, None)
-                state[near] = IN_FLIGHT
-                self.room -= 1
+        gfns = self.read_ahead.read(gfn, self.pages.state)
+        beside = [near for near in gfns if near != gfn]
+        with_frame = max(0, self.room - 1)
+        if self.switches.reclaim == "fault":
+            self.late = tuple(beside[with_frame:])
+        for near in beside[:with_frame]:
+            self.read_beside(Gfn(near))
+        if with_frame < len(beside):
+            gfns = [near for near in gfns if near not in beside[with_frame:]]
         return self.read_ahead.requests(gfns) if len(gfns) > 1 else ()
+
+    def read_beside(self, gfn: Gfn) -> None:
+        """This page is on its way as well, and nobody waits for it."""
+        self.in_flight[gfn] = InFlight(False, None)
+        self.pages.state[gfn] = IN_FLIGHT
+        self.room -= 1
+
+    def waits_itself(self, vcpu: int, gfn: Gfn) -> bool:
+        """The thread of this vcpu is among those who wait for a page on its way."""
+        flight = self.in_flight.get(gfn)
+        return flight is not None and (vcpu, None) in flight.waiters
 
     def give_room(self, at_ns: int, frames: int) -> None:
         """Frames came free within the limit: as many as there are of those who wait try again."""

@@ -237,6 +237,7 @@ class ResultCounter:
             share.read_ahead += sum(map(len, event.ahead)) - 1
 
     def _on_requested(self, event: PageRequested) -> None:
+        self._vms[event.vm].read_ahead += event.ahead
         if event.served:
             self._vms[event.vm].page_ins += 1
 

@@ -11,7 +11,6 @@ from pagewake.kvm.page_table import ABSENT, MAPPED
 from pagewake.kvm.read_ahead import LEAF_PAGES, ReadAhead, Window
 
 PAGES = 2 * LEAF_PAGES
-ROOM = 1000
 
 
 class Reader:
@@ -22,12 +21,12 @@ class Reader:
         self.ahead.store(range(PAGES))
         self.state = bytearray([ABSENT]) * PAGES
 
-    def touch(self, gfn: int, room: int = ROOM) -> list[int]:
+    def touch(self, gfn: int) -> list[int]:
         """What a touch reads: nothing where the page was found."""
         if self.state[gfn] != ABSENT:
             self.ahead.found(Gfn(gfn))
             return []
-        gfns = self.ahead.read(Gfn(gfn), self.state, room)
+        gfns = self.ahead.read(Gfn(gfn), self.state)
         for near in gfns:
             self.state[near] = MAPPED
         return gfns
@@ -94,20 +93,20 @@ def test_page_cluster_0_reads_pages_alone(kind: Window) -> None:
 @given(
     st.sampled_from(("block", "cluster", "vma")),
     st.integers(0, 5),
-    st.lists(st.tuples(st.integers(0, PAGES - 1), st.integers(0, 12)), max_size=60),
+    st.lists(st.integers(0, PAGES - 1), max_size=60),
 )
-def test_a_read_is_its_page_and_as_many_others_as_there_is_room(
-    kind: Window, page_cluster: int, touches: list[tuple[int, int]]
+def test_a_read_is_its_page_and_others_that_are_in_swap(
+    kind: Window, page_cluster: int, touches: list[int]
 ) -> None:
     reader = Reader(kind, page_cluster)
-    for gfn, room in touches:
+    for gfn in touches:
         before = bytes(reader.state)
-        gfns = reader.touch(gfn, room)
+        gfns = reader.touch(gfn)
         if before[gfn] != ABSENT:
             assert not gfns
             continue
         assert gfn in gfns
-        assert len(set(gfns)) == len(gfns) <= min(1 + room, 1 << page_cluster)
+        assert len(set(gfns)) == len(gfns) <= 1 << page_cluster
         assert all(before[near] == ABSENT for near in gfns)
         requests = reader.ahead.requests(gfns)
         assert [near for run in requests for near in run] == gfns
