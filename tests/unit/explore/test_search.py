@@ -273,3 +273,15 @@ def test_an_interrupt_stops_between_two_states() -> None:
     walk = Search(plan())
     walk.interrupted = True
     assert walk.at_random(10, 1).depth > 0
+
+
+@pytest.mark.parametrize("profile", ["3.10", "4.9", "6.1", "6.12"])
+@pytest.mark.parametrize("page_cluster", [0, 3])
+def test_read_ahead_is_explored(profile: str, page_cluster: int) -> None:
+    """The whole space, as without it: who joins a page on its way is no less sure to be woken."""
+    sets = f"kernel.profile={profile}", f"host.page_cluster={page_cluster}"
+    explored = Search(plan("two-tasks", *sets)).breadth_first()
+    alone = Search(plan("two-tasks", sets[0])).breadth_first()
+    assert explored.complete
+    assert explored.found.keys() == alone.found.keys()
+    assert explored.states != alone.states or not page_cluster
