@@ -20,7 +20,6 @@ ABSENT: tuple[tuple[int, str, str, str], ...] = (
     (17, "41c22f626254", "GUP on an mm that has exited", "references are not modelled"),
     (20, "22583f0d9c85", "destruction deadlocks", "a run ends without destruction; see D68"),
     (26, "b862789aa518", "schedules inside RCU", "RCU is not modelled"),
-    (27, "23955622ff8d, b243dcbf2f13", "polls single pages", "swap polling is not modelled"),
     (29, "a0d14b8909de", "tracing spoils CR2", "entry code takes no faults; D31 is near"),
     (37, "0a31df682323", "the wrong bit for ACK", "CPUID is not enforced"),
     (39, "0547758a6de3", "allocates under a raw lock", "allocation takes no time"),
