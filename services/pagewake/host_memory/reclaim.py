@@ -128,7 +128,8 @@ class Reclaim(Saved):
         if gone:
             vm.pages.forget(gone)
             self._frames.uncharge(vm.index, len(gone))
-            vm.awaited = max(0, vm.awaited - self._frames.under_limit(vm.index))
+            left = self._frames.under_limit(vm.index) - vm.wanted - vm.owed
+            vm.awaited = max(0, vm.awaited - max(0, left))
             self._frames.leave(vm.index, -len(gone))
             self._frames.store(len(gone))
             if event.n:  # what a frozen VM answers does not count

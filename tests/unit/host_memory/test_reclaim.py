@@ -217,3 +217,17 @@ class TestDirectly:
         assert drain(host) == []
         host.handle([request(unmap.at_ns + 1, 601)])
         assert only(drain(host), AgePages) == []
+
+    def test_a_frame_that_a_read_takes_is_none_for_who_waits(self) -> None:
+        """A page-in that has no frame either comes first: reclaim goes on for the thread."""
+        host = host_with(memory(pages=1_024, limit=512, populated=1_024, resident=512, direct=True))
+        host.handle([request(0, 600), FrameAwaited(1, "vm-0", 2, 0, Gfn(601))])
+        ages = only(drain(host), AgePages)
+        assert len(ages) == 2
+        for n, age in enumerate(ages, 3):
+            host.handle([PagesAged(age.at_ns, "vm-0", n, age.gfns[1:], [])])
+        gone, refused = only(drain(host), PageUnmapped)
+        host.handle([PagesEvicted(gone.at_ns, "vm-0", 5, dropped=gone.gfns)])
+        assert [ready.gfn for ready in only(drain(host), PageReady)] == [600]
+        host.handle([PagesEvicted(refused.at_ns, "vm-0", 6, refused=refused.gfns)])
+        assert only(drain(host), AgePages) != []
