@@ -322,6 +322,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
             draw(st.sampled_from(("", "page_cluster = 0", "page_cluster = 3"))),
+            f"cpus = {draw(st.sampled_from((0, 0, 1, 2)))}",
+            f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',
             f'memory = "{memory}"' if memory else "",
             f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "32MiB"',
             f"protected = {draw(st.sampled_from(('true', 'false'))) if not levels else 'false'}",

@@ -368,6 +368,8 @@ MOVES_THE_DIGEST = [
     change("busy", "host.hz=1000"),
     change("busy", "host.exits_per_s=2000"),
     change("busy", "host.workers=1", given=("kernel.profile=posted-v7",)),
+    change("busy", "host.cpus=2"),
+    change("busy", "host.halt_poll=200us"),
     change("busy", "host.writeback=1"),
     change("busy", "host.costs.exit=600ns"),
     change("busy", "host.costs.entry=600ns"),

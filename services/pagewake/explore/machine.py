@@ -96,6 +96,9 @@ def refuse_large(scenario: Scenario) -> None:
     vm = scenario.vms[0]
     if vm.userfault is not None:
         raise ConfigError("explore: pages that user space brings are not explored: no vm.userfault")
+    for key, given in (("cpus", scenario.host.cpus), ("halt_poll", scenario.host.halt_poll_ns)):
+        if given:
+            raise ConfigError(f"explore: when a thread runs is not explored: no host.{key}")
     served = [task.name for task in vm.tasks if task.pattern == "requests"]
     if served:
         raise ConfigError(f"explore: task {served[0]} serves requests, which is not explored")

@@ -18,6 +18,7 @@ from pagewake.guest_kernel import lookahead
 from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.unresolved import unresolved
+from pagewake.kvm.host_cpus import HostCpus
 from pagewake.kvm.modes import GUEST
 from pagewake.simtime.ports import NEVER_NS, ShardOutput
 from pagewake.simtime.state import Saved
@@ -29,7 +30,7 @@ ENTRIES_PER_VM_MAX: Final = 8
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Shard(Saved):
-    """The VMs of `kernels`, in name order."""
+    """The VMs of `kernels`, in name order; `cpus` are what their host has, None: as they want."""
 
     __slots__ = (
         "_bound",
@@ -39,13 +40,18 @@ class Shard(Saved):
         "_index",
         "_ready",
         "_vms",
+        "cpus",
         "frozen",
         "kernels",
         "until_ns",
     )
 
-    def __init__(self, kernels: Sequence[GuestKernel]) -> None:
+    def __init__(self, kernels: Sequence[GuestKernel], cpus: HostCpus | None = None) -> None:
         self.kernels = sorted(kernels, key=lambda kernel: kernel.vm.name)
+        self.cpus = cpus
+        if cpus is not None:
+            for kernel in self.kernels:
+                kernel.vm.share(cpus)
         self._index = {kernel.vm.name: i for i, kernel in enumerate(self.kernels)}
         self._due = [kernel.vm.agenda.next_ns() for kernel in self.kernels]
         self._vms = len(self.kernels)
@@ -72,6 +78,9 @@ class Shard(Saved):
             if delivery.at_ns < self._due[index]:
                 self._due[index] = delivery.at_ns
                 heappush(self._ready, delivery.at_ns * self._vms + index)
+        if self.cpus is not None:
+            self._advance_together(until_ns, self.cpus, output)
+            return output
         ready, vms = self._ready, self._vms
         ran = 0
         while ready and ready[0] < until_ns * vms:
@@ -84,11 +93,55 @@ class Shard(Saved):
             output.to_host.sort(key=HOST_ORDER)
         return output
 
+    def _advance_together(self, until_ns: int, cpus: HostCpus, output: ShardOutput) -> None:
+        """Step by step, in order of (instant, VM): what one does may take a CPU from another.
+
+        The scheduler's own decisions come first.
+        """
+        ready, vms = self._ready, self._vms
+        ran = dict[int, bool]()
+        while True:
+            while ready and ready[0] // vms != self._due[ready[0] % vms]:
+                heappop(ready)
+            at_ns = ready[0] // vms if ready else NEVER_NS
+            tick_ns = cpus.next_ns()
+            if min(at_ns, tick_ns) >= until_ns:
+                break
+            if tick_ns <= at_ns:
+                cpus.tick(tick_ns)
+            else:
+                index = heappop(ready) % vms
+                self._take_turn(index, until_ns, ran)
+            stirred, cpus.stirred = cpus.stirred, []
+            for name in stirred:
+                self._reach(self._index[name], ran)
+        for index in sorted(ran):
+            self.kernels[index].vm.rest()
+            self._collect(index, ran[index], until_ns, output)
+        if len(ran) > 1:
+            output.to_host.sort(key=HOST_ORDER)
+
+    def _take_turn(self, index: int, until_ns: int, ran: dict[int, bool]) -> None:
+        vm = self.kernels[index].vm
+        ran.setdefault(index, vm.frozen_ns is not None)
+        vm.turn(until_ns)
+        self._reach(index, ran)
+
+    def _reach(self, index: int, ran: dict[int, bool]) -> None:
+        """This VM may have another first step than before."""
+        vm = self.kernels[index].vm
+        ran.setdefault(index, vm.frozen_ns is not None)
+        self._due[index] = vm.agenda.next_ns()
+        self._plan(self._ready, self._due, index)
+
     def _run(self, index: int, until_ns: int, output: ShardOutput) -> None:
-        kernel = self.kernels[index]
-        vm = kernel.vm
+        vm = self.kernels[index].vm
         was_frozen = vm.frozen_ns is not None
         vm.run(until_ns)
+        self._collect(index, was_frozen, until_ns, output)
+
+    def _collect(self, index: int, was_frozen: bool, until_ns: int, output: ShardOutput) -> None:
+        vm = self.kernels[index].vm
         if vm.to_host:
             output.to_host += vm.to_host
             vm.to_host = []
@@ -104,7 +157,8 @@ class Shard(Saved):
         due = vm.agenda.next_ns()
         self._due[index] = due
         self._plan(self._ready, self._due, index)
-        self._set_bound(index, NEVER_NS if vm.frozen_ns is not None else due, False)
+        exact = self.cpus is not None  # of a VM whose threads wait for others, no more is known
+        self._set_bound(index, NEVER_NS if vm.frozen_ns is not None else due, exact)
 
     def _set_bound(self, index: int, bound_ns: int, exact: bool) -> None:
         self._bound[index] = bound_ns
@@ -128,6 +182,15 @@ class Shard(Saved):
 
         A VM does nothing before its next step, so its bound is looked for only if that comes first.
         """
+        own_ns = self._own_ns()
+        if self.cpus is None:
+            return own_ns
+        tick_ns = self.cpus.next_ns()
+        if tick_ns == NEVER_NS:
+            return own_ns
+        return tick_ns if own_ns is None else min(own_ns, tick_ns)
+
+    def _own_ns(self) -> int | None:
         bounds, vms = self._bounds, self._vms
         while bounds:
             at_ns, index = bounds[0] // vms, bounds[0] % vms

@@ -88,7 +88,8 @@ class VmConfig:
     one page-in, ns.  A period of 0 means that there are no such interrupts or exits; `nested` None,
     that nothing runs inside; `userfault` None, that pages come from swap.  `protected`: registers
     of the guest are hidden.  `read_ahead` None: pages are read alone, and that is not looked at;
-    else in windows of up to 2**`page_cluster` pages.
+    else in windows of up to 2**`page_cluster` pages.  `halt_poll_ns`: the longest poll
+    before a vcpu thread blocks.
     """
 
     name: str
@@ -110,6 +111,7 @@ class VmConfig:
     idle_tick_ns: int
     host_tick_ns: int
     background_exit_ns: int
+    halt_poll_ns: int
     nested: NestedConfig | None
     userfault: Userfault | None
     read_ahead: Window | None

@@ -43,10 +43,13 @@ from pagewake.kvm.ports import (
     OP_JOINED,
     OP_LOOP,
     OP_PAGING_ON,
+    OP_POLLED,
     OP_RESOLVED,
+    OP_SCHED_IN,
     OP_SYNC_DONE,
     OP_TIMER,
     OP_UNBLOCK,
+    OP_WORKED,
     WAIT,
     FaultContext,
     Op,
@@ -81,6 +84,9 @@ class Vcpu(VcpuThread):
             return self.workers_ended(at_ns)
         if op is OP_FRAME:
             return self.fault_again(at_ns, arg)
+        if op is OP_SCHED_IN:
+            self.become("run")
+            return self.loop(at_ns)
         self._happens(op, at_ns, arg)
         return WAIT
 
@@ -92,8 +98,10 @@ class Vcpu(VcpuThread):
             self.host_exit(at_ns, arg)
         elif op is OP_GUEST_LATER:
             self.vm.guest.later(self.id, at_ns, arg)
-        elif op is OP_JOINED:
+        elif op is OP_JOINED or op is OP_WORKED:
             self.joined(at_ns, arg)
+        elif op is OP_POLLED:
+            self.sleep(at_ns)
         elif op is OP_HANDLER:
             assert self.vm.handler is not None
             self.vm.handler.step(at_ns, arg)
@@ -284,13 +292,21 @@ class Vcpu(VcpuThread):
         if self.runnable():
             return self._unhalt(at_ns)
         self.become("block")
-        self.account(at_ns, "halted" if self.apf.halted else "idle")
         self.gen += 1
+        if self.poll is not None:
+            cpus = self.vm.cpus
+            until_ns = self.poll.begin(at_ns, cpus is None or not cpus.waiting)
+            if until_ns:
+                self.account(at_ns, "polling")
+                return until_ns, OP_POLLED
+        self.account(at_ns, "halted" if self.apf.halted else "idle")
         return WAIT
 
     def unblock(self, at_ns: int) -> Step:
         """The thread runs again."""
         self.become("run")
+        if self.poll is not None:
+            self.poll.woken(at_ns)
         return self._unhalt(at_ns)
 
     def _unhalt(self, at_ns: int) -> Step:

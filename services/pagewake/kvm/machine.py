@@ -16,11 +16,14 @@ from mypy_extensions import mypyc_attr
 
 from pagewake.errors import InternalError
 from pagewake.events import types as ev
+from pagewake.events.ids import Gfn, Token
 from pagewake.kvm import interventions
 from pagewake.kvm.agenda import RANK_CONTROL, RANK_HOST, RANK_OWN
 from pagewake.kvm.config import VmConfig
+from pagewake.kvm.host_cpus import HostCpus
+from pagewake.kvm.host_threads import VcpuOnHost, Worker
 from pagewake.kvm.loop import Vcpu
-from pagewake.kvm.ports import OP_DELIVER, OP_JOINED, OP_WAIT
+from pagewake.kvm.ports import OP_DELIVER, OP_JOINED, OP_WAIT, WAIT
 from pagewake.kvm.vm import Vm
 
 
@@ -28,11 +31,17 @@ from pagewake.kvm.vm import Vm
 class Machine(Vm):
     """See the module."""
 
-    __slots__ = ()
+    __slots__ = ("on_host",)
 
     def __init__(self, config: VmConfig) -> None:
         super().__init__(config)
         self.vcpus = [Vcpu(self, index) for index in range(config.vcpus)]
+        self.on_host: list[VcpuOnHost] = []
+
+    def share(self, cpus: HostCpus) -> None:
+        """From time 0 on its vcpu threads and workers run on these CPUs alone."""
+        self.cpus = cpus
+        self.on_host = [VcpuOnHost(vcpu) for vcpu in self.vcpus]
 
     def deliver(self, event: ev.ToShard) -> None:
         """Something from the host or a control event, in the order in which the host sent it."""
@@ -70,6 +79,35 @@ class Machine(Vm):
                     break
                 step = vcpu.execute(op, at_ns, None)
         self.rest()
+
+    def turn(self, until_ns: int) -> None:
+        """Execute the first step alone, where threads share the CPUs of their host.
+
+        A vcpu thread's own step waits for a CPU, and so does the end of a worker's page-in; what
+        comes to a vcpu whatever it does comes as ever.
+        """
+        cpus = self.cpus
+        assert cpus is not None, f"{self.name}: its threads do not share CPUs"
+        self.until = until_ns
+        at_ns, index, gen, op, arg = self.agenda.pop()
+        if op is OP_DELIVER:
+            self._consume(arg)
+        elif self.frozen_ns is None:
+            vcpu = self.vcpus[index]
+            if gen >= 0:
+                due = gen == vcpu.gen and self.on_host[index].runs(at_ns, cpus, op, arg)
+            else:
+                work = op is OP_JOINED and arg[1] is not None
+                due = not work or Worker(vcpu, arg).runs(at_ns, cpus)
+            step = vcpu.execute(op, at_ns, arg) if due else WAIT
+            if step[1] is not OP_WAIT:
+                self.agenda.push(step[0], RANK_OWN, index, vcpu.gen, step[1], None)
+        for each in self.on_host:  # who waits in vain is not called by one who leaves
+            if each.waits:
+                each.settle(at_ns, cpus)
+        for each in self.on_host:
+            if each.on_cpu:
+                each.settle(at_ns, cpus)
 
     def forget_steps(self, until_ns: int) -> None:
         """A frozen VM answers the host, and does nothing more of its own accord."""
@@ -112,8 +150,18 @@ class Machine(Vm):
                 arg = (event.gfn, token, self.epoch)
                 self.joining += 1
                 self.push(event.at_ns + hop, vcpu, -1, OP_JOINED, arg)
+            elif token is not None and self.cpus is not None:
+                self._end_work(event.at_ns, vcpu, event.gfn, token)
             else:
                 self.vcpus[vcpu].page_in_done(event.at_ns, event.gfn, token)
+
+    def _end_work(self, at_ns: int, vcpu: int, gfn: Gfn, token: Token) -> None:
+        """A worker has its page, and needs a CPU to say so."""
+        assert self.cpus is not None
+        if Worker(self.vcpus[vcpu], (gfn, token, self.epoch)).runs(at_ns, self.cpus):
+            self.vcpus[vcpu].page_in_done(at_ns, gfn, token)
+        else:
+            self.joining += 1
 
     def take_frames_granted(self, event: ev.FramesGranted) -> None:
         """More frames for first touches."""

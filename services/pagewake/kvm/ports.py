@@ -42,7 +42,10 @@ class Op(IntEnum):
     RESOLVED = 13
     CLEARED = 14
     FRAME = 15
-    WAIT = 16
+    SCHED_IN = 16
+    WORKED = 17
+    POLLED = 18
+    WAIT = 19
     """Nothing: the vcpu waits for somebody else."""
 
 
@@ -63,6 +66,9 @@ OP_HANDLER: Final = Op.HANDLER
 OP_RESOLVED: Final = Op.RESOLVED
 OP_CLEARED: Final = Op.CLEARED
 OP_FRAME: Final = Op.FRAME
+OP_SCHED_IN: Final = Op.SCHED_IN
+OP_WORKED: Final = Op.WORKED
+OP_POLLED: Final = Op.POLLED
 OP_WAIT: Final = Op.WAIT
 
 Step = tuple[int, Op]

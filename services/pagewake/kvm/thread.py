@@ -17,7 +17,18 @@ from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import ClearBegun, VcpuHalted, VcpuResumed
 from pagewake.kvm.async_pf import AsyncPf
-from pagewake.kvm.modes import BLACKOUT, BLOCKED, GUEST, HLT, HOST, OFFLINE, TRANSITIONS, Change
+from pagewake.kvm.halt_poll import HaltPoll
+from pagewake.kvm.modes import (
+    BLACKOUT,
+    BLOCKED,
+    GUEST,
+    HLT,
+    HOST,
+    OFFLINE,
+    TRANSITIONS,
+    WAKING,
+    Change,
+)
 from pagewake.kvm.ports import (
     IRQ_TIMER,
     OP_CHECK,
@@ -128,6 +139,7 @@ class VcpuThread(VcpuPort):
         "lapic_on",
         "mp_halted",
         "nested",
+        "poll",
         "spending",
         "stall_ns",
         "timers",
@@ -156,6 +168,8 @@ class VcpuThread(VcpuPort):
         self.area_failures = 0
         self.blackout_gfn = -1
         self.clearings: list[Clearing] = []
+        poll_ns = vm.config.halt_poll_ns
+        self.poll = HaltPoll(poll_ns) if poll_ns else None
         periods = (vm.config.host_tick_ns, vm.config.background_exit_ns)
         self.host_exits: dict[int, bool] = {period: False for period in periods if period}
         self.spending = Spent("exit")
@@ -367,11 +381,40 @@ class VcpuThread(VcpuPort):
             vm.journal(VcpuResumed(at_ns, vm.name, vm.n, self.id, why))
 
     def poke(self, at_ns: int) -> None:
-        """Something this thread waits for may have happened: completion, interrupt, NMI."""
+        """Something this thread waits for may have happened: completion, interrupt, NMI.
+
+        A thread that polls has not to be put on a CPU.
+        """
         if self.mode is BLOCKED and self.runnable():
+            wake_ns = 0 if self.polls() else self.vm.costs.wake_ns
             self.become("event")
             self.gen += 1
-            self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, OP_UNBLOCK)
+            self.vm.push(at_ns + wake_ns, self.id, self.gen, OP_UNBLOCK)
+
+    def polls(self) -> bool:
+        """The thread looks for what it waits for, on its CPU."""
+        poll = self.poll
+        return poll is not None and poll.until_ns > 0 and self.mode in (BLOCKED, WAKING)
+
+    def stop_poll(self, at_ns: int) -> bool:
+        """Others want its CPU: a thread that polls sleeps; False: it does not poll."""
+        if self.mode is not BLOCKED or not self.polls():
+            return False
+        self.gen += 1
+        self.sleep(at_ns)
+        return True
+
+    def sleep(self, at_ns: int) -> None:
+        """From now on it has to be woken."""
+        if self.poll is not None:
+            self.poll.until_ns = 0
+        self.account(at_ns, "halted" if self.apf.halted else "idle")
+
+    def preempted(self, at_ns: int) -> None:
+        """The host's scheduler takes the CPU from a thread that is about to enter its guest."""
+        self.become("preempt")
+        self.gen += 1
+        self.account(at_ns, "steal")
 
     def kick(self, at_ns: int) -> None:
         """Make a running vcpu leave the guest for the host's attention."""

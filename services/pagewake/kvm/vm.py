@@ -16,6 +16,7 @@ from pagewake.events.digest import RunningDigest
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.agenda import RANK_OWN, Agenda
 from pagewake.kvm.config import HostCosts, VmConfig
+from pagewake.kvm.host_cpus import HostCpus
 from pagewake.kvm.page_table import IN_FLIGHT, PRESENT, PageTable
 from pagewake.kvm.ports import GuestPort, Op
 from pagewake.kvm.read_ahead import ReadAhead
@@ -70,7 +71,7 @@ class Vm(Saved):
 
     `room`: frames within its limit that the VM has not; below 0 it waits for some at the host.
     `short`: vcpu threads that wait for one here, in order; `late`: what a fault is to read beside
-    its page, as it is handled, and has no frame for.
+    its page, as it is handled, and has no frame for.  `cpus` None: each thread has a CPU.
     """
 
     guest: GuestPort
@@ -80,6 +81,7 @@ class Vm(Saved):
         "config",
         "consumed",
         "costs",
+        "cpus",
         "digest",
         "epoch",
         "frozen_ns",
@@ -114,6 +116,7 @@ class Vm(Saved):
         self.name = config.name
         self.costs = Costs(config.costs)
         self.switches = config.switches
+        self.cpus: HostCpus | None = None
         self.pages = PageTable(config.pages)
         self.n = 1
         self.epoch = 0

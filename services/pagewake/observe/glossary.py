@@ -101,6 +101,12 @@ GLOSSARY = (
     Word("stood still", "The share of vcpu time in which a vcpu was of no use because of a page:"
          " blackout and halted together.", ("stand still", "standstill"), PROTOCOL),
     Word("idle", "Vcpu time in which the guest had nothing to run."),
+    Word("steal", "Vcpu time in which the vcpu's thread could run and had no CPU of the host: the"
+         " host has fewer (`host.cpus`) than threads that want one.", ("steal time", "host.cpus"),
+         MODEL),
+    Word("polling", "Vcpu time in which the vcpu's thread, about to block, looks for a while"
+         " whether it may go on (`host.halt_poll`): it keeps its CPU, and need not be woken.",
+         ("halt polling", "host.halt_poll", "halt_poll"), MODEL),
     Word("interrupt", "Vcpu time that went to the guest's handlers of interrupts and traps.",
          ("interrupts",)),
     Word("exit", "The vcpu leaves guest mode, and its thread runs host code; as vcpu time, what"

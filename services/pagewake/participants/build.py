@@ -18,6 +18,7 @@ from pagewake.events import types as ev
 from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.config import HostConfig, VmMemory
 from pagewake.host_memory.manager import HostMemory
+from pagewake.kvm.host_cpus import HostCpus
 from pagewake.participants.at_start import Start, refill_ns, starts
 from pagewake.participants.guests import build_kernel
 from pagewake.participants.participant import HostParticipant, ShardParticipant
@@ -184,5 +185,6 @@ def build_shard(scenario: Scenario, plans: Sequence[VmPlan]) -> Shard:
             build_kernel(scenario, plan.instance, plan.layout, plan.start.stock_pages,
                          plan.populated, plan.resident)
             for plan in plans
-        ]
+        ],
+        HostCpus(scenario.host.cpus) if scenario.host.cpus else None,
     )  # fmt: skip

@@ -71,6 +71,7 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         background_exit_ns=round(min(NS_PER_S / host.exits_per_s, NEVER_NS))
         if host.exits_per_s
         else 0,
+        halt_poll_ns=host.halt_poll_ns,
         nested=scenario.nested if spec.nested else None,
         userfault=spec.userfault,
         read_ahead=_window(scenario),

@@ -72,7 +72,11 @@ class Topology(NamedTuple):
 
 
 def topology_of(scenario: Scenario, shards: int = 1) -> Topology:
-    """`shards` is the number of guest (and of nested) shards per simulated host, at most."""
+    """`shards` is the number of guest (and of nested) shards per simulated host, at most.
+
+    VMs that share CPUs of their host are in one, as who runs is decided there without lookahead.
+    """
+    shards = 1 if scenario.host.cpus else shards
     by_host: list[list[VmInstance]] = [[] for _ in range(scenario.host.count)]
     for instance in scenario.instances():
         by_host[instance.host].append(instance)

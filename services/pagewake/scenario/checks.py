@@ -119,6 +119,12 @@ def _check_host(scenario: Scenario) -> None:
     if scenario.host.count > vms:
         text = f"{scenario.host.count} hosts for {vms} VMs leaves some empty; at most {vms}"
         raise BadValueError(text, ("host", "count"))
+    if scenario.host.cpus and len({bool(vm.nested) for vm in scenario.vms}) > 1:
+        text = (
+            "VMs that share CPUs are simulated by one shard, and those with guests of their own by "
+            "another kind than those without; leave host.cpus out, or VMs of one kind"
+        )
+        raise BadValueError(text, ("host", "cpus"))
     scheduler = scenario.kernel.scheduler
     if scheduler.min_granularity_ns > scheduler.latency_ns:
         most = units.format_duration(scheduler.latency_ns)

@@ -121,6 +121,13 @@ class Host(_Part, frozen=True, kw_only=True):
     workers: Annotated[
         int, Key("workers", Integer(0, 65_536), "page-in workers, where they start reads; 0 = any")
     ] = 0
+    cpus: Annotated[
+        int,
+        Key("cpus", Integer(0, 4096), "of one host, for vcpu threads and workers; 0 = one each"),
+    ] = 0
+    halt_poll_ns: Annotated[
+        int, Key("halt_poll", Duration(), "longest poll of a vcpu thread before it blocks")
+    ] = 0
     writeback_pages: Annotated[int, Key("writeback", Integer(1), "pages per write-back")] = 32
     page_cluster: Annotated[
         int | None,

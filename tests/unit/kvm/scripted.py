@@ -164,6 +164,7 @@ class Machine:
             idle_tick_ns=0,
             host_tick_ns=0,
             background_exit_ns=0,
+            halt_poll_ns=0,
             nested=None,
             userfault=None,
         )

@@ -12,6 +12,8 @@ USES = {
     "idle": "idle",
     "l1": "nested",
     "exit": "overhead",
+    "polling": "polling",
+    "steal": "steal",
     "interrupt": "interrupt",
 }
 

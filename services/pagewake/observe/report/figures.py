@@ -81,7 +81,7 @@ def tiles(result: RunResult) -> list[tuple[str, str, str]]:
 def kinds_of(results: Sequence[RunResult]) -> list[str]:
     """Kinds of vcpu time in the order of the bars: tasks, overhead, idle, standing still."""
     kinds = sorted({kind for result in results for kind in result.cpu})
-    behind = ("l1", "exit", "interrupt", "idle", "halted", "blackout")
+    behind = ("l1", "exit", "interrupt", "polling", "idle", "steal", "halted", "blackout")
     tasks = [kind for kind in kinds if kind not in behind]
     return [*tasks, *(kind for kind in behind if kind in kinds)]
 

@@ -26,6 +26,7 @@ NARROW_PX = 350  # a phone held upright
 FILLS = (
     *("task-1", "task-2", "task-3", "task-4", "task-5", "task-6"),
     *("blackout", "halted", "pending", "idle", "overhead", "nested", "running", "interrupt"),
+    *("steal", "polling"),
 )
 """Colours of areas; text on each has a colour of its own, `on-` and its name."""
 COLOURS = (*("ink", "faint", "line", "flight"), *FILLS, *(f"on-{name}" for name in FILLS))

@@ -12,6 +12,8 @@ _USES = {
     "idle": "idle",
     "interrupt": "interrupts",
     "exit": "exits to the host",
+    "polling": "polls before it halts",
+    "steal": "waits for a CPU of the host",
     "l1": "the hypervisor in L1",
 }
 GLUE = "\u00a0"

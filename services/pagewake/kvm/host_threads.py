@@ -1,0 +1,127 @@
+"""Vcpu threads and workers on the CPUs of their host, where those are counted (`host_cpus.py`).
+
+A vcpu thread needs a CPU for every step of its own: in the guest, in an exit, in a poll.  Where it
+has none, its step waits, and its time is steal.  It is taken from its CPU where KVM looks, behind
+an exit and its check for completions (`need_resched()` in vcpu_run(); `__vcpu_run()` in 2.6.38): in
+the guest it is kicked out of it, anywhere else it gets there by itself.  So a completion that comes
+while its vcpu waits for a CPU is presented once that has one: before 5.8 only behind the next exit.
+
+A worker needs a CPU to end a page-in: it completes the work as it gets one, and keeps it for as
+long as a hand-off takes (`worker_hop`).  What wakes a thread that reads a page itself is the
+device's interrupt, which takes no CPU here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mypy_extensions import mypyc_attr
+
+from pagewake.events.ids import Gfn, Token
+from pagewake.kvm.host_cpus import HostCpus, HostThread
+from pagewake.kvm.modes import GUEST, HLT, HOST
+from pagewake.kvm.ports import OP_LOOP, OP_SCHED_IN, OP_WORKED, Op
+
+if TYPE_CHECKING:
+    from pagewake.kvm.thread import VcpuThread
+
+Work = tuple[Gfn, Token, int]
+"""A page-in whose worker is at its end, and the epoch that it belongs to."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class VcpuOnHost(HostThread):
+    """A vcpu thread; `op` and `arg` are what it does once it has a CPU, if `gen` still holds.
+
+    `called`: it has got one for that, and this is still to be done.
+    """
+
+    __slots__ = ("arg", "called", "gen", "op", "thread")
+
+    def __init__(self, thread: VcpuThread) -> None:
+        super().__init__()
+        self.thread = thread
+        self.called = False
+        self.gen = thread.gen
+        self.op: Op = OP_LOOP
+        self.arg: Any = None
+
+    def runs(self, at_ns: int, cpus: HostCpus, op: Op, arg: object) -> bool:
+        """A step of this thread is due: whether it has a CPU for it; else it waits for one."""
+        thread = self.thread
+        if self.on_cpu:
+            self.called = False
+            if op is not OP_LOOP or not self.yields or thread.mp_halted or thread.apf.halted:
+                return True
+            thread.preempted(at_ns)
+            self.op, self.arg, self.gen = OP_SCHED_IN, None, thread.gen
+            cpus.preempt(at_ns, self)
+            return False
+        self.op, self.arg, self.gen = op, arg, thread.gen
+        if not self.waits and cpus.wake(at_ns, self):
+            return True
+        thread.account(at_ns, "steal")
+        return False
+
+    def settle(self, at_ns: int, cpus: HostCpus) -> None:
+        """Something happened to this thread, which has a CPU or waits: it may want none now."""
+        thread = self.thread
+        if self.waits or self.called:
+            wanted = self.gen == thread.gen
+        else:
+            wanted = thread.mode in (GUEST, HOST, HLT) or thread.polls()
+        if not wanted:
+            self.called = False
+            cpus.sleep(at_ns, self)
+
+    def go(self, at_ns: int) -> str:
+        thread = self.thread
+        self.called = True
+        thread.account(at_ns, "exit")
+        thread.vm.push(at_ns, thread.id, self.gen, self.op, self.arg)
+        return thread.vm.name
+
+    def asked_to_leave(self, at_ns: int) -> str:
+        if self.thread.mode is GUEST or self.thread.mode is HLT:
+            self.thread.kick(at_ns)
+        return self.thread.vm.name
+
+    def stop_poll(self, at_ns: int) -> bool:
+        return self.thread.stop_poll(at_ns)
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Worker(HostThread):
+    """A worker at the end of a page-in for this vcpu; it came from sleep, and goes back to it."""
+
+    __slots__ = ("thread", "work")
+
+    def __init__(self, thread: VcpuThread, work: Work) -> None:
+        super().__init__()
+        self.thread = thread
+        self.work = work
+
+    def runs(self, at_ns: int, cpus: HostCpus) -> bool:
+        """Whether it has a CPU to complete the work at once; else it will, as `OP_WORKED`."""
+        if not cpus.wake(at_ns, self):
+            return False
+        self._stay(at_ns)
+        return True
+
+    def _stay(self, at_ns: int) -> None:
+        """Nobody takes its CPU from it for as short as that."""
+        self.yields = True
+        self.until_ns = at_ns + self.thread.vm.costs.worker_hop_ns
+
+    def go(self, at_ns: int) -> str:
+        self._stay(at_ns)
+        vm = self.thread.vm
+        vm.push(at_ns, self.thread.id, -1, OP_WORKED, self.work)
+        return vm.name
+
+    def asked_to_leave(self, at_ns: int) -> str:
+        """It is about to."""
+        return self.thread.vm.name
+
+    def stop_poll(self, at_ns: int) -> bool:
+        return False

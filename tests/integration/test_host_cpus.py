@@ -1,0 +1,184 @@
+"""Host CPUs are fewer than threads want: who computes, what is stolen, and how late READYs come."""
+
+from __future__ import annotations
+
+from functools import cache
+from random import Random
+
+import msgspec
+import pytest
+
+from pagewake.engine.embedded import run_embedded
+from pagewake.engine.run import run_scenario
+from pagewake.errors import PagewakeError
+from pagewake.events.types import ApfPresented, Event, WorkerCompleted
+from pagewake.explore.search import Plan, Search
+from pagewake.observe.result import RunResult
+from pagewake.participants.build import build
+from pagewake.participants.participant import ShardParticipant, Step
+from pagewake.participants.plan import RunPlan
+from pagewake.scenario.loading import loads
+from pagewake.scenario.model import Scenario
+from tests.support.cluster import FakeCluster, Member
+
+ASLEEP = ("idle", "halted", "blackout", "offline", "steal")
+"""Kinds of vcpu time that take no CPU of the host."""
+BUSY = """
+[scenario]
+name = "shared-cpus"
+duration = "60ms"
+[kernel]
+profile = "6.1"
+[host]
+medium = "nvme"
+[[vm]]
+name = "vm"
+count = 2
+vcpus = 2
+memory = "32MiB"
+limit = "8MiB"
+[[vm.task]]
+name = "worker"
+count = 2
+pattern = "work"
+"""
+TOUCHING = """
+[[vm.task]]
+name = "toucher"
+count = 2
+pattern = "random"
+working_set = "12MiB"
+populated = true
+"""
+
+
+def scenario(*sets: str, text: str = BUSY + TOUCHING) -> Scenario:
+    return loads(text, sets=list(sets))
+
+
+@cache
+def result(*sets: str, text: str = BUSY + TOUCHING) -> RunResult:
+    return run_scenario(scenario(*sets, text=text))
+
+
+def on_cpu_ns(run: RunResult) -> int:
+    return sum(ns for kind, ns in run.cpu.items() if kind not in ASLEEP)
+
+
+def delivered_ns(*sets: str) -> list[int]:
+    """From each completion to its READY, sorted."""
+    wanted = scenario(*sets)
+    plan = RunPlan.of("delivered", wanted, 1)
+    seen: list[Event] = []
+    run_embedded(plan, build(plan), observer=seen.extend)
+    done: dict[tuple[str, int, int], int] = {}
+    waits: list[int] = []
+    for event in seen:
+        if isinstance(event, WorkerCompleted):
+            done[event.vm, event.vcpu, event.token] = event.at_ns
+        elif isinstance(event, ApfPresented) and (event.vm, event.vcpu, event.token) in done:
+            waits.append(event.at_ns - done.pop((event.vm, event.vcpu, event.token)))
+    return sorted(waits)
+
+
+class TestProgress:
+    def test_four_vcpus_on_two_cpus_do_half_of_the_work_each(self) -> None:
+        alone, shared = (result(f"host.cpus={cpus}", text=BUSY) for cpus in (0, 2))
+        assert alone.cpu.get("steal", 0) == 0
+        for task, work in shared.work.per_task.items():
+            assert 0.40 < work / alone.work.per_task[task] < 0.60
+        assert 0.45 < shared.work.total / alone.work.total < 0.505
+
+    @pytest.mark.parametrize("cpus", [1, 2, 3])
+    @pytest.mark.parametrize("poll", ["0ns", "200us"])
+    def test_threads_run_no_longer_than_there_are_cpus(self, cpus: int, poll: str) -> None:
+        run = result(f"host.cpus={cpus}", f"host.halt_poll={poll}")
+        assert 0.8 * cpus * run.sim_ns < on_cpu_ns(run) <= cpus * run.sim_ns
+        assert run.cpu["steal"] > 0
+        assert sum(run.cpu.values()) == 4 * run.sim_ns
+
+    @pytest.mark.parametrize("profile", ["posted-v7", "2.6.39", "4.14", "6.1", "6.19"])
+    def test_as_many_cpus_as_anybody_wants_are_as_good_as_no_limit(self, profile: str) -> None:
+        many = result("host.cpus=64", f"kernel.profile={profile}")
+        assert many.digest == result("host.cpus=0", f"kernel.profile={profile}").digest
+
+
+class TestCompletedToReady:
+    @pytest.mark.parametrize("profile", ["2.6.39", "6.1"])
+    def test_ready_waits_for_the_vcpu_to_have_a_cpu(self, profile: str) -> None:
+        rules = f"kernel.profile={profile}"
+        free, short = delivered_ns("host.cpus=0", rules), delivered_ns("host.cpus=1", rules)
+        assert len(short) > 50
+        p99 = [waits[len(waits) * 99 // 100] for waits in (free, short)]
+        assert p99[1] > p99[0] + 400_000
+
+
+class TestPolling:
+    def test_a_poll_takes_a_cpu_that_nobody_wants_and_saves_the_wake_up(self) -> None:
+        halted = ("kernel.apf=nonpv", "vm.0.task.0.count=1")
+        slept, polled = result(*halted), result(*halted, "host.halt_poll=200us")
+        assert polled.cpu["polling"] > 10 * polled.cpu["halted"]
+        assert slept.cpu["halted"] > polled.cpu["polling"] > 0
+
+    def test_where_cpus_are_short_fewer_poll(self) -> None:
+        halted = ("kernel.apf=nonpv", "host.halt_poll=200us", "vm.0.task.0.count=1")
+        assert result(*halted, "host.cpus=2").cpu["polling"] < result(*halted).cpu["polling"] / 2
+
+
+class TestOneRun:
+    """Any cut, any number of shards or processes, snapshots and kills: one digest."""
+
+    SHORT = ("host.cpus=2", "host.halt_poll=200us", "scenario.duration=20ms")
+
+    def test_cuts_and_shards_leave_no_trace(self) -> None:
+        whole = result(*self.SHORT)
+        draws = Random(7)
+        cut = run_scenario(
+            scenario(*self.SHORT), shards=3, cut=lambda _, at_ns: at_ns - draws.randrange(90_000)
+        )
+        assert cut.windows != whole.windows
+        same = msgspec.structs.replace(cut, windows=whole.windows, wall_s=whole.wall_s)
+        assert same == whole
+
+    def test_vms_that_share_cpus_are_one_shard(self) -> None:
+        assert len(RunPlan.of("r", scenario("host.cpus=2"), 4).topology.shards) == 1
+        assert len(RunPlan.of("r", scenario(), 4).topology.shards) == 2
+
+    def test_kills_and_snapshots_change_nothing(self) -> None:
+        plan = RunPlan.of("shared", scenario(*self.SHORT), 1)
+        cluster = FakeCluster(plan, 5, kill=0.05, snapshot=0.3)
+        queued: set[int] = set()
+
+        def look(member: Member, _: Step) -> None:
+            if isinstance(member.participant, ShardParticipant):
+                cpus = member.participant.follower.shard.cpus
+                assert cpus is not None
+                queued.add(len(cpus.waiting))
+
+        cluster.observers.append(look)
+        assert cluster.run() == result(*self.SHORT).digest
+        assert cluster.kills > 3
+        assert len(queued) > 2
+
+
+class TestRefused:
+    def test_vms_with_guests_of_their_own_share_no_cpus_with_others(self) -> None:
+        nested = (
+            '[[vm]]\nname = "n"\nvcpus = 1\nmemory = "32MiB"\nnested = 1\n'
+            'l2 = { vcpus = 1, memory = "4MiB" }\n'
+            '[[vm.task]]\nname = "w"\npattern = "work"\n'
+        )
+        assert loads(BUSY + nested)
+        with pytest.raises(PagewakeError, match=r"host\.cpus = 2: VMs that share CPUs"):
+            loads(BUSY + nested, sets=["host.cpus=2"])
+
+    @pytest.mark.parametrize("key", ["cpus=1", "halt_poll=10us"])
+    def test_what_depends_on_when_a_thread_runs_is_not_explored(self, key: str) -> None:
+        small = scenario(f"host.{key}", "vm.0.count=1", "vm.0.vcpus=1", text=BUSY)
+        with pytest.raises(PagewakeError, match=f"no host.{key.partition('=')[0]}"):
+            Search(Plan(small)).breadth_first()
+
+    @pytest.mark.parametrize("value", ["-1", "many", "5000"])
+    def test_what_is_no_number_of_cpus_says_so(self, value: str) -> None:
+        with pytest.raises(PagewakeError, match=r"host\.cpus"):
+            scenario(f"host.cpus={value}")
