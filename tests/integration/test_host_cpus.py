@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 from pagewake.engine.embedded import run_embedded
 from pagewake.engine.run import run_scenario
 from pagewake.errors import PagewakeError
-from pagewake.events.types import ApfPresented, Event, WorkerCompleted
+from pagewake.events.types import ApfPresented, CpuAwaited, CpuFound, Event, WorkerCompleted
 from pagewake.explore.search import Plan, Search
 from pagewake.observe.result import RunResult
 from pagewake.participants.build import build
@@ -19,6 +20,7 @@ from pagewake.participants.participant import ShardParticipant, Step
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
+from pagewake.verify.verify import verify_log
 from tests.support.cluster import FakeCluster, Member
 
 ASLEEP = ("idle", "halted", "blackout", "offline", "steal")
@@ -168,7 +170,7 @@ class TestRefused:
             'l2 = { vcpus = 1, memory = "4MiB" }\n'
             '[[vm.task]]\nname = "w"\npattern = "work"\n'
         )
-        assert loads(BUSY + nested)
+        assert len(loads(BUSY + nested).vms) == 2
         with pytest.raises(PagewakeError, match=r"host\.cpus = 2: VMs that share CPUs"):
             loads(BUSY + nested, sets=["host.cpus=2"])
 
@@ -182,3 +184,26 @@ class TestRefused:
     def test_what_is_no_number_of_cpus_says_so(self, value: str) -> None:
         with pytest.raises(PagewakeError, match=r"host\.cpus"):
             scenario(f"host.cpus={value}")
+
+
+class TestTold:
+    def test_waits_for_a_cpu_are_the_time_that_was_stolen(self) -> None:
+        sets = ("host.cpus=2", "scenario.duration=20ms")
+        plan = RunPlan.of("told", scenario(*sets), 1)
+        seen: list[Event] = []
+        run_embedded(plan, build(plan), observer=seen.extend)
+        since: dict[tuple[str, int], int] = {}
+        waited_ns = 0
+        for event in seen:
+            if isinstance(event, CpuAwaited):
+                since[event.vm, event.vcpu] = event.at_ns
+            elif isinstance(event, CpuFound):
+                waited_ns += event.at_ns - since.pop((event.vm, event.vcpu))
+        waited_ns += sum(20_000_000 - at_ns for at_ns in since.values())
+        assert waited_ns == result(*sets).cpu["steal"] > 1_000_000
+
+    def test_a_log_of_such_a_run_verifies(self, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        run = run_scenario(scenario(*TestOneRun.SHORT), log_dir=log)
+        report = verify_log(log)
+        assert (report.problems, report.digest) == ([], run.digest)

@@ -122,6 +122,10 @@ def ready_that_is_not_due() -> list[ev.Event]:
     ).events
 
 
+def two_vcpus_on_one_cpu() -> list[ev.Event]:
+    return run_small(work("one"), work("other"), vcpus=2, host=["cpus = 1"]).events
+
+
 def host_without_memory() -> list[ev.Event]:
     fails = event("1ms", "alloc-fails", 'where = "host"', "count = 1")
     return run_small(script("t", *USER), work(), fails).events
@@ -362,6 +366,7 @@ SMALL: Sequence[Callable[[], list[ev.Event]]] = (
     *(lambda why=why: moves(why) for why in ("idle", "wake", "periodic")),
     migrated_while_halted,
     nmi_to_an_idle_vcpu,
+    two_vcpus_on_one_cpu,
     write_failed,
     told_in_kernel_mode,
     scheduling_in_an_atomic_section,

@@ -783,6 +783,23 @@ class FrameFound(Journal, frozen=True, gc=False):
     gfn: Gfn
 
 
+class CpuAwaited(Journal, frozen=True, gc=False):
+    """The vcpu thread could run and has no CPU of the host (`host.cpus`); it executes nothing.
+
+    `preempted`: it had one, and others go first.
+    """
+
+    vcpu: int
+    preempted: bool = False
+
+
+class CpuFound(Journal, frozen=True, gc=False):
+    """The vcpu thread that awaited a CPU has one; `given_up`: it wants none any more."""
+
+    vcpu: int
+    given_up: bool = False
+
+
 class ClearBegun(Journal, frozen=True, gc=False):
     """The queue is to be emptied, and workers run: the vcpu thread waits for the last of `tokens`.
 
@@ -989,6 +1006,8 @@ JOURNAL: tuple[type[Journal], ...] = (
     ApfPresented,
     BroadcastQueued,
     FrameFound,
+    CpuAwaited,
+    CpuFound,
     ClearBegun,
     MsrWritten,
     VcpuHalted,

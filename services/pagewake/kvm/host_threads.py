@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mypy_extensions import mypyc_attr
 
 from pagewake.events.ids import Gfn, Token
+from pagewake.events.types import CpuFound
 from pagewake.kvm.host_cpus import HostCpus, HostThread
 from pagewake.kvm.modes import GUEST, HLT, HOST
 from pagewake.kvm.ports import OP_LOOP, OP_SCHED_IN, OP_WORKED, Op
@@ -57,10 +58,11 @@ class VcpuOnHost(HostThread):
             self.op, self.arg, self.gen = OP_SCHED_IN, None, thread.gen
             cpus.preempt(at_ns, self)
             return False
+        assert not self.waits, f"{thread} waits for a CPU, and was to do something else"
         self.op, self.arg, self.gen = op, arg, thread.gen
-        if not self.waits and cpus.wake(at_ns, self):
+        if cpus.wake(at_ns, self):
             return True
-        thread.account(at_ns, "steal")
+        thread.await_cpu(at_ns)
         return False
 
     def settle(self, at_ns: int, cpus: HostCpus) -> None:
@@ -71,13 +73,15 @@ class VcpuOnHost(HostThread):
         else:
             wanted = thread.mode in (GUEST, HOST, HLT) or thread.polls()
         if not wanted:
+            if self.waits:
+                thread.note(CpuFound, at_ns, given_up=True)
             self.called = False
             cpus.sleep(at_ns, self)
 
     def go(self, at_ns: int) -> str:
         thread = self.thread
         self.called = True
-        thread.account(at_ns, "exit")
+        thread.find_cpu(at_ns)
         thread.vm.push(at_ns, thread.id, self.gen, self.op, self.arg)
         return thread.vm.name
 

@@ -15,7 +15,7 @@ from mypy_extensions import mypyc_attr
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
-from pagewake.events.types import ClearBegun, VcpuHalted, VcpuResumed
+from pagewake.events.types import ClearBegun, CpuAwaited, CpuFound, VcpuHalted, VcpuResumed
 from pagewake.kvm.async_pf import AsyncPf
 from pagewake.kvm.halt_poll import HaltPoll
 from pagewake.kvm.modes import (
@@ -414,7 +414,17 @@ class VcpuThread(VcpuPort):
         """The host's scheduler takes the CPU from a thread that is about to enter its guest."""
         self.become("preempt")
         self.gen += 1
+        self.await_cpu(at_ns, preempted=True)
+
+    def await_cpu(self, at_ns: int, *, preempted: bool = False) -> None:
+        """It could run from now on, and has no CPU."""
         self.account(at_ns, "steal")
+        self.note(CpuAwaited, at_ns, preempted)
+
+    def find_cpu(self, at_ns: int) -> None:
+        """It has one."""
+        self.account(at_ns, "exit")
+        self.note(CpuFound, at_ns)
 
     def kick(self, at_ns: int) -> None:
         """Make a running vcpu leave the guest for the host's attention."""

@@ -25,6 +25,8 @@ FRAME = "waiting for a frame"
 """Before a fault can be asynchronous."""
 WORKERS = "waiting for workers"
 """Before the vcpu's queue is emptied."""
+STEAL = "waiting for a CPU"
+"""The host has fewer than threads want."""
 PENDING = "halted: idle, an exception pending"
 """HLT has put the vcpu to sleep though something waits to be injected into it."""
 INTERVENTION = "intervention"
@@ -123,6 +125,8 @@ class VmTracks:
             ev.ApfPresented: self._presented,
             ev.FrameAwaited: self._frame_awaited,
             ev.FrameFound: self._frame_found,
+            ev.CpuAwaited: self._cpu_awaited,
+            ev.CpuFound: self._cpu_found,
             ev.ClearBegun: self._clear_begun,
             ev.ApfCleared: self._cleared,
             ev.BroadcastQueued: self._broadcast,
@@ -285,9 +289,16 @@ class VmTracks:
     def _frame_found(self, event: ev.FrameFound) -> None:
         self._enter(event.vcpu, event.at_ns, RUNNING)
 
+    def _cpu_awaited(self, event: ev.CpuAwaited) -> None:
+        self._enter(event.vcpu, event.at_ns, STEAL)
+
+    def _cpu_found(self, event: ev.CpuFound) -> None:
+        if self._vcpu(event.vcpu).state == STEAL:
+            self._enter(event.vcpu, event.at_ns, RUNNING)
+
     def _clear_begun(self, event: ev.ClearBegun) -> None:
         vcpu = self._vcpu(event.vcpu)
-        vcpu.before = vcpu.state
+        vcpu.before = RUNNING if vcpu.state == STEAL else vcpu.state
         tokens = [token_name(token) for token in event.tokens]
         self._mark(event, f"waits to clear: {event.why}", tokens=tokens)
         self._enter(event.vcpu, event.at_ns, WORKERS)

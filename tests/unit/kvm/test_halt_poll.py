@@ -56,7 +56,9 @@ def woken_at(machine: Machine, waits_ns: int) -> int:
     machine.run(10_000 + waits_ns)
     machine.vcpu.interrupt(10_000 + waits_ns, IRQ_DEVICE)
     machine.run(1_000_000)
-    return machine.entered()[-1][0]
+    (*_, (at_ns, *_)) = machine.entered()
+    assert isinstance(at_ns, int)
+    return at_ns
 
 
 def polling(for_ns: int) -> Machine:

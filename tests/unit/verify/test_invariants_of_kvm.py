@@ -191,6 +191,22 @@ def test_a_vcpu_that_waits_for_a_frame_executes_nothing() -> None:
     assert named(story, "I7") == [touched.n, again.n]
 
 
+def test_a_vcpu_that_waits_for_a_cpu_executes_and_presents_nothing() -> None:
+    story = outstanding(1)
+    story.add(ev.CpuAwaited, vcpu=0, preempted=True)
+    touched = story.add(ev.ApfStarted, vcpu=0, gfn=0x98, outcome="queued", token=0x1000)
+    story.add(ev.WorkerCompleted, vcpu=0, gfn=0x10, token=0x0)
+    presented = story.add(
+        ev.ApfPresented, vcpu=0, delivery="silent", token=0x0, gfn=0x10, why="msr_off"
+    )
+    twice = story.add(ev.CpuAwaited, vcpu=0)
+    story.add(ev.CpuFound, vcpu=0)
+    story.add(ev.ApfStarted, vcpu=0, gfn=0x99, outcome="queued", token=0x2000)
+    again = story.add(ev.CpuFound, vcpu=0)
+
+    assert named(story, "I7") == [touched.n, presented.n, twice.n, again.n]
+
+
 def test_clearing_withdraws_items_and_the_broadcast() -> None:
     story = outstanding(2)
     story.add(ev.BroadcastQueued, vcpu=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pagewake.timeline.trace_tracks import BLACKOUT, FRAME, PENDING, RUNNING, WORKERS
+from pagewake.timeline.trace_tracks import BLACKOUT, FRAME, PENDING, RUNNING, STEAL, WORKERS
 
 CROWDED = 600
 """So many instants in one picture are a blur."""
@@ -18,6 +18,7 @@ _COLOURS = {
     FRAME: "blackout",
     WORKERS: "blackout",
     PENDING: "pending",
+    STEAL: "steal",
 }
 _HALTED = "halted: "
 _NO_PAGE = ("halted: idle", "halted: offline", PENDING)

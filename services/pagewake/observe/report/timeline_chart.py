@@ -93,6 +93,7 @@ STATES = {
     "idle": "idle",
     "halted": "halted for a page",
     "pending": "idle, an exception pending",
+    "steal": "waiting for a CPU",
     "blackout": "blacked out",
 }
 
@@ -158,7 +159,7 @@ def _states(axes: Axes, row: _Row, timeline: Timeline) -> None:
         pieces.setdefault(colour_of(span.state), []).append(_within(span, timeline))
     # A line of its own keeps a short state visible, but thousands would hide what lies below.
     line = 0.4 if sum(map(len, pieces.values())) < _OUTLINED_MAX else 0
-    for colour in ("running", "idle", "pending", "halted", "blackout", "nested"):
+    for colour in ("running", "idle", "pending", "steal", "halted", "blackout", "nested"):
         if colour in pieces:
             axes.broken_barh(
                 pieces[colour], (row.top, _BAR_PX), color=COLOUR[colour], linewidth=line

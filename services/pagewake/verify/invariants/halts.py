@@ -2,8 +2,8 @@
 
 Halts and resumptions of a vcpu alternate; what has a cause in the log must have it: a completion
 since the halt or still waiting in `done`, a reset, an NMI, an online (semantics 3.6, 3.7, 3.9). And
-a vcpu that is halted, or waits for workers before it clears its queue (semantics 3.11) or for a
-frame (semantics 3.3), executes nothing.
+a vcpu that is halted, or waits for workers before it clears its queue (semantics 3.11), for a frame
+(semantics 3.3) or for a CPU of the host, executes nothing; without a CPU it presents nothing, too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pagewake.events.types import (
     ApfStarted,
     BroadcastQueued,
     ClearBegun,
+    CpuAwaited,
+    CpuFound,
     Event,
     ExceptionInjected,
     FrameAwaited,
@@ -45,12 +47,13 @@ Executed: TypeAlias = (
 class _Vcpu:
     """What the log has said of a vcpu so far: by this its halts are judged."""
 
-    __slots__ = ("causes", "clearing", "done", "halted", "short")
+    __slots__ = ("causes", "clearing", "done", "halted", "off_cpu", "short")
 
     def __init__(self) -> None:
         self.halted: VcpuHalted | None = None
         self.clearing: ClearBegun | None = None
         self.short: FrameAwaited | None = None
+        self.off_cpu: CpuAwaited | None = None
         self.done = 0
         self.causes: dict[str, int] = {}
 
@@ -79,6 +82,8 @@ class Halts(Checker):
             ClearBegun: self._clear_begun,
             FrameAwaited: self._frame_awaited,
             FrameFound: self._frame_found,
+            CpuAwaited: self._cpu_awaited,
+            CpuFound: self._cpu_found,
             ApfCleared: self._cleared,
             NmiArrived: self._cause("nmi"),
             SmiArrived: self._cause("smi"),
@@ -108,6 +113,8 @@ class Halts(Checker):
         if state.done or not self.rules.partial:
             state.done -= 1
         state.causes["completion"] = event.n
+        if state.off_cpu is not None:
+            self.fail(event, f"presented while it waits for a CPU since n={state.off_cpu.n}")
 
     def _clear_begun(self, event: ClearBegun) -> None:
         self._vcpu(event.vcpu).clearing = event
@@ -120,6 +127,18 @@ class Halts(Checker):
         if state.short is None or state.short.gfn != event.gfn:
             self.fail(event, f"nobody waited for a frame for gfn {event.gfn:#x}")
         state.short = None
+
+    def _cpu_awaited(self, event: CpuAwaited) -> None:
+        state = self._vcpu(event.vcpu)
+        if state.off_cpu is not None:
+            self.fail(event, f"waits for a CPU, as it does since n={state.off_cpu.n}")
+        state.off_cpu = event
+
+    def _cpu_found(self, event: CpuFound) -> None:
+        state = self._vcpu(event.vcpu)
+        if state.off_cpu is None:
+            self.fail(event, "found a CPU without a wait for one")
+        state.off_cpu = None
 
     def _cleared(self, event: ApfCleared) -> None:
         state = self._vcpu(event.vcpu)
@@ -160,3 +179,5 @@ class Halts(Checker):
             self.fail(event, f"executed while it waits for workers since n={state.clearing.n}")
         if state is not None and state.short is not None:
             self.fail(event, f"executed while it waits for a frame since n={state.short.n}")
+        if state is not None and state.off_cpu is not None:
+            self.fail(event, f"executed while it waits for a CPU since n={state.off_cpu.n}")
