@@ -63,6 +63,7 @@ KEYS: Mapping[str, str] = {
     "per_vm": "every VM, by its name",
     "in_swap": "pages that lie in swap at the end",
     "in_swap_bytes": "memory of the hosts that they take there; 0 unless the medium is memory",
+    "pushed": "pages that came without being asked for, from sources of VMs (`page_source`)",
     "shards": "how many the run was split into",
     "version": "of pagewake",
     "jobs": "processes that simulated it; null for a run of a cluster and for a log",

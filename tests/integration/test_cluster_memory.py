@@ -33,8 +33,12 @@ from tests.support.poison import KEYS, poison
 
 SHORTENED = {
     "ci-batch": "10ms",
+    "cxl-tier": "10ms",
     "database": "10ms",
     "jvm-gc": "10ms",
+    "postcopy": "20ms",
+    "restore-file": "20ms",
+    "restore-uffd": "20ms",
     "web": "10ms",
     "natapov-2010": "2s",
     "overcommit": "30ms",

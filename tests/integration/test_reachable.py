@@ -73,8 +73,12 @@ MOVED_BY_SOME: dict[str, Callable[[ev.Event], bool]] = {
 """The same for counters that pass over events of a kind."""
 SHORT = {
     "ci-batch": "20ms",
+    "cxl-tier": "20ms",
     "database": "20ms",
     "jvm-gc": "20ms",
+    "postcopy": "30ms",
+    "restore-file": "30ms",
+    "restore-uffd": "30ms",
     "web": "20ms",
     "natapov-2010": "500ms",
     "nested": "100ms",

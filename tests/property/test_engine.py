@@ -125,6 +125,7 @@ def tasks(draw: st.DrawFn, inner: bool = False) -> str:
     return "\n".join(lines)
 
 
+ORDERS = ("follow", "address", "recorded")
 HANDLER_CRASHES = (
     'do = "handler-crash"\nfor = "700us"',
     'do = "handler-crash"\nfor = "90us"\nkeeps = true',
@@ -292,6 +293,25 @@ def events(draw: st.DrawFn, vcpus: int, levels: int, user: bool) -> str:
 
 
 @st.composite
+def sources(draw: st.DrawFn, profile: str) -> tuple[str, str]:
+    """Pages from elsewhere: a key of the VM; its source, with a task that has such pages."""
+    old = PROFILES.index(profile) < PROFILES.index("4.4")
+    kind = draw(st.sampled_from(("file",) if old else ("postcopy", "uffd", "file")))
+    own = {"uffd": "threads = 3", "file": 'read_ahead = "64KiB"', "postcopy": ""}[kind]
+    return f'page_source = "{kind}"', "\n".join(
+        [
+            "[vm.source]",
+            draw(st.sampled_from(("", own))),
+            draw(st.sampled_from(("", 'prefetch = "0B"', 'prefetch = "512KiB"'))),
+            draw(st.sampled_from(("", *(f'order = "{by}"' for by in ORDERS)))),
+            draw(st.sampled_from(("", 'medium = "rdma"', 'medium = "migration"'))),
+            '[[vm.task]]\nname = "there"\npattern = "zipf"\nworking_set = "1MiB"',
+            'access = "mixed"\npopulated = true\ntouch = "2us"',
+        ]
+    )
+
+
+@st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     vcpus = draw(st.integers(1, 3))
     levels = draw(st.sampled_from((0, 0, 1, 2)))
@@ -303,6 +323,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         overrides.append('gup = "v2639_nowait"')
     medium = draw(st.sampled_from(MEDIA))
     user = medium != '"zram"' and draw(st.integers(0, 2)) == 0
+    fed = not user and draw(st.integers(0, 2)) == 0
+    elsewhere = draw(sources(profile)) if fed else ("", "")
     if user and "user_apf" not in switched:
         overrides.append('user_apf = "ring"')
     text = "\n".join(
@@ -331,8 +353,10 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f'limit = "{draw(st.sampled_from((512, 1024, 4096)))}KiB"',
             f'min = "{draw(st.sampled_from((0, 128)))}KiB"' if memory else "",
             f'low = "{draw(st.sampled_from((0, 256, 512)))}KiB"' if memory else "",
+            elsewhere[0],
             draw(guests_inside(levels, vcpus)),
             draw(handlers()) if user else "",
+            elsewhere[1],
             *draw(st.lists(tasks(), min_size=1, max_size=2, unique_by=lambda t: t.split('"')[1])),
             *draw(st.lists(scripts(vcpus), max_size=3, unique_by=lambda t: t.split('"')[1])),
             *draw(st.lists(servers(), max_size=2, unique_by=lambda t: t.split('"')[1])),

@@ -442,6 +442,18 @@ MOVES_THE_DIGEST = [
         "vm.0.userfault.exit=4us",
         given=("scenario.duration=20ms", "kernel.overrides.user_apf=exit"),
     ),
+    change("busy", "vm.0.page_source=file"),
+    *(
+        change(name, f"vm.0.source.{key}", given=("scenario.duration=10ms",))
+        for name, key in (
+            ("postcopy", "medium=rdma"),
+            ("postcopy", "prefetch=4MiB"),
+            ("postcopy", "order=address"),
+            ("postcopy", "handling=20us"),
+            ("restore-uffd", "threads=1"),
+            ("restore-file", "read_ahead=64KiB"),
+        )
+    ),
 ]
 MOVES_THE_DIGEST.append(
     change(

@@ -89,6 +89,9 @@ class FakeHost:
             taken.append(heappop(self.due)[3])
         return taken
 
+    def go_on(self, from_ns: int) -> int | None:
+        """It only answers."""
+
     def next_ns(self) -> int | None:
         return self.due[0][0] if self.due else None
 

@@ -87,6 +87,8 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
     yield "not present", _counts(result.not_present)
     ahead = f"read ahead {result.read_ahead:,}, " if result.read_ahead else ""
     yield "page-ins", f"{result.page_ins:,}, {ahead}first touches {_first_touches(result)}"
+    if result.pushed:
+        yield "pushed", f"{result.pushed:,} pages, unasked"
     yield "evictions", f"{result.evictions:,}"
     if result.in_swap_bytes:
         yield "in swap", f"{result.in_swap:,} pages, in {mib(result.in_swap_bytes)} of memory"

@@ -409,6 +409,15 @@ class PageReady(ToShard, frozen=True, gc=False):
     ahead: bool = False
 
 
+class PagesPushed(ToShard, frozen=True, gc=False):
+    """Pages that nobody asked for are in memory: pushed by the VM's source, or read around one.
+
+    It is the answer to whoever has asked for one of them since.
+    """
+
+    gfns: list[int]
+
+
 class FramesGranted(ToShard, frozen=True, gc=False):
     """Refills the VM's stock of frames for first touches."""
 
@@ -982,6 +991,7 @@ TO_SHARD: tuple[type[ToShard], ...] = (
     AgePages,
     PageUnmapped,
     PageDropped,
+    PagesPushed,
     *CONTROL,
 )
 JOURNAL: tuple[type[Journal], ...] = (
@@ -1106,9 +1116,9 @@ class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
 
     `digests` are the VMs' digests by name.  `consumed` counts the domain events that the shard took
     in, by name, and `read` the page-ins among them that needed a device read, `vm_read` those of
-    each VM: they stand in the log without a number.  `consumed` also counts the events that a
-    journal which is not a full one leaves out.  A shard of many VMs ends with several of these,
-    which add up.
+    each VM, `vm_pushed` pages that came unasked: they stand in the log without a number.
+    `consumed` also counts the events that a journal which is not a full one leaves out.  A shard of
+    many VMs ends with several of these, which add up.
     """
 
     window: int
@@ -1117,3 +1127,4 @@ class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
     read: int
     summary: ShardSummary
     vm_read: dict[str, int] = {}
+    vm_pushed: dict[str, int] = {}

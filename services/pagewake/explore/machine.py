@@ -99,6 +99,11 @@ def refuse_large(scenario: Scenario) -> None:
     for key, given in (("cpus", scenario.host.cpus), ("halt_poll", scenario.host.halt_poll_ns)):
         if given:
             raise ConfigError(f"explore: when a thread runs is not explored: no host.{key}")
+    if vm.page_source != "swap":
+        raise ConfigError(
+            f'explore: pages come from swap here, not by "{vm.page_source}": what a source pushes '
+            f'has no order that could be explored; leave page_source out, or set it to "swap"'
+        )
     served = [task.name for task in vm.tasks if task.pattern == "requests"]
     if served:
         raise ConfigError(f"explore: task {served[0]} serves requests, which is not explored")

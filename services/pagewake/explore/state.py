@@ -116,7 +116,8 @@ KEPT: Final[dict[str, Kept]] = {
          "ticks_reach_l3"),
     ),
     "GfnHash": Kept(("_used",), ("_slots",), ("_multiplier", "_probe_fixed")),
-    "PageTable": Kept((), ("state", "mapped", "held"), ("accessed", "base", "dirty")),
+    "PageTable": Kept((), ("state", "mapped", "held"),
+                      ("accessed", "base", "copied_in", "dirty", "source")),
 }  # fmt: skip
 
 WHATS: Final[tuple[type[overlays.What], ...]] = (

@@ -15,6 +15,7 @@ from pagewake.events.types import PageNotPresent, PageRequested
 from pagewake.host_memory.config import VmMemory
 from pagewake.host_memory.frames import Watermarks
 from pagewake.host_memory.replacement import PageList
+from pagewake.host_memory.source import Source
 from pagewake.simtime.state import Saved
 
 FLIGHTS_MIN: Final = 8
@@ -41,6 +42,7 @@ class VmAccount(Saved):
         "fruitless",
         "in_flight",
         "forget_at",
+        "source",
     )
 
     def __init__(self, memory: VmMemory, index: int) -> None:
@@ -59,6 +61,7 @@ class VmAccount(Saved):
         self.fruitless = 0
         self.in_flight: dict[int, int] = {}
         self.forget_at = FLIGHTS_MIN
+        self.source: Source | None = None
 
     def short_of(self) -> int:
         """How many frames the VM waits for, its vcpu threads that reclaim included."""

@@ -18,15 +18,33 @@ from pagewake.host_memory.media import MEDIA, Medium
 
 
 @dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """Where pages of a VM come from that are neither in memory nor in swap, and how.
+
+    `copies`: user space copies them in, through userfaultfd; else they are of a mapped file, and
+    `around_pages` of it are read at a time.  A worker asks user space `hop_ns` after the fault.
+    `push` are gfns that come without being asked for, in this order; `follows`: each time, it goes
+    on behind the page that was asked for last.
+    """
+
+    medium: Medium
+    copies: bool
+    hop_ns: int
+    around_pages: int
+    push: NDArray[np.int64]
+    follows: bool
+
+
+@dataclass(frozen=True, slots=True)
 class VmMemory:
     """One VM's share of host memory at time 0.
 
     `populated` are the gfns written before time 0, in order of writing; `resident`, aligned with
-    it, says which of them are in memory (the others are in swap).  `stock_pages` is the stock of
-    frames granted at time 0, and the level to which it is refilled.  `reserve_pages` may be used
-    while one eviction goes on (see `frames.Watermarks`).  `min_pages` and `low_pages` are what
-    reclaim of the host leaves it, always or if it can.  `direct`: nothing but its vcpu
-    threads reclaims for it, as they come upon its limit.
+    it, says which of them are in memory (the others are in swap, or at the `source`).
+    `stock_pages` is the stock of frames granted at time 0, and the level to which it is refilled.
+    `reserve_pages` may be used while one eviction goes on (see `frames.Watermarks`).  `min_pages`
+    and `low_pages` are what reclaim of the host leaves it, always or if it can.  `direct`: nothing
+    but its vcpu threads reclaims for it, as they come upon its limit.
     """
 
     vm: str
@@ -39,6 +57,7 @@ class VmMemory:
     min_pages: int = 0
     low_pages: int = 0
     direct: bool = False
+    source: SourceConfig | None = None
 
     def check(self) -> None:
         """Raise ConfigError for what cannot be started."""
@@ -70,9 +89,10 @@ class HostConfig:
 
     `media` are the presets that `MediumChanged` may name.  `memory_pages` None: as much as the VMs'
     limits add up to.  `refill_ns`: how soon a refill that was asked for at half the stock can be
-    needed; None: no VM uses its stock.  `workers` bounds the page-ins that workers read at once; 0:
-    it is not bounded, or they read none.  `controls` are the scheduled interventions for this host
-    and its VMs.  `window_pages`: so many at most are read with one fault.
+    needed; None: no VM uses its stock.  `sources` are the media of VMs that have a source.
+    `workers` bounds the page-ins that workers read at once; 0: it is not bounded, or they read
+    none.  `controls` are the scheduled interventions for this host and its VMs.  `window_pages`: so
+    many at most are read with one fault.
     """
 
     name: str
@@ -86,6 +106,7 @@ class HostConfig:
     controls: Sequence[Control]
     refill_ns: int | None = None
     window_pages: int = 1
+    sources: Sequence[Medium] = ()
     media: Mapping[str, Medium] = field(default_factory=lambda: dict(MEDIA))
 
     def check(self) -> None:
@@ -112,6 +133,6 @@ class HostConfig:
     def lookahead_ns(self) -> int:
         """Nothing this host answers takes effect sooner after its cause (design, "Lookahead")."""
         named = [c.medium for c in self.controls if isinstance(c, MediumChanged)]
-        media = [self.medium, *(self.medium_named(name) for name in named)]
+        media = [self.medium, *self.sources, *(self.medium_named(name) for name in named)]
         bounds = [self.reclaim_lag_ns, self.refill_ns, *(m.min_service_ns for m in media)]
         return min(ns for ns in bounds if ns is not None)

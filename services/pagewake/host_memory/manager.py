@@ -10,6 +10,9 @@ on the vcpu thread waits before it asks, and `FrameAwaited` has a batch reclaime
 synchronous medium serves out of the VM's stock in the shard (semantics 3.3) and comes here only
 when the stock is empty. First touches come out of the stock too; it is refilled at half.
 
+A VM may have a source besides swap (`source.py`), from which pages are asked for likewise. Of its
+own accord the host does one thing: it pushes pages of such a VM (`go_on`).
+
 Withdrawn tokens (`ApfCleared`) change nothing here: the I/O goes on, and the shard decides what
 its `PageReady` still means (semantics 3.11).
 """
@@ -36,6 +39,7 @@ from pagewake.events.types import (
     PageRequested,
     PagesAged,
     PagesEvicted,
+    PagesPushed,
     PageTouched,
     ToHost,
     ToShard,
@@ -47,6 +51,7 @@ from pagewake.host_memory.frames import Frames, host_marks
 from pagewake.host_memory.media import Medium
 from pagewake.host_memory.outbox import Outbox
 from pagewake.host_memory.reclaim import Reclaim
+from pagewake.host_memory.source import Source, source_of
 from pagewake.host_memory.swap import Device
 from pagewake.simtime.ports import UNKNOWN, Calm
 from pagewake.simtime.state import Saved
@@ -73,9 +78,13 @@ class HostMemory(Saved):
             [memory.min_pages for memory in memories],
             [memory.low_pages for memory in memories],
         )
-        self._frames.store(sum(int((~memory.resident).sum()) for memory in memories))
+        swapped = [int((~memory.resident).sum()) for memory in memories if memory.source is None]
+        self._frames.store(sum(swapped))
         self._keep_stored(config.medium)
         self._accounts = [VmAccount(memory, index) for index, memory in enumerate(memories)]
+        for account, memory in zip(self._accounts, memories, strict=True):
+            account.source = source_of(memory, config.seed)
+        self._fed = [account for account in self._accounts if account.source is not None]
         self._by_name = {account.name: account for account in self._accounts}
         self._charge_at_start()
         self._device = Device(config.medium, config.seed, config.name, config.workers)
@@ -102,6 +111,8 @@ class HostMemory(Saved):
         for event in events:
             now_ns = event.at_ns
             assert now_ns >= self._now_ns, "events are handed over out of order"
+            if self._fed:
+                self._push(now_ns)
             self._now_ns = now_ns
             if self._changes and self._changes[0].at_ns <= now_ns:
                 self._change_medium(now_ns)
@@ -115,6 +126,11 @@ class HostMemory(Saved):
         """Hand out, once, what takes effect before `until_ns`: (at_ns, vm, insertion)."""
         return self._outbox.take(from_ns, until_ns)
 
+    def go_on(self, from_ns: int) -> int | None:
+        """Begin the pushes whose turn is before `from_ns`; when the next has its turn, if any."""
+        self._push(from_ns)
+        return min((ns for vm in self._fed if (ns := _push_ns(vm)) is not None), default=None)
+
     def next_ns(self) -> int | None:
         """When the next delivery or intervention takes effect."""
         return self._outbox.next_ns()
@@ -125,7 +141,7 @@ class HostMemory(Saved):
         Nothing if that says no more than the lookahead.
         """
         medium = self._device.medium
-        if self._changes or medium.synchronous:
+        if self._changes or medium.synchronous or self._fed:
             return UNKNOWN
         soonest_ns = self._device.soonest_ns()
         reads_ns = max(medium.read_min_ns, soonest_ns - self._now_ns)
@@ -197,8 +213,8 @@ class HostMemory(Saved):
 
     def evicted(self, vm: VmAccount, event: PagesEvicted) -> None:
         self._reclaim.evicted(vm, event)
-        if event.dropped and self._blocked:
-            self._serve_blocked(event.at_ns)
+        if event.dropped:
+            self._frames_came_free(event.at_ns)
         self._settle(vm, event.at_ns)
 
     def frame_awaited(self, vm: VmAccount, event: FrameAwaited) -> None:
@@ -215,6 +231,9 @@ class HostMemory(Saved):
         gfn = request.gfn
         if isinstance(request, PageNotPresent) and request.ahead:
             return self._start_window(vm, request, now_ns)
+        source = vm.source
+        if source is not None and source.brings(gfn, request.at_ns):
+            return True
         if vm.pages.place[gfn]:
             self._answer_known(vm, request, now_ns)
             return True
@@ -225,8 +244,11 @@ class HostMemory(Saved):
         ready_ns = now_ns + self.lookahead_ns
         read_ns = None
         if not (isinstance(request, PageNotPresent) and request.first_touch):
-            self._frames.store(-1)
-            ready_ns = self._read(now_ns, request.token is not None)
+            if source is not None and source.has(gfn):
+                ready_ns = self._fetch(vm, source, now_ns, request)
+            else:
+                self._frames.store(-1)
+                ready_ns = self._read(now_ns, request.token is not None)
             read_ns = ready_ns - request.at_ns
             self._counts.note_page_in(read_ns)
         vm.note_in_flight(now_ns, gfn, ready_ns)
@@ -262,6 +284,59 @@ class HostMemory(Saved):
         if self._device.medium.synchronous:
             return self._device.read(now_ns + self.lookahead_ns, pages=pages)
         return max(self._device.read(now_ns, by_worker, pages), now_ns + self.lookahead_ns)
+
+    def _fetch(
+        self,
+        vm: VmAccount,
+        source: Source,
+        now_ns: int,
+        request: PageNotPresent | PageRequested,
+    ) -> int:
+        """Have the source send a page, of a file what surrounds it too; when it is in memory."""
+        gfn = request.gfn
+        if source.copies:
+            return source.fetch(now_ns, gfn, request.token is not None)
+        others = source.around(gfn, self._frames.free(vm.index))
+        ready_ns = source.fetch_around(now_ns, gfn, others)
+        if others:
+            self._comes(vm, source, now_ns, others, ready_ns)
+        return ready_ns
+
+    def _comes(
+        self, vm: VmAccount, source: Source, now_ns: int, gfns: list[int], ready_ns: int
+    ) -> None:
+        """Pages that nobody asked for have frames, and are on their way."""
+        source.note_pushed(vm.waiting[0].at_ns if vm.waiting else now_ns, gfns, ready_ns)
+        self._frames.charge(vm.index, len(gfns))
+        for gfn in gfns:
+            vm.pages.admit(gfn)
+            vm.note_in_flight(now_ns, gfn, ready_ns)
+        self._outbox.put(now_ns, PagesPushed(ready_ns, vm.name, 0, gfns))
+
+    def _push(self, before_ns: int) -> None:
+        """Begin the pushes whose turn is before this instant, in order of time."""
+        while True:
+            turns = [(ns, vm.index) for vm in self._fed if (ns := _push_ns(vm)) is not None]
+            now_ns, index = min(turns, default=(before_ns, 0))
+            if now_ns >= before_ns:
+                return
+            self._now_ns = now_ns
+            self._push_next(self._accounts[index], now_ns)
+
+    def _push_next(self, vm: VmAccount, now_ns: int) -> None:
+        """What is asked for has frames first; without one, who copies pages in has to reclaim."""
+        source = vm.source
+        assert source is not None
+        gfn = source.next_push()
+        if gfn is None:
+            return
+        if vm.waiting or vm.owed or self._frames.free(vm.index) < 1:
+            source.blocked = True
+            if not self._frames.leaving[vm.index]:
+                self._reclaim.directly(vm, now_ns)
+            return
+        self._comes(vm, source, now_ns, [gfn], source.push(now_ns, gfn))
+        self._reclaim.balance(vm, now_ns)
 
     def _answer_known(
         self, vm: VmAccount, request: PageNotPresent | PageRequested, now_ns: int
@@ -325,6 +400,8 @@ class HostMemory(Saved):
         if vm.waiting or vm.owed:
             self._serve(vm, now_ns)
         self._reclaim.balance(vm, now_ns)
+        if vm.source is not None and not self._frames.leaving[vm.index]:
+            vm.source.resume(now_ns)
 
     def _serve(self, vm: VmAccount, now_ns: int) -> None:
         """Waiters in order of request, then the stock, as far as frames go."""
@@ -352,6 +429,13 @@ class HostMemory(Saved):
     def _host_is_short_for(self, vm: VmAccount) -> bool:
         """The VM waits for frames that its own limit would let it have."""
         return vm.short_of() > 0 and self._frames.under_limit(vm.index) > 0
+
+    def _frames_came_free(self, now_ns: int) -> None:
+        if self._blocked:
+            self._serve_blocked(now_ns)
+        for vm in self._fed:
+            assert vm.source is not None
+            vm.source.resume(now_ns)
 
     def _serve_blocked(self, now_ns: int) -> None:
         """Frames of the host came free: the VM that waits longest has them first."""
@@ -399,6 +483,10 @@ def frames_of(request: PageNotPresent | PageRequested) -> int:
     """How many frames a page-in takes, with what is read beside it."""
     ahead = request.ahead if isinstance(request, PageNotPresent) else ()
     return sum(map(len, ahead)) or 1
+
+
+def _push_ns(vm: VmAccount) -> int | None:
+    return None if vm.source is None else vm.source.push_ns()
 
 
 HANDLERS: Final[Mapping[type[ToHost], Callable[[HostMemory, VmAccount, Any], None]]] = {

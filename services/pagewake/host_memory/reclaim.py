@@ -131,7 +131,8 @@ class Reclaim(Saved):
             left = self._frames.under_limit(vm.index) - vm.wanted - vm.owed
             vm.awaited = max(0, vm.awaited - max(0, left))
             self._frames.leave(vm.index, -len(gone))
-            self._frames.store(len(gone))
+            back = vm.source.take_back(gone) if vm.source is not None else 0
+            self._frames.store(len(gone) - back)
             if event.n:  # what a frozen VM answers does not count
                 self.evictions += len(gone)
         if event.refused:
@@ -194,6 +195,8 @@ class Reclaim(Saved):
         self._frames.leave(vm.index, -len(gfns))
 
     def _write_back(self, vm: VmAccount, now_ns: int, dirty: list[int]) -> None:
+        if vm.source is not None:
+            vm.source.written(dirty)
         soonest = now_ns + self._outbox.lookahead_ns
         size = self._writeback_pages
         for start in range(0, len(dirty), size):

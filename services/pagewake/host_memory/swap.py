@@ -56,6 +56,10 @@ class Device(Saved):
         self._workers = [0] * workers
         self._outstanding: list[int] = []
 
+    def free_ns(self) -> int:
+        """The first channel is free from then on."""
+        return self._channels[0]
+
     def read(self, now_ns: int, by_worker: bool = True, pages: int = 1) -> int:
         """Submit the read of `pages` neighbours, by a worker or without; when it is complete."""
         if self.medium.synchronous:
@@ -92,10 +96,13 @@ class Device(Saved):
             self._channels = self._channels[-spare:]
 
     def _submit(self, now_ns: int, start_ns: int, access: AccessTime, pages: int) -> int:
-        service = access.sample_ns(self._bits())
-        service += pages * self.medium.transfer_ns_per_page
+        access_ns = access.sample_ns(self._bits())
+        transfer_ns = pages * self.medium.transfer_ns_per_page
         self.requests += 1
-        done = self._occupy(start_ns, service)
+        if self.medium.pipelined:
+            done = self._occupy(start_ns, transfer_ns) + access_ns
+        else:
+            done = self._occupy(start_ns, access_ns + transfer_ns)
         outstanding = self._outstanding
         while outstanding and outstanding[0] <= now_ns:
             heappop(outstanding)

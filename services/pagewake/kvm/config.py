@@ -62,6 +62,9 @@ class Userfault(msgspec.Struct, frozen=True):
     local: float = 0.0
 
 
+PageSource: TypeAlias = Literal["swap", "postcopy", "uffd", "file"]
+"""Where what was written before time 0 is, as far as it is not in memory."""
+
 Feature: TypeAlias = Literal["async_pf", "async_pf_int", "async_pf_vmexit"]
 """A bit of CPUID leaf 0x40000001, EAX: 4, 14, 10."""
 
@@ -86,10 +89,10 @@ class VmConfig:
 
     `cpuid` is what L1 sees of KVM.  `media` are the synchronous media by name, with the CPU time of
     one page-in, ns.  A period of 0 means that there are no such interrupts or exits; `nested` None,
-    that nothing runs inside; `userfault` None, that pages come from swap.  `protected`: registers
-    of the guest are hidden.  `read_ahead` None: pages are read alone, and that is not looked at;
-    else in windows of up to 2**`page_cluster` pages.  `halt_poll_ns`: the longest poll
-    before a vcpu thread blocks.
+    that nothing runs inside; `userfault` None, that KVM lets no task in user space answer.
+    `protected`: registers of the guest are hidden.  `read_ahead` None: pages are read alone, and
+    that is not looked at; else in windows of up to 2**`page_cluster` pages.  `halt_poll_ns`: the
+    longest poll before a vcpu thread blocks.
     """
 
     name: str
@@ -116,3 +119,4 @@ class VmConfig:
     userfault: Userfault | None
     read_ahead: Window | None
     page_cluster: int
+    page_source: PageSource

@@ -6,7 +6,7 @@ must wait for the page itself.  What decides is the state of the gfn:
     MAPPED     another vcpu was faster                       re-enter
     PRESENT    in host memory                                 minor fault
     UNTOUCHED  frame from the stock, or a synchronous wait    never asynchronous
-    ABSENT     in swap: asynchronous if gup, vcpu and medium allow it
+    ABSENT     in swap or at a source: asynchronous if gup, vcpu and medium allow it
     IN_FLIGHT  as ABSENT, but joined: its own token, no device request
 
 From 4.13 to 6.5 a page that is read without neighbours is waited for in the submission (`poll`).
@@ -59,7 +59,7 @@ def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
         if vm.first_touch(at_ns, context.gfn):
             return vm.costs.first_touch_ns
         return _wait(vcpu, at_ns, context, "stock", fresh=True)
-    if state == ABSENT and vm.synchronous:
+    if state == ABSENT and vm.synchronous and not vm.pages.is_at_source(context.gfn):
         return _synchronous_medium(vcpu, at_ns, context)
     return _try_async(vcpu, at_ns, context, joined=state == IN_FLIGHT)
 
@@ -71,7 +71,8 @@ def read_again(vcpu: VcpuThread, at_ns: int, work: Work) -> int | None:
     """
     vm = vcpu.vm
     context = FaultContext(work.gfn, False, vcpu.guest.cpl, work.level, None)
-    if vm.pages.state[work.gfn] == ABSENT and vm.synchronous:
+    absent = vm.pages.state[work.gfn] == ABSENT
+    if absent and vm.synchronous and not vm.pages.is_at_source(work.gfn):
         return _synchronous_medium(vcpu, at_ns, context)
     return _wait(vcpu, at_ns, context, "prefault")
 
@@ -96,7 +97,12 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     why = _forbidden(vcpu, at_ns, context)
     if why is not None:
         return _wait(vcpu, at_ns, context, why)
-    if vm.room <= 0 and not joined and vm.switches.reclaim == "fault":
+    if (
+        vm.room <= 0
+        and not joined
+        and vm.switches.reclaim == "fault"
+        and not vm.pages.waits_for_user_space(context.gfn)
+    ):
         _reclaim(vcpu, at_ns, context)
         return None
     if not joined and _reads_alone(vm, context.gfn):
@@ -122,7 +128,9 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
 
 def _reads_alone(vm: Vm, gfn: Gfn) -> bool:
     """A window of one page, for which the kernels of 4.13 to 6.5 wait in the submission."""
-    return vm.switches.swap_poll and vm.read_ahead is not None and vm.read_ahead.size(gfn) == 1
+    if vm.read_ahead is None or not vm.switches.swap_poll or vm.pages.is_at_source(gfn):
+        return False
+    return vm.read_ahead.size(gfn) == 1
 
 
 def _reclaim(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> None:

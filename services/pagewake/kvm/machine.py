@@ -23,8 +23,9 @@ from pagewake.kvm.config import VmConfig
 from pagewake.kvm.host_cpus import HostCpus
 from pagewake.kvm.host_threads import VcpuOnHost, Worker
 from pagewake.kvm.loop import Vcpu
+from pagewake.kvm.page_table import IN_FLIGHT
 from pagewake.kvm.ports import OP_DELIVER, OP_JOINED, OP_WAIT, WAIT
-from pagewake.kvm.vm import Vm
+from pagewake.kvm.vm import InFlight, Vm
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -136,24 +137,38 @@ class Machine(Vm):
                 self.handler.read(event.at_ns, event.gfn)
                 return
             raise InternalError(f"vm {self.name}: PageReady for gfn {event.gfn} not in flight")
+        self._page_in_done(event.at_ns, event.gfn, flight)
+
+    def take_pages_pushed(self, event: ev.PagesPushed) -> None:
+        """Pages came without being asked for; somebody may have asked for one meanwhile."""
+        for gfn in map(Gfn, event.gfns):
+            flight = self.in_flight.pop(gfn, None)
+            if flight is None:
+                self.room -= 1
+                self.pages.state[gfn] = IN_FLIGHT
+                self.pages.arrive(gfn)
+            else:
+                self._page_in_done(event.at_ns, gfn, flight)
+
+    def _page_in_done(self, at_ns: int, gfn: Gfn, flight: InFlight) -> None:
         table = self.pages
-        table.arrive(event.gfn)
+        table.arrive(gfn)
         if flight.fresh:
-            table.dirty[event.gfn] = 1
+            table.dirty[gfn] = 1
         if self.frozen_ns is not None:
             return
         for _ in flight.waiters:
-            table.hold(event.gfn)
+            table.hold(gfn)
         hop = self.costs.worker_hop_ns
         for vcpu, token in flight.waiters:
             if (vcpu, token) != flight.first:
-                arg = (event.gfn, token, self.epoch)
+                arg = (gfn, token, self.epoch)
                 self.joining += 1
-                self.push(event.at_ns + hop, vcpu, -1, OP_JOINED, arg)
+                self.push(at_ns + hop, vcpu, -1, OP_JOINED, arg)
             elif token is not None and self.cpus is not None:
-                self._end_work(event.at_ns, vcpu, event.gfn, token)
+                self._end_work(at_ns, vcpu, gfn, token)
             else:
-                self.vcpus[vcpu].page_in_done(event.at_ns, event.gfn, token)
+                self.vcpus[vcpu].page_in_done(at_ns, gfn, token)
 
     def _end_work(self, at_ns: int, vcpu: int, gfn: Gfn, token: Token) -> None:
         """A worker has its page, and needs a CPU to say so."""
@@ -200,6 +215,7 @@ class Machine(Vm):
 
 
 CONSUMERS: Final[Mapping[type[ev.ToShard], Callable[[Machine, Any], None]]] = {
+    ev.PagesPushed: Machine.take_pages_pushed,
     ev.FramesGranted: Machine.take_frames_granted,
     ev.AgePages: Machine.take_age_pages,
     ev.PageUnmapped: Machine.take_page_unmapped,

@@ -1,6 +1,7 @@
 """What L0 knows of the pages of one VM: its nested page table and the pages behind it.
 
-Per gfn one of five states.  `UNTOUCHED`: no frame, no swap copy.  `ABSENT`: in swap only.
+Per gfn one of five states.  `UNTOUCHED`: no frame, no swap copy.  `ABSENT`: in swap only, or at
+the source of the VM (`source`: 1; user space may copy it in, or it is a page of a mapped file).
 `IN_FLIGHT`: the host is reading it.  `PRESENT`: in host memory but not in the page table (just
 read, or under write-back).  `MAPPED`: a touch needs no exit.
 
@@ -48,24 +49,39 @@ class Pages(Saved):
 class PageTable(Pages):
     """State of `pages` guest frames; indexed by gfn."""
 
-    __slots__ = ("held", "state")
+    __slots__ = ("copied_in", "held", "source", "state")
 
-    def __init__(self, pages: int) -> None:
+    def __init__(self, pages: int, copied_in: bool = False) -> None:
         self.base = 0
+        self.source = bytearray()
+        self.copied_in = copied_in
         self.state = bytearray(pages)
         self.mapped = bytearray(pages)
         self.accessed = bytearray(pages)
         self.dirty = bytearray(pages)
         self.held: dict[int, int] = {}
 
-    def populate(self, gfns: NDArray[np.int64], resident: NDArray[np.bool_]) -> None:
-        """Pages written before time 0: those resident are mapped and dirty, the rest in swap."""
+    def populate(
+        self, gfns: NDArray[np.int64], resident: NDArray[np.bool_], has_source: bool = False
+    ) -> None:
+        """Pages written before time 0: those resident are mapped and dirty, the rest absent."""
         inside = gfns[resident]
         state = np.frombuffer(self.state, np.uint8)
         state[inside] = MAPPED
         state[gfns[~resident]] = ABSENT
         np.frombuffer(self.mapped, np.uint8)[inside] = 1
         np.frombuffer(self.dirty, np.uint8)[inside] = 1
+        if has_source:
+            self.source = bytearray(len(self.state))
+            np.frombuffer(self.source, np.uint8)[gfns[~resident]] = 1
+
+    def is_at_source(self, gfn: Gfn) -> bool:
+        """Its content is at the VM's source, if it is not in memory; else in swap."""
+        return bool(self.source) and self.source[gfn] == 1
+
+    def waits_for_user_space(self, gfn: Gfn) -> bool:
+        """A page that is missing in a userfaultfd: whoever copies it in allocates it, too."""
+        return self.copied_in and self.is_at_source(gfn)
 
     def map_page(self, gfn: Gfn) -> None:
         """Enter the page into the page table; its accessed bit starts clear."""
@@ -79,10 +95,16 @@ class PageTable(Pages):
         self.dirty[gfn] = 1
 
     def arrive(self, gfn: Gfn) -> None:
-        """A read is complete: the page is in host memory, clean as yet, not mapped."""
+        """A read is complete: the page is in host memory, clean as yet, not mapped.
+
+        What user space copied in has no copy elsewhere, and is dirty.
+        """
         if self.state[gfn] == IN_FLIGHT:
             self.state[gfn] = PRESENT
             self.dirty[gfn] = 0
+            if self.waits_for_user_space(gfn):
+                self.dirty[gfn] = 1
+                self.source[gfn] = 0
 
     def hold(self, gfn: Gfn) -> None:
         """A worker, a completion or a waiting vcpu thread keeps a reference to the page."""
@@ -118,6 +140,8 @@ class PageTable(Pages):
             if self.dirty[gfn]:
                 self.dirty[gfn] = 0
                 self.state[gfn] = PRESENT
+                if self.source:
+                    self.source[gfn] = 0
                 dirty.append(gfn)
             else:
                 self.state[gfn] = ABSENT

@@ -258,6 +258,13 @@ def resolve(profile: str, overrides: Mapping[str, object]) -> Switches:
     return Switches(**cast("dict[str, Any]", values))
 
 
+def has_userfaultfd(profile: str) -> bool:
+    """The kernel has userfaultfd: 4.3 (86039bd3b4e6) and later."""
+    chosen = PROFILES[profile]
+    names = [release.name for release in RELEASES]
+    return names.index(chosen.alias_of or chosen.name) >= names.index("4.4")
+
+
 def nearest_profile(wanted: str, names: Iterable[str] = PROFILES) -> str:
     """A hint for a name that is none of `names`: for a version, the newest release before it."""
     version = _version(wanted)

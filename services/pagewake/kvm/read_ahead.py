@@ -77,16 +77,17 @@ class ReadAhead(Saved):
             pages = max(4, 1 << (pages - 1).bit_length())
         return max(min(pages, self.most), self._size // 2)
 
-    def read(self, gfn: Gfn, state: bytearray) -> list[int]:
+    def read(self, gfn: Gfn, state: bytearray, source: bytearray | None = None) -> list[int]:
         """A fault reads this page, and these beside it: all of them, in their order.
 
-        `state` is the page table's.  What is in memory, or on its way, is not read.
+        `state` and `source` are the page table's.  What is in memory, on its way, or not in swap,
+        is not read.
         """
         size = self.size(gfn)
         gfns = [
             near
             for near in self._window(gfn, size, len(state))
-            if near == gfn or state[near] == ABSENT
+            if near == gfn or (state[near] == ABSENT and not (source and source[near]))
         ]
         self._last = gfn if self.kind == "vma" else self._slots[gfn]
         self._size = size

@@ -117,7 +117,7 @@ class Vm(Saved):
         self.costs = Costs(config.costs)
         self.switches = config.switches
         self.cpus: HostCpus | None = None
-        self.pages = PageTable(config.pages)
+        self.pages = PageTable(config.pages, config.page_source in ("postcopy", "uffd"))
         self.n = 1
         self.epoch = 0
         self.stock = config.stock_pages
@@ -242,9 +242,9 @@ class Vm(Saved):
 
     def _read_with(self, gfn: Gfn) -> Ahead:
         """Neighbours that are in swap are on their way as well, as far as there are frames."""
-        if self.read_ahead is None or self.synchronous:
+        if self.read_ahead is None or self.synchronous or self.pages.is_at_source(gfn):
             return ()
-        gfns = self.read_ahead.read(gfn, self.pages.state)
+        gfns = self.read_ahead.read(gfn, self.pages.state, self.pages.source)
         beside = [near for near in gfns if near != gfn]
         with_frame = max(0, self.room - 1)
         if self.switches.reclaim == "fault":

@@ -28,6 +28,7 @@ from pagewake.events.types import (
     PageReady,
     PageRequested,
     PagesEvicted,
+    PagesPushed,
     PageTouched,
     RequestDone,
     Route,
@@ -80,6 +81,7 @@ class ResultCounter:
             PageRequested: self._on_requested,
             PageTouched: self._on_touched,
             PageReady: self._on_ready,
+            PagesPushed: self._on_pushed,
             PagesEvicted: self._on_evicted,
             TaskFinished: self._on_finished,
             TaskKilled: self._on_killed,
@@ -109,6 +111,8 @@ class ResultCounter:
             tally.events += ended.consumed.get(kind.__name__, 0)
         for vm, pages in ended.vm_read.items():
             self._vms[vm].page_ins += pages
+        for vm, pages in ended.vm_pushed.items():
+            self._vms[vm].pushed += pages
         unplaced = ended.read - sum(ended.vm_read.values())
         if unplaced:  # version 0.1.0 did not say of which VMs
             self._vms[""].page_ins += unplaced
@@ -173,6 +177,7 @@ class ResultCounter:
             + sum(summary.unreported_touches for summary in closing),
             page_ins=total.page_ins,
             read_ahead=total.read_ahead,
+            pushed=total.pushed,
             evictions=total.evictions,
             waits=Waits(**total.waits),
             wakes=dict(self._wakes),
@@ -247,6 +252,9 @@ class ResultCounter:
     def _on_ready(self, event: PageReady) -> None:
         if event.read:
             self._vms[event.vm].page_ins += 1
+
+    def _on_pushed(self, event: PagesPushed) -> None:
+        self._vms[event.vm].pushed += len(event.gfns)
 
     def _on_evicted(self, event: PagesEvicted) -> None:
         self._vms[event.vm].evictions += len(event.dropped)

@@ -132,7 +132,11 @@ GLOSSARY = (
     Word("handler crash", "Who was to bring pages died, and what it had taken is lost: nobody"
          " says that they are there.", ("handler_crash", "UserFaultLost", "HandlerCrashed"),
          "how-to/workloads.md"),
-    Word("page-ins", "Pages read from swap.", ("page-in", "page_ins", "major fault")),
+    Word("page-ins", "Pages read from swap, or asked of a VM's source.",
+         ("page-in", "page_ins", "major fault")),
+    Word("pushed", "Pages that came without being asked for: behind a live migration, as a recorded"
+         " working set of a snapshot, or read around a page of its file.",
+         ("push", "prefetch", "PagesPushed"), MODEL),
     Word("first touches", "Touches of pages that were never written: nothing is read, a free"
          " frame is all that is needed.", ("first touch",), PROTOCOL),
     Word("waited for a frame", "First touches that found no free frame, and made their vcpu wait"

@@ -64,8 +64,13 @@ class SwapFacts(msgspec.Struct, frozen=True):
     ratio_milli: int
 
 
-def swap_facts(scenario: Scenario) -> SwapFacts:
-    """Of all hosts; the medium is the last one that the scenario changes to."""
+def swap_facts(scenario: Scenario) -> SwapFacts | None:
+    """Of all hosts; the medium is the last one that the scenario changes to.
+
+    None where pages also come from elsewhere, and page-ins do not say which do.
+    """
+    if any(vm.page_source != "swap" for vm in scenario.vms):
+        return None
     return SwapFacts(swapped_pages(scenario), media_of(scenario)[-1].ratio_milli)
 
 
@@ -134,6 +139,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     per_vm: dict[str, Share] | None
     in_swap: int | None
     in_swap_bytes: int | None
+    pushed: int
     shards: int
     version: str
     jobs: int | None

@@ -54,6 +54,10 @@ class _Kind(NamedTuple):
     populated: int
     want: int
 
+    def swapped(self, room: int) -> int:
+        """Pages of each in swap if it has room for so many: none where they are at a source."""
+        return self.populated - room if self.vm.page_source == "swap" else 0
+
 
 class _Host(NamedTuple):
     """What the VMs of a host have to share: frames, less what is in stocks or has to be free."""
@@ -83,7 +87,7 @@ def swapped_pages(scenario: Scenario) -> int:
     for index in range(scenario.host.count):
         rooms = starts(scenario, index)
         total += sum(
-            kind.number * (kind.populated - rooms[kind.vm.name].room_pages)
+            kind.number * kind.swapped(rooms[kind.vm.name].room_pages)
             for kind in _kinds(scenario, index)
         )
     return total
@@ -201,7 +205,7 @@ def _share(host: _Host, kinds: list[_Kind]) -> list[int]:
     def fits(given: list[int]) -> bool:
         pairs = list(zip(kinds, given, strict=True))
         held = sum(kind.number * room for kind, room in pairs)
-        out = sum(kind.number * (kind.populated - room) for kind, room in pairs)
+        out = sum(kind.number * kind.swapped(room) for kind, room in pairs)
         return held + _pool(host, out) <= available
 
     least = sum(kind.number * max(0, kind.vm.min_pages - kind.stock) for kind in kinds)
@@ -227,7 +231,7 @@ def _most(fits: Callable[[int], bool]) -> int:
 def _too_little(host: _Host, kinds: list[_Kind], least: int) -> str:
     """The sizes that do not fit, and what can be done about each."""
     vms = sum(kind.number for kind in kinds)
-    out = sum(kind.number * kind.populated for kind in kinds) - least
+    out = sum(kind.number * kind.swapped(0) for kind in kinds) - least
     pool = _pool(host, max(0, out))
     parts = [
         (host.stocks, "frames taken ahead"),

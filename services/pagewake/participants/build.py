@@ -24,6 +24,7 @@ from pagewake.participants.guests import build_kernel
 from pagewake.participants.participant import HostParticipant, ShardParticipant
 from pagewake.participants.plan import RunPlan
 from pagewake.participants.regions import Layout, lay_out
+from pagewake.participants.sources import source_config, source_media
 from pagewake.participants.topology import HostPlace
 from pagewake.scenario.model import Scenario, VmInstance
 from pagewake.simtime.residency import populate
@@ -150,6 +151,7 @@ def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostCon
         controls=controls_of(scenario, index, names),
         refill_ns=refill_ns(scenario, index),
         window_pages=1 << (host.page_cluster or 0),
+        sources=source_media(scenario),
     )
 
 
@@ -175,6 +177,7 @@ def vm_memory(scenario: Scenario, plan: VmPlan) -> VmMemory:
         min_pages=spec.min_pages,
         low_pages=spec.low_pages,
         direct=scenario.kernel.switches(0).reclaim == "fault",
+        source=source_config(scenario, spec, plan.layout, plan.populated[~plan.resident]),
     )
 
 

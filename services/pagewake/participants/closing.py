@@ -15,7 +15,14 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from pagewake.events.types import Event, PageReady, ShardEnded, ShardSummary, TaskAccount
+from pagewake.events.types import (
+    Event,
+    PageReady,
+    PagesPushed,
+    ShardEnded,
+    ShardSummary,
+    TaskAccount,
+)
 from pagewake.simtime.ports import ShardDomain
 
 ENTRIES_MAX = 512
@@ -26,11 +33,12 @@ Entry = TypeVar("Entry")
 class ConsumedCounts:
     """Counts the domain events that a shard took in, and those that its journal leaves out."""
 
-    __slots__ = ("counts", "read")
+    __slots__ = ("counts", "pushed", "read")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self.read: dict[str, int] = {}
+        self.pushed: dict[str, int] = {}
 
     def add(self, deliveries: Sequence[Event]) -> None:
         """Count those of one window, as their VMs numbered them."""
@@ -41,6 +49,8 @@ class ConsumedCounts:
             if name == "PageReady":
                 assert isinstance(delivery, PageReady)
                 self.read[delivery.vm] = self.read.get(delivery.vm, 0) + delivery.read
+            elif isinstance(delivery, PagesPushed):
+                self.pushed[delivery.vm] = self.pushed.get(delivery.vm, 0) + len(delivery.gfns)
 
 
 def shard_ended(window: int, shard: ShardDomain, consumed: ConsumedCounts) -> list[ShardEnded]:
@@ -49,6 +59,7 @@ def shard_ended(window: int, shard: ShardDomain, consumed: ConsumedCounts) -> li
     tables: tuple[Mapping[str, Any], ...] = (
         shard.digests(),
         consumed.read,
+        consumed.pushed,
         summary.work,
         summary.cpu,
         dict.fromkeys(summary.unresolved),
@@ -78,6 +89,7 @@ def _ended(
     window: int,
     digests: dict[str, str],
     read: dict[str, int],
+    pushed: dict[str, int],
     work: dict[str, int],
     cpu: dict[str, int],
     unresolved: dict[str, None],
@@ -98,7 +110,7 @@ def _ended(
         vm_silent=silent,
         unanswered=unanswered,
     )
-    return ShardEnded(window, digests, {}, 0, summary, read)
+    return ShardEnded(window, digests, {}, 0, summary, read, pushed)
 
 
 def _cut(table: Mapping[str, Entry]) -> list[dict[str, Entry]]:
@@ -135,4 +147,5 @@ def _added(one: ShardEnded, other: ShardEnded) -> ShardEnded:
             mine.unanswered | more.unanswered,
         ),
         one.vm_read | other.vm_read,
+        one.vm_pushed | other.vm_pushed,
     )

@@ -30,9 +30,9 @@ def build_kernel(
     """Build one VM and its guest kernel, ready for time 0."""
     rules = scenario.kernel
     vm = Machine(vm_config(scenario, instance, stock_pages))
-    vm.pages.populate(populated, resident)
+    vm.pages.populate(populated, resident, instance.spec.page_source != "swap")
     vm.room -= int(resident.sum())
-    if vm.read_ahead is not None:
+    if vm.read_ahead is not None and instance.spec.page_source == "swap":
         vm.read_ahead.store(populated[~resident].tolist())
     kernel = GuestKernel(vm, rules.switches(1), rules.costs, rules.scheduler)
     tasks = build_tasks(scenario, instance, layout, vm.pages, 1)
@@ -76,6 +76,7 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         userfault=spec.userfault,
         read_ahead=_window(scenario),
         page_cluster=host.page_cluster or 0,
+        page_source=spec.page_source,  # type: ignore[arg-type]
     )
 
 

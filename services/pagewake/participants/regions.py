@@ -49,19 +49,21 @@ def lay_out(vm: Vm) -> Layout:
             inner.append(InnerRange(level, at, guest.memory_pages))
         for index, task in enumerate(vm.tasks):
             if task.level == level:
-                at = _place(regions, index, task, at)
+                at = _place(regions, index, task, at, vm.page_source != "swap")
     return Layout(regions, inner)
 
 
-def _place(regions: dict[tuple[int, int], TaskRegion], index: int, task: Task, at: int) -> int:
+def _place(
+    regions: dict[tuple[int, int], TaskRegion], index: int, task: Task, at: int, elsewhere: bool
+) -> int:
+    """`elsewhere`: of what comes from a source, only what is said to be resident is."""
     pages = task.region_pages
+    resident = 0 if elsewhere and task.resident_pages is None else task.resident_pages
     for instance in range(task.count):
         first = task.private or instance == 0
         base = at if first else regions[index, 0].base
         name = f"{task.name}-{instance}" if task.private else task.name
-        regions[index, instance] = TaskRegion(
-            name, base, pages, task.populated, task.resident_pages
-        )
+        regions[index, instance] = TaskRegion(name, base, pages, task.populated, resident)
         if first:
             at += pages
     return at

@@ -131,14 +131,15 @@ def _pattern(
     if spec.pattern == "sequential":
         return SequentialStream(pages, where, touching, scenario.seed, entity, spec.stride_pages)
     if spec.hot_set and spec.pattern != "zipf":  # a task with one may have a phase of zipf
-        return HotStream(pages, where, touching, scenario.seed, entity, _hot(spec, where.pages))
+        return HotStream(pages, where, touching, scenario.seed, entity, hot_set(spec, where.pages))
     if spec.pattern in ("zipf", "requests"):
         table = zipf_table(where.pages, spec.theta)
         return ZipfStream(pages, where, touching, scenario.seed, entity, table)
     return RandomStream(pages, where, touching, scenario.seed, entity)
 
 
-def _hot(spec: model.Task, pages: int) -> HotSet:
+def hot_set(spec: model.Task, pages: int) -> HotSet:
+    """The hot set of a task that has one."""
     hot_pages = max(1, round(spec.hot_set * pages))
     return HotSet(round(spec.hot_start * pages), hot_pages, round(spec.hot_touches * 2**32))
 

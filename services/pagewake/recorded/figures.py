@@ -35,6 +35,7 @@ from pagewake.events.types import (
     MsrWritten,
     PageNotPresent,
     PageReady,
+    PagesPushed,
     SyncFault,
     TaskWoken,
     VcpuHalted,
@@ -226,6 +227,7 @@ class FigureCounter:
             ApfStarted: self._on_started,
             PageNotPresent: self._on_not_present,
             PageReady: self._on_page_ready,
+            PagesPushed: self._on_pages_pushed,
             ExceptionInjected: self._on_injected,
             WorkerCompleted: self._on_completed,
             ApfPresented: self._on_presented,
@@ -368,8 +370,15 @@ class FigureCounter:
 
     def _on_page_ready(self, event: PageReady) -> None:
         """Of a run: the vcpu threads that waited for this page go on."""
-        for vcpu, since_ns in self._vms[event.vm].synchronous.pop(event.gfn, ()):
-            self._stood(vcpu, event.gfn, since_ns, event.at_ns)
+        self._is_in(event.vm, event.at_ns, event.gfn)
+
+    def _on_pages_pushed(self, event: PagesPushed) -> None:
+        for gfn in event.gfns:
+            self._is_in(event.vm, event.at_ns, gfn)
+
+    def _is_in(self, vm: str, at_ns: int, gfn: int) -> None:
+        for vcpu, since_ns in self._vms[vm].synchronous.pop(gfn, ()):
+            self._stood(vcpu, gfn, since_ns, at_ns)
 
     def _on_synchronous(self, event: SyncFault) -> None:
         vcpu = self._vcpus[event.vm, event.vcpu]

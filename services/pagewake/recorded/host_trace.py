@@ -143,13 +143,19 @@ class VmLines:
     def take(self, placed: PlacedEvent) -> None:
         event = placed.event
         if isinstance(event, ev.PageReady):
-            for vcpu in self._vcpus.values():
-                vcpu.page_ready(event)
+            self._page_ready(event.at_ns, event.gfn)
+        elif isinstance(event, ev.PagesPushed):
+            for gfn in event.gfns:
+                self._page_ready(event.at_ns, gfn)
         elif isinstance(event, NEW_PROCESS):
             self.advance(event.at_ns)
             self._begin_process()
         elif (number := getattr(event, "vcpu", None)) is not None:
             self._vcpus[number].take(event)
+
+    def _page_ready(self, at_ns: int, gfn: int) -> None:
+        for vcpu in self._vcpus.values():
+            vcpu.page_ready(at_ns, gfn)
 
     def reads(self, event: ev.SyncFault) -> None:
         """A vcpu thread begins to wait for a page itself."""

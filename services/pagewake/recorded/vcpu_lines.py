@@ -153,12 +153,12 @@ class VcpuLines:
                 self._close_fault()
             handler(event)
 
-    def page_ready(self, event: ev.PageReady) -> None:
+    def page_ready(self, at_ns: int, gfn: int) -> None:
         """A page is in: a thread that waits for it itself goes on."""
-        if event.gfn == self._reads:
+        if gfn == self._reads:
             self._reads = None
             if not self._reclaims:
-                self._back(event.at_ns, wakes=1, faults=1)
+                self._back(at_ns, wakes=1, faults=1)
 
     # ------------------------------------------------------------------ in and out of the guest
 

@@ -14,10 +14,11 @@ from pagewake.errors import nearest
 from pagewake.events import types as ev
 from pagewake.guest_kernel.config import Spread
 from pagewake.kvm.config import Cpuid
+from pagewake.kvm.profile import has_userfaultfd
 from pagewake.scenario import units
 from pagewake.scenario.keys import BadValueError
 from pagewake.scenario.locate import Path
-from pagewake.scenario.model import PATTERNS, Expect, Scenario, Task, Vm
+from pagewake.scenario.model import PATTERNS, Expect, Scenario, Source, Task, Vm
 
 _REGION = ("random", "sequential", "zipf")
 _SERVED = ("requests",)
@@ -149,6 +150,7 @@ def _check_vm(scenario: Scenario, vm: Vm, path: Path, raw_tasks: list[dict[str, 
     _check_areas(scenario, vm, path)
     _check_protection(scenario, vm, path)
     _check_userfault(scenario, vm, path)
+    _check_source(scenario, vm, path)
     for index, task in enumerate(vm.tasks):
         where = (*path, "task", index)
         _check_keys(task, where, raw_tasks[index])
@@ -197,6 +199,44 @@ def _check_userfault(scenario: Scenario, vm: Vm, path: Path) -> None:
     if vm.userfault is not None and scenario.host.medium.device().synchronous:
         text = "pages come from a medium that is not synchronous; give host.medium another one"
         raise BadValueError(text, (*path, "userfault"))
+
+
+def _check_source(scenario: Scenario, vm: Vm, path: Path) -> None:
+    """What a source has belongs to it, and there is something to be had of it."""
+    source = vm.source
+    if vm.page_source == "swap":
+        if source != Source():
+            text = 'pages come from swap; say page_source = "postcopy", "uffd" or "file"'
+            raise BadValueError(text, (*path, "source"))
+        return
+    if vm.userfault is not None:
+        text = "vm.userfault has a task in user space bring pages already; leave one of them out"
+        raise BadValueError(text, (*path, "page_source"))
+    if not any(task.populated for task in vm.tasks):
+        text = "nothing is at the source: no task has populated = true"
+        raise BadValueError(text, (*path, "page_source"))
+    if vm.page_source != "file" and not has_userfaultfd(scenario.kernel.profile_of(0)):
+        text = (
+            f'the host of profile "{scenario.kernel.profile_of(0)}" has no userfaultfd, which came '
+            f'with 4.3; at least "4.4", or page_source = "file"'
+        )
+        raise BadValueError(text, (*path, "page_source"))
+    _check_source_keys(vm, source, (*path, "source"))
+
+
+def _check_source_keys(vm: Vm, source: Source, path: Path) -> None:
+    if source.medium is not None and source.medium.device().synchronous:
+        text = "pages come from a medium that is not synchronous; give another one"
+        raise BadValueError(text, (*path, "medium"))
+    default = Source()
+    for name, value, usual, of in (
+        ("threads", source.threads, default.threads, ("uffd",)),
+        ("handling", source.handling_ns, default.handling_ns, ("postcopy", "uffd")),
+        ("read_ahead", source.read_ahead_pages, default.read_ahead_pages, ("file",)),
+    ):
+        if value != usual and vm.page_source not in of:
+            text = f'page_source = "{vm.page_source}" has none; it belongs to {" and ".join(of)}'
+            raise BadValueError(text, (*path, name))
 
 
 def _check_keys(task: Task, path: Path, raw: Mapping[str, Any]) -> None:

@@ -102,10 +102,13 @@ class MediumReader:
 
     textual = True
 
+    def __init__(self, name: str = "host.medium") -> None:
+        self.name = name
+
     def read(self, raw: object) -> Medium:
         if isinstance(raw, str):
             return Medium(base=PRESET.read(raw))
-        medium = read_struct(Medium, expect_table(raw, "host.medium"))
+        medium = read_struct(Medium, expect_table(raw, self.name))
         _check(medium)
         return medium
 

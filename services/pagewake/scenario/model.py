@@ -270,6 +270,41 @@ class GuestOfGuest(_Part, frozen=True, kw_only=True):
     memory_pages: Annotated[int, Key("memory", Size(), "a range of the memory around it")]
 
 
+class Source(_Part, frozen=True, kw_only=True):
+    """`[vm.source]`: how pages come that are not in memory at time 0; see `page_source`."""
+
+    medium: Annotated[
+        Medium | None,
+        Key(
+            "medium",
+            MediumReader("vm.source.medium"),
+            "what they come from; without it `migration` for postcopy, else `nvme`",
+        ),
+    ] = None
+    prefetch_pages: Annotated[
+        int | None,
+        Key("prefetch", Size(0), "pushed unasked, at most; else all for postcopy, else nothing"),
+    ] = None
+    order: Annotated[
+        str | None,
+        Key(
+            "order",
+            Choice("order", ("follow", "address", "recorded")),
+            "of what is pushed: on behind the page asked for last (without it, for postcopy), "
+            "from the first, or what is touched most first (without it, else)",
+        ),
+    ] = None
+    threads: Annotated[
+        int, Key("threads", Integer(1, 256), "of a uffd's handler, a page each at a time")
+    ] = 1
+    handling_ns: Annotated[
+        int, Key("handling", Duration(), "that user space takes for a page; not of a file")
+    ] = 11_000
+    read_ahead_pages: Annotated[
+        int, Key("read_ahead", Size(1), "of a file, read at a time around the page")
+    ] = 32
+
+
 class Vm(_Part, frozen=True, kw_only=True):
     """`[[vm]]`: some VMs that are alike."""
 
@@ -297,6 +332,16 @@ class Vm(_Part, frozen=True, kw_only=True):
     userfault: Annotated[
         Userfault | None, Table("userfault", "if given, a task in user space brings its pages")
     ] = None
+    page_source: Annotated[
+        str,
+        Key(
+            "page_source",
+            Choice("page source", ("swap", "postcopy", "uffd", "file")),
+            "where populated memory is at time 0 that is not resident: in swap, on the host that "
+            "the VM was migrated from, or in a snapshot, brought by user space or mapped",
+        ),
+    ] = "swap"
+    source: Annotated[Source, Table("source", "how it comes from there")] = Source()
     l2: Annotated[GuestOfGuest | None, Table("l2", "the L2 guest")] = None
     l3: Annotated[GuestOfGuest | None, Table("l3", "the L3 guest")] = None
     tasks: Annotated[tuple[Task, ...], Tables("task", "its tasks")]

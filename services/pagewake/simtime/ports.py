@@ -63,13 +63,21 @@ UNKNOWN: Final = Calm()
 
 
 class HostDomain(Protocol):
-    """The memory of one simulated host.  Purely reactive; effects are timed from their cause."""
+    """The memory of one simulated host.  Effects are timed from their cause."""
 
     lookahead_ns: int
     """No answer takes effect earlier than this after its cause; at least 1."""
 
     def handle(self, events: Sequence[ToHost]) -> None:
         """Take in one window's events of all shards, sorted by (at_ns, vm, n)."""
+        ...
+
+    def go_on(self, from_ns: int) -> int | None:
+        """Do what it does of its own accord before `from_ns`; when it does more, None if never.
+
+        All events before `from_ns` are handled.  What comes of it takes effect no sooner than a
+        lookahead after its own instant.
+        """
         ...
 
     def take(self, from_ns: int, until_ns: int) -> list[ToShard]:

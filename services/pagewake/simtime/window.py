@@ -52,7 +52,7 @@ class Sequencer(Saved, Generic[Host]):
 
     __slots__ = (
         "host", "duration_ns", "cut", "shard_of", "names", "window", "from_ns", "until_ns",
-        "next_ns", "frozen_ns", "pending", "awaited", "end_ns", "last", "stopping",
+        "next_ns", "frozen_ns", "pending", "awaited", "end_ns", "last", "stopping", "own_ns",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,7 @@ class Sequencer(Saved, Generic[Host]):
         self.end_ns: int | None = None
         self.last = False
         self.stopping = False
+        self.own_ns: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -89,8 +90,8 @@ class Sequencer(Saved, Generic[Host]):
 
     @property
     def lookahead_ns(self) -> int:
-        """Of a window with an open end; 0 where several shards need a common edge."""
-        return self.host.lookahead_ns if len(self.names) == 1 else 0
+        """Of a window with an open end; 0 where shards need a common edge, or the host goes on."""
+        return self.host.lookahead_ns if len(self.names) == 1 and self.own_ns is None else 0
 
     def open(self) -> dict[str, list[ToShard | WindowOpened]]:
         """Open the next window: per shard its `WindowOpened` and then its deliveries."""
@@ -102,6 +103,7 @@ class Sequencer(Saved, Generic[Host]):
         if self.end_ns is not None:
             self.last = True
             return self._hand_out([])
+        self.own_ns = self.host.go_on(self.from_ns)
         self.until_ns = self._until()
         self.last = self.until_ns == self.duration_ns and not self.lookahead_ns
         deliveries = self.host.take(self.from_ns, self.until_ns)
@@ -137,14 +139,14 @@ class Sequencer(Saved, Generic[Host]):
     def bound_ns(self) -> int | None:
         """The earliest instant at which anything can happen that the host answers."""
         bound = self.host.next_ns()
-        for instant in self.next_ns.values():
+        for instant in (self.own_ns, *self.next_ns.values()):
             if instant is not None and (bound is None or instant < bound):
                 bound = instant
         return bound
 
     def _hand_out(self, deliveries: list[ToShard]) -> dict[str, list[ToShard | WindowOpened]]:
         names = self.names
-        if self.last or len(names) > 1:
+        if self.last or not self.lookahead_ns:
             opened = WindowOpened(self.window, self.until_ns, self.last)
         else:
             lookahead_ns = self.host.lookahead_ns
@@ -279,10 +281,11 @@ class Follower(Saved, Generic[Shard]):
             self._check(deliveries[0].at_ns, deliveries[-1].at_ns, "a delivery")
             deliveries = [delivery for delivery in deliveries if delivery.vm]
         edge_ns = self.until_ns
+        self._put_ahead(deliveries)
         if opened.lookahead_ns:
-            output = self._go_on(deliveries, opened)
+            output = self._go_on(opened)
         elif edge_ns > self.from_ns:
-            output = self.shard.advance(edge_ns, deliveries)
+            output = self.shard.advance(edge_ns, self._due(edge_ns))
         else:
             output = ShardOutput()
         to_host = output.to_host
@@ -299,13 +302,23 @@ class Follower(Saved, Generic[Shard]):
             bound = self.ahead[0].at_ns
         return bound if bound is None else max(bound, self.until_ns)
 
-    def _go_on(self, deliveries: list[ToShard], opened: WindowOpened) -> ShardOutput:
-        """Simulate as the host would have it, until it may answer what it was told."""
-        ahead, shard = self.ahead, self.shard
-        if ahead and deliveries:
-            ahead = self.ahead = deque(sorted([*ahead, *deliveries], key=INSTANT))
+    def _put_ahead(self, deliveries: list[ToShard]) -> None:
+        if self.ahead and deliveries:
+            self.ahead = deque(sorted([*self.ahead, *deliveries], key=INSTANT))
         else:
-            ahead.extend(deliveries)
+            self.ahead.extend(deliveries)
+
+    def _due(self, edge_ns: int) -> list[ToShard]:
+        """What is ahead up to an instant, which is there now."""
+        ahead = self.ahead
+        due: list[ToShard] = []
+        while ahead and ahead[0].at_ns < edge_ns:
+            due.append(ahead.popleft())
+        return due
+
+    def _go_on(self, opened: WindowOpened) -> ShardOutput:
+        """Simulate as the host would have it, until it may answer what it was told."""
+        shard = self.shard
         whole: ShardOutput | None = None
         answers = Answers(opened)
         stop_ns, self.until_ns = self.until_ns, self.from_ns
@@ -314,10 +327,7 @@ class Follower(Saved, Generic[Shard]):
             if whole is not None and whole.to_host and (bound is None or bound >= stop_ns):
                 break  # nothing more for the host before it may answer
             edge_ns = stop_ns if bound is None else min(stop_ns, bound + opened.lookahead_ns)
-            due: list[ToShard] = []
-            while ahead and ahead[0].at_ns < edge_ns:
-                due.append(ahead.popleft())
-            output = shard.advance(edge_ns, due)
+            output = shard.advance(edge_ns, self._due(edge_ns))
             self.until_ns = edge_ns
             if output.to_host:
                 stop_ns = min(stop_ns, answers.soonest_ns(output.to_host))

@@ -118,6 +118,7 @@ class VmTracks:
         self._handlers: dict[type[ev.Event], Handler] = {
             ev.PageNotPresent: self._not_present,
             ev.PageReady: self._ready,
+            ev.PagesPushed: self._pushed,
             ev.ApfStarted: self._started,
             ev.UserFault: self._user_fault,
             ev.UserFaultLost: self._lost,
@@ -244,10 +245,17 @@ class VmTracks:
             self._vcpu(event.vcpu).waits_for = event.gfn
 
     def _ready(self, event: ev.PageReady) -> None:
+        self._is_in(event.at_ns, event.gfn)
+
+    def _pushed(self, event: ev.PagesPushed) -> None:
+        for gfn in event.gfns:
+            self._is_in(event.at_ns, gfn)
+
+    def _is_in(self, at_ns: int, gfn: int) -> None:
         for vcpu, open_ in self._vcpus.items():
-            if open_.waits_for == event.gfn:
+            if open_.waits_for == gfn:
                 open_.waits_for = None
-                self._enter(vcpu, event.at_ns, RUNNING)
+                self._enter(vcpu, at_ns, RUNNING)
 
     def _started(self, event: ev.ApfStarted) -> None:
         if event.outcome == "queued":

@@ -67,6 +67,7 @@ def test_quantiles_reach_every_row_and_nothing_beyond() -> None:
         ("ssd-sata", 80 * US, 100 * US, 120 * US),
         ("nvme", 20 * US, 50 * US, 80 * US),
         ("rdma", 8 * US, 10 * US, 12 * US),
+        ("migration", 153_500, 203_500, 253_500),
     ],
 )
 def test_presets_have_the_service_times_they_state(
@@ -80,11 +81,11 @@ def test_presets_have_the_service_times_they_state(
 
 def test_presets_have_the_parallelism_of_the_semantics() -> None:
     parallelism = {name: m.parallelism for name, m in MEDIA.items() if not m.synchronous}
-    assert parallelism == {"hdd-2010": 1, "ssd-sata": 4, "nvme": 16, "rdma": 8}
+    assert parallelism == {"hdd-2010": 1, "ssd-sata": 4, "nvme": 16, "rdma": 8, "migration": 1}
 
 
-def test_only_zram_is_synchronous() -> None:
-    assert [name for name, m in MEDIA.items() if m.synchronous] == ["zram"]
+def test_only_memory_is_synchronous() -> None:
+    assert [name for name, m in MEDIA.items() if m.synchronous] == ["zram", "cxl"]
     assert MEDIA["zram"].min_service_ns is None
     assert MEDIA["zram"].cost_ns == 2 * US
 

@@ -234,7 +234,7 @@ def test_a_medium_brought_in_later_answers_no_sooner_than_the_lookahead() -> Non
 
 def test_interventions_on_unknown_things_are_refused_by_name() -> None:
     host = host_with(IN_SWAP)
-    with pytest.raises(ConfigError, match=r"'floppy'; there are hdd-2010, nvme"):
+    with pytest.raises(ConfigError, match=r"'floppy'; there are cxl, hdd-2010, migration"):
         host.intervene(MediumChanged(0, "", 0, "floppy"))
     with pytest.raises(ConfigError, match="'vm-7'"):
         host.intervene(VcpuOffline(0, "vm-7", 0, 0))

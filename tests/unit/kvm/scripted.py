@@ -167,6 +167,7 @@ class Machine:
             halt_poll_ns=0,
             nested=None,
             userfault=None,
+            page_source="swap",
         )
         self.vm = machine.Machine(replace(base, **(config or {})))
         self.vm.pages.state[:] = bytes([ABSENT]) * base.pages

@@ -15,6 +15,7 @@ from pagewake.events.types import (
     PageNotPresent,
     PageReady,
     PageRequested,
+    PagesPushed,
     WorkerCompleted,
 )
 from pagewake.verify.invariants.base import Checker, Handler, Reporter, token_name
@@ -37,6 +38,7 @@ class PageIns(Checker):
             PageNotPresent: self._not_present,
             PageRequested: self._requested,
             PageReady: self._ready,
+            PagesPushed: self._pushed,
             WorkerCompleted: self._completed,
         }
 
@@ -80,6 +82,11 @@ class PageIns(Checker):
                 f"answer to n={asked.n} at {event.at_ns} ns, before its cause plus the "
                 f"lookahead of {self.rules.lookahead_ns} ns ({earliest_ns} ns)",
             )
+
+    def _pushed(self, event: PagesPushed) -> None:
+        """Had they been asked for before, that would have been answered."""
+        for gfn in event.gfns:
+            self._in_flight.pop(gfn, None)
 
     def _completed(self, event: WorkerCompleted) -> None:
         asked = self._in_flight.get(event.gfn)
