@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagewake.events.ids import Gfn
@@ -90,6 +90,7 @@ def test_page_cluster_0_reads_pages_alone(kind: Window) -> None:
     assert reader.ahead.size(Gfn(9)) == 1
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(("block", "cluster", "vma")),
     st.integers(0, 5),
