@@ -2,8 +2,10 @@
 
 How long is found out by each vcpu for itself, up to `max_ns` (kvm's parameter halt_poll_ns): a wait
 that was longer than the poll and shorter than the most doubles it, from 10 us on; one longer than
-the most ends it.  7819512996 (4.0) has the poll of a fixed length, aca6ff29c406 (4.3) its growing
-and shrinking.  Since 6.11 a shrink halves the poll by default; here it is as before, to nothing.
+the most ends it.  The poll of a fixed length is of 4.0 (f7819512996361, from memory), its growing
+and shrinking of 2015 (aca6ff29c406), its cap of 2016 (313f636d5c49).  Since 6.11 a shrink halves
+the poll by default; here it is as before, to nothing.  A thread polls only while nobody else wants
+its CPU (single_task_running()).
 """
 
 from __future__ import annotations
