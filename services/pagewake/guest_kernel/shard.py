@@ -99,7 +99,7 @@ class Shard(Saved):
         The scheduler's own decisions come first.
         """
         ready, vms = self._ready, self._vms
-        ran = dict[int, bool]()
+        ran: dict[int, bool] = {}
         while True:
             while ready and ready[0] // vms != self._due[ready[0] % vms]:
                 heappop(ready)

@@ -33,6 +33,7 @@ LATENCY_NS: Final = 6_000_000
 MIN_GRANULARITY_NS: Final = 750_000
 WAKEUP_GRANULARITY_NS: Final = 1_000_000
 CPUS_COUNTED_MAX: Final = 8
+UNKNOWN: Final = -1
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -71,8 +72,8 @@ class HostCpus(Saved):
     """The CPUs of one simulated host; `stirred` are VMs that got steps by what was decided."""
 
     __slots__ = (
-        "cpus", "floor", "latency_ns", "min_granularity_ns", "now_ns", "running", "stirred",
-        "waiting", "wakeup_granularity_ns",
+        "cpus", "due_ns", "floor", "latency_ns", "min_granularity_ns", "now_ns", "running",
+        "stirred", "waiting", "wakeup_granularity_ns",
     )  # fmt: skip
 
     def __init__(self, cpus: int) -> None:
@@ -83,6 +84,7 @@ class HostCpus(Saved):
         self.wakeup_granularity_ns = WAKEUP_GRANULARITY_NS * factor
         self.floor = 0
         self.now_ns = 0
+        self.due_ns = NEVER_NS
         self.running: list[HostThread] = []
         self.waiting: list[HostThread] = []
         self.stirred: list[str] = []
@@ -105,6 +107,7 @@ class HostCpus(Saved):
     def sleep(self, at_ns: int, host: HostThread) -> None:
         """It leaves its CPU, or the queue, and wants none."""
         if host.waits:
+            self._charge(at_ns)
             host.waits = False
             self.waiting.remove(host)
         else:
@@ -121,14 +124,16 @@ class HostCpus(Saved):
 
     def next_ns(self) -> int:
         """When there is something to decide, if nobody asks before."""
-        due_ns = NEVER_NS
-        for host in self.running:
-            due_ns = min(due_ns, host.until_ns)
-        if self.waiting:
+        if self.due_ns == UNKNOWN:
+            due_ns = NEVER_NS
             for host in self.running:
-                if not host.yields:
-                    due_ns = min(due_ns, self._turn_ends_ns(host))
-        return max(due_ns, self.now_ns)  # who ran alone has been on its CPU for long
+                due_ns = min(due_ns, host.until_ns)
+            if self.waiting:
+                for host in self.running:
+                    if not host.yields:
+                        due_ns = min(due_ns, self._turn_ends_ns(host))
+            self.due_ns = max(due_ns, self.now_ns)  # who ran alone has had its CPU for long
+        return self.due_ns
 
     def tick(self, at_ns: int) -> None:
         """Who leaves by itself goes, and turns that are over end."""
@@ -150,8 +155,12 @@ class HostCpus(Saved):
     # ------------------------------------------------------------------ the fair scheduler
 
     def _charge(self, at_ns: int) -> None:
-        """Virtual runtimes of those who run, and the floor that never goes back."""
+        """Virtual runtimes of those who run, and the floor that never goes back.
+
+        Whoever changes something does this first.
+        """
         self.now_ns = at_ns
+        self.due_ns = UNKNOWN
         least = NEVER_NS
         for host in self.running:
             host.vruntime += at_ns - host.charged_ns
