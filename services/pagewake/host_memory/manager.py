@@ -324,13 +324,13 @@ class HostMemory(Saved):
             self._push_next(self._accounts[index], now_ns)
 
     def _push_next(self, vm: VmAccount, now_ns: int) -> None:
-        """What is asked for has frames first; without one, who copies pages in has to reclaim."""
+        """A batch of frames is left to what is asked for; with fewer, who pushes has to reclaim."""
         source = vm.source
         assert source is not None
         gfn = source.next_push()
         if gfn is None:
             return
-        if vm.waiting or vm.owed or self._frames.free(vm.index) < 1:
+        if vm.waiting or vm.owed or self._frames.free(vm.index) <= vm.marks.batch:
             source.blocked = True
             if not self._frames.leaving[vm.index]:
                 self._reclaim.directly(vm, now_ns)

@@ -153,8 +153,8 @@ def test_a_page_on_its_way_is_not_sent_again_and_the_push_is_the_answer() -> Non
     assert arrivals(host) == [(110, 4, False)]
 
 
-def test_without_a_frame_pushes_wait_until_one_comes_free() -> None:
-    host = host_with(fed_by(source(range(4)), limit=2))
+def test_pushes_leave_a_frame_to_what_is_asked_for_and_wait_until_more_come_free() -> None:
+    host = host_with(fed_by(source(range(4)), limit=3))
     assert host.go_on(FAR_NS) is None
     first, wanted, second = drain(host)
     assert wanted == AgePages(110 * US, "vm-0", 0, [0])  # as soon as it is in memory
