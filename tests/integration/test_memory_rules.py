@@ -56,6 +56,11 @@ class TestReclaim:
         assert min(waits) >= 2_400
         assert max(waits) > 200_000
 
+    def test_so_does_one_whose_fault_cannot_be_asynchronous(self) -> None:
+        """The frame is charged in the attempt, before it is asked what may come of it."""
+        waits = self.waits_ns("kernel.profile=6.12", "kernel.apf=off")
+        assert len(waits) > 20
+
     def test_nothing_reclaims_beside_it(self) -> None:
         """A memory cgroup has no kswapd: about one in 32 page-ins finds it full."""
         page_ins = sum(isinstance(e, ev.PageReady) for e in thrashing("kernel.profile=6.12"))

@@ -94,9 +94,6 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     apf = vcpu.apf
     if vm.handler is not None and context.gfn not in vm.in_flight:
         return _ask_user_space(vcpu, at_ns, context, vm.handler)
-    why = _forbidden(vcpu, at_ns, context)
-    if why is not None:
-        return _wait(vcpu, at_ns, context, why)
     if (
         vm.room <= 0
         and not joined
@@ -105,6 +102,9 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     ):
         _reclaim(vcpu, at_ns, context)
         return None
+    why = _forbidden(vcpu, at_ns, context)
+    if why is not None:
+        return _wait(vcpu, at_ns, context, why)
     if not joined and _reads_alone(vm, context.gfn):
         return _wait(vcpu, at_ns, context, "poll")
     if apf.gfn_hash.find(context.gfn):
