@@ -37,6 +37,7 @@ KEYS: Mapping[str, str] = {
     "first_touches": "touches of pages that were never written before",
     "page_ins": "pages read from swap",
     "read_ahead": "of those, read beside a page that was wanted (`host.page_cluster`)",
+    "huge_touches": "faults that brought 512 of the first touches each (`host.huge_pages`)",
     "evictions": "frames taken back",
     "waits": "calls of task_wait",
     "wakes": "tasks woken, by what unlinked them",

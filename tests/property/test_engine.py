@@ -346,6 +346,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             draw(st.sampled_from(("", "page_cluster = 0", "page_cluster = 3"))),
             f"cpus = {draw(st.sampled_from((0, 0, 1, 2)))}",
             f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',
+            f"huge_pages = {draw(st.sampled_from(('true', 'false')))}",
             f'memory = "{memory}"' if memory else "",
             f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "32MiB"',
             f"protected = {draw(st.sampled_from(('true', 'false'))) if not levels else 'false'}",

@@ -27,6 +27,8 @@ from pagewake.scenario.reading import fields_of
 
 HEAD = '[scenario]\nname = "every-key"\nduration = "12ms"\n'
 VM = '[[vm]]\nname = "vm"\nvcpus = 2\nmemory = "32MiB"\nlimit = "4MiB"\n'
+ROOMY = ("vm.0.memory=64MiB", "vm.0.limit=64MiB")
+"""With frames for whole ranges."""
 BUSY = (
     HEAD
     + """
@@ -363,6 +365,12 @@ MOVES_THE_DIGEST = [
     change("busy", "host.medium.ratio=2.5", given=("host.medium=zram", "host.memory=7MiB")),
     change("busy", "host.memory=4MiB"),
     change("busy", "host.page_cluster=0", given=("kernel.profile=6.1",)),
+    change("busy", "host.huge_pages=true", given=ROOMY),
+    change(
+        "busy",
+        "host.costs.huge_touch=90us",
+        given=(*ROOMY, "host.huge_pages=true", "vm.0.task.0.resident=5MiB"),
+    ),
     change("busy", "host.charge_batch=2"),
     change("busy", "host.reclaim_lag=300us"),
     change("busy", "host.hz=1000"),

@@ -120,8 +120,9 @@ def _simulated(result: RunResult) -> str:
 def _first_touches(result: RunResult) -> str:
     """How many first touches there were; those that found no frame made their vcpu wait."""
     waited = result.by_event.get("PageNotPresent", 0) - sum(result.not_present.values())
-    text = f"{result.first_touches:,}"
-    return f"{text} ({waited:,} waited for a frame)" if waited else text
+    parts = [f"{waited:,} waited for a frame"] if waited else []
+    parts += [f"{result.huge_touches:,} faults for 512 each"] if result.huge_touches else []
+    return f"{result.first_touches:,}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _dummies(result: RunResult) -> str:

@@ -344,9 +344,13 @@ class PageRequested(ToHost, frozen=True, gc=False):
 
 
 class PageTouched(ToHost, frozen=True, gc=False):
-    """First touches mapped at once out of the VM's stock of granted frames, in order of touch."""
+    """First touches mapped at once out of the VM's stock of granted frames, in order of touch.
+
+    `huge`: so many faults brought a whole range of 512 each (`host.huge_pages`).
+    """
 
     gfns: list[int]
+    huge: int = 0
 
 
 class PagesAged(ToHost, frozen=True, gc=False):

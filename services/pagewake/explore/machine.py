@@ -104,6 +104,8 @@ def refuse_large(scenario: Scenario) -> None:
             f'explore: pages come from swap here, not by "{vm.page_source}": what a source pushes '
             f'has no order that could be explored; leave page_source out, or set it to "swap"'
         )
+    if scenario.host.huge_pages:
+        raise ConfigError("explore: pages are explored one by one: no host.huge_pages")
     served = [task.name for task in vm.tasks if task.pattern == "requests"]
     if served:
         raise ConfigError(f"explore: task {served[0]} serves requests, which is not explored")

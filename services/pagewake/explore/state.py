@@ -62,7 +62,7 @@ KEPT: Final[dict[str, Kept]] = {
         ("epoch", "stock", "room", "gup_failures", "host_alloc_failures", "joining",
          "medium_cost_ns", "synchronous", "panicked", "frozen_ns"),
         ("in_flight", "short"),
-        ("agenda", "config", "consumed", "costs", "cpus", "digest", "guest", "handler",
+        ("agenda", "config", "consumed", "costs", "cpus", "digest", "guest", "handler", "huge",
          "journal_out", "late", "n", "name", "on_host", "pages", "read_ahead", "silent", "switches",
          "to_host", "touched", "until", "vcpus"),
     ),

@@ -22,6 +22,7 @@ class HostCosts(msgspec.Struct, frozen=True):
     entry_ns: int = 500
     fault_ns: int = 2_000
     first_touch_ns: int = 3_300
+    huge_touch_ns: int = 100_000
     worker_hop_ns: int = 2_400
     wake_ns: int = 2_400
 
@@ -92,7 +93,8 @@ class VmConfig:
     that nothing runs inside; `userfault` None, that KVM lets no task in user space answer.
     `protected`: registers of the guest are hidden.  `read_ahead` None: pages are read alone, and
     that is not looked at; else in windows of up to 2**`page_cluster` pages.  `halt_poll_ns`: the
-    longest poll before a vcpu thread blocks.
+    longest poll before a vcpu thread blocks.  `huge_floor` None: no huge pages; else so many frames
+    of the stock are left to first touches of single pages.
     """
 
     name: str
@@ -110,6 +112,7 @@ class VmConfig:
     media: dict[str, int]
     limit_pages: int
     stock_pages: int
+    huge_floor: int | None
     tick_ns: int
     idle_tick_ns: int
     host_tick_ns: int

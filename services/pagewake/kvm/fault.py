@@ -5,7 +5,7 @@ must wait for the page itself.  What decides is the state of the gfn:
 
     MAPPED     another vcpu was faster                       re-enter
     PRESENT    in host memory                                 minor fault
-    UNTOUCHED  frame from the stock, or a synchronous wait    never asynchronous
+    UNTOUCHED  frames from the stock, or a synchronous wait   never asynchronous
     ABSENT     in swap or at a source: asynchronous if gup, vcpu and medium allow it
     IN_FLIGHT  as ABSENT, but joined: its own token, no device request
 
@@ -56,6 +56,8 @@ def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
         vm.map_page(context.gfn)
         return vm.costs.fault_ns
     if state == UNTOUCHED:
+        if vm.huge_touch(at_ns, context.gfn):
+            return vm.costs.huge_touch_ns
         if vm.first_touch(at_ns, context.gfn):
             return vm.costs.first_touch_ns
         return _wait(vcpu, at_ns, context, "stock", fresh=True)

@@ -186,12 +186,16 @@ class Machine(Vm):
     def take_age_pages(self, event: ev.AgePages) -> None:
         """The host asks for accessed bits."""
         self._sync(event.at_ns)
+        if self.huge is not None:
+            self.huge.gather(event.gfns)
         accessed, dirty = self.pages.harvest(event.gfns)
         self.tell(ev.PagesAged, event.at_ns, accessed, dirty)
 
     def take_page_unmapped(self, event: ev.PageUnmapped) -> None:
         """First step of eviction."""
         self._sync(event.at_ns)
+        if self.huge is not None:
+            self.huge.split(event.gfns)
         dropped, dirty, refused = self.pages.unmap(event.gfns)
         self.tell(ev.PagesEvicted, event.at_ns, dropped, dirty, refused)
         self.give_room(event.at_ns, len(dropped))

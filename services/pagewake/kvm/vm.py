@@ -17,6 +17,7 @@ from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.agenda import RANK_OWN, Agenda
 from pagewake.kvm.config import HostCosts, VmConfig
 from pagewake.kvm.host_cpus import HostCpus
+from pagewake.kvm.huge_pages import HUGE, HugePages
 from pagewake.kvm.page_table import IN_FLIGHT, PRESENT, PageTable
 from pagewake.kvm.ports import GuestPort, Op
 from pagewake.kvm.read_ahead import ReadAhead
@@ -34,7 +35,8 @@ class Costs(Saved):
     """`HostCosts`, where every exit reads them."""
 
     __slots__ = (
-        "entry_ns", "exit_ns", "fault_ns", "first_touch_ns", "wake_ns", "worker_hop_ns",
+        "entry_ns", "exit_ns", "fault_ns", "first_touch_ns", "huge_touch_ns", "wake_ns",
+        "worker_hop_ns",
     )  # fmt: skip
 
     def __init__(self, costs: HostCosts) -> None:
@@ -42,6 +44,7 @@ class Costs(Saved):
         self.entry_ns = costs.entry_ns
         self.fault_ns = costs.fault_ns
         self.first_touch_ns = costs.first_touch_ns
+        self.huge_touch_ns = costs.huge_touch_ns
         self.worker_hop_ns = costs.worker_hop_ns
         self.wake_ns = costs.wake_ns
 
@@ -89,6 +92,7 @@ class Vm(Saved):
         "gup_failures",
         "handler",
         "host_alloc_failures",
+        "huge",
         "in_flight",
         "joining",
         "journal_out",
@@ -130,6 +134,9 @@ class Vm(Saved):
         self.read_ahead: ReadAhead | None = None
         if config.read_ahead is not None and self.handler is None:
             self.read_ahead = ReadAhead(config.read_ahead, config.page_cluster, config.pages)
+        self.huge: HugePages | None = None
+        if config.huge_floor is not None:
+            self.huge = HugePages(self.pages)
         self.gup_failures = 0
         self.host_alloc_failures = 0
         self.joining = 0
@@ -217,6 +224,24 @@ class Vm(Saved):
         self.guest.mapped(gfn)
         self.touched.append(gfn)
         self.use_stock(at_ns)
+        return True
+
+    def huge_touch(self, at_ns: int, gfn: Gfn) -> bool:
+        """Serve the first touch of a whole range from the stock; False if a single page has to do.
+
+        The host hears of it at once: it is as much as many batches of single pages.
+        """
+        if self.huge is None or self.stock < HUGE + (self.config.huge_floor or 0):
+            return False
+        gfns = self.huge.untouched(gfn)
+        if gfns is None:
+            return False
+        self.huge.map_range(gfns)
+        for each in gfns:
+            self.guest.mapped(Gfn(each))
+        self.stock -= HUGE
+        batch, self.touched = [*self.touched, *gfns], []
+        self.tell(ev.PageTouched, at_ns, batch, huge=1)
         return True
 
     def use_stock(self, at_ns: int) -> None:

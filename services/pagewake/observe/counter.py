@@ -178,6 +178,7 @@ class ResultCounter:
             page_ins=total.page_ins,
             read_ahead=total.read_ahead,
             pushed=total.pushed,
+            huge_touches=total.huge_touches,
             evictions=total.evictions,
             waits=Waits(**total.waits),
             wakes=dict(self._wakes),
@@ -247,7 +248,9 @@ class ResultCounter:
             self._vms[event.vm].page_ins += 1
 
     def _on_touched(self, event: PageTouched) -> None:
-        self._vms[event.vm].first_touches += len(event.gfns)
+        share = self._vms[event.vm]
+        share.first_touches += len(event.gfns)
+        share.huge_touches += event.huge
 
     def _on_ready(self, event: PageReady) -> None:
         if event.read:

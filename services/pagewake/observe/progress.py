@@ -65,6 +65,7 @@ class Share(msgspec.Struct, kw_only=True):
     page_ins: int = 0
     read_ahead: int = 0
     pushed: int = 0
+    huge_touches: int = 0
     evictions: int = 0
     not_present: dict[str, int] = msgspec.field(default_factory=_no_faults)
     waits: dict[str, int] = msgspec.field(default_factory=_no_waits)

@@ -113,6 +113,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     first_touches: int
     page_ins: int
     read_ahead: int
+    huge_touches: int
     evictions: int
     waits: Waits
     wakes: dict[str, int]

@@ -10,6 +10,10 @@ So frames that are free are never waited for. The host is asked when half of the
 what it grants takes effect after its lookahead; hence the lookahead is at most the time in which
 the vcpus of a VM can use up the other half.
 
+With `host.huge_pages` the stock of a VM that will touch fresh memory has whole ranges of 512 frames
+as well, so many that half of them last for a grant. What is left when they are used up is for first
+touches of single pages, which the range then falls back to.
+
 Memory that was written before time 0 is resident as far as the VM's limit and the host go, beside
 the stocks and with reclaim at rest: as many frames are free as its watermarks ask for. Where the
 host is short, VMs have their protection (`min`, then `low`) and then the same part of their limits:
@@ -25,6 +29,7 @@ from pagewake.errors import ConfigError
 from pagewake.events.types import MediumChanged
 from pagewake.host_memory.frames import Watermarks, compressed, scaled_low
 from pagewake.host_memory.media import MEDIA, Medium
+from pagewake.kvm.huge_pages import HUGE
 from pagewake.participants.regions import lay_out
 from pagewake.scenario.model import Scenario, Vm
 from pagewake.scenario.units import PAGE_BYTES, mib
@@ -102,7 +107,7 @@ def refuse_overfull(scenario: Scenario) -> None:
 def refill_ns(scenario: Scenario, index: int) -> int | None:
     """How soon a VM of this host can need what it asks for; None: no VM uses its stock."""
     times = [
-        max(1, stock_pages(scenario, vm) // 2 // vm.vcpus - 1) * use_ns(scenario)
+        max(1, batch_pages(scenario, vm) // 2 // vm.vcpus - 1) * use_ns(scenario)
         for vm, _ in _counted(scenario, index)
         if draws(scenario, vm)
     ]
@@ -111,9 +116,36 @@ def refill_ns(scenario: Scenario, index: int) -> int | None:
 
 def stock_pages(scenario: Scenario, vm: Vm) -> int:
     """Frames that the VM's vcpus hold ahead: at most 1/16 of the limit, which it counts against."""
+    return _at_most(vm, _batches(scenario, vm) + _huge_pages_ahead(scenario, vm))
+
+
+def batch_pages(scenario: Scenario, vm: Vm) -> int:
+    """Those of them that are for single pages."""
+    return _at_most(vm, _batches(scenario, vm))
+
+
+def _batches(scenario: Scenario, vm: Vm) -> int:
+    return BATCHES * scenario.host.charge_batch * vm.vcpus
+
+
+def _at_most(vm: Vm, frames: int) -> int:
     limit = vm.limit_pages
-    most = BATCHES * scenario.host.charge_batch * vm.vcpus
-    return max(1, min(most, limit // 16)) if limit > 1 else 0
+    return max(1, min(frames, limit // 16)) if limit > 1 else 0
+
+
+def has_huge_pages(scenario: Scenario, vm: Vm) -> bool:
+    """Whether memory of the VM may be mapped so: user space brings pages one by one."""
+    return scenario.host.huge_pages and vm.userfault is None
+
+
+def _huge_pages_ahead(scenario: Scenario, vm: Vm) -> int:
+    """Frames for whole ranges: half of them last until the host has granted more."""
+    if not has_huge_pages(scenario, vm) or all(t.populated or not t.region_pages for t in vm.tasks):
+        return 0
+    costs = scenario.host.costs
+    each_ns = costs.exit_ns + costs.entry_ns + costs.huge_touch_ns
+    ranges = scenario.host.reclaim_lag_ns // each_ns + 1
+    return 2 * ranges * HUGE * vm.vcpus
 
 
 def draws(scenario: Scenario, vm: Vm) -> bool:

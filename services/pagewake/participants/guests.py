@@ -10,6 +10,7 @@ from pagewake.host_memory.media import MEDIA
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.machine import Machine
 from pagewake.kvm.read_ahead import Window
+from pagewake.participants.at_start import batch_pages, has_huge_pages
 from pagewake.participants.nested import attach_inner_guests
 from pagewake.participants.regions import Layout
 from pagewake.participants.tasks import build_tasks
@@ -32,6 +33,8 @@ def build_kernel(
     vm = Machine(vm_config(scenario, instance, stock_pages))
     vm.pages.populate(populated, resident, instance.spec.page_source != "swap")
     vm.room -= int(resident.sum())
+    if vm.huge is not None:
+        vm.huge.map_resident()
     if vm.read_ahead is not None and instance.spec.page_source == "swap":
         vm.read_ahead.store(populated[~resident].tolist())
     kernel = GuestKernel(vm, rules.switches(1), rules.costs, rules.scheduler)
@@ -46,6 +49,7 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
     """The part of the scenario that L0's KVM of one VM needs."""
     kernel, host, spec = scenario.kernel, scenario.host, instance.spec
     device = host.medium.device()
+    huge = has_huge_pages(scenario, spec)
     synchronous = {name: medium.cost_ns for name, medium in MEDIA.items() if medium.synchronous}
     if device.synchronous:
         synchronous[device.name] = device.cost_ns
@@ -65,6 +69,7 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         media=synchronous,
         limit_pages=spec.limit_pages,
         stock_pages=stock_pages,
+        huge_floor=batch_pages(scenario, spec) // 2 if huge else None,
         tick_ns=NS_PER_S // kernel.hz if kernel.hz else 0,
         idle_tick_ns=NS_PER_S // kernel.idle_hz if kernel.idle_hz else 0,
         host_tick_ns=NS_PER_S // host.hz if host.hz else 0,

@@ -38,6 +38,7 @@ DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
         "entry_ns": Key("entry", Duration(2), "entering guest mode"),
         "fault_ns": Key("fault", Duration(), "handling a fault without I/O"),
         "first_touch_ns": Key("first_touch", Duration(), "a zeroed page"),
+        "huge_touch_ns": Key("huge_touch", Duration(), "a zeroed huge page (`huge_pages`)"),
         "worker_hop_ns": Key("worker_hop", Duration(1), "hand-off to a worker"),
         "wake_ns": Key("wake", Duration(1), "blocked vcpu thread to running"),
     },

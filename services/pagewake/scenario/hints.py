@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pagewake.kvm.huge_pages import HUGE
 from pagewake.scenario.interventions import ScheduledEvent
 from pagewake.scenario.model import Scenario, Task, Vm
 from pagewake.scenario.page_trace import TraceSource
@@ -24,6 +25,8 @@ def hints(scenario: Scenario) -> Iterator[str]:
     for index, vm in enumerate(scenario.vms):
         key = f"vm.{index}"
         yield from _of_vm(vm, key)
+        if scenario.host.huge_pages:
+            yield from _of_huge_pages(scenario, vm, key)
         for number, task in enumerate(vm.tasks):
             yield from _of_task(scenario, vm, task, f"{key}.task.{number}")
     for index, event in enumerate(scenario.events):
@@ -36,6 +39,21 @@ def _of_vm(vm: Vm, key: str) -> Iterator[str]:
         yield (
             f'{key}.limit = "{limit}" is above {key}.memory = "{memory}": the VM never gets there,'
             f' as with limit = "{memory}"'
+        )
+
+
+def _of_huge_pages(scenario: Scenario, vm: Vm, key: str) -> Iterator[str]:
+    ahead = vm.limit_pages // 16
+    alone = min(scenario.host.charge_batch * vm.vcpus, ahead // 2)
+    if vm.userfault is not None:
+        yield f"host.huge_pages does nothing for {key}: user space brings its pages one by one"
+        return
+    fresh = any(task.region_pages and not task.populated for task in vm.tasks)
+    if fresh and ahead < HUGE + alone:
+        yield (
+            f'{key}.limit = "{format_pages(vm.limit_pages)}" is too small for host.huge_pages to'
+            f" bring fresh memory: a 16th of it is held ahead, and it takes {HUGE + alone} frames;"
+            f' make limit at least "{format_pages(16 * (HUGE + alone))}"'
         )
 
 

@@ -137,6 +137,12 @@ class Host(_Part, frozen=True, kw_only=True):
             "swap read-ahead: up to two to the power of it pages; else pages are read alone",
         ),
     ] = None
+    huge_pages: Annotated[
+        bool,
+        Key(
+            "huge_pages", Flag(), "2 MiB mappings where memory is fresh, until reclaim splits them"
+        ),
+    ] = False
     costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()
 
 

@@ -61,6 +61,11 @@ def test_what_user_space_brings_is_refused() -> None:
         SmallMachine(load_small("one-vcpu", ["vm.0.userfault={}"]))
 
 
+def test_huge_pages_are_refused() -> None:
+    with pytest.raises(ConfigError, match="huge_pages"):
+        SmallMachine(load_small("one-vcpu", ["host.huge_pages=true"]))
+
+
 def test_a_limit_under_which_pages_would_be_evicted_is_refused() -> None:
     with pytest.raises(ConfigError, match="larger limit"):
         SmallMachine(load_small("one-vcpu", ["vm.0.limit=8KiB"]))

@@ -160,6 +160,7 @@ class Machine:
             read_ahead=None,
             page_cluster=0,
             stock_pages=stock,
+            huge_floor=None,
             tick_ns=0,
             idle_tick_ns=0,
             host_tick_ns=0,

@@ -13,7 +13,15 @@ from pagewake.engine.run import run_scenario
 from pagewake.errors import ConfigError
 from pagewake.host_memory.media import MEDIA
 from pagewake.observe.result import RunResult
-from pagewake.participants.at_start import Start, _counted, refill_ns, starts, stock_pages, use_ns
+from pagewake.participants.at_start import (
+    Start,
+    _counted,
+    batch_pages,
+    refill_ns,
+    starts,
+    stock_pages,
+    use_ns,
+)
 from pagewake.participants.build import build, build_host, plan_vms
 from pagewake.participants.plan import RunPlan
 from pagewake.scenario.loading import loads
@@ -186,13 +194,14 @@ def vm_of(name: str, keys: str, working_set: str, touch: str) -> str:
 @pytest.mark.parametrize("medium", ["hdd-2010", "nvme", "zram"])
 @pytest.mark.parametrize("vcpus", [1, 4, 16])
 @pytest.mark.parametrize("lag", ["10us", "1ms"])
-def test_a_free_frame_is_never_waited_for(medium: str, vcpus: int, lag: str) -> None:
+@pytest.mark.parametrize("huge", [False, True])
+def test_a_free_frame_is_never_waited_for(medium: str, vcpus: int, lag: str, huge: bool) -> None:
     fresh = task("fresh", "count = 16", "private = true", 'working_set = "1MiB"')
     scenario = scene(
         fresh.replace("random", "sequential"),
         vm="count = 1",
         medium=f'"{medium}"',
-        host=f'reclaim_lag = "{lag}"',
+        host=f'reclaim_lag = "{lag}"\nhuge_pages = {str(huge).lower()}',
         limit="1GiB",
     )
     result = run_scenario(
@@ -201,6 +210,20 @@ def test_a_free_frame_is_never_waited_for(medium: str, vcpus: int, lag: str) -> 
     assert result.first_touches > 900
     assert result.not_present["synchronous"] == 0
     assert result.evictions == 0
+    assert result.huge_touches == (result.first_touches // 512 if huge else 0)
+
+
+def test_fresh_memory_alone_has_frames_ahead_for_whole_ranges() -> None:
+    def stock(*keys: str, vm: str = "", limit: str = "1GiB") -> int:
+        built = scene(task("any", *keys), host="huge_pages = true", vm=vm, limit=limit)
+        spec = msgspec.structs.replace(built.vms[0], memory_pages=1 << 18)
+        assert batch_pages(built, spec) == 256
+        return stock_pages(built, spec) - 256
+
+    assert stock() == 2 * 512 * 2 * 2  # half of it: two ranges a vcpu within 200 us of lag
+    assert stock("populated = true") == 0
+    assert stock(vm="userfault = {}") == 0
+    assert stock(limit="32MiB") == 512 - 256
 
 
 def with_vm(scenario: Scenario, **changes: int) -> Scenario:

@@ -105,3 +105,49 @@ def test_hints_go_to_stderr_once(folder: Path, capsys: pytest.CaptureFixture[str
         capsys, "compare", path, "--set", "vm.0.limit=2MiB", "--axis", "kernel.apf=off,pv"
     )
     assert grid.err.count("pagewake: hint: vm.0.limit") == 1
+
+
+FRESH = """
+[scenario]
+name = "fresh"
+duration = "1ms"
+[host]
+medium = "nvme"
+huge_pages = {huge}
+[[vm]]
+name = "vm"
+vcpus = 2
+memory = "64MiB"
+limit = "{limit}"
+{userfault}
+[[vm.task]]
+name = "walk"
+pattern = "sequential"
+working_set = "4MiB"
+populated = {populated}
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "userfault", "populated", "huge", "said"),
+    [
+        ("39MiB", "", "false", "true", 'takes 640 frames; make limit at least "40MiB"'),
+        ("39MiB", "", "true", "true", ""),
+        ("39MiB", "", "false", "false", ""),
+        ("40MiB", "", "false", "true", ""),
+        ("40MiB", "userfault = {}", "true", "true", "does nothing for vm.0"),
+    ],
+)
+def test_huge_pages_that_cannot_be(
+    limit: str, userfault: str, populated: str, huge: str, said: str
+) -> None:
+    text = FRESH.format(limit=limit, userfault=userfault, populated=populated, huge=huge)
+    told = list(hints(loads(text)))
+    assert len(told) == bool(said)
+    assert said in "".join(told)
+
+
+@pytest.mark.parametrize(("limit", "huge"), [("39MiB", False), ("40MiB", True)])
+def test_the_limit_of_that_hint_is_the_least(limit: str, huge: bool) -> None:
+    text = FRESH.format(limit=limit, userfault="", populated="false", huge="true")
+    assert (run_scenario(loads(text)).huge_touches > 0) == huge
