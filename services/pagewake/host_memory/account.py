@@ -14,7 +14,8 @@ from mypy_extensions import mypyc_attr
 from pagewake.events.types import PageNotPresent, PageRequested
 from pagewake.host_memory.config import VmMemory
 from pagewake.host_memory.frames import Watermarks
-from pagewake.host_memory.replacement import PageList
+from pagewake.host_memory.lists import pages_of
+from pagewake.host_memory.replacement import SECOND_CHANCE
 from pagewake.host_memory.source import Source
 from pagewake.simtime.state import Saved
 
@@ -45,10 +46,10 @@ class VmAccount(Saved):
         "source",
     )
 
-    def __init__(self, memory: VmMemory, index: int) -> None:
+    def __init__(self, memory: VmMemory, index: int, replacement: str = SECOND_CHANCE) -> None:
         self.name = memory.vm
         self.index = index
-        self.pages = PageList(memory.pages, memory.populated[memory.resident])
+        self.pages = pages_of(replacement, memory.pages, memory.populated[memory.resident])
         self.marks = Watermarks(memory.limit_pages, memory.reserve_pages, direct=memory.direct)
         self.stock = memory.stock_pages
         self.stock_target = memory.stock_pages

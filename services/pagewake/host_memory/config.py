@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pagewake.errors import ConfigError
 from pagewake.events.types import Control, MediumChanged
 from pagewake.host_memory.media import MEDIA, Medium
+from pagewake.host_memory.replacement import SECOND_CHANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class HostConfig:
     needed; None: no VM uses its stock.  `sources` are the media of VMs that have a source.
     `workers` bounds the page-ins that workers read at once; 0: it is not bounded, or they read
     none.  `controls` are the scheduled interventions for this host and its VMs.  `window_pages`: so
-    many at most are read with one fault.
+    many at most are read with one fault.  `replacement`: one of
+    `host_memory.replacement.REPLACEMENTS`.
     """
 
     name: str
@@ -107,6 +109,7 @@ class HostConfig:
     refill_ns: int | None = None
     window_pages: int = 1
     sources: Sequence[Medium] = ()
+    replacement: str = SECOND_CHANCE
     media: Mapping[str, Medium] = field(default_factory=lambda: dict(MEDIA))
 
     def check(self) -> None:

@@ -81,7 +81,9 @@ class HostMemory(Saved):
         swapped = [int((~memory.resident).sum()) for memory in memories if memory.source is None]
         self._frames.store(sum(swapped))
         self._keep_stored(config.medium)
-        self._accounts = [VmAccount(memory, index) for index, memory in enumerate(memories)]
+        self._accounts = [
+            VmAccount(memory, index, config.replacement) for index, memory in enumerate(memories)
+        ]
         for account, memory in zip(self._accounts, memories, strict=True):
             account.source = source_of(memory, config.seed)
         self._fed = [account for account in self._accounts if account.source is not None]

@@ -6,7 +6,8 @@ has a batch reclaimed for each that waits, and nothing ahead. One batch goes thr
 each a delivery at its cause plus `reclaim_lag` or, for the last, at the completion of the
 write-back:
 
-1. `AgePages` -> `PagesAged`: accessed pages go back to the young end of the list, bit cleared;
+1. `AgePages` -> `PagesAged`: accessed bits are read and cleared, and the VM's list of pages
+   (`host_memory/replacement.py`) says which of the batch go;
 2. `PageUnmapped` -> `PagesEvicted`: clean pages are gone and their frames free; pages refused go
    back; dirty pages are written to swap, `writeback_pages` neighbours per request;
 3. `PageDropped` -> `PagesEvicted`: gone, or refused because they were mapped again meanwhile.
@@ -16,10 +17,10 @@ A frame is free only with the shard's answer, for the shard alone knows the page
 questions. Pages being read are passed over; where no others are left, step 1 waits for the first of
 them.
 
-No page gets a second chance twice in one round, so reclaim makes progress even if all pages are
-accessed all the time: once as many pages as the VM has in memory were examined without finding a
-victim, batches skip step 1, until `high` frames are free for the VM or a victim was found by its
-bit.
+No page is spared for ever, so reclaim makes progress even if all pages are accessed all the time:
+once as many pages as the VM has in memory (or that twice or three times, where a list finds a page
+that is not used only the second or third time) were examined without finding a victim, batches skip
+step 1, until `high` frames are free for the VM or a victim was found by its bit.
 
 Where the host as a whole is short, a batch is taken from each VM in turn, the one with the largest
 charge beyond its protection (less what is under reclaim already) relative to its limit first, ties
@@ -113,14 +114,14 @@ class Reclaim(Saved):
         """Step 1 is answered: unmap what was not accessed."""
         assert vm.aging, f"{vm.name} answered an AgePages that was not asked"
         _, batch = vm.aging.pop(0)
-        used, victims = _split(batch, event.accessed)
+        victims = vm.pages.judge(batch, event.accessed)
         if victims:
             vm.fruitless = 0
             self._unmap(vm, event.at_ns, victims)
         else:
             vm.fruitless += len(batch)
-        if used:
-            self._restore(vm, used)
+        if len(victims) < len(batch):
+            self._frames.leave(vm.index, len(victims) - len(batch))
 
     def evicted(self, vm: VmAccount, event: PagesEvicted) -> None:
         """Step 2 or 3 is answered: free, put back, or write."""
@@ -157,8 +158,8 @@ class Reclaim(Saved):
     def _start_batch(self, vm: VmAccount, now_ns: int) -> int:
         """Examine the VM's oldest pages; how many, 0 if it has none to examine."""
         in_memory = vm.pages.count + self._frames.leaving[vm.index]
-        force = 0 < in_memory <= vm.fruitless
-        gfns = vm.pages.isolate(vm.marks.to_examine(vm.fruitless))
+        force = 0 < in_memory * vm.pages.rounds <= vm.fruitless
+        gfns = vm.pages.isolate(vm.marks.to_examine(vm.fruitless), force)
         if not gfns:
             return 0
         self._frames.leave(vm.index, len(gfns))
@@ -203,13 +204,3 @@ class Reclaim(Saved):
             cluster = dirty[start : start + size]
             done = max(soonest, self._device.write(now_ns, len(cluster)))
             self._outbox.put(now_ns, PageDropped(done, vm.name, 0, cluster))
-
-
-def _split(batch: list[int], accessed: list[int]) -> tuple[list[int], list[int]]:
-    """(used, unused) pages of a batch, in its order."""
-    if not accessed:
-        return accessed, batch
-    if len(accessed) == len(batch):
-        return batch, []
-    used = frozenset(accessed)
-    return [gfn for gfn in batch if gfn in used], [gfn for gfn in batch if gfn not in used]

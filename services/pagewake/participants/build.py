@@ -152,6 +152,7 @@ def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostCon
         refill_ns=refill_ns(scenario, index),
         window_pages=1 << (host.page_cluster or 0),
         sources=source_media(scenario),
+        replacement=host.replacement,
     )
 
 

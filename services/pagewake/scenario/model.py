@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig, ScriptStep, Spread
+from pagewake.host_memory.replacement import REPLACEMENTS, SECOND_CHANCE
 from pagewake.kvm.config import Cpuid, HostCosts, NestedConfig, Userfault
 from pagewake.kvm.profile import Switches, nearest_profile, resolve
 from pagewake.kvm.read_ahead import ORDER_MAX
@@ -143,6 +144,9 @@ class Host(_Part, frozen=True, kw_only=True):
             "huge_pages", Flag(), "2 MiB mappings where memory is fresh, until reclaim splits them"
         ),
     ] = False
+    replacement: Annotated[
+        str, Key("replacement", Choice("replacement", REPLACEMENTS), "which pages are evicted")
+    ] = SECOND_CHANCE
     costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pagewake.host_memory.replacement import ISOLATED, LISTED, OUT, PageList
+from pagewake.host_memory.replacement import ISOLATED, LISTED, OUT
+from pagewake.host_memory.second_chance import SecondChance
 
 
-def listed(*gfns: int) -> PageList:
-    return PageList(64, np.array(gfns, np.int64))
+def listed(*gfns: int) -> SecondChance:
+    return SecondChance(64, np.array(gfns, np.int64))
 
 
 def test_pages_leave_in_the_order_in_which_they_were_written() -> None:
