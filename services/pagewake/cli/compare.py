@@ -19,6 +19,7 @@ from pagewake.cli.loading import load, tell_hints
 from pagewake.cli.options import JobsOption, JsonOption, ScenarioArgument, SeedOption, SetOption
 from pagewake.cli.output import print_json, resolved
 from pagewake.cli.parallel import Outcome, run_each
+from pagewake.cli.payoff_map import MapOption, map_document, map_parts, refuse_no_map, with_modes
 from pagewake.cli.places import refuse_place
 from pagewake.cli.report import ReportOption, write_grid
 from pagewake.cli.resume import Kept, ResumeOption
@@ -26,12 +27,13 @@ from pagewake.cli.screen import folded, print_result
 from pagewake.engine.run import RunOrder
 from pagewake.errors import ConfigError, PagewakeError
 from pagewake.observe.headline import headline
+from pagewake.observe.payoff import payoffs
 from pagewake.observe.result import RunResult
 from pagewake.scenario.loading import settings_of
 from pagewake.scenario.model import Scenario
 from pagewake.scenario.settings import parse_axis
 
-MAX_CELLS = 1000
+MAX_CELLS = 2000
 """A grid is held in memory and printed as one table; more is a typing error, or hours."""
 
 AxisOption = Annotated[
@@ -53,6 +55,7 @@ def compare(
     jobs: JobsOption = None,
     resume: ResumeOption = None,
     report: ReportOption = None,
+    as_map: MapOption = False,
     as_json: JsonOption = False,
     checked: CheckOption = False,
 ) -> None:
@@ -61,7 +64,10 @@ def compare(
     Below it stands what each axis changes, all else equal. What is finished is printed even if a
     point fails, or at Ctrl-C.
     """
+    axis = with_modes(axis) if as_map else axis
     cells = grid(axis)
+    if as_map:
+        refuse_no_map(cells)
     refuse_twice_set(cells[0], seed, sets or ())
     refuse_place(report)
     if resume is not None and report is not None and resolved(resume) == resolved(report):
@@ -76,7 +82,7 @@ def compare(
     finally:  # what is finished is printed, whatever became of the rest
         finished, results = kept.in_order()
         if results:
-            show(finished, results, as_json)
+            show(finished, results, as_json, as_map)
             if report is not None:
                 command = again(scenario, axis, seed, sets or ())
                 write_grid(report, finished, results, scenarios[min(kept.results)], command)
@@ -139,10 +145,16 @@ def run_missing(kept: Kept, scenarios: Sequence[Scenario], jobs: int | None) -> 
         raise type(failed[0][1])("; ".join(f"at {name}: {error}" for name, error in failed))
 
 
-def show(cells: Sequence[Mapping[str, str]], results: Sequence[RunResult], as_json: bool) -> None:
-    """Print finished points."""
+def show(
+    cells: Sequence[Mapping[str, str]], results: Sequence[RunResult], as_json: bool, as_map: bool
+) -> None:
+    """Print finished points, or the maps of them."""
     if as_json:
-        print_json([_with_axes(cell, result) for cell, result in zip(cells, results, strict=True)])
+        points = [_with_axes(cell, result) for cell, result in zip(cells, results, strict=True)]
+        maps = map_document(payoffs(cells, results)) if as_map else {}
+        print_json({**maps, "points": points} if as_map else points)
+    elif as_map:
+        print_result(*map_parts(payoffs(cells, results)))
     else:
         print_result(compare_table(cells, results), *map(folded, headline(cells, results)))
 
