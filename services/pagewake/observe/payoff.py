@@ -1,9 +1,9 @@
-"""Whether asynchronous page faults pay: a mode of `kernel.apf` beside `off`, at each point of a map.
+"""Whether asynchronous page faults pay: a mode of `kernel.apf` beside `off`, at points of a map.
 
 Runs are paired: each with the one that differs in `kernel.apf` alone, so also of the same seed. The
 ratio of a point is that of its sums over the seeds, above 1 for the better, times turned round. A
-point *pays* or *costs* only if it does at every seed, by more than `NEGLIGIBLE`; else it is neither,
-because one seed or another decides. With one seed nothing is known of that.
+point *pays* or *costs* only if it does at every seed, by more than `NEGLIGIBLE`; else it is
+neither, because one seed or another decides. With one seed nothing is known of that.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Payoff(NamedTuple):
             f"pays at {len(pays)} of {len(self.spots)} points"
             + (f" (up to {figure(max(self.spots[one].ratio for one in pays))})" if pays else ""),
             f"costs at {len(costs)}"
-            + (f" (down to {figure(min(self.spots[one].ratio for one in costs))})" if costs else ""),
+            + (
+                f" (down to {figure(min(self.spots[one].ratio for one in costs))})" if costs else ""
+            ),
             f"neither at {len(self.of('neither'))}",
         ]
         over = f"over {self.seeds} seeds" if self.seeds > 1 else "at one seed, so without a spread"
@@ -97,7 +99,7 @@ def region_lines(payoff: Payoff) -> list[str]:
     """The regions in which it costs, a line each; a line that says so if there is none."""
     found = payoff.regions()
     if not found:
-        return [f"{payoff.mode} costs more than it gives nowhere here."]
+        return [f"Nowhere here does {payoff.mode} cost more than it gives."]
     lines = [f"{payoff.mode} costs more than it gives:"]
     return lines + [f"  {region.name}: {_range(region)}" for region in found]
 

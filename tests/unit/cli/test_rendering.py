@@ -78,8 +78,8 @@ def test_a_grid_is_the_product_of_its_axes_the_last_moving_fastest() -> None:
 
 
 def test_a_grid_has_a_bound() -> None:
-    many = ",".join(map(str, range(1, 1002)))
-    with pytest.raises(ConfigError, match="1001 runs are more than 1000"):
+    many = ",".join(map(str, range(1, 2002)))
+    with pytest.raises(ConfigError, match="2001 runs are more than 2000"):
         grid([f"vm.0.count={many}"])
 
 

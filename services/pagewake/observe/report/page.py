@@ -37,6 +37,7 @@ from pagewake.observe.report.figures import (
 from pagewake.observe.report.grids import Point
 from pagewake.observe.report.html import environment, json_block
 from pagewake.observe.report.moments import moments
+from pagewake.observe.report.payoff_section import maps
 from pagewake.observe.report.progress import (
     expected_table,
     latency_table,
@@ -202,6 +203,7 @@ def _of_grid(points: Sequence[Point], scenario: Scenario, command: str) -> dict[
         "uses": grids.headings(kinds),
         "shares": grids.shares(points, kinds),
         "measured": found,
+        "maps": maps(points),
         "heats": grids.heats(points, found),
         "still": [
             words.percent(stood_still(result.cpu), sum(result.cpu.values())) for result in results

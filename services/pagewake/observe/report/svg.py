@@ -27,6 +27,7 @@ FILLS = (
     *("task-1", "task-2", "task-3", "task-4", "task-5", "task-6"),
     *("blackout", "halted", "pending", "idle", "overhead", "nested", "running", "interrupt"),
     *("steal", "polling"),
+    *("cost-3", "cost-2", "cost-1", "even", "pay-1", "pay-2", "pay-3"),
 )
 """Colours of areas; text on each has a colour of its own, `on-` and its name."""
 COLOURS = (*("ink", "faint", "line", "flight"), *FILLS, *(f"on-{name}" for name in FILLS))
