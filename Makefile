@@ -21,7 +21,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test coverage lint format generated generated-known schemas reference dashboards rules docs \
+.PHONY: run test coverage lint format generated generated-known schemas reference dashboards rules docs map \
         bench soak clean compiled pure test-compiled brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
@@ -71,6 +71,10 @@ generated-known: generated
 
 docs: $(VENV)/.installed-dev
 	@$(BIN)/python -m docs.build
+
+# The picture of docs/how-to/does-it-pay.md and the words below it: 768 runs, minutes.
+map: $(VENV)/.installed-dev
+	@$(BIN)/python -m docs.payoff
 
 bench: $(VENV)/.installed-dev
 	@for script in tests/bench/bench_*.py; do \

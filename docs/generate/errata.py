@@ -213,7 +213,7 @@ def _drawing(trial: Trial) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="0 0 {WIDE_PX} {top + _LEGEND_PX}" font-family="sans-serif" font-size="12">\n'
-        f"<style>{_colours(inside)}</style>\n{inside}\n</svg>\n"
+        f"<style>{colours_of(inside)}</style>\n{inside}\n</svg>\n"
     )
 
 
@@ -271,7 +271,7 @@ def _text(x: int, y: int, text: str, weight: str = "normal") -> str:
     return f'<text x="{x}" y="{y}" font-weight="{weight}" fill="var(--ink)">{escape(text)}</text>'
 
 
-def _colours(inside: str) -> str:
+def colours_of(inside: str) -> str:
     """The colours that a drawing uses, for light pages and dark ones."""
     used = dict.fromkeys(re.findall(r"var\((--[\w-]+)\)", inside))
     light, _, dark = STYLE.read_text("utf-8").partition("@media (prefers-color-scheme: dark)")
