@@ -75,7 +75,7 @@ def shade(spot: Spot) -> str:
 class _Drawing:
     def __init__(self, payoff: Payoff) -> None:
         self._payoff = payoff
-        (self._down, rows), *others = payoff.axes.items()
+        (_, rows), *others = payoff.axes.items()
         self._across, columns = others[0] if others else ("", [""])
         self._others = dict(others[1:])
         self._panels = [Panel(rest, rows, columns) for rest in product(*self._others.values())]
