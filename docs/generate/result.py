@@ -63,7 +63,9 @@ KEYS: Mapping[str, str] = {
     "per_group": "the VMs of a `[[vm]]` table together, by its name",
     "per_vm": "every VM, by its name",
     "in_swap": "pages that lie in swap at the end",
-    "in_swap_bytes": "memory of the hosts that they take there; 0 unless the medium is memory",
+    "in_swap_bytes": "memory of the hosts that they take there; 0 unless the medium is memory, "
+    "null with several swap areas",
+    "page_ins_from": "page-ins by swap area, zswap last; empty where `host.medium` is all",
     "pushed": "pages that came without being asked for, from sources of VMs (`page_source`)",
     "shards": "how many the run was split into",
     "version": "of pagewake",

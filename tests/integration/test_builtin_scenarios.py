@@ -20,6 +20,8 @@ LONG = {
     "natapov-2010": "scenario.duration=3s",
     "nested": "scenario.duration=200ms",
     "overcommit": "scenario.duration=150ms",
+    "swap-tiers": "scenario.duration=40ms",
+    "zswap": "scenario.duration=40ms",
     "trace-sort": "scenario.duration=150ms",
     "trace-sqlite": "scenario.duration=150ms",
 }

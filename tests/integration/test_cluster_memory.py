@@ -40,6 +40,8 @@ SHORTENED = {
     "restore-file": "20ms",
     "restore-uffd": "20ms",
     "web": "10ms",
+    "swap-tiers": "10ms",
+    "zswap": "10ms",
     "natapov-2010": "2s",
     "overcommit": "30ms",
     "snapshot-restore": "30ms",

@@ -80,6 +80,8 @@ SHORT = {
     "restore-file": "30ms",
     "restore-uffd": "30ms",
     "web": "20ms",
+    "swap-tiers": "20ms",
+    "zswap": "20ms",
     "natapov-2010": "500ms",
     "nested": "100ms",
     "overcommit": "60ms",

@@ -251,6 +251,23 @@ local = {draw(st.sampled_from((0, 0.4)))}"""
 
 
 @st.composite
+def swap_areas(draw: st.DrawFn) -> str:
+    """Areas before the medium of the host, zswap, or both."""
+    sizes = st.tuples(
+        st.sampled_from(("zram", "nvme", "ssd-sata")),
+        st.sampled_from((16, 256, 1024)),
+        st.integers(0, 2),
+    )
+    areas = [
+        f'[[host.swap]]\nmedium = "{medium}"\nsize = "{size}KiB"\npriority = {priority}'
+        for medium, size, priority in draw(st.lists(sizes, max_size=3))
+    ]
+    percent, share = draw(st.sampled_from((1, 10, 60))), draw(st.sampled_from((0.0, 0.3)))
+    zswap = f"[host.zswap]\nmax_pool_percent = {percent}\nincompressible = {share}"
+    return "\n".join([*areas, zswap] if draw(st.booleans()) or not areas else areas)
+
+
+@st.composite
 def events(draw: st.DrawFn, vcpus: int, levels: int, user: bool) -> str:
     what = draw(
         st.sampled_from(
@@ -325,6 +342,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     user = medium != '"zram"' and draw(st.integers(0, 2)) == 0
     fed = not user and draw(st.integers(0, 2)) == 0
     elsewhere = draw(sources(profile)) if fed else ("", "")
+    tiers = not user and not fed and draw(st.integers(0, 2)) == 0
     if user and "user_apf" not in switched:
         overrides.append('user_apf = "ring"')
     text = "\n".join(
@@ -343,11 +361,12 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f"exits_per_s = {draw(st.sampled_from((0, 3_000)))}",
             f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
-            draw(st.sampled_from(("", "page_cluster = 0", "page_cluster = 3"))),
+            "" if tiers else draw(st.sampled_from(("", "page_cluster = 0", "page_cluster = 3"))),
             f"cpus = {draw(st.sampled_from((0, 0, 1, 2)))}",
             f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',
             f"huge_pages = {draw(st.sampled_from(('true', 'false')))}",
             f'memory = "{memory}"' if memory else "",
+            draw(swap_areas()) if tiers else "",
             f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "32MiB"',
             f"protected = {draw(st.sampled_from(('true', 'false'))) if not levels else 'false'}",
             f"hlt_exits = {draw(st.sampled_from(('true', 'true', 'false')))}",

@@ -312,6 +312,12 @@ class Change(NamedTuple):
         return key_of(self.changes[0])
 
 
+AREAS = (
+    'host.swap=[{medium="ssd-sata",size="9MiB",priority=4},{medium="zram",size="9MiB",priority=3}]'
+)
+"""Two swap areas before the medium of the host."""
+
+
 def change(base: str, *changes: str, given: tuple[str, ...] = ()) -> Change:
     return Change(base, changes, given)
 
@@ -366,6 +372,14 @@ MOVES_THE_DIGEST = [
     change("busy", "host.memory=4MiB"),
     change("busy", "host.page_cluster=0", given=("kernel.profile=6.1",)),
     change("busy", "host.huge_pages=true", given=ROOMY),
+    change("busy", "host.swap.0.medium=zram", given=(AREAS,)),
+    change("busy", "host.swap.0.size=64KiB", given=(AREAS,)),
+    change("busy", "host.swap.1.priority=9", given=(AREAS,)),
+    change("busy", "host.zswap.max_pool_percent=3", given=("host.zswap={}",)),
+    *(
+        change("busy", f"host.zswap.{key}", given=("host.zswap.max_pool_percent=5",))
+        for key in ("ratio=1.5", "compress=9us", "decompress=9us", "incompressible=0.5")
+    ),
     change(
         "busy",
         "host.costs.huge_touch=90us",

@@ -90,6 +90,9 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
     if result.pushed:
         yield "pushed", f"{result.pushed:,} pages, unasked"
     yield "evictions", f"{result.evictions:,}"
+    if result.page_ins_from:
+        counts = result.page_ins_from.items()
+        yield "read from", ", ".join(f"{name} {pages:,}" for name, pages in counts)
     if result.in_swap_bytes:
         yield "in swap", f"{result.in_swap:,} pages, in {mib(result.in_swap_bytes)} of memory"
     waits = result.waits

@@ -306,7 +306,8 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
     did it in submission, out of the stock, no answer is needed.  `first_touch`: nothing to read,
     a frame is all that is missing.  `user`: user space brings it, and asks by `PageRequested`.
     `ahead`: the gfns that are read with it, itself among them, a list for each request to the
-    device; empty where it is read alone.
+    device; empty where it is read alone.  `area`: of the swap areas, the number of the one that it
+    was `served` from (`PageReady`).
     """
 
     vcpu: int
@@ -324,6 +325,7 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
     task: str | None = None
     user: bool = False
     ahead: tuple[tuple[int, ...], ...] = ()
+    area: int = 0
 
 
 class PageRequested(ToHost, frozen=True, gc=False):
@@ -402,7 +404,9 @@ class PageReady(ToShard, frozen=True, gc=False):
     """The page-in for this gfn is complete: the worker finished.
 
     `read` false: no device read was needed (first touch, or still in the swap cache).  `ahead`: it
-    was read beside another page, and nobody had asked for it.
+    was read beside another page, and nobody had asked for it.  `area`: the swap area that it was
+    read from, by its number in the file, from 1 on; `host.medium` comes behind those, and zswap
+    last.  0: there is one area.
     """
 
     vcpu: int
@@ -411,6 +415,7 @@ class PageReady(ToShard, frozen=True, gc=False):
     token: Token | None = None
     read: bool = True
     ahead: bool = False
+    area: int = 0
 
 
 class PagesPushed(ToShard, frozen=True, gc=False):
@@ -441,9 +446,20 @@ class PageUnmapped(ToShard, frozen=True, gc=False):
 
 
 class PageDropped(ToShard, frozen=True, gc=False):
-    """Write-back of these gfns is complete: forget them unless mapped again."""
+    """Write-back of these gfns is complete: forget them unless mapped again.
+
+    `area`: where their copies lie, as in `PageReady`.
+    """
 
     gfns: list[int]
+    area: int = 0
+
+
+class PagesMoved(ToShard, frozen=True, gc=False):
+    """zswap has written these gfns to their slots in the swap area of this number."""
+
+    gfns: list[int]
+    area: int
 
 
 # --------------------------------------------------------------------------- control
@@ -996,6 +1012,7 @@ TO_SHARD: tuple[type[ToShard], ...] = (
     PageUnmapped,
     PageDropped,
     PagesPushed,
+    PagesMoved,
     *CONTROL,
 )
 JOURNAL: tuple[type[Journal], ...] = (
@@ -1120,9 +1137,10 @@ class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
 
     `digests` are the VMs' digests by name.  `consumed` counts the domain events that the shard took
     in, by name, and `read` the page-ins among them that needed a device read, `vm_read` those of
-    each VM, `vm_pushed` pages that came unasked: they stand in the log without a number.
-    `consumed` also counts the events that a journal which is not a full one leaves out.  A shard of
-    many VMs ends with several of these, which add up.
+    each VM, `vm_pushed` pages that came unasked, `read_from` pages from each swap area where there
+    are several: they stand in the log without a number.  `consumed` also counts the events that a
+    journal which is not a full one leaves out.  A shard of many VMs ends with several of these,
+    which add up.
     """
 
     window: int
@@ -1132,3 +1150,4 @@ class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
     summary: ShardSummary
     vm_read: dict[str, int] = {}
     vm_pushed: dict[str, int] = {}
+    read_from: dict[int, int] = {}

@@ -106,6 +106,11 @@ def refuse_large(scenario: Scenario) -> None:
         )
     if scenario.host.huge_pages:
         raise ConfigError("explore: pages are explored one by one: no host.huge_pages")
+    for key in ("swap", "zswap"):
+        if getattr(scenario.host, key):
+            raise ConfigError(
+                f"explore: where pages lie in swap is not explored: leave out host.{key}"
+            )
     served = [task.name for task in vm.tasks if task.pattern == "requests"]
     if served:
         raise ConfigError(f"explore: task {served[0]} serves requests, which is not explored")

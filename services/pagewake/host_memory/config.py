@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pagewake.errors import ConfigError
 from pagewake.events.types import Control, MediumChanged
 from pagewake.host_memory.media import MEDIA, Medium
+from pagewake.host_memory.places import Swap
 from pagewake.host_memory.replacement import SECOND_CHANCE
 
 
@@ -45,7 +46,8 @@ class VmMemory:
     `stock_pages` is the stock of frames granted at time 0, and the level to which it is refilled.
     `reserve_pages` may be used while one eviction goes on (see `frames.Watermarks`).  `min_pages`
     and `low_pages` are what reclaim of the host leaves it, always or if it can.  `direct`: nothing
-    but its vcpu threads reclaims for it, as they come upon its limit.
+    but its vcpu threads reclaims for it, as they come upon its limit.  `places`: where those in
+    swap lie, in their order (`places.Swap`), if the host has more than one area.
     """
 
     vm: str
@@ -59,6 +61,7 @@ class VmMemory:
     low_pages: int = 0
     direct: bool = False
     source: SourceConfig | None = None
+    places: bytes = b""
 
     def check(self) -> None:
         """Raise ConfigError for what cannot be started."""
@@ -94,7 +97,8 @@ class HostConfig:
     `workers` bounds the page-ins that workers read at once; 0: it is not bounded, or they read
     none.  `controls` are the scheduled interventions for this host and its VMs.  `window_pages`: so
     many at most are read with one fault.  `replacement`: one of
-    `host_memory.replacement.REPLACEMENTS`.
+    `host_memory.replacement.REPLACEMENTS`.  `swap`: areas of swap, `medium` the last of them, and
+    zswap; None: there is that medium alone.
     """
 
     name: str
@@ -110,6 +114,7 @@ class HostConfig:
     window_pages: int = 1
     sources: Sequence[Medium] = ()
     replacement: str = SECOND_CHANCE
+    swap: Swap | None = None
     media: Mapping[str, Medium] = field(default_factory=lambda: dict(MEDIA))
 
     def check(self) -> None:
@@ -137,5 +142,7 @@ class HostConfig:
         """Nothing this host answers takes effect sooner after its cause (design, "Lookahead")."""
         named = [c.medium for c in self.controls if isinstance(c, MediumChanged)]
         media = [self.medium, *self.sources, *(self.medium_named(name) for name in named)]
+        if self.swap is not None:
+            media += [area.medium for area in self.swap.areas]
         bounds = [self.reclaim_lag_ns, self.refill_ns, *(m.min_service_ns for m in media)]
         return min(ns for ns in bounds if ns is not None)

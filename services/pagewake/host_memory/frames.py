@@ -115,7 +115,7 @@ class Frames(Saved):
     def free(self, vm: int) -> int:
         """Frames the VM can have now."""
         own = self.limits[vm] - self.charges[vm]
-        host = self.memory_pages - self.total - self.pool
+        host = max(0, self.memory_pages - self.total - self.pool)
         return min(host, own)
 
     def charge(self, vm: int, frames: int) -> None:
@@ -142,6 +142,11 @@ class Frames(Saved):
         self.stored += pages
         if self.ratio_milli:
             self.pool = compressed(self.stored, self.ratio_milli)
+
+    def hold(self, stored: int, pool: int) -> None:
+        """So many pages lie in swap, and take so many frames of the host there."""
+        self.stored = stored
+        self.pool = pool
 
     def keep_stored(self, ratio_milli: int) -> None:
         """Swap takes memory of the host at this ratio from now on; 0: none."""

@@ -45,6 +45,7 @@ from pagewake.events.types import (
     ToShard,
 )
 from pagewake.host_memory.account import VmAccount
+from pagewake.host_memory.areas import Areas
 from pagewake.host_memory.config import HostConfig, VmMemory
 from pagewake.host_memory.counts import Counts, MemorySummary, PageIns
 from pagewake.host_memory.frames import Frames, host_marks
@@ -81,6 +82,9 @@ class HostMemory(Saved):
         swapped = [int((~memory.resident).sum()) for memory in memories if memory.source is None]
         self._frames.store(sum(swapped))
         self._keep_stored(config.medium)
+        self._areas: Areas | None = None
+        if config.swap is not None:
+            self._areas = Areas(config, config.swap, memories, self._frames)
         self._accounts = [
             VmAccount(memory, index, config.replacement) for index, memory in enumerate(memories)
         ]
@@ -99,6 +103,7 @@ class HostMemory(Saved):
             config.reclaim_lag_ns,
             config.writeback_pages,
             host_marks(self._frames.memory_pages, memories) if self._limited else None,
+            self._areas,
         )
         self._blocked: deque[VmAccount] = deque()
         self._changes: list[MediumChanged] = []
@@ -143,7 +148,7 @@ class HostMemory(Saved):
         Nothing if that says no more than the lookahead.
         """
         medium = self._device.medium
-        if self._changes or medium.synchronous or self._fed:
+        if self._changes or medium.synchronous or self._fed or self._areas is not None:
             return UNKNOWN
         soonest_ns = self._device.soonest_ns()
         reads_ns = max(medium.read_min_ns, soonest_ns - self._now_ns)
@@ -183,6 +188,8 @@ class HostMemory(Saved):
 
     def swap_queue(self, now_ns: int) -> int:
         """Requests that the device has not completed."""
+        if self._areas is not None:
+            return self._areas.queue(now_ns)
         return self._device.queue(now_ns)
 
     # ------------------------------------------------------------------------------ what comes in
@@ -196,7 +203,7 @@ class HostMemory(Saved):
         if event.joined:
             return
         if event.served:
-            self._serve_from_stock(vm, event.gfn)
+            self._serve_from_stock(vm, event)
         elif vm.waiting or not self._start(vm, event, event.at_ns):
             vm.waiting.append(event)
             vm.wanted += frames_of(event)
@@ -245,16 +252,19 @@ class HostMemory(Saved):
         vm.pages.admit(gfn)
         ready_ns = now_ns + self.lookahead_ns
         read_ns = None
+        area = 0
         if not (isinstance(request, PageNotPresent) and request.first_touch):
             if source is not None and source.has(gfn):
                 ready_ns = self._fetch(vm, source, now_ns, request)
-            else:
+            elif self._areas is None:
                 self._frames.store(-1)
                 ready_ns = self._read(now_ns, request.token is not None)
+            else:
+                ready_ns, area = self._areas.read(vm.index, gfn, now_ns)
             read_ns = ready_ns - request.at_ns
             self._counts.note_page_in(read_ns)
         vm.note_in_flight(now_ns, gfn, ready_ns)
-        self._answer(request, now_ns, ready_ns, read_ns)
+        self._answer(request, now_ns, ready_ns, read_ns, area=area)
         return True
 
     def _start_window(self, vm: VmAccount, request: PageNotPresent, now_ns: int) -> bool:
@@ -354,10 +364,11 @@ class HostMemory(Saved):
         ready_ns: int,
         read_ns: int | None = None,
         beside: int | None = None,
+        area: int = 0,
     ) -> None:
         """`read_ns`: how long the read takes that this request caused; None if it caused none.
 
-        `beside`: the page, if it may be another one than was asked for.
+        `beside`: the page, if it may be another one than was asked for.  `area`: of its read.
         """
         gfn = request.gfn if beside is None else Gfn(beside)
         ahead = gfn != request.gfn or (isinstance(request, PageRequested) and request.ahead)
@@ -371,12 +382,19 @@ class HostMemory(Saved):
             None if ahead else request.token,
             read_ns is not None,
             ahead,
+            area,
         )
         self._outbox.put(now_ns, ready, read_ns)
 
-    def _serve_from_stock(self, vm: VmAccount, gfn: Gfn) -> None:
+    def _serve_from_stock(self, vm: VmAccount, event: PageNotPresent | PageRequested) -> None:
         """The shard's synchronous page-in: a frame of the stock is this page's now."""
+        gfn = event.gfn
         self._use_stock(vm, 1)
+        if self._areas is not None:
+            assert isinstance(event, PageNotPresent), "user space brings pages beside swap areas"
+            vm.pages.admit(gfn)
+            self._counts.note_page_in(self._areas.served(vm.index, gfn, event.area))
+            return
         self._counts.note_page_in(self._device.medium.cost_ns)
         if vm.pages.place[gfn]:
             self._frames.uncharge(vm.index, 1)
@@ -441,7 +459,7 @@ class HostMemory(Saved):
 
     def _serve_blocked(self, now_ns: int) -> None:
         """Frames of the host came free: the VM that waits longest has them first."""
-        while self._blocked and self._frames.left():
+        while self._blocked and self._frames.left() > 0:
             vm = self._blocked[0]
             self._serve(vm, now_ns)
             if self._host_is_short_for(vm):

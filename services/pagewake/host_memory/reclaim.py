@@ -37,8 +37,16 @@ from operator import itemgetter
 import numpy as np
 from mypy_extensions import mypyc_attr
 
-from pagewake.events.types import AgePages, PageDropped, PagesAged, PagesEvicted, PageUnmapped
+from pagewake.events.types import (
+    AgePages,
+    PageDropped,
+    PagesAged,
+    PagesEvicted,
+    PagesMoved,
+    PageUnmapped,
+)
 from pagewake.host_memory.account import VmAccount
+from pagewake.host_memory.areas import Areas
 from pagewake.host_memory.frames import Frames, Watermarks
 from pagewake.host_memory.outbox import Outbox
 from pagewake.host_memory.swap import Device
@@ -54,6 +62,7 @@ class Reclaim(Saved):
         "short_of",
         "_frames",
         "_accounts",
+        "_areas",
         "_device",
         "_outbox",
         "_lag_ns",
@@ -71,11 +80,13 @@ class Reclaim(Saved):
         lag_ns: int,
         writeback_pages: int,
         host_marks: Watermarks | None,
+        areas: Areas | None = None,
     ) -> None:
         self.evictions = 0
         self.short_of = 0
         self._frames = frames
         self._accounts = accounts
+        self._areas = areas
         self._device = device
         self._outbox = outbox
         self._lag_ns = lag_ns
@@ -114,6 +125,8 @@ class Reclaim(Saved):
         """Step 1 is answered: unmap what was not accessed."""
         assert vm.aging, f"{vm.name} answered an AgePages that was not asked"
         _, batch = vm.aging.pop(0)
+        if self._areas is not None:
+            self._areas.written_to(vm.index, event.dirty)
         victims = vm.pages.judge(batch, event.accessed)
         if victims:
             vm.fruitless = 0
@@ -132,8 +145,11 @@ class Reclaim(Saved):
             left = self._frames.under_limit(vm.index) - vm.wanted - vm.owed
             vm.awaited = max(0, vm.awaited - max(0, left))
             self._frames.leave(vm.index, -len(gone))
-            back = vm.source.take_back(gone) if vm.source is not None else 0
-            self._frames.store(len(gone) - back)
+            if self._areas is None:
+                back = vm.source.take_back(gone) if vm.source is not None else 0
+                self._frames.store(len(gone) - back)
+            else:
+                self._areas.left(vm.index, gone)
             if event.n:  # what a frozen VM answers does not count
                 self.evictions += len(gone)
         if event.refused:
@@ -200,7 +216,21 @@ class Reclaim(Saved):
             vm.source.written(dirty)
         soonest = now_ns + self._outbox.lookahead_ns
         size = self._writeback_pages
+        if self._areas is not None:
+            for done, gfns, area in self._areas.write(vm.index, dirty, now_ns, size):
+                self._outbox.put(now_ns, PageDropped(done, vm.name, 0, gfns, area))
+            self._tell_moved(now_ns, self._areas)
+            return
         for start in range(0, len(dirty), size):
             cluster = dirty[start : start + size]
             done = max(soonest, self._device.write(now_ns, len(cluster)))
             self._outbox.put(now_ns, PageDropped(done, vm.name, 0, cluster))
+
+    def _tell_moved(self, now_ns: int, areas: Areas) -> None:
+        """Where pages lie that zswap wrote out, an event for as many as can be told together."""
+        together: dict[tuple[int, int, int], list[int]] = {}
+        for moved in areas.moved:
+            together.setdefault((moved.at_ns, moved.vm, moved.area), []).append(moved.gfn)
+        areas.moved = []
+        for (at_ns, vm, area), gfns in together.items():
+            self._outbox.put(now_ns, PagesMoved(at_ns, self._accounts[vm].name, 0, gfns, area))

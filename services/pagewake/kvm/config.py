@@ -1,7 +1,7 @@
 """What one VM is made of, in base units (design, "Scenario file").
 
-`HostCosts` and `NestedConfig` are tables of the scenario file as they stand; `VmConfig` has no
-defaults, so whoever builds a VM says all of it.
+`HostCosts` and `NestedConfig` are tables of the scenario file as they stand; `VmConfig` has
+none but for areas of swap, so whoever builds a VM says all else.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class VmConfig:
     `protected`: registers of the guest are hidden.  `read_ahead` None: pages are read alone, and
     that is not looked at; else in windows of up to 2**`page_cluster` pages.  `halt_poll_ns`: the
     longest poll before a vcpu thread blocks.  `huge_floor` None: no huge pages; else so many frames
-    of the stock are left to first touches of single pages.
+    of the stock are left to first touches of single pages.  `load_ns`, if the host has several swap
+    areas: what a page-in from each takes in submission (`areas.SwapAreas`), `zswap` its number.
     """
 
     name: str
@@ -123,3 +124,5 @@ class VmConfig:
     read_ahead: Window | None
     page_cluster: int
     page_source: PageSource
+    load_ns: tuple[int, ...] = ()
+    zswap: int = 0

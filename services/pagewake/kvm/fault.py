@@ -61,8 +61,8 @@ def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
         if vm.first_touch(at_ns, context.gfn):
             return vm.costs.first_touch_ns
         return _wait(vcpu, at_ns, context, "stock", fresh=True)
-    if state == ABSENT and vm.synchronous and not vm.pages.is_at_source(context.gfn):
-        return _synchronous_medium(vcpu, at_ns, context)
+    if state == ABSENT and (load_ns := vm.load_ns(context.gfn)):
+        return _synchronous_medium(vcpu, at_ns, context, load_ns)
     return _try_async(vcpu, at_ns, context, joined=state == IN_FLIGHT)
 
 
@@ -73,22 +73,25 @@ def read_again(vcpu: VcpuThread, at_ns: int, work: Work) -> int | None:
     """
     vm = vcpu.vm
     context = FaultContext(work.gfn, False, vcpu.guest.cpl, work.level, None)
-    absent = vm.pages.state[work.gfn] == ABSENT
-    if absent and vm.synchronous and not vm.pages.is_at_source(work.gfn):
-        return _synchronous_medium(vcpu, at_ns, context)
+    if vm.pages.state[work.gfn] == ABSENT and (load_ns := vm.load_ns(work.gfn)):
+        return _synchronous_medium(vcpu, at_ns, context, load_ns)
     return _wait(vcpu, at_ns, context, "prefault")
 
 
-def _synchronous_medium(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
-    """Complete in submission (zram): served here at its cost, out of the stock."""
+def _synchronous_medium(
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, load_ns: int
+) -> int | None:
+    """Complete in submission (zram, zswap): served here at its cost, out of the stock."""
     vm = vcpu.vm
     if not vm.stock:
         return _wait(vcpu, at_ns, context, "medium")
-    _say(vcpu, at_ns, context, "synchronous", why="medium", served=True)
+    area = 0 if vm.areas is None else vm.areas.of(context.gfn)
+    no_copy = vm.areas is not None and vm.areas.leaves_dirty(area)
+    _say(vcpu, at_ns, context, "synchronous", why="medium", served=True, area=area)
     vm.map_page(context.gfn)
-    vm.pages.dirty[context.gfn] = 1 if vm.switches.sync_writes else 0
+    vm.pages.dirty[context.gfn] = 1 if vm.switches.sync_writes or no_copy else 0
     vm.use_stock(at_ns)
-    return vm.costs.fault_ns + vm.medium_cost_ns
+    return vm.costs.fault_ns + load_ns
 
 
 def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool) -> int | None:
@@ -322,6 +325,7 @@ def _say(
     served: bool = False,
     first_touch: bool = False,
     user: bool = False,
+    area: int = 0,
 ) -> None:
     """`ahead` None: the page is in flight already."""
     vm = vcpu.vm
@@ -345,5 +349,6 @@ def _say(
             task=context.task,
             user=user,
             ahead=ahead or (),
+            area=area,
         )
     )

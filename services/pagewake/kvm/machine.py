@@ -137,7 +137,7 @@ class Machine(Vm):
                 self.handler.read(event.at_ns, event.gfn)
                 return
             raise InternalError(f"vm {self.name}: PageReady for gfn {event.gfn} not in flight")
-        self._page_in_done(event.at_ns, event.gfn, flight)
+        self._page_in_done(event.at_ns, event.gfn, flight, event.area)
 
     def take_pages_pushed(self, event: ev.PagesPushed) -> None:
         """Pages came without being asked for; somebody may have asked for one meanwhile."""
@@ -150,10 +150,10 @@ class Machine(Vm):
             else:
                 self._page_in_done(event.at_ns, gfn, flight)
 
-    def _page_in_done(self, at_ns: int, gfn: Gfn, flight: InFlight) -> None:
+    def _page_in_done(self, at_ns: int, gfn: Gfn, flight: InFlight, area: int = 0) -> None:
         table = self.pages
         table.arrive(gfn)
-        if flight.fresh:
+        if flight.fresh or (self.areas is not None and self.areas.leaves_dirty(area)):
             table.dirty[gfn] = 1
         if self.frozen_ns is not None:
             return
@@ -208,9 +208,16 @@ class Machine(Vm):
 
     def take_page_dropped(self, event: ev.PageDropped) -> None:
         """Second step, after write-back."""
+        if self.areas is not None:
+            self.areas.put(event.gfns, event.area)
         dropped, refused = self.pages.drop(event.gfns)
         self.tell(ev.PagesEvicted, event.at_ns, dropped, [], refused)
         self.give_room(event.at_ns, len(dropped))
+
+    def take_pages_moved(self, event: ev.PagesMoved) -> None:
+        """zswap wrote pages to their slots."""
+        assert self.areas is not None
+        self.areas.put(event.gfns, event.area)
 
     def _sync(self, at_ns: int) -> None:
         if self.frozen_ns is None:
@@ -224,4 +231,5 @@ CONSUMERS: Final[Mapping[type[ev.ToShard], Callable[[Machine, Any], None]]] = {
     ev.AgePages: Machine.take_age_pages,
     ev.PageUnmapped: Machine.take_page_unmapped,
     ev.PageDropped: Machine.take_page_dropped,
+    ev.PagesMoved: Machine.take_pages_moved,
 }

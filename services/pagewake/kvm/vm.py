@@ -15,6 +15,7 @@ from pagewake.events import types as ev
 from pagewake.events.digest import RunningDigest
 from pagewake.events.ids import Gfn, Token
 from pagewake.kvm.agenda import RANK_OWN, Agenda
+from pagewake.kvm.areas import SwapAreas
 from pagewake.kvm.config import HostCosts, VmConfig
 from pagewake.kvm.host_cpus import HostCpus
 from pagewake.kvm.huge_pages import HUGE, HugePages
@@ -81,6 +82,7 @@ class Vm(Saved):
     vcpus: list[VcpuThread]
     __slots__ = (
         "agenda",
+        "areas",
         "config",
         "consumed",
         "costs",
@@ -131,6 +133,9 @@ class Vm(Saved):
         self.handler = None if config.userfault is None else Handler(self, config.userfault)
         self.synchronous = config.medium in config.media and self.handler is None
         self.medium_cost_ns = config.media.get(config.medium, 0)
+        self.areas: SwapAreas | None = None
+        if config.load_ns:
+            self.areas = SwapAreas(config.pages, config.load_ns, config.zswap)
         self.read_ahead: ReadAhead | None = None
         if config.read_ahead is not None and self.handler is None:
             self.read_ahead = ReadAhead(config.read_ahead, config.page_cluster, config.pages)
@@ -210,6 +215,13 @@ class Vm(Saved):
         return False
 
     # ------------------------------------------------------------------ pages, for the vcpu threads
+
+    def load_ns(self, gfn: Gfn) -> int:
+        """CPU time of a page-in that its submission completes; 0: this one it does not."""
+        if self.areas is not None:
+            return self.areas.load_ns[self.areas.of(gfn)]
+        at_once = self.synchronous and not self.pages.is_at_source(gfn)
+        return self.medium_cost_ns if at_once else 0
 
     def map_page(self, gfn: Gfn) -> None:
         """Enter a present page into the page table."""

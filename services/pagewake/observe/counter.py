@@ -68,6 +68,7 @@ class ResultCounter:
     def __init__(self) -> None:
         self._vms: defaultdict[str, Share] = defaultdict(Share)
         self._endings = Endings({}, {})
+        self._read_from: Counter[int] = Counter()
         self._wakes: dict[str, int] = dict.fromkeys(get_args(WakeHow), 0)
         self._panics: dict[str, Panic] = {}
         self._waited_ns = array("q")
@@ -113,6 +114,8 @@ class ResultCounter:
             self._vms[vm].page_ins += pages
         for vm, pages in ended.vm_pushed.items():
             self._vms[vm].pushed += pages
+        for area, pages in ended.read_from.items():
+            self._read_from[area] += pages
         unplaced = ended.read - sum(ended.vm_read.values())
         if unplaced:  # version 0.1.0 did not say of which VMs
             self._vms[""].page_ins += unplaced
@@ -133,6 +136,7 @@ class ResultCounter:
             self._wakes[how] += wakes
         for route, exits in other._exits.items():
             self._exits[route] += exits
+        self._read_from.update(other._read_from)
         for name, latencies in other._latencies_of.items():
             self._latencies_of.setdefault(name, Latencies()).merge(latencies)
 
@@ -208,6 +212,7 @@ class ResultCounter:
             per_vm=None if kept is None else kept.per_vm,
             in_swap=in_swap,
             in_swap_bytes=None if swap is None else _swap_bytes(in_swap or 0, swap.ratio_milli),
+            page_ins_from={} if swap is None else self._page_ins_from(swap.areas),
             shards=facts.shards,
             version=facts.version,
             jobs=facts.jobs,
@@ -225,6 +230,10 @@ class ResultCounter:
             for name in sorted({*unfinished, *self._latencies_of})
         }
 
+    def _page_ins_from(self, areas: Sequence[str]) -> dict[str, int]:
+        """Page-ins by swap area."""
+        return {name: self._read_from[number] for number, name in enumerate(areas, 1)}
+
     def _dummies(self) -> Dummies:
         inserted = self._seen[DummyInserted].events
         consumed = self._seen[DummyConsumed].events
@@ -239,6 +248,8 @@ class ResultCounter:
         share.not_present[event.delivery] += 1
         if event.served:
             share.page_ins += 1
+            if event.area:
+                self._read_from[event.area] += 1
         if event.ahead:
             share.read_ahead += sum(map(len, event.ahead)) - 1
 
@@ -255,6 +266,8 @@ class ResultCounter:
     def _on_ready(self, event: PageReady) -> None:
         if event.read:
             self._vms[event.vm].page_ins += 1
+            if event.area:
+                self._read_from[event.area] += 1
 
     def _on_pushed(self, event: PagesPushed) -> None:
         self._vms[event.vm].pushed += len(event.gfns)
@@ -320,6 +333,8 @@ def _wait_times(waited_ns: array[int]) -> WaitTimes | None:
     return WaitTimes(at(50), at(90), at(99), ordered[-1] / 1e9)
 
 
-def _swap_bytes(pages: int, ratio_milli: int) -> int:
+def _swap_bytes(pages: int, ratio_milli: int | None) -> int | None:
     """Memory of the hosts that pages in swap take: none where the medium is no memory."""
+    if ratio_milli is None:
+        return None
     return compressed(pages, ratio_milli) * PAGE_BYTES if ratio_milli else 0

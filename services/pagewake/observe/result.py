@@ -14,6 +14,7 @@ from pagewake.observe.expectations import Expectation
 from pagewake.observe.latency import Latency
 from pagewake.observe.progress import Share, TaskProgress
 from pagewake.participants.at_start import media_of, swapped_pages
+from pagewake.participants.swap_places import area_names
 from pagewake.scenario.model import Expect, Scenario
 
 
@@ -58,10 +59,15 @@ class Panic(msgspec.Struct, frozen=True):
 
 
 class SwapFacts(msgspec.Struct, frozen=True):
-    """Pages in swap at time 0, and how many thousandths of a page lie in a frame; 0: elsewhere."""
+    """Pages in swap at time 0, and how many thousandths of a page lie in a frame; 0: elsewhere.
+
+    None: some lie in memory and some do not.  `areas`: names of the swap areas by number, from 1
+    on, if there are several.
+    """
 
     pages: int
-    ratio_milli: int
+    ratio_milli: int | None
+    areas: tuple[str, ...] = ()
 
 
 def swap_facts(scenario: Scenario) -> SwapFacts | None:
@@ -71,7 +77,9 @@ def swap_facts(scenario: Scenario) -> SwapFacts | None:
     """
     if any(vm.page_source != "swap" for vm in scenario.vms):
         return None
-    return SwapFacts(swapped_pages(scenario), media_of(scenario)[-1].ratio_milli)
+    areas = area_names(scenario)
+    ratio_milli = None if areas else media_of(scenario)[-1].ratio_milli
+    return SwapFacts(swapped_pages(scenario), ratio_milli, areas)
 
 
 class RunFacts(msgspec.Struct, frozen=True):
@@ -140,6 +148,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     per_vm: dict[str, Share] | None
     in_swap: int | None
     in_swap_bytes: int | None
+    page_ins_from: dict[str, int]
     pushed: int
     shards: int
     version: str

@@ -28,7 +28,7 @@ from typing import NamedTuple
 from pagewake.errors import ConfigError
 from pagewake.events.types import MediumChanged
 from pagewake.host_memory.frames import Watermarks, compressed, scaled_low
-from pagewake.host_memory.media import MEDIA, Medium
+from pagewake.host_memory.media import MEDIA, Medium, synchronous_medium
 from pagewake.kvm.huge_pages import HUGE
 from pagewake.participants.regions import lay_out
 from pagewake.scenario.model import Scenario, Vm
@@ -65,13 +65,16 @@ class _Kind(NamedTuple):
 
 
 class _Host(NamedTuple):
-    """What the VMs of a host have to share: frames, less what is in stocks or has to be free."""
+    """What the VMs of a host have to share: frames, less what is in stocks or has to be free.
+
+    `pool`: how many of its frames so many pages in swap take.
+    """
 
     name: str
     memory: int
     stocks: int
     free: int
-    ratio_milli: int
+    pool: Callable[[int], int]
 
 
 def starts(scenario: Scenario, index: int) -> Mapping[str, Start]:
@@ -162,10 +165,29 @@ def use_ns(scenario: Scenario) -> int:
 
 
 def media_of(scenario: Scenario) -> list[Medium]:
-    """The medium at time 0, and those it is changed to, in order of time."""
+    """The medium at time 0, and those it is changed to, in order of time.
+
+    Those of other swap areas stand before it; zswap counts as one that is synchronous.
+    """
     controls = [e.control for e in sorted(scenario.events, key=lambda event: event.at_ns)]
     changes = [MEDIA[c.medium] for c in controls if isinstance(c, MediumChanged)]
-    return [scenario.host.medium.device(), *changes]
+    swap = scenario.host.areas
+    if swap is None:
+        return [scenario.host.medium.device(), *changes]
+    media = [area.medium for area in swap.areas]
+    if swap.zswap is not None:
+        zswap = synchronous_medium(
+            swap.zswap.decompress_ns, name="zswap", ratio_milli=swap.zswap.ratio_milli
+        )
+        media.insert(0, zswap)
+    return media
+
+
+def memory_pages(scenario: Scenario, index: int) -> int:
+    """Frames of one host."""
+    if scenario.host.memory_pages is not None:
+        return scenario.host.memory_pages
+    return sum(number * vm.limit_pages for vm, number in _counted(scenario, index))
 
 
 def _counted(scenario: Scenario, index: int) -> list[tuple[Vm, int]]:
@@ -211,7 +233,7 @@ def _host(scenario: Scenario, index: int, memory: int, kinds: list[_Kind]) -> _H
         memory,
         sum(kind.number * kind.stock for kind in kinds),
         Watermarks(memory, reserve).high,
-        scenario.host.medium.device().ratio_milli,
+        lambda pages: _pool(scenario, memory, pages),
     )
 
 
@@ -238,7 +260,7 @@ def _share(host: _Host, kinds: list[_Kind]) -> list[int]:
         pairs = list(zip(kinds, given, strict=True))
         held = sum(kind.number * room for kind, room in pairs)
         out = sum(kind.number * kind.swapped(room) for kind, room in pairs)
-        return held + _pool(host, out) <= available
+        return held + host.pool(out) <= available
 
     least = sum(kind.number * max(0, kind.vm.min_pages - kind.stock) for kind in kinds)
     if least > available or available < 1 or not fits(rooms(floor(0), 0)):
@@ -247,8 +269,12 @@ def _share(host: _Host, kinds: list[_Kind]) -> list[int]:
     return rooms(floor(low), _most(lambda part: fits(rooms(floor(low), part))))
 
 
-def _pool(host: _Host, pages: int) -> int:
-    return compressed(pages, host.ratio_milli) if host.ratio_milli else 0
+def _pool(scenario: Scenario, memory: int, pages: int) -> int:
+    swap = scenario.host.areas
+    if swap is not None:
+        return swap.frames(pages, memory)
+    ratio_milli = scenario.host.medium.device().ratio_milli
+    return compressed(pages, ratio_milli) if ratio_milli else 0
 
 
 def _most(fits: Callable[[int], bool]) -> int:
@@ -264,7 +290,7 @@ def _too_little(host: _Host, kinds: list[_Kind], least: int) -> str:
     """The sizes that do not fit, and what can be done about each."""
     vms = sum(kind.number for kind in kinds)
     out = sum(kind.number * kind.swapped(0) for kind in kinds) - least
-    pool = _pool(host, max(0, out))
+    pool = host.pool(max(0, out))
     parts = [
         (host.stocks, "frames taken ahead"),
         (host.free, "kept free by reclaim"),

@@ -7,7 +7,7 @@ as far as `at_start` has room for it, by keyed draw; host memory and the VM get 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from pagewake.events import types as ev
 from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.config import HostConfig, VmMemory
 from pagewake.host_memory.manager import HostMemory
+from pagewake.host_memory.places import Swap
 from pagewake.kvm.host_cpus import HostCpus
 from pagewake.participants.at_start import Start, refill_ns, starts
 from pagewake.participants.guests import build_kernel
@@ -25,6 +26,7 @@ from pagewake.participants.participant import HostParticipant, ShardParticipant
 from pagewake.participants.plan import RunPlan
 from pagewake.participants.regions import Layout, lay_out
 from pagewake.participants.sources import source_config, source_media
+from pagewake.participants.swap_places import shares_of
 from pagewake.participants.topology import HostPlace
 from pagewake.scenario.model import Scenario, VmInstance
 from pagewake.simtime.residency import populate
@@ -45,6 +47,7 @@ class VmPlan(NamedTuple):
     start: Start
     populated: NDArray[np.int64]
     resident: NDArray[np.bool_]
+    places: bytes = b""
 
 
 def build(plan: RunPlan, hosts: Sequence[int] | None = None) -> list[HostPart]:
@@ -94,11 +97,35 @@ def plan_vms(scenario: Scenario, instances: Sequence[VmInstance]) -> list[VmPlan
         layout = lay_out(spec)
         kinds[spec.name] = layout, _populated(layout)
     hosts = {index: starts(scenario, index) for index in dict.fromkeys(i.host for i in instances)}
-    return [
+    plans = [
         VmPlan(vm, layout, start, populated, _resident(scenario.seed, vm, layout, start))
         for vm in instances
         for layout, populated in [kinds[vm.spec.name]]
         for start in [hosts[vm.host][vm.spec.name]]
+    ]
+    swap = scenario.host.areas
+    return plans if swap is None else _placed(scenario, swap, plans, hosts)
+
+
+def _placed(
+    scenario: Scenario,
+    swap: Swap,
+    plans: Sequence[VmPlan],
+    hosts: Mapping[int, Mapping[str, Start]],
+) -> list[VmPlan]:
+    """The same plans, with the places of the pages that are in swap."""
+    shares = {index: shares_of(scenario, swap, index, starts) for index, starts in hosts.items()}
+    return [
+        plan._replace(
+            places=swap.places(
+                scenario.seed,
+                plan.instance.name,
+                plan.instance.spec.memory_pages,
+                plan.populated[~plan.resident],
+                shares[plan.instance.host][plan.instance.name],
+            )
+        )
+        for plan in plans
     ]
 
 
@@ -153,6 +180,7 @@ def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostCon
         window_pages=1 << (host.page_cluster or 0),
         sources=source_media(scenario),
         replacement=host.replacement,
+        swap=host.areas,
     )
 
 
@@ -179,6 +207,7 @@ def vm_memory(scenario: Scenario, plan: VmPlan) -> VmMemory:
         low_pages=spec.low_pages,
         direct=scenario.kernel.switches(0).reclaim == "fault",
         source=source_config(scenario, spec, plan.layout, plan.populated[~plan.resident]),
+        places=plan.places,
     )
 
 
@@ -187,7 +216,7 @@ def build_shard(scenario: Scenario, plans: Sequence[VmPlan]) -> Shard:
     return Shard(
         [
             build_kernel(scenario, plan.instance, plan.layout, plan.start.stock_pages,
-                         plan.populated, plan.resident)
+                         plan.populated, plan.resident, plan.places)
             for plan in plans
         ],
         HostCpus(scenario.host.cpus) if scenario.host.cpus else None,

@@ -33,12 +33,13 @@ Entry = TypeVar("Entry")
 class ConsumedCounts:
     """Counts the domain events that a shard took in, and those that its journal leaves out."""
 
-    __slots__ = ("counts", "pushed", "read")
+    __slots__ = ("counts", "pushed", "read", "read_from")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self.read: dict[str, int] = {}
         self.pushed: dict[str, int] = {}
+        self.read_from: dict[int, int] = {}
 
     def add(self, deliveries: Sequence[Event]) -> None:
         """Count those of one window, as their VMs numbered them."""
@@ -49,6 +50,9 @@ class ConsumedCounts:
             if name == "PageReady":
                 assert isinstance(delivery, PageReady)
                 self.read[delivery.vm] = self.read.get(delivery.vm, 0) + delivery.read
+                if delivery.area:
+                    number = self.read_from.get(delivery.area, 0)
+                    self.read_from[delivery.area] = number + delivery.read
             elif isinstance(delivery, PagesPushed):
                 self.pushed[delivery.vm] = self.pushed.get(delivery.vm, 0) + len(delivery.gfns)
 
@@ -76,6 +80,7 @@ def shard_ended(window: int, shard: ShardDomain, consumed: ConsumedCounts) -> li
         first,
         consumed=dict(sorted(consumed.counts.items())),
         read=sum(consumed.read.values()),
+        read_from=dict(sorted(consumed.read_from.items())),
         summary=replace(
             first.summary,
             sleepers=summary.sleepers,
@@ -148,4 +153,5 @@ def _added(one: ShardEnded, other: ShardEnded) -> ShardEnded:
         ),
         one.vm_read | other.vm_read,
         one.vm_pushed | other.vm_pushed,
+        dict(Counter(one.read_from) + Counter(other.read_from)),
     )

@@ -16,7 +16,7 @@ import msgspec
 from pagewake.errors import DataError, nearest
 from pagewake.events.codec import UNDECODABLE
 from pagewake.events.types import Control, MediumChanged
-from pagewake.scenario.checks import check_target
+from pagewake.scenario.checks import check_medium_change, check_target
 from pagewake.scenario.interventions import (
     COMMAND_ONLY,
     EVENT_KINDS,
@@ -149,11 +149,10 @@ def read_order(scenario: Scenario, order_id: str, command: Mapping[str, Any]) ->
     keys = {name: value for name, value in command.items() if name != "do"}
     try:
         control = control_event(do, 0, read_values(do, keys))
-        if not isinstance(control, MediumChanged):
+        if isinstance(control, MediumChanged):
+            check_medium_change(scenario, control, ())
+        else:
             check_target(scenario, control, ())
-        elif control.host >= scenario.host.count:
-            last = scenario.host.count - 1
-            raise BadValueError(f"there is no host {control.host}; the last one is {last}")
     except BadValueError as error:
         where = f"{dotted(error.at)}: " if error.at else ""
         raise BadCommandError(f"{where}{error}") from None

@@ -13,6 +13,7 @@ from pagewake.kvm.read_ahead import Window
 from pagewake.participants.at_start import batch_pages, has_huge_pages
 from pagewake.participants.nested import attach_inner_guests
 from pagewake.participants.regions import Layout
+from pagewake.participants.swap_places import load_ns, zswap_number
 from pagewake.participants.tasks import build_tasks
 from pagewake.scenario import model
 from pagewake.simtime.ports import NEVER_NS
@@ -27,14 +28,20 @@ def build_kernel(
     stock_pages: int,
     populated: NDArray[np.int64],
     resident: NDArray[np.bool_],
+    places: bytes = b"",
 ) -> GuestKernel:
-    """Build one VM and its guest kernel, ready for time 0."""
+    """Build one VM and its guest kernel, ready for time 0.
+
+    `places`: as `VmMemory` has them.
+    """
     rules = scenario.kernel
     vm = Machine(vm_config(scenario, instance, stock_pages))
     vm.pages.populate(populated, resident, instance.spec.page_source != "swap")
     vm.room -= int(resident.sum())
     if vm.huge is not None:
         vm.huge.map_resident()
+    if vm.areas is not None:
+        vm.areas.start(populated[~resident].tolist(), places)
     if vm.read_ahead is not None and instance.spec.page_source == "swap":
         vm.read_ahead.store(populated[~resident].tolist())
     kernel = GuestKernel(vm, rules.switches(1), rules.costs, rules.scheduler)
@@ -82,6 +89,8 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         read_ahead=_window(scenario),
         page_cluster=host.page_cluster or 0,
         page_source=spec.page_source,  # type: ignore[arg-type]
+        load_ns=load_ns(host.areas),
+        zswap=zswap_number(host.areas),
     )
 
 

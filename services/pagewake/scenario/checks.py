@@ -13,6 +13,7 @@ from typing import Any
 from pagewake.errors import nearest
 from pagewake.events import types as ev
 from pagewake.guest_kernel.config import Spread
+from pagewake.host_memory.places import AREAS_MAX
 from pagewake.kvm.config import Cpuid
 from pagewake.kvm.profile import has_userfaultfd
 from pagewake.scenario import units
@@ -120,6 +121,7 @@ def _check_host(scenario: Scenario) -> None:
     if scenario.host.count > vms:
         text = f"{scenario.host.count} hosts for {vms} VMs leaves some empty; at most {vms}"
         raise BadValueError(text, ("host", "count"))
+    _check_swap(scenario)
     if scenario.host.cpus and len({bool(vm.nested) for vm in scenario.vms}) > 1:
         text = (
             "VMs that share CPUs are simulated by one shard, and those with guests of their own by "
@@ -131,6 +133,40 @@ def _check_host(scenario: Scenario) -> None:
         most = units.format_duration(scheduler.latency_ns)
         text = f'longer than scheduler.latency; at most "{most}"'
         raise BadValueError(text, ("kernel", "scheduler", "min_granularity"))
+
+
+def _check_swap(scenario: Scenario) -> None:
+    """What is not modelled where pages lie in more than one place."""
+    host = scenario.host
+    if not (host.swap or host.zswap):
+        return
+    key = "swap" if host.swap else "zswap"
+    if len(host.swap) > AREAS_MAX:
+        text = f"{len(host.swap)} swap areas; at most {AREAS_MAX} beside host.medium"
+        raise BadValueError(text, ("host", "swap"))
+    if host.page_cluster is not None:
+        text = f"pages are not read ahead where there is host.{key}: leave out one of the two"
+        raise BadValueError(text, ("host", "page_cluster"))
+    if host.workers:
+        text = f"workers are those of one device: leave them out, or host.{key}"
+        raise BadValueError(text, ("host", "workers"))
+    for index, vm in enumerate(scenario.vms):
+        if vm.userfault is not None:
+            text = f"what user space brings is not in swap: leave out host.{key}, or this"
+            raise BadValueError(text, ("vm", index, "userfault"))
+        if vm.page_source != "swap":
+            text = f"its pages do not come from swap alone: leave out host.{key}, or this"
+            raise BadValueError(text, ("vm", index, "page_source"))
+
+
+def check_medium_change(scenario: Scenario, event: ev.MediumChanged, path: Path) -> None:
+    """The host must exist, and have one swap area."""
+    if event.host >= scenario.host.count:
+        text = f"there is no host {event.host}; the last one is {scenario.host.count - 1}"
+        raise BadValueError(text, (*path, "host") if path else ())
+    if scenario.host.swap or scenario.host.zswap:
+        text = "the medium of a host with host.swap or host.zswap does not change"
+        raise BadValueError(text, (*path, "medium"))
 
 
 def _check_l2(scenario: Scenario) -> None:
@@ -388,9 +424,7 @@ def _check_event(scenario: Scenario, event: ev.Control, path: Path) -> None:
         text = f'"{at}" is not before the end of the run, which is at "{end}"'
         raise BadValueError(text, (*path, "at"))
     if isinstance(event, ev.MediumChanged):
-        if event.host >= scenario.host.count:
-            text = f"there is no host {event.host}; the last one is {scenario.host.count - 1}"
-            raise BadValueError(text, (*path, "host"))
+        check_medium_change(scenario, event, path)
         return
     check_target(scenario, event, path)
 

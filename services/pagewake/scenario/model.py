@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig, ScriptStep, Spread
+from pagewake.host_memory.places import Swap
 from pagewake.host_memory.replacement import REPLACEMENTS, SECOND_CHANCE
 from pagewake.kvm.config import Cpuid, HostCosts, NestedConfig, Userfault
 from pagewake.kvm.profile import Switches, nearest_profile, resolve
@@ -37,6 +38,7 @@ from pagewake.scenario.overrides import Overrides, OverridesReader
 from pagewake.scenario.presets import profile_names
 from pagewake.scenario.script import Steps
 from pagewake.scenario.spread import SpreadReader
+from pagewake.scenario.swap import SwapArea, Zswap, swap_of
 
 _NAME = Text(r"[A-Za-z][A-Za-z0-9_.-]*", 'a name: letters, digits, "-", "_" and "."')
 _PROFILE = Choice("kernel profile", profile_names, nearest_profile)
@@ -148,6 +150,13 @@ class Host(_Part, frozen=True, kw_only=True):
         str, Key("replacement", Choice("replacement", REPLACEMENTS), "which pages are evicted")
     ] = SECOND_CHANCE
     costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()
+    swap: Annotated[tuple[SwapArea, ...], Tables("swap", "swap areas before `medium`")] = ()
+    zswap: Annotated[Zswap | None, Table("zswap", "if given, compresses in front of swap")] = None
+
+    @property
+    def areas(self) -> Swap | None:
+        """All swap of each host; None where `medium` is all."""
+        return swap_of(self.medium, self.swap, self.zswap)
 
 
 _HOT_SET = Key(

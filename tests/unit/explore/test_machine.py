@@ -57,6 +57,9 @@ def test_a_machine_that_is_not_small_is_refused(name: str, why: str) -> None:
 
 
 def test_what_user_space_brings_is_refused() -> None:
+    for key in ('swap=[{medium="zram",size="1MiB"}]', "zswap={}"):
+        with pytest.raises(ConfigError, match=f"leave out host.{key.partition('=')[0]}"):
+            SmallMachine(load_small("one-vcpu", [f"host.{key}"]))
     with pytest.raises(ConfigError, match="userfault"):
         SmallMachine(load_small("one-vcpu", ["vm.0.userfault={}"]))
 
