@@ -22,7 +22,7 @@ from pagewake.observe.report.payoff_chart import payoff_chart
 PAGE = Path(__file__).parent / "how-to" / "does-it-pay.md"
 DRAWING = PAGE.with_suffix(".svg")
 COMMAND = """\
-pagewake compare payoff --map --jobs 1
+pagewake compare payoff --map --jobs 1 --set scenario.duration=100ms
   --axis host.medium=ssd-sata,nvme,hdd-2010,zram --axis overcommit=1.2,1.4,1.6,1.8
   --axis vm.0.task.0.access=read,write --axis kernel.profile=2.6.39,4.13,6.1,6.6
   --axis scenario.seed=1,2"""
