@@ -137,8 +137,8 @@ def _at_most(vm: Vm, frames: int) -> int:
 
 
 def has_huge_pages(scenario: Scenario, vm: Vm) -> bool:
-    """Whether memory of the VM may be mapped so: user space brings pages one by one."""
-    return scenario.host.huge_pages and vm.userfault is None
+    """Whether memory of the VM may be mapped so: user space and sources bring pages one by one."""
+    return scenario.host.huge_pages and vm.userfault is None and vm.page_source == "swap"
 
 
 def _huge_pages_ahead(scenario: Scenario, vm: Vm) -> int:

@@ -45,8 +45,8 @@ def _of_vm(vm: Vm, key: str) -> Iterator[str]:
 def _of_huge_pages(scenario: Scenario, vm: Vm, key: str) -> Iterator[str]:
     ahead = vm.limit_pages // 16
     alone = min(scenario.host.charge_batch * vm.vcpus, ahead // 2)
-    if vm.userfault is not None:
-        yield f"host.huge_pages does nothing for {key}: user space brings its pages one by one"
+    if vm.userfault is not None or vm.page_source != "swap":
+        yield f"host.huge_pages does nothing for {key}: its pages are brought in one by one"
         return
     fresh = any(task.region_pages and not task.populated for task in vm.tasks)
     if fresh and ahead < HUGE + alone:

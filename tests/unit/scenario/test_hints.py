@@ -136,6 +136,7 @@ populated = {populated}
         ("39MiB", "", "false", "false", ""),
         ("40MiB", "", "false", "true", ""),
         ("40MiB", "userfault = {}", "true", "true", "does nothing for vm.0"),
+        ("40MiB", 'page_source = "file"', "true", "true", "does nothing for vm.0"),
     ],
 )
 def test_huge_pages_that_cannot_be(
