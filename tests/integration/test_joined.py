@@ -15,6 +15,7 @@ from pagewake.recorded.export import write_ftrace
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import RecordingReader
 from pagewake.verify.log_run import PlacedEvent
+from tests.support.exported import NO_POLL
 from tests.support.runs import LoggedRun, run_logged
 
 GUEST_BEGINS_NS = 1_000_000_000
@@ -58,7 +59,7 @@ def probed(run: LoggedRun, begin_ns: int) -> list[str]:
 @pytest.fixture(scope="module", params=KERNELS)
 def sides(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sides:
     directory = tmp_path_factory.mktemp("sides")
-    sets = [f"kernel.profile={request.param}", "scenario.duration=20ms", "vm.0.count=1"]
+    sets = [f"kernel.profile={request.param}", NO_POLL, "scenario.duration=20ms", "vm.0.count=1"]
     run = run_logged("database", directory, *sets)
     write_ftrace(run.directory, directory / "host.txt", request.param, None)
     host = (directory / "host.txt").read_text().splitlines()

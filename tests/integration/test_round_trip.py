@@ -12,7 +12,7 @@ from pagewake.recorded.check import check_recording
 from pagewake.recorded.export import write_ftrace
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import RecordingReader
-from tests.support.exported import KERNELS, SCENARIOS, SHORT
+from tests.support.exported import KERNELS, NO_POLL, SCENARIOS, SHORT
 from tests.support.recordings import recording
 from tests.support.round_trip import RoundTrip, recorded_facts, round_trip
 from tests.support.runs import run_logged
@@ -44,15 +44,13 @@ def test_they_break_no_rule(trip: RoundTrip) -> None:
 
 Lines: TypeAlias = list[str]
 RECORDINGS = ("burst.txt.gz", "seq.txt.gz", "seq.trace-cmd.txt.gz")
-ALONE = "kernel.overrides.swap_poll=false"
-"""Pages that are read alone are not polled for, so that much is outstanding at once."""
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Lines:
     """A trace of 6.1 in which much is outstanding at once."""
     directory = tmp_path_factory.mktemp("written")
-    run = run_logged("database", directory, "kernel.profile=6.1", ALONE, SHORT)
+    run = run_logged("database", directory, "kernel.profile=6.1", NO_POLL, SHORT)
     write_ftrace(run.directory, directory / "trace.txt", None, None)
     return (directory / "trace.txt").read_text("utf-8").splitlines()
 

@@ -15,6 +15,8 @@ from pagewake.recorded.tracepoints import NAMES, Value, form_of, release_of
 from tests.support.runs import run_logged
 
 SHORT = "scenario.duration=60ms"
+NO_POLL = "kernel.overrides.swap_poll=false"
+"""Pages that are read alone are not waited for, so that much is outstanding at once."""
 KERNELS = ("2.6.39", "5.4", "6.1")
 SCENARIOS = (
     "row-01-user-fault",
