@@ -2,6 +2,8 @@
 # make test   the same set-up with the development tools, then the tests
 # make coverage   the quick tests, and how much of the code they run
 # make lint   lint, format check, types, import contracts
+# make validation   runs the scenarios that stand for recordings, and docs/explanation/validation.md
+#             with what they come to; PAGEWAKE_RECORDINGS=DIR measures the recordings again, too
 # make bench  speed, printed as ratios
 # make docs   docs/reference from the code, and the outputs that pages show
 # make generated   schemas/, docs/reference/ and grafana/dashboards/ from the code, and the rules of
@@ -22,7 +24,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 .DEFAULT_GOAL := run
 .PHONY: run test coverage lint format generated generated-known schemas reference dashboards rules docs map \
-        bench soak clean compiled pure test-compiled brokers brokers-down cluster cluster-down
+        validation bench soak clean compiled pure test-compiled brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
 	@$(BIN)/pagewake benchmark natapov-2010 --seeds 1,2,3
@@ -75,6 +77,9 @@ docs: $(VENV)/.installed-dev
 # The picture of docs/how-to/does-it-pay.md and the words below it: 768 runs, minutes.
 map: $(VENV)/.installed-dev
 	@$(BIN)/python -m docs.payoff
+
+validation: $(VENV)/.installed-dev
+	@$(BIN)/python -m docs.validation
 
 bench: $(VENV)/.installed-dev
 	@for script in tests/bench/bench_*.py; do \

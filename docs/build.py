@@ -26,12 +26,14 @@ from docs.generate import (
     rights,
     scenario,
     states,
+    validation,
 )
 from docs.wrap import rewrapped
 
 DIRECTORY = Path(__file__).parent
 GENERATED: Mapping[str, Callable[[], str]] = {
     "explanation/packages.md": packages.page,
+    "explanation/validation.md": validation.page,
     "explanation/vcpu-states.md": states.page,
     "reference/cli.md": cli.page,
     "reference/events.md": events.page,
@@ -49,6 +51,11 @@ def generated() -> dict[str, str]:
     """The text of every page that comes from the code, by its path below docs/."""
     pages = {name: make() for name, make in GENERATED.items()} | errata.pages()
     return {name: rewrapped(text) for name, text in pages.items()}
+
+
+def write_page(name: str) -> None:
+    """Write one page that comes from the code, by its path below docs/."""
+    _write(DIRECTORY / name, rewrapped(GENERATED[name]()))
 
 
 def retake(page: Page) -> str:
