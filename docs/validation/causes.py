@@ -69,7 +69,7 @@ class Reading:
 
     def __init__(self) -> None:
         self._open: dict[str, _Fault] = {}
-        self._seconds: Counter[str] = Counter()
+        self._seconds: dict[str, float] = dict.fromkeys(_SECONDS, 0.0)
         self._counts: Counter[str] = Counter()
         self._attempts: list[float] = []
         self._tolds: list[float] = []
