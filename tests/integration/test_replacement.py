@@ -1,0 +1,67 @@
+"""Kinds of replacement in whole runs: what a scan does to pages that are in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pagewake.engine.run import run_scenario
+from pagewake.host_memory.replacement import REPLACEMENTS
+from pagewake.observe.result import RunResult
+from pagewake.scenario.loading import load, loads
+from pagewake.verify.verify import verify_log
+
+SCANNED = """
+[scenario]
+name = "scanned"
+duration = "250ms"
+[host]
+medium = "nvme"
+replacement = "{kind}"
+[[vm]]
+name = "vm"
+vcpus = 2
+memory = "16MiB"
+limit = "2MiB"
+[[vm.task]]
+name = "hot"
+pattern = "random"
+working_set = "1MiB"
+populated = true
+touch = "10us"
+[[vm.task]]
+name = "scan"
+pattern = "sequential"
+working_set = "8MiB"
+populated = true
+touch = "2us"
+"""
+
+
+def page_ins(tmp_path: Path, kind: str) -> int:
+    text = SCANNED.format(kind=kind)
+    log = tmp_path / kind
+    result: RunResult = run_scenario(loads(text, "scanned.toml", Path()), log_dir=log)
+    assert verify_log(log).problems == []
+    return result.page_ins
+
+
+def test_two_lists_keep_what_is_in_use_from_a_scan(tmp_path: Path) -> None:
+    by_kind = {kind: page_ins(tmp_path, kind) for kind in REPLACEMENTS}
+    assert by_kind["two-lists"] < 0.9 * by_kind["second-chance"]
+    assert by_kind["two-lists"] < 0.9 * by_kind["two-lists-2.6.28"]
+    assert by_kind["two-lists"] < 0.9 * by_kind["mglru"]
+
+
+@pytest.mark.parametrize("kind", REPLACEMENTS)
+@pytest.mark.parametrize(
+    ("name", "duration"),
+    [("overcommit", "scenario.duration=300ms"), ("web", "scenario.duration=1s")],
+)
+def test_built_in_scenarios_hold_the_invariants(
+    tmp_path: Path, kind: str, name: str, duration: str
+) -> None:
+    changes = [duration, f"host.replacement={kind}"]
+    run_scenario(load(name, changes), log_dir=tmp_path / "log")
+    assert verify_log(tmp_path / "log").problems == []
