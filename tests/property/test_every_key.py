@@ -385,9 +385,10 @@ MOVES_THE_DIGEST = [
         "host.costs.huge_touch=90us",
         given=(*ROOMY, "host.huge_pages=true", "vm.0.task.0.resident=5MiB"),
     ),
-    change("busy", "host.replacement=two-lists"),
-    change("busy", "host.replacement=two-lists-2.6.28"),
-    change("busy", "host.replacement=mglru", given=("host.replacement=two-lists",)),
+    *(
+        change("phased", f"host.replacement={kind}", given=("scenario.duration=80ms",))
+        for kind in ("two-lists", "two-lists-2.6.28", "mglru")
+    ),
     change("busy", "host.charge_batch=2"),
     change("busy", "host.reclaim_lag=300us"),
     change("busy", "host.hz=1000"),
