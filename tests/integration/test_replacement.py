@@ -54,6 +54,7 @@ def test_two_lists_keep_what_is_in_use_from_a_scan(tmp_path: Path) -> None:
     assert by_kind["two-lists"] < 0.9 * by_kind["two-lists-2.6.28"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REPLACEMENTS)
 @pytest.mark.parametrize(
     ("name", "duration"),

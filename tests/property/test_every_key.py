@@ -385,10 +385,7 @@ MOVES_THE_DIGEST = [
         "host.costs.huge_touch=90us",
         given=(*ROOMY, "host.huge_pages=true", "vm.0.task.0.resident=5MiB"),
     ),
-    *(
-        change("phased", f"host.replacement={kind}", given=("scenario.duration=80ms",))
-        for kind in ("two-lists", "two-lists-2.6.28", "mglru")
-    ),
+    change("phased", "host.replacement=two-lists", given=("scenario.duration=80ms",)),
     change("busy", "host.charge_batch=2"),
     change("busy", "host.reclaim_lag=300us"),
     change("busy", "host.hz=1000"),
