@@ -93,23 +93,26 @@ def test_a_run_is_the_same_again(tmp_path: Path) -> None:
     assert walk(tmp_path, "6.1", 3).digest == walk(again, "6.1", 3).digest
 
 
-def test_a_page_may_be_there_before_the_guest_is_told(tmp_path: Path) -> None:
-    """The thread that has begun the read reclaims for its neighbours before it enters the guest."""
-    log = tmp_path / "6.6-3-sequential"
+def test_a_page_may_be_in_before_the_attempt_looks(tmp_path: Path) -> None:
+    """A thread that has begun to read its window reclaims for the rest; then it looks for its page.
+
+    What is in by then was a slow synchronous fault, of which the guest is told nothing; what is
+    not, an asynchronous one.
+    """
     walk(tmp_path, "6.6", 3)
-    told: dict[int, int] = {}
-    done: dict[int, int] = {}
-    waits = 0
-    for event in read_events(log):
-        if isinstance(event, ev.ExceptionInjected) and event.kind == "not_present":
-            told[event.token] = event.at_ns
-        elif isinstance(event, ev.WorkerCompleted):
-            done[event.token] = event.at_ns
-        elif isinstance(event, ev.FrameAwaited):
-            waits += event.ahead
-    early = [token for token, at_ns in told.items() if done.get(token, at_ns) < at_ns]
-    assert waits > 20
-    assert len(early) > 20
+    began: dict[int, tuple[int, int]] = {}
+    slow = asynchronous = 0
+    events = read_events(tmp_path / "6.6-3-sequential")
+    for event in sorted(events, key=lambda event: event.n):
+        if isinstance(event, ev.PageRequested):
+            began[event.vcpu] = event.gfn, event.at_ns
+        elif isinstance(event, ev.FrameFound) and event.vcpu in began:
+            gfn, at_ns = began.pop(event.vcpu)
+            slow += gfn == event.gfn and event.at_ns - at_ns > 300_000
+        elif isinstance(event, ev.PageNotPresent):
+            asynchronous += event.delivery == "injected"
+    assert slow > 10
+    assert asynchronous > slow
 
 
 def test_before_5_8_neighbours_without_a_frame_are_not_read(tmp_path: Path) -> None:

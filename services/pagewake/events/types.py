@@ -331,7 +331,9 @@ class PageNotPresent(ToHost, frozen=True, gc=False):
 class PageRequested(ToHost, frozen=True, gc=False):
     """User space has taken the request of a vcpu for a page that it brings.
 
-    Or `ahead`: a vcpu thread that has reclaimed reads a page beside another that it faulted on.
+    Or a vcpu thread reads these pages, `ahead`, for a fault on `gfn`, a list for each request to
+    the device, and goes on to reclaim for more: who waits for `gfn` is seen after that.
+
     `token` None: the vcpu thread waits there.  `joined`: the page is on its way, or there already.
     `served`: user space has the page at hand, and takes a frame of the stock for it.
     """
@@ -342,7 +344,7 @@ class PageRequested(ToHost, frozen=True, gc=False):
     token: Token | None = None
     joined: bool = False
     served: bool = False
-    ahead: bool = False
+    ahead: tuple[tuple[int, ...], ...] = ()
 
 
 class PageTouched(ToHost, frozen=True, gc=False):
@@ -387,14 +389,12 @@ class FrameAwaited(ToHost, frozen=True, gc=False):
     """A vcpu thread needs a frame for this gfn, and the VM is at its limit: it reclaims itself.
 
     It executes nothing and takes no interrupt until `FrameFound`; the page-in is asynchronous only
-    then.  Where the page has come meanwhile there is none.  `ahead`: what the fault comes to has
-    been decided, and the frame is for pages that are read beside this one; the guest is told when
-    it is found.
+    then.  Where the page has come meanwhile there is none.  The frame may be for a page that is
+    to be read beside this one.
     """
 
     vcpu: int
     gfn: Gfn
-    ahead: bool = False
 
 
 # --------------------------------------------------------------------------- host to shard
@@ -404,9 +404,9 @@ class PageReady(ToShard, frozen=True, gc=False):
     """The page-in for this gfn is complete: the worker finished.
 
     `read` false: no device read was needed (first touch, or still in the swap cache).  `ahead`: it
-    was read beside another page, and nobody had asked for it.  `area`: the swap area that it was
-    read from, by its number in the file, from 1 on; `host.medium` comes behind those, and zswap
-    last.  0: there is one area.
+    was read beside another page, or before it was seen who waits for it.  `area`: the swap area
+    that it was read from, by its number in the file, from 1 on; `host.medium` comes behind those,
+    and zswap last.  0: there is one area.
     """
 
     vcpu: int

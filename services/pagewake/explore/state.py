@@ -63,7 +63,7 @@ KEPT: Final[dict[str, Kept]] = {
          "medium_cost_ns", "synchronous", "panicked", "frozen_ns"),
         ("in_flight", "short"),
         ("agenda", "areas", "config", "consumed", "costs", "cpus", "digest", "guest", "handler",
-         "huge", "journal_out", "late", "n", "name", "on_host", "pages", "read_ahead", "silent",
+         "huge", "journal_out", "n", "name", "on_host", "pages", "read_ahead", "silent",
          "switches",
          "to_host", "touched", "until", "vcpus"),
     ),

@@ -238,7 +238,7 @@ class HostMemory(Saved):
     def _start(self, vm: VmAccount, request: PageNotPresent | PageRequested, now_ns: int) -> bool:
         """Begin a page-in, if there is a frame for it."""
         gfn = request.gfn
-        if isinstance(request, PageNotPresent) and request.ahead:
+        if request.ahead:
             return self._start_window(vm, request, now_ns)
         source = vm.source
         if source is not None and source.brings(gfn, request.at_ns):
@@ -267,7 +267,9 @@ class HostMemory(Saved):
         self._answer(request, now_ns, ready_ns, read_ns, area=area)
         return True
 
-    def _start_window(self, vm: VmAccount, request: PageNotPresent, now_ns: int) -> bool:
+    def _start_window(
+        self, vm: VmAccount, request: PageNotPresent | PageRequested, now_ns: int
+    ) -> bool:
         """Begin the reads of a page and its neighbours, if there are frames for all of them.
 
         A request for each list of neighbours; its pages are in memory together.
@@ -371,7 +373,7 @@ class HostMemory(Saved):
         `beside`: the page, if it may be another one than was asked for.  `area`: of its read.
         """
         gfn = request.gfn if beside is None else Gfn(beside)
-        ahead = gfn != request.gfn or (isinstance(request, PageRequested) and request.ahead)
+        ahead = gfn != request.gfn or (isinstance(request, PageRequested) and bool(request.ahead))
         ready = PageReady(
             ready_ns,
             request.vm,
@@ -501,8 +503,7 @@ class HostMemory(Saved):
 
 def frames_of(request: PageNotPresent | PageRequested) -> int:
     """How many frames a page-in takes, with what is read beside it."""
-    ahead = request.ahead if isinstance(request, PageNotPresent) else ()
-    return sum(map(len, ahead)) or 1
+    return sum(map(len, request.ahead)) or 1
 
 
 def _push_ns(vm: VmAccount) -> int | None:

@@ -16,7 +16,8 @@ Where user space brings the pages of the VM, the last two are its to answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
@@ -41,7 +42,10 @@ from pagewake.kvm.userfault import Handler, Request
 
 if TYPE_CHECKING:
     from pagewake.kvm.thread import VcpuThread
-    from pagewake.kvm.vm import Ahead, Vm
+    from pagewake.kvm.vm import Ahead
+
+Window: TypeAlias = Sequence[int]
+"""Pages that are read with one fault, in their order."""
 
 
 def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
@@ -73,9 +77,11 @@ def read_again(vcpu: VcpuThread, at_ns: int, work: Work) -> int | None:
     """
     vm = vcpu.vm
     context = FaultContext(work.gfn, False, vcpu.guest.cpl, work.level, None)
-    if vm.pages.state[work.gfn] == ABSENT and (load_ns := vm.load_ns(work.gfn)):
+    absent = vm.pages.state[work.gfn] == ABSENT
+    if absent and (load_ns := vm.load_ns(work.gfn)):
         return _synchronous_medium(vcpu, at_ns, context, load_ns)
-    return _wait(vcpu, at_ns, context, "prefault")
+    window = vm.window(work.gfn) if absent else []
+    return _wait(vcpu, at_ns, context, "prefault", vm.with_frame(window, work.gfn))
 
 
 def _synchronous_medium(
@@ -107,11 +113,15 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     ):
         _reclaim(vcpu, at_ns, context)
         return None
+    window = [] if joined else vm.window(context.gfn)
+    if len(window) > max(1, vm.room):
+        _reclaim_for_window(vcpu, at_ns, context, window)
+        return None
     why = _forbidden(vcpu, at_ns, context)
+    if why is None and window and vm.polls_for_it():
+        why = "poll"
     if why is not None:
-        return _wait(vcpu, at_ns, context, why)
-    if not joined and _reads_alone(vm, context.gfn):
-        return _wait(vcpu, at_ns, context, "poll")
+        return _wait(vcpu, at_ns, context, why, window)
     if apf.gfn_hash.find(context.gfn):
         _started(vcpu, at_ns, context.gfn, "double_fault", None)
         vcpu.note(DoubleFault, at_ns, context.gfn)
@@ -121,9 +131,9 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     work = apf.setup(token, context.gfn, context.level, vm.can_allocate, vcpu.guest.cr3)
     if isinstance(work, str):
         _started(vcpu, at_ns, context.gfn, work, token)
-        return _wait(vcpu, at_ns, context, work)
+        return _wait(vcpu, at_ns, context, work, window)
     _started(vcpu, at_ns, context.gfn, "queued", token)
-    ahead = vm.wait_for(context.gfn, vcpu.id, token, fresh=False)
+    ahead = vm.wait_for(context.gfn, vcpu.id, token, fresh=False, window=window)
     if len(apf.gfn_hash) == SLOTS:
         _spins_for_ever(vcpu, at_ns, context, token, ahead)
         return None
@@ -131,32 +141,49 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     return vm.costs.fault_ns
 
 
-def _reads_alone(vm: Vm, gfn: Gfn) -> bool:
-    """A window of one page, for which the kernels of 4.13 to 6.5 wait in the submission."""
-    if vm.read_ahead is None or not vm.switches.swap_poll or vm.pages.is_at_source(gfn):
-        return False
-    return vm.read_ahead.size(gfn) == 1
-
-
-def _reclaim(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> None:
+def _reclaim(vcpu: VcpuThread, at_ns: int, context: FaultContext, late: Window = ()) -> None:
     """The VM is at its limit: no frame to read into, and this thread sees to one (5.8)."""
     vm = vcpu.vm
-    vm.short.append(ShortOfFrame(vcpu.id, context))
+    vm.short.append(ShortOfFrame(vcpu.id, context, tuple(late)))
     vm.tell(FrameAwaited, at_ns, vcpu.id, context.gfn)
 
 
-def read_late(vcpu: VcpuThread, at_ns: int, gfns: tuple[int, ...]) -> tuple[int, ...]:
-    """Read these neighbours of a page, for which there was no frame before; what is left of them.
+def _reclaim_for_window(
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, window: Window
+) -> None:
+    """A page is read, and as many of its neighbours as there are frames for; then as `_reclaim`.
 
-    The page itself may be there by now: before the guest, which is told of it only then.
+    All of that comes before the attempt looks whether its page is locked (swapin_readahead() in
+    do_swap_page()): if it is in by then, the fault is over, and was synchronous.
     """
     vm = vcpu.vm
-    wanted = [Gfn(gfn) for gfn in gfns if vm.pages.state[gfn] == ABSENT]
-    frames = max(0, vm.room)
-    for gfn in wanted[:frames]:
-        vm.read_beside(gfn)
-        vm.tell(PageRequested, at_ns, vcpu.id, gfn, vm.epoch, ahead=True)
-    return tuple(wanted[frames:])
+    first = vm.with_frame(list(window), context.gfn)
+    _read(vcpu, at_ns, context.gfn, first)
+    _reclaim(vcpu, at_ns, context, [near for near in window if near not in first])
+
+
+def go_on(vcpu: VcpuThread, at_ns: int, waiting: ShortOfFrame) -> int | None:
+    """There may be a frame for what the thread waits with; as `handle`."""
+    vm = vcpu.vm
+    context = waiting.context
+    late = [Gfn(gfn) for gfn in waiting.late if vm.pages.state[gfn] == ABSENT]
+    if late:
+        first = late[: max(0, vm.room)]
+        _read(vcpu, at_ns, context.gfn, first)
+        if len(first) < len(late):
+            _reclaim(vcpu, at_ns, context, late[len(first) :])
+            return None
+    return handle(vcpu, at_ns, context)
+
+
+def _read(vcpu: VcpuThread, at_ns: int, gfn: Gfn, gfns: Window) -> None:
+    """For a fault on `gfn` these pages are read; who waits for it is not known yet."""
+    vm = vcpu.vm
+    if gfns and vm.read_ahead is not None:
+        for near in gfns:
+            vm.read_unasked(Gfn(near))
+        requests = vm.read_ahead.requests(gfns)
+        vm.tell(PageRequested, at_ns, vcpu.id, gfn, vm.epoch, ahead=requests)
 
 
 def _ask_user_space(
@@ -306,10 +333,11 @@ def _wait(
     at_ns: int,
     context: FaultContext,
     why: ev.SyncWhy | Literal["stock"],
+    window: Window = (),
     fresh: bool = False,
 ) -> int | None:
     """The vcpu thread itself waits: no instruction, no interrupt until the page is in."""
-    ahead = vcpu.vm.wait_for(context.gfn, vcpu.id, None, fresh)
+    ahead = vcpu.vm.wait_for(context.gfn, vcpu.id, None, fresh, window)
     _say(vcpu, at_ns, context, "synchronous", why=why, ahead=ahead, first_touch=fresh)
     return None
 

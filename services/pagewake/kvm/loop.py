@@ -22,7 +22,6 @@ from pagewake.events import types as ev
 from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import (
     ExceptionInjected,
-    FrameAwaited,
     FrameFound,
     MsrWritten,
     VcpuHalted,
@@ -127,19 +126,9 @@ class Vcpu(VcpuThread):
         """Nested page fault: `fault.py` decides; None means that this thread waits (blackout)."""
         self.leave(at_ns)
         cost_ns = fault.handle(self, at_ns, context)
-        if self.vm.late:
-            return self._reclaim_beside(at_ns, context, cost_ns)
         if cost_ns is None:
             return self._black_out(at_ns, context.gfn)
         return self.after_exit(at_ns, self.vm.costs.exit_ns + cost_ns)
-
-    def _reclaim_beside(self, at_ns: int, context: FaultContext, cost_ns: int | None) -> Step:
-        """A fault is handled, but neighbours of its page have no frame: this thread sees to it."""
-        vm = self.vm
-        late, vm.late = vm.late, ()
-        vm.short.append(ShortOfFrame(self.id, context, late, cost_ns))
-        vm.tell(FrameAwaited, at_ns, self.id, context.gfn, ahead=True)
-        return self._black_out(at_ns, Gfn(late[0]))
 
     def _black_out(self, at_ns: int, gfn: Gfn) -> Step:
         """The thread waits for this page itself."""
@@ -240,7 +229,6 @@ class Vcpu(VcpuThread):
                 break
             read_ns = fault.read_again(self, at_ns, work)
             if read_ns is None:
-                self.vm.late = ()
                 self.stall_ns += cost_ns
                 return self._black_out(at_ns, work.gfn)
             cost_ns += read_ns + completion.check(self, at_ns)
@@ -369,25 +357,11 @@ class Vcpu(VcpuThread):
         self.become("run")
         self.account(at_ns, "exit")
         self.note(FrameFound, at_ns, waiting.gfn)
-        cost_ns: int | None = 0
-        if not self.clearings:
-            cost_ns = self._go_on_with(at_ns, waiting)
-            if self.vm.late:
-                return self._reclaim_beside(at_ns, waiting.context, cost_ns)
-            if cost_ns is None:
-                return self._black_out(at_ns, waiting.gfn)
+        cost_ns = None if self.clearings else fault.go_on(self, at_ns, waiting)
+        if cost_ns is None and not self.clearings:
+            return self._black_out(at_ns, waiting.gfn)
         self.vm.give_room(at_ns, 0)
         return self._back(at_ns, cost_ns or 0)
-
-    def _go_on_with(self, at_ns: int, waiting: ShortOfFrame) -> int | None:
-        """Handle the fault, or what is left to read beside its page; as `fault.handle`."""
-        vm = self.vm
-        if not waiting.late:
-            return fault.handle(self, at_ns, waiting.context)
-        vm.late = fault.read_late(self, at_ns, waiting.late)
-        if waiting.cost_ns is None and not (vm.late or vm.waits_itself(self.id, waiting.gfn)):
-            return fault.handle(self, at_ns, waiting.context)
-        return waiting.cost_ns
 
     def resolved(self, at_ns: int, arg: tuple[Gfn, Token, int]) -> Step:
         """User space brought the page in this thread: as it comes back, its fault is complete."""

@@ -65,8 +65,13 @@ class ReadAhead(Saved):
             self._at_slot[self._next_slot] = gfn
             self._next_slot += 1
 
-    def size(self, gfn: Gfn) -> int:
-        """How many pages a fault on this one would read, those in memory included."""
+    @property
+    def alone(self) -> bool:
+        """The window that was read last was of one page."""
+        return self._size == 1
+
+    def _size_for(self, gfn: Gfn) -> int:
+        """How many pages a fault on this one reads, those in memory included."""
         if self.kind == "block":
             return self.most
         at = gfn if self.kind == "vma" else self._slots[gfn]
@@ -83,7 +88,7 @@ class ReadAhead(Saved):
         `state` and `source` are the page table's.  What is in memory, on its way, or not in swap,
         is not read.
         """
-        size = self.size(gfn)
+        size = self._size_for(gfn)
         gfns = [
             near
             for near in self._window(gfn, size, len(state))

@@ -89,21 +89,14 @@ class Clearing(Saved):
 class ShortOfFrame(Saved):
     """A fault of this vcpu that waits for a frame, to be handled again: see `FaultContext`.
 
-    Or it was handled, at `cost_ns` (None: the thread itself waits for the page), and the frame is
-    for neighbours that are read with its page: `late`.
+    Its page may be on its way already, and the frame be for neighbours that are to be read with it:
+    `late`.
     """
 
-    __slots__ = ("cost_ns", "cpl", "gfn", "late", "level", "task", "vcpu", "write")
+    __slots__ = ("cpl", "gfn", "late", "level", "task", "vcpu", "write")
 
-    def __init__(
-        self,
-        vcpu: int,
-        context: FaultContext,
-        late: tuple[int, ...] = (),
-        cost_ns: int | None = None,
-    ) -> None:
+    def __init__(self, vcpu: int, context: FaultContext, late: tuple[int, ...] = ()) -> None:
         self.late = late
-        self.cost_ns = cost_ns
         self.vcpu = vcpu
         self.gfn = context.gfn
         self.write = context.write

@@ -5,7 +5,7 @@ The rules work on it; `machine.py` executes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeAlias
 
 import msgspec
@@ -74,8 +74,7 @@ class Vm(Saved):
     """See the module; `guest` objects are attached by the guest kernel before the first step.
 
     `room`: frames within its limit that the VM has not; below 0 it waits for some at the host.
-    `short`: vcpu threads that wait for one here, in order; `late`: what a fault is to read beside
-    its page, as it is handled, and has no frame for.  `cpus` None: each thread has a CPU.
+    `short`: vcpu threads that wait for one here, in order.  `cpus` None: each thread has a CPU.
     """
 
     guest: GuestPort
@@ -98,7 +97,6 @@ class Vm(Saved):
         "in_flight",
         "joining",
         "journal_out",
-        "late",
         "medium_cost_ns",
         "n",
         "name",
@@ -129,7 +127,6 @@ class Vm(Saved):
         self.stock = config.stock_pages
         self.room = config.limit_pages - config.stock_pages
         self.short: list[ShortOfFrame] = []
-        self.late: tuple[int, ...] = ()
         self.handler = None if config.userfault is None else Handler(self, config.userfault)
         self.synchronous = config.medium in config.media and self.handler is None
         self.medium_cost_ns = config.media.get(config.medium, 0)
@@ -265,43 +262,60 @@ class Vm(Saved):
             batch, self.touched = self.touched, []
             self.tell(ev.PageTouched, at_ns, batch)
 
-    def wait_for(self, gfn: Gfn, vcpu: int, token: Token | None, fresh: bool) -> Ahead | None:
+    def wait_for(
+        self,
+        gfn: Gfn,
+        vcpu: int,
+        token: Token | None,
+        fresh: bool,
+        window: Sequence[int] = (),
+    ) -> Ahead | None:
         """Queue behind a page: what is read with it, or None if it was in flight already."""
         flight = self.in_flight.get(gfn)
         ahead: Ahead | None = None
         if flight is None:
-            ahead = () if fresh else self._read_with(gfn)
+            ahead = ()
+            if len(window) > 1 and self.read_ahead is not None:
+                ahead = self.read_ahead.requests(window)
+                for near in window:
+                    if near != gfn:
+                        self.read_unasked(Gfn(near))
             flight = self.in_flight[gfn] = InFlight(fresh, (vcpu, token))
             self.pages.state[gfn] = IN_FLIGHT
             self.room -= 1
         flight.waiters.append((vcpu, token))
         return ahead
 
-    def _read_with(self, gfn: Gfn) -> Ahead:
-        """Neighbours that are in swap are on their way as well, as far as there are frames."""
-        if self.read_ahead is None or self.synchronous or self.pages.is_at_source(gfn):
-            return ()
-        gfns = self.read_ahead.read(gfn, self.pages.state, self.pages.source)
-        beside = [near for near in gfns if near != gfn]
-        with_frame = max(0, self.room - 1)
-        if self.switches.reclaim == "fault":
-            self.late = tuple(beside[with_frame:])
-        for near in beside[:with_frame]:
-            self.read_beside(Gfn(near))
-        if with_frame < len(beside):
-            gfns = [near for near in gfns if near not in beside[with_frame:]]
-        return self.read_ahead.requests(gfns) if len(gfns) > 1 else ()
+    def window(self, gfn: Gfn) -> list[int]:
+        """What a fault on this page is to read: it, and neighbours that are in swap.
 
-    def read_beside(self, gfn: Gfn) -> None:
-        """This page is on its way as well, and nobody waits for it."""
+        Nothing is said where pages are read alone.  Up to 5.7 they are read as far as there are
+        frames: then the vcpu thread reclaims for all of them.
+        """
+        if self.read_ahead is None or self.synchronous or self.pages.is_at_source(gfn):
+            return []
+        gfns = self.read_ahead.read(gfn, self.pages.state, self.pages.source)
+        if self.switches.reclaim == "fault":
+            return gfns
+        return self.with_frame(gfns, gfn)
+
+    def polls_for_it(self) -> bool:
+        """4.13 to 6.5: a window of one page is waited for in its submission."""
+        return self.switches.swap_poll and self.read_ahead is not None and self.read_ahead.alone
+
+    def with_frame(self, gfns: list[int], gfn: Gfn) -> list[int]:
+        """Those of a window that there are frames for, in its order: the page itself before all."""
+        without = len(gfns) - max(1, self.room)
+        if without <= 0:
+            return gfns
+        late = [near for near in gfns if near != gfn][-without:]
+        return [near for near in gfns if near not in late]
+
+    def read_unasked(self, gfn: Gfn) -> None:
+        """This page is on its way as well, and nobody waits for it yet."""
         self.in_flight[gfn] = InFlight(False, None)
         self.pages.state[gfn] = IN_FLIGHT
         self.room -= 1
-
-    def waits_itself(self, vcpu: int, gfn: Gfn) -> bool:
-        """The thread of this vcpu is among those who wait for a page on its way."""
-        flight = self.in_flight.get(gfn)
-        return flight is not None and (vcpu, None) in flight.waiters
 
     def give_room(self, at_ns: int, frames: int) -> None:
         """Frames came free within the limit: as many as there are of those who wait try again."""

@@ -254,7 +254,8 @@ class ResultCounter:
             share.read_ahead += sum(map(len, event.ahead)) - 1
 
     def _on_requested(self, event: PageRequested) -> None:
-        self._vms[event.vm].read_ahead += event.ahead
+        beside = sum(gfn != event.gfn for gfns in event.ahead for gfn in gfns)
+        self._vms[event.vm].read_ahead += beside
         if event.served:
             self._vms[event.vm].page_ins += 1
 

@@ -90,7 +90,6 @@ class VcpuLines:
         self._fault: Fault | None = None
         self._found_ns: int | None = None
         self._reads: Gfn | None = None
-        self._reclaims = False
         self._halted_ns: int | None = None
         self._vector = APF_VECTOR
         self._interrupt = False
@@ -157,8 +156,7 @@ class VcpuLines:
         """A page is in: a thread that waits for it itself goes on."""
         if gfn == self._reads:
             self._reads = None
-            if not self._reclaims:
-                self._back(at_ns, wakes=1, faults=1)
+            self._back(at_ns, wakes=1, faults=1)
 
     # ------------------------------------------------------------------ in and out of the guest
 
@@ -173,8 +171,7 @@ class VcpuLines:
         is said.
         """
         costs = self._costs
-        waits = self._halted_ns is not None or self._excepts or self._reads is not None
-        if costs is not None and not waits:
+        if costs is not None and self._halted_ns is None and not self._excepts:
             took_ns = wakes * costs.wake_ns + faults * costs.fault_ns
             self._entry_ns = at_ns + took_ns + costs.exit_ns + costs.entry_ns
 
@@ -271,18 +268,10 @@ class VcpuLines:
         self._back(max(self._last_ns, self._found_ns or 0), faults=1)
 
     def _frame_awaited(self, event: ev.FrameAwaited) -> None:
-        if event.ahead:
-            self._close_fault()
-            self._reclaims = True
-            self._entry_ns = None
-        else:
-            self._begin_fault(event.at_ns, event.gfn)
+        self._begin_fault(event.at_ns, event.gfn)
 
     def _frame_found(self, event: ev.FrameFound) -> None:
         self._found_ns = event.at_ns
-        if self._reclaims:
-            self._reclaims = False
-            self._back(event.at_ns)
 
     def _started(self, event: ev.ApfStarted) -> None:
         fault = self._begin_fault(event.at_ns, event.gfn)

@@ -87,7 +87,7 @@ def test_what_is_in_memory_is_not_read_again() -> None:
 def test_page_cluster_0_reads_pages_alone(kind: Window) -> None:
     reader = Reader(kind, 0)
     assert [reader.touch(gfn) for gfn in range(8)] == [[gfn] for gfn in range(8)]
-    assert reader.ahead.size(Gfn(9)) == 1
+    assert reader.ahead.alone
 
 
 @settings(deadline=None)

@@ -48,7 +48,9 @@ class PageIns(Checker):
 
     def _requested(self, event: PageRequested) -> None:
         """User space asks for a page once, and joins whoever wants it to that by itself."""
-        if not event.joined:
+        if event.ahead:
+            self._asked_beside(event)
+        elif not event.joined:
             self._asked(event)
 
     def _asked(self, event: PageNotPresent | PageRequested) -> None:
@@ -64,8 +66,10 @@ class PageIns(Checker):
             if isinstance(event, PageNotPresent):
                 self._asked_beside(event)
 
-    def _asked_beside(self, event: PageNotPresent) -> None:
-        for gfn in (gfn for gfns in event.ahead for gfn in gfns if gfn != event.gfn):
+    def _asked_beside(self, event: PageNotPresent | PageRequested) -> None:
+        """Pages that are read with one fault; that of a `PageNotPresent` itself is asked for."""
+        itself = event.gfn if isinstance(event, PageNotPresent) else None
+        for gfn in (gfn for gfns in event.ahead for gfn in gfns if gfn != itself):
             if (asked := self._in_flight.get(gfn)) is not None:
                 self.fail(event, f"gfn {gfn:#x} read ahead; in flight since n={asked.n}")
             self._in_flight[gfn] = event
