@@ -67,7 +67,8 @@ MOVED_BY_SOME: dict[str, Callable[[ev.Event], bool]] = {
         isinstance(one, ev.PageNotPresent) and not one.first_touch and one.delivery == "synchronous"
     ),
     "page_ready": lambda one: (
-        isinstance(one, ev.ApfPresented) or (isinstance(one, ev.PageReady) and one.token is None)
+        isinstance(one, ev.ApfPresented)
+        or (isinstance(one, ev.PageReady) and one.token is None and not one.ahead)
     ),
 }
 """The same for counters that pass over events of a kind."""
