@@ -63,7 +63,8 @@ def _standing_alone(drawn: str) -> str:
     head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
     drawn = drawn.replace("<svg ", head, 1).replace("var(--font)", "sans-serif")
     start = drawn.index(">") + 1
-    return f"{drawn[:start]}<style>{colours_of(drawn)}</style>{drawn[start:]}\n"
+    whole = f"{drawn[:start]}<style>{colours_of(drawn)}</style>{drawn[start:]}"
+    return "".join(f"{line.rstrip()}\n" for line in whole.strip().splitlines())
 
 
 if __name__ == "__main__":

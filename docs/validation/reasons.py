@@ -14,16 +14,15 @@ REASONS: Final = """
   the thread submits a window of reads one by one (asynchronous faults take as long until their
   attempt) and finds its own page there at the end; and a few of 5 ms and more, which have three
   quarters of the time and more and were on their CPU but where CPUs are short: direct reclaim, as
-  recordings of the same host with `vmscan` events say. Here a fault that reads takes the CPU time
-  of one that does not, a page that comes while its window is submitted is asynchronous all the
-  same, and a batch of reclaim takes `host.reclaim_lag` each time, 200 us, less than the 0.3 ms from
-  which on a fault is slow.
+  recordings of the same host with `vmscan` events say. The second kind comes about here too, where
+  a thread reclaims for its window and finds its page there; the first hardly does, as a fault that
+  reads takes the CPU time of one that does not.
 - **Ready before re-entry is too rare.** In nearly every case of the recordings a worker took the
   vcpu thread's CPU between the queueing of the work and the entry, and found the page there: a work
   item runs on the CPU that queues it, and wake-up preemption lets its worker in. From fault to
-  entry goes by as much time as the quickest third of reads takes. Here it comes about only where
-  neighbours of the page wait for reclaim; else the guest is told a few microseconds after the read
-  has begun.
+  entry goes by as much time as the quickest third of reads takes. Here workers take a
+  CPU only as their page comes, so the guest is told a few microseconds after the attempt, and a
+  page that comes in between is a rare one that another fault had begun to read.
 - **Completed to ready is too quick, and its tail too short.** READY waits for its vcpu thread while
   that is in a fault of another page. The tail is made of the long faults above, so it is short for
   the same reason. The median is CPU time of the emulator, which the costs here do not have.
