@@ -35,8 +35,8 @@ SETTINGS: Final = (
     Setting(
         "`reclaim_lag` 3270us",
         "measured",
-        "half of a direct reclaim, which has two such steps, in a recording of the same machine with "
-        "its `vmscan` events, realtight-2v: 321 in 2.10 s",
+        "half of a direct reclaim, which has two such steps, in a recording of the same machine "
+        "with its `vmscan` events, realtight-2v: 321 in 2.10 s",
     ),
     Setting("`vcpus`, `memory`, `limit`", "said", "QEMU's options, and `memory.max`"),
     Setting("threads, accesses, bursts, writes", "said", "what the walker does"),
