@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from pagewake.engine.run import RunOrder, run_scenario
 from pagewake.errors import ConfigError
+from pagewake.host_memory.replacement import REPLACEMENTS
 from pagewake.kvm.profile import RELEASES
 from pagewake.kvm.switches import SWITCHES
 from pagewake.observe.result import RunResult
@@ -365,6 +366,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f"cpus = {draw(st.sampled_from((0, 0, 1, 2)))}",
             f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',
             f"huge_pages = {draw(st.sampled_from(('true', 'false')))}",
+            f'replacement = "{draw(st.sampled_from(REPLACEMENTS))}"',
             f'memory = "{memory}"' if memory else "",
             draw(swap_areas()) if tiers else "",
             f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "32MiB"',
