@@ -36,8 +36,6 @@ KEYS: Mapping[str, str] = {
     "not_present": "faults on absent pages, by what the guest was told; without first touches",
     "first_touches": "touches of pages that were never written before",
     "page_ins": "pages read from swap",
-    "read_ahead": "of those, read beside a page that was wanted (`host.page_cluster`)",
-    "huge_touches": "faults that brought 512 of the first touches each (`host.huge_pages`)",
     "evictions": "frames taken back",
     "waits": "calls of task_wait",
     "wakes": "tasks woken, by what unlinked them",
@@ -66,7 +64,9 @@ KEYS: Mapping[str, str] = {
     "in_swap_bytes": "memory of the hosts that they take there; 0 unless the medium is memory, "
     "null with several swap areas",
     "page_ins_from": "page-ins by swap area, zswap last; empty where `host.medium` is all",
+    "read_ahead": "page-ins beside a page that was wanted (`host.page_cluster`)",
     "pushed": "pages that came without being asked for, from sources of VMs (`page_source`)",
+    "huge_touches": "faults that brought 512 of the first touches each (`host.huge_pages`)",
     "shards": "how many the run was split into",
     "version": "of pagewake",
     "jobs": "processes that simulated it; null for a run of a cluster and for a log",

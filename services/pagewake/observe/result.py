@@ -120,8 +120,6 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     not_present: dict[str, int]
     first_touches: int
     page_ins: int
-    read_ahead: int
-    huge_touches: int
     evictions: int
     waits: Waits
     wakes: dict[str, int]
@@ -149,7 +147,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     in_swap: int | None
     in_swap_bytes: int | None
     page_ins_from: dict[str, int]
+    read_ahead: int
     pushed: int
+    huge_touches: int
     shards: int
     version: str
     jobs: int | None

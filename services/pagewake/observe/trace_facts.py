@@ -81,7 +81,7 @@ def remark(info: TraceInfo) -> str:
     return (
         f"Expected are page-ins with LRU; the first touch of each of the"
         f" {counted(info.pages, 'page')} reads nothing. Linux, and pagewake, evict by second"
-        " chance and keep some frames free, so a run has more of them close to a knee of the curve."
+        " chance and in batches, so a run has more of them close to a knee of the curve."
     )
 
 

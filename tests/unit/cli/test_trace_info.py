@@ -119,9 +119,8 @@ def test_mistakes_are_told(pagewake: Command, which: str) -> None:
 
 
 def test_runs_come_close_to_what_it_expects(pagewake: Command) -> None:
-    """A run evicts by second chance, in batches and ahead of need, and not the page used least
-    recently: its page-ins lie between those of LRU with that limit and with an eighth less, but
-    for a twentieth.
+    """A run evicts by second chance, in batches, and not the page used least recently: its page-ins
+    lie between those of LRU with that limit and with an eighth less, but for a tenth.
     """
     sizes = [512, 1024, 1536, 2048, 3072, 4096]
     limits = ",".join(f"{kib}KiB,{kib * 7 // 8}KiB" for kib in sizes)
@@ -132,4 +131,4 @@ def test_runs_come_close_to_what_it_expects(pagewake: Command) -> None:
             pagewake("run", "mine.toml", "--json", "--set", f"vm.0.limit={kib}KiB").out
         )
         assert result["first_touches"] == info["pages"]
-        assert 0.95 * least <= result["page_ins"] <= 1.05 * most, kib
+        assert 0.9 * least <= result["page_ins"] <= 1.1 * most, kib
