@@ -100,6 +100,7 @@ MEDIA = (
     '{ latency = "300us", jitter = "200us", parallelism = 4 }',
 )
 MOMENTS = st.integers(0, 12_000)
+LIMITS = st.sampled_from(("512KiB", "1MiB", "4MiB"))
 
 
 @st.composite
@@ -268,6 +269,23 @@ def swap_areas(draw: st.DrawFn) -> str:
     return "\n".join([*areas, zswap] if draw(st.booleans()) or not areas else areas)
 
 
+ROOMY = "48MiB"
+"""A limit under which a VM holds the frames of a huge page ahead (`participants/at_start.py`)."""
+
+
+@st.composite
+def wide(draw: st.DrawFn, roomy: bool) -> str:
+    """A task with whole ranges of 2 MiB: fresh ones, more than the limit has room for, or few."""
+    size, populated = ("56MiB", "false") if roomy else ("4MiB", "true")
+    return "\n".join(
+        [
+            f'[[vm.task]]\nname = "wide"\nworking_set = "{size}"\npopulated = {populated}',
+            f'pattern = "{draw(st.sampled_from(("random", "zipf")))}"',
+            f'access = "{draw(st.sampled_from(("write", "mixed")))}"\ntouch = "500ns"',
+        ]
+    )
+
+
 @st.composite
 def events(draw: st.DrawFn, vcpus: int, levels: int, user: bool) -> str:
     what = draw(
@@ -344,6 +362,10 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     fed = not user and draw(st.integers(0, 2)) == 0
     elsewhere = draw(sources(profile)) if fed else ("", "")
     tiers = not user and not fed and draw(st.integers(0, 2)) == 0
+    huge = draw(st.booleans())
+    roomy = huge and not user and not fed and draw(st.booleans())
+    if roomy:
+        memory = draw(st.sampled_from(("", "64MiB")))
     if user and "user_apf" not in switched:
         overrides.append('user_apf = "ring"')
     text = "\n".join(
@@ -365,20 +387,22 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             "" if tiers else draw(st.sampled_from(("", "page_cluster = 0", "page_cluster = 3"))),
             f"cpus = {draw(st.sampled_from((0, 0, 1, 2)))}",
             f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',
-            f"huge_pages = {draw(st.sampled_from(('true', 'false')))}",
+            f"huge_pages = {str(huge).lower()}",
             f'replacement = "{draw(st.sampled_from(REPLACEMENTS))}"',
             f'memory = "{memory}"' if memory else "",
             draw(swap_areas()) if tiers else "",
-            f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}\nmemory = "32MiB"',
+            f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}',
+            f'memory = "{"80MiB" if roomy else "32MiB"}"',
             f"protected = {draw(st.sampled_from(('true', 'false'))) if not levels else 'false'}",
             f"hlt_exits = {draw(st.sampled_from(('true', 'true', 'false')))}",
-            f'limit = "{draw(st.sampled_from((512, 1024, 4096)))}KiB"',
+            f'limit = "{ROOMY if roomy else draw(LIMITS)}"',
             f'min = "{draw(st.sampled_from((0, 128)))}KiB"' if memory else "",
             f'low = "{draw(st.sampled_from((0, 256, 512)))}KiB"' if memory else "",
             elsewhere[0],
             draw(guests_inside(levels, vcpus)),
             draw(handlers()) if user else "",
             elsewhere[1],
+            draw(wide(roomy)) if huge else "",
             *draw(st.lists(tasks(), min_size=1, max_size=2, unique_by=lambda t: t.split('"')[1])),
             *draw(st.lists(scripts(vcpus), max_size=3, unique_by=lambda t: t.split('"')[1])),
             *draw(st.lists(servers(), max_size=2, unique_by=lambda t: t.split('"')[1])),
