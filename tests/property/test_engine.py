@@ -434,7 +434,7 @@ def _said(result: RunResult) -> RunResult:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=45, deadline=None)
 @given(scenarios(), st.integers(0, 1 << 30), st.integers(1, 3))
 def test_any_cut_and_any_shards_give_one_digest_and_a_log_that_verifies(
     scenario: Scenario, seed: int, shards: int
