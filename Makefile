@@ -33,13 +33,13 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(TESTS)
 
 # Tests that start nothing: pure code, drawn examples, recorded vectors. Measuring makes a run take three
-# times as long, so the one test that is nothing but runs, of drawn scenarios, is not measured.
-DRAWN_RUNS := tests/property/test_engine.py
+# times as long, so those that are nothing but runs are not measured.
+UNMEASURED := $(addprefix tests/property/test_,engine.py every_key.py every_switch.py explored.py)
 
 coverage:
 	@$(MAKE) --no-print-directory test TESTS="tests/unit tests/property tests/conformance \
-	  --ignore=$(DRAWN_RUNS) --cov --cov-report=term --durations=20"
-	@$(MAKE) --no-print-directory test TESTS="$(DRAWN_RUNS) --durations=3"
+	  $(addprefix --ignore=,$(UNMEASURED)) --cov --cov-report=term --durations=20"
+	@$(MAKE) --no-print-directory test TESTS="$(UNMEASURED) --durations=3"
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

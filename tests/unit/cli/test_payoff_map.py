@@ -24,7 +24,7 @@ TINY = (
 
 def document(capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
     outcome = invoke(capsys, *TINY, "--json", *more)
-    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.code == 0, outcome.err
     found: dict[str, Any] = msgspec.json.decode(outcome.out)
     return found
 
