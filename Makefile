@@ -33,11 +33,11 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(TESTS)
 
 # Tests that start nothing: pure code, drawn examples, recorded vectors. Measuring makes a run take three
-# times as long, so those that are nothing but runs are not measured.
-UNMEASURED := $(addprefix tests/property/test_,engine.py every_key.py every_switch.py explored.py)
+# times as long, so those that are nothing but runs, drawn ones and the gallery's, are not measured.
+UNMEASURED := tests/property tests/unit/explore/test_gallery.py
 
 coverage:
-	@$(MAKE) --no-print-directory test TESTS="tests/unit tests/property tests/conformance \
+	@$(MAKE) --no-print-directory test TESTS="tests/unit tests/conformance \
 	  $(addprefix --ignore=,$(UNMEASURED)) --cov --cov-report=term --durations=20"
 	@$(MAKE) --no-print-directory test TESTS="$(UNMEASURED) --durations=3"
 
