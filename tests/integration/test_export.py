@@ -36,29 +36,21 @@ profile = "2.6.38"
 apf = "nonpv"
 [host]
 medium = "ssd-sata"
-[[vm]]
-name = "slow"
-vcpus = 1
-memory = "16MiB"
-limit = "4MiB"
-[[vm.task]]
-name = "t"
-pattern = "zipf"
-working_set = "12MiB"
-populated = true
-touch = "400us"
-[[vm]]
-name = "busy"
-vcpus = 1
-memory = "16MiB"
-limit = "4MiB"
-[[vm.task]]
-name = "t"
-pattern = "zipf"
-working_set = "12MiB"
-populated = true
-touch = "1us"
 """
+WALKER = """
+[[vm]]
+name = "{name}"
+vcpus = 1
+memory = "16MiB"
+limit = "4MiB"
+[[vm.task]]
+name = "t"
+pattern = "zipf"
+working_set = "12MiB"
+populated = true
+touch = "{touch}"
+"""
+UNLIKE = {"slow": "400us", "busy": "1us"}
 
 
 @pytest.fixture(
@@ -220,7 +212,8 @@ def test_shards_change_nothing_but_the_order_within_an_instant(tmp_path: Path) -
 
 def test_what_another_vm_does_meanwhile_keeps_its_place(tmp_path: Path) -> None:
     """The page of a VM that is not heard of for long comes between the lines of a busy one."""
-    (tmp_path / "two.toml").write_text(TWO_VMS, encoding="utf-8")
+    vms = [WALKER.format(name=name, touch=touch) for name, touch in UNLIKE.items()]
+    (tmp_path / "two.toml").write_text(TWO_VMS + "".join(vms), encoding="utf-8")
     run_scenario(load(str(tmp_path / "two.toml")), log_dir=tmp_path / "log")
     write_ftrace(tmp_path / "log", tmp_path / "trace.txt", None, None)
     said = read_trace((tmp_path / "trace.txt").read_text("utf-8"), "2.6.38")

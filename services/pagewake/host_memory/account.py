@@ -16,7 +16,7 @@ from pagewake.host_memory.config import VmMemory
 from pagewake.host_memory.frames import Watermarks
 from pagewake.host_memory.lists import pages_of
 from pagewake.host_memory.replacement import SECOND_CHANCE
-from pagewake.host_memory.source import Source
+from pagewake.host_memory.source import source_of
 from pagewake.simtime.state import Saved
 
 FLIGHTS_MIN: Final = 8
@@ -46,7 +46,9 @@ class VmAccount(Saved):
         "source",
     )
 
-    def __init__(self, memory: VmMemory, index: int, replacement: str = SECOND_CHANCE) -> None:
+    def __init__(
+        self, memory: VmMemory, index: int, replacement: str = SECOND_CHANCE, seed: int = 0
+    ) -> None:
         self.name = memory.vm
         self.index = index
         self.pages = pages_of(replacement, memory.pages, memory.populated[memory.resident])
@@ -62,7 +64,7 @@ class VmAccount(Saved):
         self.fruitless = 0
         self.in_flight: dict[int, int] = {}
         self.forget_at = FLIGHTS_MIN
-        self.source: Source | None = None
+        self.source = source_of(memory, seed)
 
     def short_of(self) -> int:
         """How many frames the VM waits for, its vcpu threads that reclaim included."""

@@ -52,7 +52,7 @@ from pagewake.host_memory.frames import Frames, host_marks
 from pagewake.host_memory.media import Medium
 from pagewake.host_memory.outbox import Outbox
 from pagewake.host_memory.reclaim import Reclaim
-from pagewake.host_memory.source import Source, source_of
+from pagewake.host_memory.source import Source
 from pagewake.host_memory.swap import Device
 from pagewake.simtime.ports import UNKNOWN, Calm
 from pagewake.simtime.state import Saved
@@ -86,10 +86,9 @@ class HostMemory(Saved):
         if config.swap is not None:
             self._areas = Areas(config, config.swap, memories, self._frames)
         self._accounts = [
-            VmAccount(memory, index, config.replacement) for index, memory in enumerate(memories)
+            VmAccount(memory, index, config.replacement, config.seed)
+            for index, memory in enumerate(memories)
         ]
-        for account, memory in zip(self._accounts, memories, strict=True):
-            account.source = source_of(memory, config.seed)
         self._fed = [account for account in self._accounts if account.source is not None]
         self._by_name = {account.name: account for account in self._accounts}
         self._charge_at_start()

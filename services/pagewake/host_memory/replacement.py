@@ -11,6 +11,7 @@ modules what they are after.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,7 +32,7 @@ REPLACEMENTS: Final = (SECOND_CHANCE, TWO_LISTS_2008, TWO_LISTS, MGLRU)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Replacement(Saved):
+class Replacement(Saved, ABC):
     """Pages of one VM that have a frame: `count` are listed, others isolated by reclaim.
 
     `rounds`: after so many times as many pages as the VM has in memory, examined without a victim,
@@ -46,27 +47,27 @@ class Replacement(Saved):
         np.frombuffer(self.place, np.uint8)[resident] = LISTED
         self.rounds = rounds
 
+    @abstractmethod
     def admit(self, gfn: int) -> None:
         """A page that was out has a frame now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, gfns: Sequence[int]) -> None:
         """Isolated pages that are being read, or that a shard refused, are listed again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def isolate(self, most: int, force: bool = False) -> list[int]:
         """Up to `most` pages to examine; none only if none is listed.
 
         `force`: nobody will ask whether they were accessed; all of them are to go.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, batch: list[int], accessed: list[int]) -> list[int]:
         """Those of an isolated batch that are to go, in its order; all others are listed again.
 
         `accessed`: those whose accessed bit was set, and is clear now.
         """
-        raise NotImplementedError
 
     def forget(self, gfns: Sequence[int]) -> None:
         """Isolated pages are out of memory; their frames are free."""

@@ -54,7 +54,7 @@ def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
     state = vm.pages.state[context.gfn]
     if state == MAPPED:
         return 0
-    if vm.read_ahead is not None and state in (PRESENT, IN_FLIGHT):
+    if vm.read_ahead is not None and vm.in_swap_cache(context.gfn):
         vm.read_ahead.found(context.gfn)
     if state == PRESENT:
         vm.map_page(context.gfn)

@@ -311,6 +311,11 @@ class Vm(Saved):
         late = [near for near in gfns if near != gfn][-without:]
         return [near for near in gfns if near not in late]
 
+    def in_swap_cache(self, gfn: Gfn) -> bool:
+        """The page was read from swap and is not mapped, or is being read."""
+        flight = self.in_flight.get(gfn)
+        return self.pages.state[gfn] == PRESENT if flight is None else not flight.fresh
+
     def read_unasked(self, gfn: Gfn) -> None:
         """This page is on its way as well, and nobody waits for it yet."""
         self.in_flight[gfn] = InFlight(False, None)
