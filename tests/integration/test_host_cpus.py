@@ -101,8 +101,9 @@ class TestProgress:
 
     @pytest.mark.parametrize("profile", ["posted-v7", "2.6.39", "4.14", "6.1", "6.19"])
     def test_as_many_cpus_as_anybody_wants_are_as_good_as_no_limit(self, profile: str) -> None:
-        many = result("host.cpus=64", f"kernel.profile={profile}")
-        assert many.digest == result("host.cpus=0", f"kernel.profile={profile}").digest
+        rules = (f"kernel.profile={profile}", "host.costs.reclaim_page=0ns")
+        many = result("host.cpus=64", *rules)
+        assert many.digest == result("host.cpus=0", *rules).digest
 
 
 class TestCompletedToReady:
@@ -113,6 +114,48 @@ class TestCompletedToReady:
         assert len(short) > 50
         p99 = [waits[len(waits) * 99 // 100] for waits in (free, short)]
         assert p99[1] > p99[0] + 400_000
+
+
+class TestKswapd:
+    """Of a host that reclaims beside its vcpu threads."""
+
+    OLD = ("kernel.profile=2.6.39", "host.cpus=2")
+
+    def test_its_time_is_taken_from_the_vcpus(self) -> None:
+        free, dear = (
+            result(*self.OLD, f"host.costs.reclaim_page={cost}") for cost in ("0ns", "20us")
+        )
+        assert dear.evictions > 100
+        taken_ns = 2 * free.sim_ns - on_cpu_ns(dear)
+        assert taken_ns > 2 * 20_000 * dear.evictions, "two steps or three for each page"
+        assert dear.work.total < 0.95 * free.work.total
+
+    def test_frames_come_later_where_it_has_to_wait_for_a_cpu(self) -> None:
+        alone, beside = (result(self.OLD[0], f"host.cpus={cpus}") for cpus in (64, 1))
+        assert beside.evictions < 0.8 * alone.evictions
+
+    def test_without_counted_cpus_it_takes_none(self) -> None:
+        digests = {
+            result(self.OLD[0], f"host.costs.reclaim_page={cost}").digest for cost in ("0ns", "9us")
+        }
+        assert len(digests) == 1
+
+    def test_what_a_vm_that_is_over_had_in_the_queue_keeps_nobody_waiting(self) -> None:
+        sets = ("host.cpus=1", "host.memory=14MiB", "scenario.duration=400ms")
+        ending = BUSY.replace('"work"', '"work"\nfinish_after = "2ms"') + TOUCHING.replace(
+            '"random"', '"random"\ntouches = 300'
+        )
+        with_queue = (self.OLD[0], *sets, "host.costs.reclaim_page=100us")
+        plan = RunPlan.of("over", scenario(*with_queue, text=ending), 1)
+        parts = build(plan)
+        run_embedded(plan, parts)
+        over_ns = [kernel.vm.frozen_ns for kernel in parts[0].shards[0].kernels]
+        assert None not in over_ns
+        assert len(set(over_ns)) == 2
+        draws = Random(3)
+        cut = run_scenario(plan.scenario, cut=lambda _, at_ns: at_ns - draws.randrange(90_000))
+        assert cut.digest == result(*with_queue, text=ending).digest
+        assert cut.evictions > 300
 
 
 class TestPolling:

@@ -386,6 +386,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
             "" if tiers else draw(st.sampled_from(("", "page_cluster = 0", "page_cluster = 3"))),
             f"cpus = {draw(st.sampled_from((0, 0, 1, 2)))}",
+            f'costs.reclaim_page = "{draw(st.sampled_from((0, 1, 30)))}us"',
             f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',
             f"huge_pages = {str(huge).lower()}",
             f'replacement = "{draw(st.sampled_from(REPLACEMENTS))}"',

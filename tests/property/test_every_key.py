@@ -400,6 +400,7 @@ MOVES_THE_DIGEST = [
     change("busy", "host.costs.first_touch=4us"),
     change("exact", "host.costs.worker_hop=3us", given=("vm.0.vcpus=3",)),
     change("busy", "host.costs.wake=3us"),
+    change("busy", "host.costs.reclaim_page=5us", given=("host.cpus=2", "kernel.profile=2.6.39")),
     change("busy", "vm.0.name=other"),
     change("busy", "vm.0.count=3"),
     change("busy", "vm.0.vcpus=1"),

@@ -19,6 +19,7 @@ from pagewake.guest_kernel.kernel import GuestKernel
 from pagewake.guest_kernel.tasks import Task
 from pagewake.guest_kernel.unresolved import unresolved
 from pagewake.kvm.host_cpus import HostCpus
+from pagewake.kvm.host_work import Kswapd
 from pagewake.kvm.modes import GUEST
 from pagewake.simtime.ports import NEVER_NS, ShardOutput
 from pagewake.simtime.state import Saved
@@ -50,8 +51,9 @@ class Shard(Saved):
         self.kernels = sorted(kernels, key=lambda kernel: kernel.vm.name)
         self.cpus = cpus
         if cpus is not None:
+            kswapd = Kswapd()
             for kernel in self.kernels:
-                kernel.vm.share(cpus)
+                kernel.vm.share(cpus, kswapd)
         self._index = {kernel.vm.name: i for i, kernel in enumerate(self.kernels)}
         self._due = [kernel.vm.agenda.next_ns() for kernel in self.kernels]
         self._vms = len(self.kernels)
@@ -158,7 +160,7 @@ class Shard(Saved):
         self._due[index] = due
         self._plan(self._ready, self._due, index)
         exact = self.cpus is not None  # of a VM whose threads wait for others, no more is known
-        self._set_bound(index, NEVER_NS if vm.frozen_ns is not None else due, exact)
+        self._set_bound(index, due, exact)
 
     def _set_bound(self, index: int, bound_ns: int, exact: bool) -> None:
         self._bound[index] = bound_ns

@@ -16,7 +16,7 @@ from pagewake.kvm.read_ahead import Window
 
 
 class HostCosts(msgspec.Struct, frozen=True):
-    """Time the host takes from a vcpu thread, ns (sources: semantics 9)."""
+    """Time the host takes, of a vcpu thread or another, ns (sources: semantics 9)."""
 
     exit_ns: int = 500
     entry_ns: int = 500
@@ -25,6 +25,7 @@ class HostCosts(msgspec.Struct, frozen=True):
     huge_touch_ns: int = 100_000
     worker_hop_ns: int = 2_400
     wake_ns: int = 2_400
+    reclaim_page_ns: int = 1_000
 
 
 class ExitRates(msgspec.Struct, frozen=True):

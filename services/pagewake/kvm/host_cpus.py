@@ -1,7 +1,7 @@
 """The CPUs of a simulated host and their scheduler, where CPUs are counted (`host.cpus`).
 
-What competes: the vcpu threads of all VMs of the host, and its workers, each for as long as the end
-of one page-in takes.  A thread that becomes runnable waits for a CPU; while it does, its time is
+What competes: the vcpu threads of all VMs of the host, its workers, each for as long as the end of
+one page-in takes (`host_threads.py`), and kswapd (`host_work.py`).  A thread that becomes runnable waits for a CPU; while it does, its time is
 steal.  Who runs is decided by the fair scheduler of 2.6.23 to 6.5 (kernel/sched/fair.c), with its
 own defaults, which grow with the number of CPUs (at most 8 are counted):
 

@@ -22,26 +22,29 @@ from pagewake.kvm.agenda import RANK_CONTROL, RANK_HOST, RANK_OWN
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.host_cpus import HostCpus
 from pagewake.kvm.host_threads import VcpuOnHost, Worker
+from pagewake.kvm.host_work import Kswapd
 from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.page_table import IN_FLIGHT
-from pagewake.kvm.ports import OP_DELIVER, OP_JOINED, OP_WAIT, WAIT
-from pagewake.kvm.vm import InFlight, Vm
+from pagewake.kvm.ports import OP_DELIVER, OP_HOST_WORK, OP_JOINED, OP_WAIT, WAIT
+from pagewake.kvm.vm import InFlight, Reclaiming, Vm
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Machine(Vm):
     """See the module."""
 
-    __slots__ = ("on_host",)
+    __slots__ = ("kswapd", "on_host")
 
     def __init__(self, config: VmConfig) -> None:
         super().__init__(config)
         self.vcpus = [Vcpu(self, index) for index in range(config.vcpus)]
         self.on_host: list[VcpuOnHost] = []
+        self.kswapd: Kswapd | None = None
 
-    def share(self, cpus: HostCpus) -> None:
-        """From time 0 on its vcpu threads and workers run on these CPUs alone."""
+    def share(self, cpus: HostCpus, kswapd: Kswapd) -> None:
+        """From time 0 on all that is done for it is done on these CPUs alone."""
         self.cpus = cpus
+        self.kswapd = kswapd
         self.on_host = [VcpuOnHost(vcpu) for vcpu in self.vcpus]
 
     def deliver(self, event: ev.ToShard) -> None:
@@ -93,6 +96,8 @@ class Machine(Vm):
         at_ns, index, gen, op, arg = self.agenda.pop()
         if op is OP_DELIVER:
             self._consume(arg)
+        elif op is OP_HOST_WORK:
+            arg[0].step(at_ns, cpus, arg[1])
         elif self.frozen_ns is None:
             vcpu = self.vcpus[index]
             if gen >= 0:
@@ -109,6 +114,8 @@ class Machine(Vm):
         for each in self.on_host:
             if each.on_cpu:
                 each.settle(at_ns, cpus)
+        if self.frozen_ns is not None:
+            self._leave_kswapd(at_ns, cpus)
 
     def forget_steps(self, until_ns: int) -> None:
         """A frozen VM answers the host, and does nothing more of its own accord."""
@@ -183,36 +190,67 @@ class Machine(Vm):
         self.stock += event.frames
         self.room -= event.frames
 
-    def take_age_pages(self, event: ev.AgePages) -> None:
-        """The host asks for accessed bits."""
-        self._sync(event.at_ns)
-        if self.huge is not None:
-            self.huge.gather(event.gfns)
-        accessed, dirty = self.pages.harvest(event.gfns)
-        self.tell(ev.PagesAged, event.at_ns, accessed, dirty)
+    def take_reclaim(self, event: Reclaiming) -> None:
+        """A step of reclaim: at once, or by kswapd when it has had its CPU time.
 
-    def take_page_unmapped(self, event: ev.PageUnmapped) -> None:
-        """First step of eviction."""
-        self._sync(event.at_ns)
+        Where its pages lie in swap is as the host says it, whoever gets there first.
+        """
+        if isinstance(event, ev.PageDropped) and self.areas is not None:
+            self.areas.put(event.gfns, event.area)
+        if not self._left_to_kswapd(event):
+            self.reclaim(event.at_ns, event)
+
+    def _left_to_kswapd(self, event: Reclaiming) -> bool:
+        kswapd, cpus = self.kswapd, self.cpus
+        if kswapd is None or cpus is None or self.frozen_ns is not None:
+            return False
+        if self.short and not kswapd.has(self):
+            return False  # a vcpu thread reclaims
+        return kswapd.takes(event.at_ns, cpus, self, event)
+
+    def _leave_kswapd(self, at_ns: int, cpus: HostCpus) -> None:
+        """A VM that is over answers what kswapd had to do for it, behind all that it said."""
+        assert self.kswapd is not None
+        if self.kswapd.has(self):
+            for event in self.kswapd.leave_out(at_ns, cpus, self):
+                self.deliver(msgspec.structs.replace(event, at_ns=at_ns + 1))
+
+    def reclaim(self, at_ns: int, event: Reclaiming) -> None:
+        if isinstance(event, ev.AgePages):
+            self._age(at_ns, event.gfns)
+        elif isinstance(event, ev.PageUnmapped):
+            self._unmap(at_ns, event.gfns)
+        else:
+            self._drop(at_ns, event.gfns)
+
+    def _age(self, at_ns: int, gfns: list[int]) -> None:
+        """The host asks for accessed bits."""
+        self._sync(at_ns)
         if self.huge is not None:
-            self.huge.split(event.gfns)
-        dropped, dirty, refused = self.pages.unmap(event.gfns)
-        self.tell(ev.PagesEvicted, event.at_ns, dropped, dirty, refused)
-        self.give_room(event.at_ns, len(dropped))
+            self.huge.gather(gfns)
+        accessed, dirty = self.pages.harvest(gfns)
+        self.tell(ev.PagesAged, at_ns, accessed, dirty)
+
+    def _unmap(self, at_ns: int, gfns: list[int]) -> None:
+        """First step of eviction."""
+        self._sync(at_ns)
+        if self.huge is not None:
+            self.huge.split(gfns)
+        dropped, dirty, refused = self.pages.unmap(gfns)
+        self.tell(ev.PagesEvicted, at_ns, dropped, dirty, refused)
+        self.give_room(at_ns, len(dropped))
         if self.read_ahead is not None:
             self.read_ahead.store(dirty)
         if self.frozen_ns is None and (dropped or dirty):
             self.guest.unmapped(dropped + dirty)
             for vcpu in self.vcpus:
-                vcpu.replan(event.at_ns)
+                vcpu.replan(at_ns)
 
-    def take_page_dropped(self, event: ev.PageDropped) -> None:
+    def _drop(self, at_ns: int, gfns: list[int]) -> None:
         """Second step, after write-back."""
-        if self.areas is not None:
-            self.areas.put(event.gfns, event.area)
-        dropped, refused = self.pages.drop(event.gfns)
-        self.tell(ev.PagesEvicted, event.at_ns, dropped, [], refused)
-        self.give_room(event.at_ns, len(dropped))
+        dropped, refused = self.pages.drop(gfns)
+        self.tell(ev.PagesEvicted, at_ns, dropped, [], refused)
+        self.give_room(at_ns, len(dropped))
 
     def take_pages_moved(self, event: ev.PagesMoved) -> None:
         """zswap wrote pages to their slots."""
@@ -228,8 +266,8 @@ class Machine(Vm):
 CONSUMERS: Final[Mapping[type[ev.ToShard], Callable[[Machine, Any], None]]] = {
     ev.PagesPushed: Machine.take_pages_pushed,
     ev.FramesGranted: Machine.take_frames_granted,
-    ev.AgePages: Machine.take_age_pages,
-    ev.PageUnmapped: Machine.take_page_unmapped,
-    ev.PageDropped: Machine.take_page_dropped,
+    ev.AgePages: Machine.take_reclaim,
+    ev.PageUnmapped: Machine.take_reclaim,
+    ev.PageDropped: Machine.take_reclaim,
     ev.PagesMoved: Machine.take_pages_moved,
 }

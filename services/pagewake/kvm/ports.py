@@ -45,7 +45,9 @@ class Op(IntEnum):
     SCHED_IN = 16
     WORKED = 17
     POLLED = 18
-    WAIT = 19
+    HOST_WORK = 19
+    """Not a vcpu's step: another thread of the host has done what it got a CPU for."""
+    WAIT = 20
     """Nothing: the vcpu waits for somebody else."""
 
 
@@ -69,6 +71,7 @@ OP_FRAME: Final = Op.FRAME
 OP_SCHED_IN: Final = Op.SCHED_IN
 OP_WORKED: Final = Op.WORKED
 OP_POLLED: Final = Op.POLLED
+OP_HOST_WORK: Final = Op.HOST_WORK
 OP_WAIT: Final = Op.WAIT
 
 Step = tuple[int, Op]

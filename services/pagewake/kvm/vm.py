@@ -5,6 +5,7 @@ The rules work on it; `machine.py` executes it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeAlias
 
@@ -27,6 +28,8 @@ from pagewake.kvm.userfault import Handler
 from pagewake.simtime.state import Saved
 
 Rest = ParamSpec("Rest")
+Reclaiming: TypeAlias = ev.AgePages | ev.PageUnmapped | ev.PageDropped
+"""A step of reclaim, as the memory manager asks for it."""
 Ahead: TypeAlias = tuple[tuple[int, ...], ...]
 """What is read with a page, as in `PageNotPresent`."""
 
@@ -36,8 +39,8 @@ class Costs(Saved):
     """`HostCosts`, where every exit reads them."""
 
     __slots__ = (
-        "entry_ns", "exit_ns", "fault_ns", "first_touch_ns", "huge_touch_ns", "wake_ns",
-        "worker_hop_ns",
+        "entry_ns", "exit_ns", "fault_ns", "first_touch_ns", "huge_touch_ns",
+        "reclaim_page_ns", "wake_ns", "worker_hop_ns",
     )  # fmt: skip
 
     def __init__(self, costs: HostCosts) -> None:
@@ -48,6 +51,7 @@ class Costs(Saved):
         self.huge_touch_ns = costs.huge_touch_ns
         self.worker_hop_ns = costs.worker_hop_ns
         self.wake_ns = costs.wake_ns
+        self.reclaim_page_ns = costs.reclaim_page_ns
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -70,7 +74,7 @@ class InFlight(Saved):
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Vm(Saved):
+class Vm(Saved, ABC):
     """See the module; `guest` objects are attached by the guest kernel before the first step.
 
     `room`: frames within its limit that the VM has not; below 0 it waits for some at the host.
@@ -210,6 +214,10 @@ class Vm(Saved):
         if self.host_alloc_failures > 0:
             self.host_alloc_failures -= 1
         return False
+
+    @abstractmethod
+    def reclaim(self, at_ns: int, event: Reclaiming) -> None:
+        """Do this step of reclaim, on the pages as they are now."""
 
     # ------------------------------------------------------------------ pages, for the vcpu threads
 

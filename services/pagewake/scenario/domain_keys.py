@@ -41,6 +41,9 @@ DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
         "huge_touch_ns": Key("huge_touch", Duration(), "a zeroed huge page (`huge_pages`)"),
         "worker_hop_ns": Key("worker_hop", Duration(1), "hand-off to a worker"),
         "wake_ns": Key("wake", Duration(1), "blocked vcpu thread to running"),
+        "reclaim_page_ns": Key(
+            "reclaim_page", Duration(), "kswapd, for each step of a page's eviction (`cpus`)"
+        ),
     },
     Userfault: {
         "signal_ns": Key("signal", Duration(1), "KVM signals the eventfd, in the vcpu thread"),

@@ -126,7 +126,7 @@ class Host(_Part, frozen=True, kw_only=True):
     ] = 0
     cpus: Annotated[
         int,
-        Key("cpus", Integer(0, 4096), "of one host, for vcpu threads and workers; 0 = one each"),
+        Key("cpus", Integer(0, 4096), "of one host, for all that its threads do; 0 = one each"),
     ] = 0
     halt_poll_ns: Annotated[
         int, Key("halt_poll", Duration(), "longest poll of a vcpu thread before it blocks")
