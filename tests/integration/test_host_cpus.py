@@ -158,6 +158,31 @@ class TestKswapd:
         assert cut.evictions > 300
 
 
+class TestEmulator:
+    LOAD = 'vm.0.emulator={every="1ms", for="200us"}'
+
+    def test_what_it_takes_is_stolen_from_the_vcpus(self) -> None:
+        without, beside = (result("host.cpus=4", *sets, text=BUSY) for sets in ((), (self.LOAD,)))
+        assert "steal" not in without.cpu
+        assert 15_000_000 < beside.cpu["steal"] < 25_000_000, "12 ms for each of two VMs"
+        assert beside.work.total < 0.95 * without.work.total
+
+    def test_it_takes_no_cpu_from_whom_it_leaves_one(self) -> None:
+        without, beside = (result("host.cpus=6", *sets, text=BUSY) for sets in ((), (self.LOAD,)))
+        assert beside.digest == without.digest
+
+    @pytest.mark.parametrize(
+        ("sets", "message"),
+        [
+            ((LOAD,), r"vm\.0\.emulator: it has a CPU of its own where host\.cpus is 0"),
+            (("host.cpus=1", 'vm.0.emulator={every="1ms", for="1ms"}'), 'less than "1ms"'),
+        ],
+    )
+    def test_what_has_no_effect_is_refused(self, sets: tuple[str, ...], message: str) -> None:
+        with pytest.raises(PagewakeError, match=message):
+            scenario(*sets)
+
+
 class TestPolling:
     def test_a_poll_takes_a_cpu_that_nobody_wants_and_saves_the_wake_up(self) -> None:
         halted = ("kernel.apf=nonpv", "vm.0.task.0.count=1")
@@ -173,7 +198,14 @@ class TestPolling:
 class TestOneRun:
     """Any cut, any number of shards or processes, snapshots and kills: one digest."""
 
-    SHORT = ("host.cpus=2", "host.halt_poll=200us", "scenario.duration=20ms")
+    SHORT = (
+        "host.cpus=2",
+        "host.halt_poll=200us",
+        "host.memory=14MiB",
+        "kernel.profile=4.14",
+        TestEmulator.LOAD,
+        "scenario.duration=20ms",
+    )
 
     def test_cuts_and_shards_leave_no_trace(self) -> None:
         whole = result(*self.SHORT)

@@ -362,6 +362,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     fed = not user and draw(st.integers(0, 2)) == 0
     elsewhere = draw(sources(profile)) if fed else ("", "")
     tiers = not user and not fed and draw(st.integers(0, 2)) == 0
+    cpus = draw(st.sampled_from((0, 0, 1, 2)))
     huge = draw(st.booleans())
     roomy = huge and not user and not fed and draw(st.booleans())
     if roomy:
@@ -385,7 +386,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
             "" if tiers else draw(st.sampled_from(("", "page_cluster = 0", "page_cluster = 3"))),
-            f"cpus = {draw(st.sampled_from((0, 0, 1, 2)))}",
+            f"cpus = {cpus}",
             f'costs.reclaim_page = "{draw(st.sampled_from((0, 1, 30)))}us"',
             f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',
             f"huge_pages = {str(huge).lower()}",
@@ -400,6 +401,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f'min = "{draw(st.sampled_from((0, 128)))}KiB"' if memory else "",
             f'low = "{draw(st.sampled_from((0, 256, 512)))}KiB"' if memory else "",
             elsewhere[0],
+            'emulator = { every = "1ms", for = "200us" }' if cpus and draw(st.booleans()) else "",
             draw(guests_inside(levels, vcpus)),
             draw(handlers()) if user else "",
             elsewhere[1],

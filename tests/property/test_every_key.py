@@ -29,6 +29,7 @@ HEAD = '[scenario]\nname = "every-key"\nduration = "12ms"\n'
 VM = '[[vm]]\nname = "vm"\nvcpus = 2\nmemory = "32MiB"\nlimit = "4MiB"\n'
 ROOMY = ("vm.0.memory=64MiB", "vm.0.limit=64MiB")
 """With frames for whole ranges."""
+EMULATOR = 'vm.0.emulator={every="1ms", for="100us"}'
 BUSY = (
     HEAD
     + """
@@ -465,6 +466,10 @@ MOVES_THE_DIGEST = [
         "snapshot-restore",
         "vm.0.userfault.exit=4us",
         given=("scenario.duration=20ms", "kernel.overrides.user_apf=exit"),
+    ),
+    *(
+        change("busy", f"vm.0.emulator.{key}", given=("host.cpus=2", EMULATOR))
+        for key in ("every=2ms", "for=50us")
     ),
     change("busy", "vm.0.page_source=file"),
     *(

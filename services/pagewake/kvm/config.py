@@ -64,6 +64,16 @@ class Userfault(msgspec.Struct, frozen=True):
     local: float = 0.0
 
 
+class EmulatorLoad(msgspec.Struct, frozen=True):
+    """How often the emulator of a VM wakes for more than its vcpus, and what that takes, ns.
+
+    Both are chosen: it depends on the devices of the VM.
+    """
+
+    every_ns: int = 1_000_000
+    for_ns: int = 20_000
+
+
 PageSource: TypeAlias = Literal["swap", "postcopy", "uffd", "file"]
 """Where what was written before time 0 is, as far as it is not in memory."""
 
@@ -97,6 +107,7 @@ class VmConfig:
     longest poll before a vcpu thread blocks.  `huge_floor` None: no huge pages; else so many frames
     of the stock are left to first touches of single pages.  `load_ns`, if the host has several swap
     areas: what a page-in from each takes in submission (`areas.SwapAreas`), `zswap` its number.
+    `emulator` None: it takes no CPU.
     """
 
     name: str
@@ -127,3 +138,4 @@ class VmConfig:
     page_source: PageSource
     load_ns: tuple[int, ...] = ()
     zswap: int = 0
+    emulator: EmulatorLoad | None = None

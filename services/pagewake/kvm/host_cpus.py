@@ -1,9 +1,10 @@
 """The CPUs of a simulated host and their scheduler, where CPUs are counted (`host.cpus`).
 
-What competes: the vcpu threads of all VMs of the host, its workers, each for as long as the end of
-one page-in takes (`host_threads.py`), and kswapd (`host_work.py`).  A thread that becomes runnable waits for a CPU; while it does, its time is
-steal.  Who runs is decided by the fair scheduler of 2.6.23 to 6.5 (kernel/sched/fair.c), with its
-own defaults, which grow with the number of CPUs (at most 8 are counted):
+What competes: the vcpu threads of all VMs of the host and its workers, each for as long as the end
+of one page-in takes (`host_threads.py`), its kswapd, and the emulators of its VMs (`host_work.py`).
+A thread that becomes runnable waits for a CPU; while it does, its time is steal.  Who runs is
+decided by the fair scheduler of 2.6.23 to 6.5 (kernel/sched/fair.c), with its own defaults, which
+grow with the number of CPUs (at most 8 are counted):
 
     sched_latency             6 ms    * (1 + log2 CPUs)   all who are runnable get a turn in it
     sched_min_granularity     0.75 ms * (1 + log2 CPUs)   but no turn is shorter

@@ -1,4 +1,4 @@
-"""What else a host runs on its CPUs, where those are counted (`host_cpus.py`): kswapd.
+"""What else a host runs on its CPUs, where those are counted (`host_cpus.py`).
 
 Such a thread sleeps until there is work for it, and computes for as long as that takes: on a CPU,
 for which it competes with vcpu threads and workers.
@@ -9,17 +9,27 @@ is what is there when it has done it, and the memory manager hears of it then.  
 `host.costs.reclaim_page` for each page of each of these steps, and gives way between two pages, as
 the kernel does (cond_resched() in shrink_page_list()).  Where a vcpu thread of the VM reclaims
 itself (5.8), its work is not kswapd's.
+
+The emulator of a VM has threads besides its vcpus: QEMU's main loop, I/O threads.  They are one
+thread here, which wakes at a fixed period, from a drawn instant on, and computes for a fixed time
+(`vm.emulator`); while it is at that, it is not woken anew.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from pagewake.kvm.config import EmulatorLoad
 from pagewake.kvm.host_cpus import HostCpus, HostThread
 from pagewake.kvm.ports import OP_HOST_WORK
 from pagewake.kvm.vm import Reclaiming, Vm
+from pagewake.simtime.randomness import Draws
+
+WAKE: Final = -1
+"""A plan that no other voids."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -135,3 +145,35 @@ class Kswapd(HostWork):
             cpus.preempt(at_ns, self)
         else:
             cpus.stirred.append(self.go(at_ns))
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Emulator(HostWork):
+    """What the emulator of this VM does besides its vcpus."""
+
+    __slots__ = ("load",)
+
+    def __init__(self, vm: Vm, load: EmulatorLoad) -> None:
+        super().__init__()
+        self.vm = vm
+        self.load = load
+        first_ns = Draws(vm.config.seed, f"{vm.name}/emulator").below(0, load.every_ns)
+        vm.push(first_ns, -1, -1, OP_HOST_WORK, (self, WAKE))
+
+    def step(self, at_ns: int, cpus: HostCpus, plan: int) -> None:
+        if plan != WAKE:
+            super().step(at_ns, cpus, plan)
+            return
+        self.vm.push(at_ns + self.load.every_ns, -1, -1, OP_HOST_WORK, (self, WAKE))
+        if not (self.on_cpu or self.waits):
+            self.left_ns = self.load.for_ns
+            if cpus.wake(at_ns, self):
+                self.go(at_ns)
+
+    def done(self, at_ns: int, cpus: HostCpus) -> None:
+        cpus.sleep(at_ns, self)
+
+    def stop(self, at_ns: int, cpus: HostCpus) -> None:
+        """Its VM is over."""
+        if self.on_cpu or self.waits:
+            cpus.sleep(at_ns, self)

@@ -22,7 +22,7 @@ from pagewake.kvm.agenda import RANK_CONTROL, RANK_HOST, RANK_OWN
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.host_cpus import HostCpus
 from pagewake.kvm.host_threads import VcpuOnHost, Worker
-from pagewake.kvm.host_work import Kswapd
+from pagewake.kvm.host_work import Emulator, Kswapd
 from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.page_table import IN_FLIGHT
 from pagewake.kvm.ports import OP_DELIVER, OP_HOST_WORK, OP_JOINED, OP_WAIT, WAIT
@@ -33,19 +33,22 @@ from pagewake.kvm.vm import InFlight, Reclaiming, Vm
 class Machine(Vm):
     """See the module."""
 
-    __slots__ = ("kswapd", "on_host")
+    __slots__ = ("emulator", "kswapd", "on_host")
 
     def __init__(self, config: VmConfig) -> None:
         super().__init__(config)
         self.vcpus = [Vcpu(self, index) for index in range(config.vcpus)]
         self.on_host: list[VcpuOnHost] = []
         self.kswapd: Kswapd | None = None
+        self.emulator: Emulator | None = None
 
     def share(self, cpus: HostCpus, kswapd: Kswapd) -> None:
         """From time 0 on all that is done for it is done on these CPUs alone."""
         self.cpus = cpus
         self.kswapd = kswapd
         self.on_host = [VcpuOnHost(vcpu) for vcpu in self.vcpus]
+        if self.config.emulator is not None:
+            self.emulator = Emulator(self, self.config.emulator)
 
     def deliver(self, event: ev.ToShard) -> None:
         """Something from the host or a control event, in the order in which the host sent it."""
@@ -96,7 +99,7 @@ class Machine(Vm):
         at_ns, index, gen, op, arg = self.agenda.pop()
         if op is OP_DELIVER:
             self._consume(arg)
-        elif op is OP_HOST_WORK:
+        elif op is OP_HOST_WORK and self.frozen_ns is None:
             arg[0].step(at_ns, cpus, arg[1])
         elif self.frozen_ns is None:
             vcpu = self.vcpus[index]
@@ -115,7 +118,7 @@ class Machine(Vm):
             if each.on_cpu:
                 each.settle(at_ns, cpus)
         if self.frozen_ns is not None:
-            self._leave_kswapd(at_ns, cpus)
+            self._leave_host(at_ns, cpus)
 
     def forget_steps(self, until_ns: int) -> None:
         """A frozen VM answers the host, and does nothing more of its own accord."""
@@ -208,8 +211,10 @@ class Machine(Vm):
             return False  # a vcpu thread reclaims
         return kswapd.takes(event.at_ns, cpus, self, event)
 
-    def _leave_kswapd(self, at_ns: int, cpus: HostCpus) -> None:
+    def _leave_host(self, at_ns: int, cpus: HostCpus) -> None:
         """A VM that is over answers what kswapd had to do for it, behind all that it said."""
+        if self.emulator is not None:
+            self.emulator.stop(at_ns, cpus)
         assert self.kswapd is not None
         if self.kswapd.has(self):
             for event in self.kswapd.leave_out(at_ns, cpus, self):

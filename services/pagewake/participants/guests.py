@@ -91,6 +91,7 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         page_source=spec.page_source,  # type: ignore[arg-type]
         load_ns=load_ns(host.areas),
         zswap=zswap_number(host.areas),
+        emulator=spec.emulator,
     )
 
 

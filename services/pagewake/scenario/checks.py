@@ -186,6 +186,7 @@ def _check_vm(scenario: Scenario, vm: Vm, path: Path, raw_tasks: list[dict[str, 
     _check_areas(scenario, vm, path)
     _check_protection(scenario, vm, path)
     _check_userfault(scenario, vm, path)
+    _check_emulator(scenario, vm, path)
     _check_source(scenario, vm, path)
     for index, task in enumerate(vm.tasks):
         where = (*path, "task", index)
@@ -228,6 +229,19 @@ def _check_protection(scenario: Scenario, vm: Vm, path: Path) -> None:
         if pages and scenario.host.memory_pages is None:
             text = "protects from what host.memory takes back; give host.memory, or leave it out"
             raise BadValueError(text, (*path, key))
+
+
+def _check_emulator(scenario: Scenario, vm: Vm, path: Path) -> None:
+    """What it takes is missing to somebody only where CPUs are counted."""
+    if vm.emulator is None:
+        return
+    if not scenario.host.cpus:
+        text = "it has a CPU of its own where host.cpus is 0: set host.cpus, or leave this out"
+        raise BadValueError(text, (*path, "emulator"))
+    if vm.emulator.for_ns >= vm.emulator.every_ns:
+        every = units.format_duration(vm.emulator.every_ns)
+        text = f'no shorter than its period; less than "{every}"'
+        raise BadValueError(text, (*path, "emulator", "for"))
 
 
 def _check_userfault(scenario: Scenario, vm: Vm, path: Path) -> None:

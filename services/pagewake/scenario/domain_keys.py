@@ -12,7 +12,15 @@ from typing import get_args
 import msgspec
 
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig
-from pagewake.kvm.config import Cpuid, ExitRates, Feature, HostCosts, NestedConfig, Userfault
+from pagewake.kvm.config import (
+    Cpuid,
+    EmulatorLoad,
+    ExitRates,
+    Feature,
+    HostCosts,
+    NestedConfig,
+    Userfault,
+)
 from pagewake.scenario.keys import Choices, Duration, Flag, Key, Number, Rate, Table
 
 _FEATURES = Choices("feature", get_args(Feature))
@@ -52,6 +60,10 @@ DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
         "copy_ns": Key("copy", Duration(1), "a page is copied in, and said to be there"),
         "exit_ns": Key("exit", Duration(1), "the vcpu thread to user space and back"),
         "local": Key("local", Number(0.0, 1.0), "share of the pages that user space has at hand"),
+    },
+    EmulatorLoad: {
+        "every_ns": Key("every", Duration(1), "its period"),
+        "for_ns": Key("for", Duration(1), "CPU time that it takes each time"),
     },
     Cpuid: {
         "l1": Key(

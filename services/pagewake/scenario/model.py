@@ -15,7 +15,7 @@ import msgspec
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig, ScriptStep, Spread
 from pagewake.host_memory.places import Swap
 from pagewake.host_memory.replacement import REPLACEMENTS, SECOND_CHANCE
-from pagewake.kvm.config import Cpuid, HostCosts, NestedConfig, Userfault
+from pagewake.kvm.config import Cpuid, EmulatorLoad, HostCosts, NestedConfig, Userfault
 from pagewake.kvm.profile import Switches, nearest_profile, resolve
 from pagewake.kvm.read_ahead import ORDER_MAX
 from pagewake.scenario.interventions import MAX_VCPUS, EventsReader, ScheduledEvent
@@ -350,6 +350,9 @@ class Vm(_Part, frozen=True, kw_only=True):
     nested: Annotated[int, Key("nested", Integer(0, 2), "hypervisor levels inside")] = 0
     userfault: Annotated[
         Userfault | None, Table("userfault", "if given, a task in user space brings its pages")
+    ] = None
+    emulator: Annotated[
+        EmulatorLoad | None, Table("emulator", "if given, its emulator takes CPU (`host.cpus`)")
     ] = None
     page_source: Annotated[
         str,

@@ -1,16 +1,17 @@
-"""kswapd alone on the CPUs of its host: when it has done what, and who goes before it."""
+"""kswapd and emulators alone on the CPUs of a host: when they have done what, and for whom."""
 
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from pagewake.events.types import AgePages
-from pagewake.kvm.config import HostCosts
+from pagewake.kvm.config import EmulatorLoad, HostCosts
 from pagewake.kvm.host_cpus import HostCpus
-from pagewake.kvm.host_work import Kswapd
+from pagewake.kvm.host_work import Emulator, Kswapd
 from pagewake.kvm.vm import Costs, Reclaiming, Vm
 from pagewake.simtime.ports import NEVER_NS
 from tests.unit.kvm.test_host_cpus import MS, Spinner
@@ -23,6 +24,7 @@ class PlainVm:
 
     def __init__(self, name: str, page_ns: int = US) -> None:
         self.name = name
+        self.config = SimpleNamespace(seed=1)
         self.costs = Costs(HostCosts(reclaim_page_ns=page_ns))
         self.steps: list[tuple[int, Any]] = []
         self.reclaimed: list[tuple[int, int]] = []
@@ -161,3 +163,50 @@ def test_a_copy_from_a_snapshot_goes_on_the_same() -> None:
         each.run(40 * MS)
     assert host.reclaimed("a") == copy.reclaimed("a") != []
     assert host.reclaimed("b") == copy.reclaimed("b") != []
+
+
+def emulator(host: Host, vm: str, every_ns: int, for_ns: int) -> Emulator:
+    return Emulator(cast("Vm", host.vms[vm]), EmulatorLoad(every_ns, for_ns))
+
+
+class TestEmulator:
+    def test_it_computes_for_its_time_in_each_of_its_periods(self) -> None:
+        host = Host("a")
+        thread = emulator(host, "a", MS, 20 * US)
+        host.run(100 * MS)
+        assert thread.vruntime == 100 * 20 * US
+
+    def test_emulators_of_two_vms_do_not_wake_together(self) -> None:
+        host = Host("a", "b")
+        for vm in host.vms:
+            emulator(host, vm, MS, 20 * US)
+        first = [vm.steps[0][0] for vm in host.vms.values()]
+        assert first[0] != first[1]
+        assert max(first) < MS
+
+    def test_while_it_is_busy_it_is_not_woken_anew(self) -> None:
+        host = Host("a")
+        thread = emulator(host, "a", MS, 900 * US)
+        for _ in range(3):
+            host.spinner(0)
+        host.run(100 * MS)
+        assert 20 * MS < thread.vruntime < 40 * MS, "a fourth of the CPU, not nine tenths"
+
+    def test_it_goes_on_where_it_was_when_it_was_preempted(self) -> None:
+        host = Host("a")
+        thread = emulator(host, "a", 60 * MS, 20 * MS)
+        until_ns = host.vms["a"].steps[0][0] + 6 * 60 * MS
+        spinner = host.spinner(0)
+        host.run(until_ns)
+        host.cpus._charge(until_ns)
+        assert len(spinner.went) > 12, "turn about"
+        assert not thread.on_cpu
+        assert until_ns - spinner.vruntime == 6 * 20 * MS
+
+    def test_with_its_vm_it_is_over(self) -> None:
+        host = Host("a")
+        thread = emulator(host, "a", MS, 900 * US)
+        host.run(2 * MS)
+        assert thread.on_cpu
+        thread.stop(2 * MS, host.cpus)
+        assert host.cpus.running == []
