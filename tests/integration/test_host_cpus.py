@@ -23,6 +23,7 @@ from pagewake.scenario.model import Scenario
 from pagewake.verify.verify import verify_log
 from tests.support.cluster import FakeCluster, Member
 
+SCHEDULERS = pytest.mark.parametrize("scheduler", ["cfs", "eevdf"])
 ASLEEP = ("idle", "halted", "blackout", "offline", "steal")
 """Kinds of vcpu time that take no CPU of the host."""
 BUSY = """
@@ -81,6 +82,21 @@ def delivered_ns(*sets: str) -> list[int]:
         elif isinstance(event, ApfPresented) and (event.vm, event.vcpu, event.token) in done:
             waits.append(event.at_ns - done.pop((event.vm, event.vcpu, event.token)))
     return sorted(waits)
+
+
+def waits_ns(*sets: str, text: str) -> list[int]:
+    """How long vcpu threads waited for a CPU."""
+    plan = RunPlan.of("waits", scenario(*sets, text=text), 1)
+    seen: list[Event] = []
+    run_embedded(plan, build(plan), observer=seen.extend)
+    since: dict[tuple[str, int], int] = {}
+    waits: list[int] = []
+    for event in seen:
+        if isinstance(event, CpuAwaited):
+            since[event.vm, event.vcpu] = event.at_ns
+        elif isinstance(event, CpuFound):
+            waits.append(event.at_ns - since.pop((event.vm, event.vcpu)))
+    return waits
 
 
 class TestProgress:
@@ -183,6 +199,33 @@ class TestEmulator:
             scenario(*sets)
 
 
+class TestScheduler:
+    """CFS until 6.5, EEVDF from 6.6 on."""
+
+    @pytest.mark.parametrize(("profile", "scheduler"), [("6.1", "cfs"), ("6.6", "eevdf")])
+    def test_it_is_that_of_the_hosts_kernel(self, profile: str, scheduler: str) -> None:
+        sets = ("host.cpus=2", f"kernel.profile={profile}")
+        of_the_host = result(*sets, f"kernel.overrides.l0.scheduler={scheduler}")
+        assert result(*sets).digest == of_the_host.digest
+        guests = {"cfs": "eevdf", "eevdf": "cfs"}[scheduler]
+        assert result(*sets, f"kernel.overrides.scheduler={guests}").digest != of_the_host.digest
+
+    def test_under_either_all_have_their_share(self) -> None:
+        for scheduler in ("cfs", "eevdf"):
+            run = result("host.cpus=2", f"kernel.overrides.scheduler={scheduler}", text=BUSY)
+            works = run.work.per_task.values()
+            assert max(works) < 1.15 * min(works)
+
+    def test_slices_are_shorter_than_turns_were(self) -> None:
+        """Four vcpus on two CPUs: a turn of CFS is 6 ms, a slice 1.5 ms."""
+        turns, slices = (
+            waits_ns("host.cpus=2", f"kernel.overrides.scheduler={scheduler}", text=BUSY)
+            for scheduler in ("cfs", "eevdf")
+        )
+        assert len(slices) > 2 * len(turns)
+        assert max(slices) < max(turns)
+
+
 class TestPolling:
     def test_a_poll_takes_a_cpu_that_nobody_wants_and_saves_the_wake_up(self) -> None:
         halted = ("kernel.apf=nonpv", "vm.0.task.0.count=1")
@@ -207,11 +250,13 @@ class TestOneRun:
         "scenario.duration=20ms",
     )
 
-    def test_cuts_and_shards_leave_no_trace(self) -> None:
-        whole = result(*self.SHORT)
+    @SCHEDULERS
+    def test_cuts_and_shards_leave_no_trace(self, scheduler: str) -> None:
+        sets = (*self.SHORT, f"kernel.overrides.scheduler={scheduler}")
+        whole = result(*sets)
         draws = Random(7)
         cut = run_scenario(
-            scenario(*self.SHORT), shards=3, cut=lambda _, at_ns: at_ns - draws.randrange(90_000)
+            scenario(*sets), shards=3, cut=lambda _, at_ns: at_ns - draws.randrange(90_000)
         )
         assert cut.windows != whole.windows
         same = msgspec.structs.replace(cut, windows=whole.windows, wall_s=whole.wall_s)
@@ -221,8 +266,10 @@ class TestOneRun:
         assert len(RunPlan.of("r", scenario("host.cpus=2"), 4).topology.shards) == 1
         assert len(RunPlan.of("r", scenario(), 4).topology.shards) == 2
 
-    def test_kills_and_snapshots_change_nothing(self) -> None:
-        plan = RunPlan.of("shared", scenario(*self.SHORT), 1)
+    @SCHEDULERS
+    def test_kills_and_snapshots_change_nothing(self, scheduler: str) -> None:
+        sets = (*self.SHORT, f"kernel.overrides.scheduler={scheduler}")
+        plan = RunPlan.of("shared", scenario(*sets), 1)
         cluster = FakeCluster(plan, 5, kill=0.05, snapshot=0.3)
         queued: set[int] = set()
 
@@ -233,7 +280,7 @@ class TestOneRun:
                 queued.add(len(cpus.waiting))
 
         cluster.observers.append(look)
-        assert cluster.run() == result(*self.SHORT).digest
+        assert cluster.run() == result(*sets).digest
         assert cluster.kills > 3
         assert len(queued) > 2
 

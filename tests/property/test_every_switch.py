@@ -105,6 +105,7 @@ CASES = {
     "read_ahead": Case(THRASH, ("host.page_cluster=3",)),
     "swap_poll": Case(THRASH, ("host.page_cluster=0",)),
     "reclaim": Case(THRASH),
+    "scheduler": Case(THRASH, ("host.cpus=1",)),
     "worker_pins": Case(THRASH),
     "present_all": Case(None, HALTS),
     "present_unhalts": Case(None, (*HALTS, "kernel.profile=posted-v7")),

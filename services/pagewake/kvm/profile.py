@@ -177,7 +177,12 @@ _V61 = _V515.after(
     alloc_before_lock=True,
     nested_fix="2022",
 )
-_V66 = _V61.after("6.6", "nobody waits for a page of swap by reading it alone", swap_poll=False)
+_V66 = _V61.after(
+    "6.6",
+    "nobody waits for a page of swap by reading it alone; EEVDF instead of CFS",
+    swap_poll=False,
+    scheduler="eevdf",
+)
 _V612 = _V66.after("6.12", "as 6.6")
 _V619 = _V612.after(
     "6.19",

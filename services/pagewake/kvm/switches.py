@@ -38,6 +38,7 @@ class Switches:
     read_ahead: Literal["block", "cluster", "vma"]
     swap_poll: bool
     reclaim: Literal["worker", "fault"]
+    scheduler: Literal["cfs", "eevdf"]
     worker_pins: bool
     present_all: bool
     present_unhalts: bool
@@ -173,6 +174,15 @@ _TABLE: tuple[Switch, ...] = (
         "where a page-in of a VM at its limit waits for a frame: in its asynchronous part, with "
         "reclaim that runs ahead beside it, or in the vcpu thread, which reclaims a batch itself, "
         "as nothing else does, and executes nothing before the fault is asynchronous",
+    ),
+    Switch(
+        "scheduler",
+        ("cfs", "eevdf"),
+        "cfs",
+        "147f3efaa241, 5e963f2bd465 (6.6)",
+        "who has a CPU of the host, where `host.cpus` counts them: whoever had least, for a share "
+        "of a latency, and first of all who slept; or whoever had no more than its share and has "
+        "the earliest virtual deadline. Of a guest's own CPUs it says nothing",
     ),
     Switch(
         "worker_pins",

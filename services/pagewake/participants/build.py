@@ -19,7 +19,9 @@ from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.config import HostConfig, VmMemory
 from pagewake.host_memory.manager import HostMemory
 from pagewake.host_memory.places import Swap
+from pagewake.kvm.host_cfs import Cfs
 from pagewake.kvm.host_cpus import HostCpus
+from pagewake.kvm.host_eevdf import Eevdf
 from pagewake.participants.at_start import Start, refill_ns, starts
 from pagewake.participants.guests import build_kernel
 from pagewake.participants.participant import HostParticipant, ShardParticipant
@@ -219,5 +221,13 @@ def build_shard(scenario: Scenario, plans: Sequence[VmPlan]) -> Shard:
                          plan.populated, plan.resident, plan.places)
             for plan in plans
         ],
-        HostCpus(scenario.host.cpus) if scenario.host.cpus else None,
+        host_cpus(scenario),
     )  # fmt: skip
+
+
+def host_cpus(scenario: Scenario) -> HostCpus | None:
+    """The CPUs of each simulated host under its kernel's scheduler; None: they are not counted."""
+    cpus = scenario.host.cpus
+    if not cpus:
+        return None
+    return Eevdf(cpus) if scenario.kernel.switches(0).scheduler == "eevdf" else Cfs(cpus)

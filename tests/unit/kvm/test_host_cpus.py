@@ -1,4 +1,4 @@
-"""The fair scheduler of a host's CPUs, alone: who runs, for how long, and who goes first."""
+"""The CPUs of a host under either scheduler, and CFS alone: who runs, how long, who goes first."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import pickle
 
 import pytest
 
+from pagewake.kvm.host_cfs import Cfs
 from pagewake.kvm.host_cpus import HostCpus, HostThread
+from pagewake.kvm.host_eevdf import Eevdf
 from pagewake.simtime.ports import NEVER_NS
 
 MS = 1_000_000
+EITHER = pytest.mark.parametrize("of", [Cfs, Eevdf])
+Scheduler = type[Cfs] | type[Eevdf]
 
 
 class Spinner(HostThread):
@@ -56,39 +60,41 @@ def spinners(cpus: HostCpus, number: int) -> list[Spinner]:
 @pytest.mark.parametrize(
     ("cpus", "threads"), [(1, 1), (1, 2), (1, 5), (2, 3), (2, 4), (3, 4), (4, 20)]
 )
-def test_everybody_has_the_same_part(cpus: int, threads: int) -> None:
-    host = HostCpus(cpus)
+@EITHER
+def test_everybody_has_the_same_part(of: Scheduler, cpus: int, threads: int) -> None:
+    host = of(cpus)
     all_of_them = spinners(host, threads)
     run(host, all_of_them, 1_000 * MS)
     fair_ns = 1_000 * MS * min(cpus, threads) // threads
     assert sum(thread.vruntime for thread in all_of_them) == 1_000 * MS * min(cpus, threads)
-    assert all(abs(thread.vruntime - fair_ns) <= host.latency_ns for thread in all_of_them)
+    assert all(abs(thread.vruntime - fair_ns) <= Cfs(cpus).latency_ns for thread in all_of_them)
 
 
 @pytest.mark.parametrize(("cpus", "latency_ms"), [(1, 6), (2, 12), (4, 18), (8, 24), (64, 24)])
 def test_the_latency_grows_with_the_cpus(cpus: int, latency_ms: int) -> None:
-    assert HostCpus(cpus).latency_ns == latency_ms * MS
+    assert Cfs(cpus).latency_ns == latency_ms * MS
 
 
 def test_a_turn_is_a_part_of_the_latency_and_no_shorter_than_the_granularity() -> None:
-    host = HostCpus(1)
+    host = Cfs(1)
     two = spinners(host, 2)
     run(host, two, 13 * MS)
     assert (two[0].went, two[1].went) == ([6 * MS, 12 * MS], [3 * MS, 9 * MS])
-    crowd = HostCpus(1)
+    crowd = Cfs(1)
     many = spinners(crowd, 20)
     run(crowd, many, 15 * MS)
     assert [thread.went[0] for thread in many[1:5]] == [750_000, 1_500_000, 2_250_000, 3 * MS]
 
 
-def test_while_nobody_waits_there_is_nothing_to_decide() -> None:
-    host = HostCpus(2)
+@EITHER
+def test_while_nobody_waits_there_is_nothing_to_decide(of: Scheduler) -> None:
+    host = of(2)
     spinners(host, 2)
     assert host.next_ns() == NEVER_NS
 
 
 def test_who_slept_long_goes_first_and_who_slept_little_waits_its_turn() -> None:
-    host = HostCpus(1)
+    host = Cfs(1)
     running, late = Spinner("running"), Spinner("late")
     host.wake(0, running)
     assert not host.wake(500_000, late)
@@ -104,7 +110,7 @@ def test_who_slept_long_goes_first_and_who_slept_little_waits_its_turn() -> None
 
 def test_who_ran_alone_makes_room_at_once_for_who_comes() -> None:
     """Its turn began long ago: what is due is now, never in the past."""
-    host = HostCpus(1)
+    host = Cfs(1)
     alone, other = Spinner("alone"), Spinner("other")
     host.wake(0, alone)
     other.vruntime = 51 * MS
@@ -115,8 +121,9 @@ def test_who_ran_alone_makes_room_at_once_for_who_comes() -> None:
     assert host.next_ns() == 53 * MS
 
 
-def test_a_thread_that_polls_gives_its_cpu_up_for_any_other() -> None:
-    host = HostCpus(1)
+@EITHER
+def test_a_thread_that_polls_gives_its_cpu_up_for_any_other(of: Scheduler) -> None:
+    host = of(1)
     poller, other = Spinner("poller", polls=True), Spinner("other")
     host.wake(0, poller)
     assert host.wake(1_000, other)
@@ -124,8 +131,9 @@ def test_a_thread_that_polls_gives_its_cpu_up_for_any_other() -> None:
     assert not poller.waits
 
 
-def test_who_leaves_by_itself_does() -> None:
-    host = HostCpus(1)
+@EITHER
+def test_who_leaves_by_itself_does(of: Scheduler) -> None:
+    host = of(1)
     worker, other = Spinner("worker"), Spinner("other")
     host.wake(0, worker)
     worker.until_ns = 2_400
@@ -137,23 +145,26 @@ def test_who_leaves_by_itself_does() -> None:
     assert not worker.on_cpu
 
 
-def test_who_waits_in_vain_leaves_the_queue() -> None:
-    host = HostCpus(1)
+@EITHER
+def test_who_waits_in_vain_leaves_the_queue(of: Scheduler) -> None:
+    host = of(1)
     first, second = spinners(host, 2)
     host.sleep(1_000, second)
     host.sleep(2_000, first)
     assert (host.running, host.waiting, second.went) == ([], [], [])
 
 
-def test_those_that_were_given_steps_are_named() -> None:
-    host = HostCpus(1)
+@EITHER
+def test_those_that_were_given_steps_are_named(of: Scheduler) -> None:
+    host = of(1)
     first, _ = spinners(host, 2)
     host.sleep(1_000, first)
     assert host.stirred == ["spinner-1"]
 
 
-def test_a_copy_from_a_snapshot_decides_the_same() -> None:
-    host = HostCpus(2)
+@EITHER
+def test_a_copy_from_a_snapshot_decides_the_same(of: Scheduler) -> None:
+    host = of(2)
     threads = spinners(host, 5)
     run(host, threads, 40 * MS)
     copied, copies = pickle.loads(pickle.dumps((host, threads)))

@@ -10,7 +10,7 @@ import pytest
 
 from pagewake.events.types import AgePages
 from pagewake.kvm.config import EmulatorLoad, HostCosts
-from pagewake.kvm.host_cpus import HostCpus
+from pagewake.kvm.host_cfs import Cfs
 from pagewake.kvm.host_work import Emulator, Kswapd
 from pagewake.kvm.vm import Costs, Reclaiming, Vm
 from pagewake.simtime.ports import NEVER_NS
@@ -40,7 +40,7 @@ class Host:
     """One CPU, kswapd, and these VMs."""
 
     def __init__(self, *names: str, page_ns: int = US) -> None:
-        self.cpus = HostCpus(1)
+        self.cpus = Cfs(1)
         self.kswapd = Kswapd()
         self.vms = {name: PlainVm(name, page_ns) for name in names}
         self.spinners: list[Spinner] = []
