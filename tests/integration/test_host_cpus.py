@@ -150,6 +150,16 @@ class TestKswapd:
         alone, beside = (result(self.OLD[0], f"host.cpus={cpus}") for cpus in (64, 1))
         assert beside.evictions < 0.8 * alone.evictions
 
+    def test_a_vcpu_thread_that_reclaims_at_its_limit_leaves_it_nothing(self) -> None:
+        digests = {
+            result("kernel.profile=6.1", "host.cpus=2", f"host.costs.reclaim_page={cost}").digest
+            for cost in ("0ns", "50us")
+        }
+        assert len(digests) == 1
+        short = ("kernel.profile=6.1", "host.cpus=2", "host.memory=14MiB")
+        dear = result(*short, "host.costs.reclaim_page=50us")
+        assert 0 < dear.evictions < result(*short).evictions, "there it is the host that is short"
+
     def test_without_counted_cpus_it_takes_none(self) -> None:
         digests = {
             result(self.OLD[0], f"host.costs.reclaim_page={cost}").digest for cost in ("0ns", "9us")

@@ -31,7 +31,10 @@ ENTRIES_PER_VM_MAX: Final = 8
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Shard(Saved):
-    """The VMs of `kernels`, in name order; `cpus` are what their host has, None: as they want."""
+    """The VMs of `kernels`, in name order; `cpus` are what their host has, None: as they want.
+
+    `kswapd`: the thread that reclaims there, None: it takes no CPU, or there is none.
+    """
 
     __slots__ = (
         "_bound",
@@ -47,11 +50,15 @@ class Shard(Saved):
         "until_ns",
     )
 
-    def __init__(self, kernels: Sequence[GuestKernel], cpus: HostCpus | None = None) -> None:
+    def __init__(
+        self,
+        kernels: Sequence[GuestKernel],
+        cpus: HostCpus | None = None,
+        kswapd: Kswapd | None = None,
+    ) -> None:
         self.kernels = sorted(kernels, key=lambda kernel: kernel.vm.name)
         self.cpus = cpus
         if cpus is not None:
-            kswapd = Kswapd()
             for kernel in self.kernels:
                 kernel.vm.share(cpus, kswapd)
         self._index = {kernel.vm.name: i for i, kernel in enumerate(self.kernels)}

@@ -7,8 +7,8 @@ kswapd reclaims for all VMs of its host, in the order in which the memory manage
 accessed bits, takes pages out of page tables, and drops what has been written back.  What it finds
 is what is there when it has done it, and the memory manager hears of it then.  It takes
 `host.costs.reclaim_page` for each page of each of these steps, and gives way between two pages, as
-the kernel does (cond_resched() in shrink_page_list()).  Where a vcpu thread of the VM reclaims
-itself (5.8), its work is not kswapd's.
+the kernel does (cond_resched() in shrink_page_list()).  What a vcpu thread of a VM at its limit
+reclaims itself (5.8) is none of its work; where no host is short, there is no kswapd then.
 
 The emulator of a VM has threads besides its vcpus: QEMU's main loop, I/O threads.  They are one
 thread here, which wakes at a fixed period, from a drawn instant on, and computes for a fixed time

@@ -42,7 +42,7 @@ class Machine(Vm):
         self.kswapd: Kswapd | None = None
         self.emulator: Emulator | None = None
 
-    def share(self, cpus: HostCpus, kswapd: Kswapd) -> None:
+    def share(self, cpus: HostCpus, kswapd: Kswapd | None) -> None:
         """From time 0 on all that is done for it is done on these CPUs alone."""
         self.cpus = cpus
         self.kswapd = kswapd
@@ -215,8 +215,7 @@ class Machine(Vm):
         """A VM that is over answers what kswapd had to do for it, behind all that it said."""
         if self.emulator is not None:
             self.emulator.stop(at_ns, cpus)
-        assert self.kswapd is not None
-        if self.kswapd.has(self):
+        if self.kswapd is not None and self.kswapd.has(self):
             for event in self.kswapd.leave_out(at_ns, cpus, self):
                 self.deliver(msgspec.structs.replace(event, at_ns=at_ns + 1))
 

@@ -22,6 +22,7 @@ from pagewake.host_memory.places import Swap
 from pagewake.kvm.host_cfs import Cfs
 from pagewake.kvm.host_cpus import HostCpus
 from pagewake.kvm.host_eevdf import Eevdf
+from pagewake.kvm.host_work import Kswapd
 from pagewake.participants.at_start import Start, refill_ns, starts
 from pagewake.participants.guests import build_kernel
 from pagewake.participants.participant import HostParticipant, ShardParticipant
@@ -222,7 +223,15 @@ def build_shard(scenario: Scenario, plans: Sequence[VmPlan]) -> Shard:
             for plan in plans
         ],
         host_cpus(scenario),
+        kswapd(scenario),
     )  # fmt: skip
+
+
+def kswapd(scenario: Scenario) -> Kswapd | None:
+    """Its thread, where reclaim runs ahead: of the host, and up to 5.7 of a VM at its limit too."""
+    host = scenario.host
+    ahead = host.memory_pages is not None or scenario.kernel.switches(0).reclaim == "worker"
+    return Kswapd() if host.cpus and ahead else None
 
 
 def host_cpus(scenario: Scenario) -> HostCpus | None:
