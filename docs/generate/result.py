@@ -67,6 +67,7 @@ KEYS: Mapping[str, str] = {
     "read_ahead": "page-ins beside a page that was wanted (`host.page_cluster`)",
     "pushed": "pages that came without being asked for, from sources of VMs (`page_source`)",
     "huge_touches": "faults that brought 512 of the first touches each (`host.huge_pages`)",
+    "host_cpu": "time of the hosts' CPUs by kind of thread, and idle (`host.cpus`); else empty",
     "shards": "how many the run was split into",
     "version": "of pagewake",
     "jobs": "processes that simulated it; null for a run of a cluster and for a log",

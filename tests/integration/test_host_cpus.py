@@ -115,6 +115,14 @@ class TestProgress:
         assert run.cpu["steal"] > 0
         assert sum(run.cpu.values()) == 4 * run.sim_ns
 
+    def test_the_time_of_all_cpus_is_accounted_for(self) -> None:
+        run = result(*TestOneRun.SHORT)
+        assert list(run.host_cpu) == ["emulator", "idle", "kswapd", "vcpu", "worker"]
+        assert sum(run.host_cpu.values()) == 2 * run.sim_ns
+        assert run.host_cpu["vcpu"] == on_cpu_ns(run)
+        assert min(run.host_cpu[kind] for kind in ("emulator", "kswapd", "worker")) > 50_000
+        assert result().host_cpu == {}
+
     @pytest.mark.parametrize("profile", ["posted-v7", "2.6.39", "4.14", "6.1", "6.19"])
     def test_as_many_cpus_as_anybody_wants_are_as_good_as_no_limit(self, profile: str) -> None:
         rules = (f"kernel.profile={profile}", "host.costs.reclaim_page=0ns")
@@ -142,8 +150,8 @@ class TestKswapd:
             result(*self.OLD, f"host.costs.reclaim_page={cost}") for cost in ("0ns", "20us")
         )
         assert dear.evictions > 100
-        taken_ns = 2 * free.sim_ns - on_cpu_ns(dear)
-        assert taken_ns > 2 * 20_000 * dear.evictions, "two steps or three for each page"
+        assert free.host_cpu["kswapd"] == 0
+        assert dear.host_cpu["kswapd"] > 2 * 20_000 * dear.evictions, "two steps or three for each"
         assert dear.work.total < 0.95 * free.work.total
 
     def test_frames_come_later_where_it_has_to_wait_for_a_cpu(self) -> None:
@@ -254,7 +262,8 @@ class TestOneRun:
     SHORT = (
         "host.cpus=2",
         "host.halt_poll=200us",
-        "host.memory=14MiB",
+        "vm.0.limit=4MiB",
+        "host.memory=7MiB",
         "kernel.profile=4.14",
         TestEmulator.LOAD,
         "scenario.duration=20ms",

@@ -83,6 +83,8 @@ def _figures(result: RunResult) -> Iterable[tuple[str, str]]:
     yield from task_rows(result)
     if result.cpu:
         yield "vcpu time", shares(result.cpu)
+    if result.host_cpu:
+        yield "host cpus", shares(result.host_cpu)
     yield from group_rows(result)
     yield "not present", _counts(result.not_present)
     ahead = f"read ahead {result.read_ahead:,}, " if result.read_ahead else ""

@@ -1117,7 +1117,8 @@ class ShardSummary(msgspec.Struct, frozen=True):
     `PageTouched`, which reports them in batches.  `tasks`: every task, by `vm/task-i`.  `vm_cpu`
     is `cpu` by `vm/kind`, `vm_unreported` the `unreported_touches` of the VMs that have some.
     `vm_silent` counts, by `vm/why`, the events announced to the guest whose READY never came.
-    `unanswered`: requests that came and were not answered, by `vm/task`.
+    `unanswered`: requests that came and were not answered, by `vm/task`.  `host_cpu`: time of the
+    host's CPUs in ns, by kind of thread, where they are counted.
     """
 
     work: dict[str, int] = {}
@@ -1130,6 +1131,7 @@ class ShardSummary(msgspec.Struct, frozen=True):
     vm_unreported: dict[str, int] = {}
     vm_silent: dict[str, int] = {}
     unanswered: dict[str, int] = {}
+    host_cpu: dict[str, int] = {}
 
 
 class ShardEnded(msgspec.Struct, frozen=True, tag=True, tag_field="event"):

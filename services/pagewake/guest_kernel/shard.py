@@ -259,6 +259,7 @@ class Shard(Saved):
             unreported,
             silent,
             unanswered,
+            {} if self.cpus is None else self.cpus.spent_ns(self.frozen_ns() or self.until_ns),
         )
 
     def _settle(self, kernel: GuestKernel) -> None:

@@ -28,16 +28,18 @@ UNKNOWN: Final = -1
 class HostThread(Saved, ABC):
     """A thread as the scheduler sees it: on a CPU, waiting for one, or neither.
 
+    `kind`: what its time on a CPU counts as.
     `yields`: it was asked to leave its CPU.  `until_ns`: it leaves by itself then.  `turn_ns`: its
     turn began then.  `deadline`, `lag` and `picked` are EEVDF's.
     """
 
     __slots__ = (
-        "charged_ns", "deadline", "lag", "on_cpu", "picked", "turn_ns", "until_ns", "vruntime",
-        "waits", "yields",
+        "charged_ns", "deadline", "kind", "lag", "on_cpu", "picked", "turn_ns", "until_ns",
+        "vruntime", "waits", "yields",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
         self.vruntime = 0
         self.deadline = 0
         self.picked = 0
@@ -70,7 +72,17 @@ class HostCpus(Saved, ABC):
     are runnable, which never goes back.
     """
 
-    __slots__ = ("cpus", "due_ns", "factor", "floor", "now_ns", "running", "stirred", "waiting")
+    __slots__ = (
+        "cpus",
+        "due_ns",
+        "factor",
+        "floor",
+        "now_ns",
+        "running",
+        "spent",
+        "stirred",
+        "waiting",
+    )
 
     def __init__(self, cpus: int) -> None:
         self.cpus = cpus
@@ -81,6 +93,7 @@ class HostCpus(Saved, ABC):
         self.running: list[HostThread] = []
         self.waiting: list[HostThread] = []
         self.stirred: list[str] = []
+        self.spent: dict[str, int] = {}
 
     # ------------------------------------------------------------------ what threads do
 
@@ -145,6 +158,12 @@ class HostCpus(Saved, ABC):
             if not self._goes_on(at_ns, host):
                 self._ask_to_leave(at_ns, host)
 
+    def spent_ns(self, until_ns: int) -> dict[str, int]:
+        """What the time of all CPUs went to, by kind of thread; `idle` is what nobody wanted."""
+        self._charge(max(until_ns, self.now_ns))
+        idle_ns = self.cpus * self.now_ns - sum(self.spent.values())
+        return {**self.spent, "idle": idle_ns}
+
     # ------------------------------------------------------------------ what the scheduler decides
 
     @abstractmethod
@@ -181,8 +200,10 @@ class HostCpus(Saved, ABC):
         self.due_ns = UNKNOWN
         least = NEVER_NS
         for host in self.running:
-            host.vruntime += at_ns - host.charged_ns
+            ran_ns = at_ns - host.charged_ns
+            host.vruntime += ran_ns
             host.charged_ns = at_ns
+            self.spent[host.kind] = self.spent.get(host.kind, 0) + ran_ns
             least = min(least, host.vruntime)
         for host in self.waiting:
             least = min(least, host.vruntime)

@@ -40,7 +40,7 @@ class VcpuOnHost(HostThread):
     __slots__ = ("arg", "called", "gen", "op", "thread")
 
     def __init__(self, thread: VcpuThread) -> None:
-        super().__init__()
+        super().__init__("vcpu")
         self.thread = thread
         self.called = False
         self.gen = thread.gen
@@ -101,7 +101,7 @@ class Worker(HostThread):
     __slots__ = ("thread", "work")
 
     def __init__(self, thread: VcpuThread, work: Work) -> None:
-        super().__init__()
+        super().__init__("worker")
         self.thread = thread
         self.work = work
 

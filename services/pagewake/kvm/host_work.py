@@ -44,8 +44,8 @@ class HostWork(HostThread):
 
     vm: Vm
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
         self.grain_ns = 1
         self.left_ns = 0
         self.plan = 0
@@ -90,7 +90,7 @@ class Kswapd(HostWork):
     __slots__ = ("work",)
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__("kswapd")
         self.work: list[tuple[Vm, Reclaiming]] = []
 
     def has(self, vm: Vm) -> bool:
@@ -154,7 +154,7 @@ class Emulator(HostWork):
     __slots__ = ("load",)
 
     def __init__(self, vm: Vm, load: EmulatorLoad) -> None:
-        super().__init__()
+        super().__init__("emulator")
         self.vm = vm
         self.load = load
         first_ns = Draws(vm.config.seed, f"{vm.name}/emulator").below(0, load.every_ns)

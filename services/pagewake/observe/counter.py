@@ -196,6 +196,7 @@ class ResultCounter:
             unresolved_tasks=unresolved,
             sleepers=sum(summary.sleepers for summary in closing),
             cpu=_summed(summary.cpu for summary in closing),
+            host_cpu=_summed(summary.host_cpu for summary in closing),
             by_event={
                 kind.__name__: tally.events
                 for kind, tally in sorted(self._seen.items(), key=_by_name)

@@ -150,6 +150,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     read_ahead: int
     pushed: int
     huge_touches: int
+    host_cpu: dict[str, int]
     shards: int
     version: str
     jobs: int | None

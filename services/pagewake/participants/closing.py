@@ -85,6 +85,7 @@ def shard_ended(window: int, shard: ShardDomain, consumed: ConsumedCounts) -> li
             first.summary,
             sleepers=summary.sleepers,
             unreported_touches=summary.unreported_touches,
+            host_cpu=dict(sorted(summary.host_cpu.items())),
         ),
     )
     return [counted, *rest]
@@ -150,6 +151,7 @@ def _added(one: ShardEnded, other: ShardEnded) -> ShardEnded:
             mine.vm_unreported | more.vm_unreported,
             mine.vm_silent | more.vm_silent,
             mine.unanswered | more.unanswered,
+            mine.host_cpu | more.host_cpu,
         ),
         one.vm_read | other.vm_read,
         one.vm_pushed | other.vm_pushed,

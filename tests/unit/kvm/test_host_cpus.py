@@ -20,7 +20,7 @@ class Spinner(HostThread):
     """Runs whenever it may, and leaves its CPU as soon as it is asked to."""
 
     def __init__(self, name: str, polls: bool = False) -> None:
-        super().__init__()
+        super().__init__("spinner")
         self.name = name
         self.polls = polls
         self.asked = False
