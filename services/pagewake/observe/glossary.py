@@ -107,6 +107,12 @@ GLOSSARY = (
     Word("polling", "Vcpu time in which the vcpu's thread, about to block, looks for a while"
          " whether it may go on (`host.halt_poll`): it keeps its CPU, and need not be woken.",
          ("halt polling", "host.halt_poll", "halt_poll"), MODEL),
+    Word("host cpus", "What the CPUs of the hosts did with their time, where `host.cpus` counts"
+         " them: by kind of thread, and idle.", ("host_cpu",), MODEL),
+    Word("kswapd", "The host's thread that reclaims ahead: where CPUs are counted it takes them"
+         " from vcpus, and frames come free no sooner than it gets one.", ("reclaim_page",), MODEL),
+    Word("emulator", "What the emulator of a VM does besides its vcpus (`vm.emulator`): QEMU's main"
+         " loop and I/O threads.", ("vm.emulator", "QEMU"), MODEL),
     Word("interrupt", "Vcpu time that went to the guest's handlers of interrupts and traps.",
          ("interrupts",)),
     Word("exit", "The vcpu leaves guest mode, and its thread runs host code; as vcpu time, what"
