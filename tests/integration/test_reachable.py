@@ -348,7 +348,8 @@ def fault_without_hlt_exits() -> list[ev.Event]:
 
 
 def read_alone() -> list[ev.Event]:
-    return run_small(script("t", *USER), work(), profile="6.1", host=("page_cluster = 0",)).events
+    lines = ("page_cluster = 0", 'costs = { read_request = "2us" }')
+    return run_small(script("t", *USER), work(), profile="6.1", host=lines).events
 
 
 SMALL: Sequence[Callable[[], list[ev.Event]]] = (

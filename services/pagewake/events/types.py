@@ -812,6 +812,16 @@ class FrameFound(Journal, frozen=True, gc=False):
     gfn: Gfn
 
 
+class ReadSubmitted(Journal, frozen=True, gc=False):
+    """The vcpu thread has submitted the reads of its fault, and looks for its page.
+
+    As `FrameFound`: it may be in by now, and then nothing more is said of the fault.
+    """
+
+    vcpu: int
+    gfn: Gfn
+
+
 class CpuAwaited(Journal, frozen=True, gc=False):
     """The vcpu thread could run and has no CPU of the host (`host.cpus`); it executes nothing.
 
@@ -1037,6 +1047,7 @@ JOURNAL: tuple[type[Journal], ...] = (
     ApfPresented,
     BroadcastQueued,
     FrameFound,
+    ReadSubmitted,
     CpuAwaited,
     CpuFound,
     ClearBegun,

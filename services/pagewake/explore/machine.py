@@ -99,6 +99,9 @@ def refuse_large(scenario: Scenario) -> None:
     for key, given in (("cpus", scenario.host.cpus), ("halt_poll", scenario.host.halt_poll_ns)):
         if given:
             raise ConfigError(f"explore: when a thread runs is not explored: no host.{key}")
+    costs = scenario.host.costs
+    if costs.read_request_ns or costs.read_page_ns:
+        raise ConfigError("explore: reads are begun at once: no host.costs.read_request, read_page")
     if vm.page_source != "swap":
         raise ConfigError(
             f'explore: pages come from swap here, not by "{vm.page_source}": what a source pushes '

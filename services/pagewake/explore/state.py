@@ -36,7 +36,7 @@ from pagewake.kvm.modes import Mode
 from pagewake.kvm.page_table import PageTable
 from pagewake.kvm.ports import PendingException
 from pagewake.kvm.read_ahead import ReadAhead
-from pagewake.kvm.thread import Clearing, ShortOfFrame, VcpuThread
+from pagewake.kvm.thread import Clearing, Unfinished, VcpuThread
 from pagewake.kvm.vm import InFlight
 from pagewake.nested_svm.hypervisor import Exit, NestedSvm
 from pagewake.nested_svm.inner_guest import InnerGuests
@@ -70,9 +70,9 @@ KEPT: Final[dict[str, Kept]] = {
                       ("_at_slot", "_next_slot", "_slots", "kind", "most")),
     "Vcpu": Kept(
         ("mp_halted", "lapic_on", "nmi", "irqs", "area_failures", "blackout_gfn", "timer_at",
-         "unpaged_until_ns", "stall_ns"),
+         "unpaged_until_ns", "stall_ns", "works"),
         ("mode", "exc", "clearings"),
-        ("acct_since", "apf", "cpu", "gen", "guest", "host_exits", "id", "nested", "poll",
+        ("acct_since", "apf", "cpu", "gen", "guest", "host_exits", "id", "looks", "nested", "poll",
          "spending", "timers", "vm"),
     ),
     "AsyncPf": Kept(
@@ -174,7 +174,7 @@ def _maker(kind: type[Saved]) -> Callable[[Values], Any]:
 
 FIELDS: Final[dict[type[Saved], tuple[str, ...]]] = {
     kind: _fields(kind)
-    for kind in (*WHATS, Work, InFlight, ShortOfFrame, PendingException, Clearing, Entry, ApfArea)
+    for kind in (*WHATS, Work, InFlight, Unfinished, PendingException, Clearing, Entry, ApfArea)
 }
 OUT: Final = {kind: _reader(names) for kind, names in FIELDS.items()}
 IN: Final = {kind: _maker(kind) for kind in FIELDS}
@@ -367,7 +367,7 @@ class State:
         for gfn, fresh, first, waiters in in_flight:
             flight = vm.in_flight[gfn] = InFlight(fresh, first)
             flight.waiters = list(waiters)
-        vm.short = [_in(ShortOfFrame, each) for each in short]
+        vm.short = [_in(Unfinished, each) for each in short]
 
     def _pages_out(self, table: PageTable) -> Values:
         table.held = _in_order(table.held)

@@ -24,6 +24,9 @@ class HostCosts(msgspec.Struct, frozen=True):
     first_touch_ns: int = 3_300
     huge_touch_ns: int = 100_000
     worker_hop_ns: int = 2_400
+    worker_look_ns: int = 2_400
+    read_request_ns: int = 0
+    read_page_ns: int = 0
     wake_ns: int = 2_400
     reclaim_page_ns: int = 1_000
 

@@ -36,8 +36,8 @@ from pagewake.kvm.async_pf import ASYNC_PF_PER_VCPU, Work
 from pagewake.kvm.completion import guest_mode_allows
 from pagewake.kvm.gfn_hash import SLOTS
 from pagewake.kvm.page_table import ABSENT, IN_FLIGHT, MAPPED, PRESENT, UNTOUCHED
-from pagewake.kvm.ports import OP_RESOLVED, FaultContext
-from pagewake.kvm.thread import ShortOfFrame
+from pagewake.kvm.ports import OP_RESOLVED, OP_SUBMITTED, FaultContext
+from pagewake.kvm.thread import Unfinished
 from pagewake.kvm.userfault import Handler, Request
 
 if TYPE_CHECKING:
@@ -48,8 +48,11 @@ Window: TypeAlias = Sequence[int]
 """Pages that are read with one fault, in their order."""
 
 
-def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
-    """Serve the fault; CPU time in ns, or None for a blackout."""
+def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext, polls: bool = False) -> int | None:
+    """Serve the fault; CPU time in ns, or None for a blackout.
+
+    `polls`: its page was read alone, and is waited for (`swap_poll`).
+    """
     vm = vcpu.vm
     state = vm.pages.state[context.gfn]
     if state == MAPPED:
@@ -67,7 +70,7 @@ def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> int | None:
         return _wait(vcpu, at_ns, context, "stock", fresh=True)
     if state == ABSENT and (load_ns := vm.load_ns(context.gfn)):
         return _synchronous_medium(vcpu, at_ns, context, load_ns)
-    return _try_async(vcpu, at_ns, context, joined=state == IN_FLIGHT)
+    return _try_async(vcpu, at_ns, context, state == IN_FLIGHT, polls)
 
 
 def read_again(vcpu: VcpuThread, at_ns: int, work: Work) -> int | None:
@@ -100,7 +103,9 @@ def _synchronous_medium(
     return vm.costs.fault_ns + load_ns
 
 
-def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool) -> int | None:
+def _try_async(
+    vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool, polls: bool
+) -> int | None:
     vm = vcpu.vm
     apf = vcpu.apf
     if vm.handler is not None and context.gfn not in vm.in_flight:
@@ -111,14 +116,15 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         and vm.switches.reclaim == "fault"
         and not vm.pages.waits_for_user_space(context.gfn)
     ):
-        _reclaim(vcpu, at_ns, context)
+        _reclaim(vcpu, at_ns, Unfinished(vcpu.id, context))
         return None
     window = [] if joined else vm.window(context.gfn)
-    if len(window) > max(1, vm.room):
-        _reclaim_for_window(vcpu, at_ns, context, window)
-        return None
+    polls = polls or (bool(window) and vm.polls_for_it())
+    costs = vm.costs
+    if window and (costs.read_request_ns or costs.read_page_ns or len(window) > max(1, vm.room)):
+        return _read(vcpu, at_ns, Unfinished(vcpu.id, context, tuple(window), polls))
     why = _forbidden(vcpu, at_ns, context)
-    if why is None and window and vm.polls_for_it():
+    if why is None and polls:
         why = "poll"
     if why is not None:
         return _wait(vcpu, at_ns, context, why, window)
@@ -133,6 +139,8 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
         _started(vcpu, at_ns, context.gfn, work, token)
         return _wait(vcpu, at_ns, context, work, window)
     _started(vcpu, at_ns, context.gfn, "queued", token)
+    if vm.cpus is not None:
+        vcpu.looks[token] = None
     ahead = vm.wait_for(context.gfn, vcpu.id, token, fresh=False, window=window)
     if len(apf.gfn_hash) == SLOTS:
         _spins_for_ever(vcpu, at_ns, context, token, ahead)
@@ -141,49 +149,53 @@ def _try_async(vcpu: VcpuThread, at_ns: int, context: FaultContext, joined: bool
     return vm.costs.fault_ns
 
 
-def _reclaim(vcpu: VcpuThread, at_ns: int, context: FaultContext, late: Window = ()) -> None:
+def _reclaim(vcpu: VcpuThread, at_ns: int, waiting: Unfinished) -> None:
     """The VM is at its limit: no frame to read into, and this thread sees to one (5.8)."""
     vm = vcpu.vm
-    vm.short.append(ShortOfFrame(vcpu.id, context, tuple(late)))
-    vm.tell(FrameAwaited, at_ns, vcpu.id, context.gfn)
+    vcpu.works = True
+    vm.short.append(waiting)
+    vm.tell(FrameAwaited, at_ns, vcpu.id, waiting.gfn)
 
 
-def _reclaim_for_window(
-    vcpu: VcpuThread, at_ns: int, context: FaultContext, window: Window
-) -> None:
-    """A page is read, and as many of its neighbours as there are frames for; then as `_reclaim`.
+def _read(vcpu: VcpuThread, at_ns: int, waiting: Unfinished) -> int | None:
+    """As many of the pages that are `late` as there are frames for are read, its own before all.
 
-    All of that comes before the attempt looks whether its page is locked (swapin_readahead() in
-    do_swap_page()): if it is in by then, the fault is over, and was synchronous.
+    All of that, and reclaim for the others, comes before the attempt looks whether its page is
+    locked (swapin_readahead() in do_swap_page()): if it is in by then, the fault is over, and was
+    synchronous.
     """
     vm = vcpu.vm
-    first = vm.with_frame(list(window), context.gfn)
-    _read(vcpu, at_ns, context.gfn, first)
-    _reclaim(vcpu, at_ns, context, [near for near in window if near not in first])
+    assert vm.read_ahead is not None
+    first = vm.with_frame(list(waiting.late), waiting.gfn)
+    waiting.late = tuple([gfn for gfn in waiting.late if gfn not in first])
+    for near in first:
+        vm.read_unasked(Gfn(near))
+    requests = vm.read_ahead.requests(first)
+    vm.tell(PageRequested, at_ns, vcpu.id, waiting.gfn, vm.epoch, ahead=requests)
+    costs = vm.costs
+    cost_ns = len(requests) * costs.read_request_ns + len(first) * costs.read_page_ns
+    if not cost_ns:
+        return look(vcpu, at_ns, waiting)
+    vcpu.works = True
+    vm.push(at_ns + cost_ns, vcpu.id, vcpu.gen, OP_SUBMITTED, waiting)
+    return None
 
 
-def go_on(vcpu: VcpuThread, at_ns: int, waiting: ShortOfFrame) -> int | None:
+def look(vcpu: VcpuThread, at_ns: int, waiting: Unfinished) -> int | None:
+    """What there were frames for is submitted; for others it reclaims, else looks; as `handle`."""
+    if waiting.late:
+        _reclaim(vcpu, at_ns, waiting)
+        return None
+    return handle(vcpu, at_ns, waiting.context, waiting.polls)
+
+
+def go_on(vcpu: VcpuThread, at_ns: int, waiting: Unfinished) -> int | None:
     """There may be a frame for what the thread waits with; as `handle`."""
     vm = vcpu.vm
-    context = waiting.context
-    late = [Gfn(gfn) for gfn in waiting.late if vm.pages.state[gfn] == ABSENT]
-    if late:
-        first = late[: max(0, vm.room)]
-        _read(vcpu, at_ns, context.gfn, first)
-        if len(first) < len(late):
-            _reclaim(vcpu, at_ns, context, late[len(first) :])
-            return None
-    return handle(vcpu, at_ns, context)
-
-
-def _read(vcpu: VcpuThread, at_ns: int, gfn: Gfn, gfns: Window) -> None:
-    """For a fault on `gfn` these pages are read; who waits for it is not known yet."""
-    vm = vcpu.vm
-    if gfns and vm.read_ahead is not None:
-        for near in gfns:
-            vm.read_unasked(Gfn(near))
-        requests = vm.read_ahead.requests(gfns)
-        vm.tell(PageRequested, at_ns, vcpu.id, gfn, vm.epoch, ahead=requests)
+    waiting.late = tuple([gfn for gfn in waiting.late if vm.pages.state[gfn] == ABSENT])
+    if waiting.late and vm.room > 0:
+        return _read(vcpu, at_ns, waiting)
+    return look(vcpu, at_ns, waiting)
 
 
 def _ask_user_space(

@@ -21,7 +21,7 @@ from pagewake.events.ids import Gfn, Token
 from pagewake.events.types import CpuFound
 from pagewake.kvm.host_cpus import HostCpus, HostThread
 from pagewake.kvm.modes import GUEST, HLT, HOST
-from pagewake.kvm.ports import OP_LOOP, OP_SCHED_IN, OP_WORKED, Op
+from pagewake.kvm.ports import OP_LOOKED, OP_LOOP, OP_SCHED_IN, OP_WORKED, Op
 
 if TYPE_CHECKING:
     from pagewake.kvm.thread import VcpuThread
@@ -34,15 +34,16 @@ Work = tuple[Gfn, Token, int]
 class VcpuOnHost(HostThread):
     """A vcpu thread; `op` and `arg` are what it does once it has a CPU, if `gen` still holds.
 
-    `called`: it has got one for that, and this is still to be done.
+    `called`: it has got one for that, and this is still to be done; `lent`: its workers have it.
     """
 
-    __slots__ = ("arg", "called", "gen", "op", "thread")
+    __slots__ = ("arg", "called", "gen", "lent", "op", "thread")
 
     def __init__(self, thread: VcpuThread) -> None:
         super().__init__("vcpu")
         self.thread = thread
         self.called = False
+        self.lent = False
         self.gen = thread.gen
         self.op: Op = OP_LOOP
         self.arg: Any = None
@@ -51,13 +52,16 @@ class VcpuOnHost(HostThread):
         """A step of this thread is due: whether it has a CPU for it; else it waits for one."""
         thread = self.thread
         if self.on_cpu:
-            self.called = False
-            if op is not OP_LOOP or not self.yields or thread.mp_halted or thread.apf.halted:
-                return True
-            thread.preempted(at_ns)
-            self.op, self.arg, self.gen = OP_SCHED_IN, None, thread.gen
-            cpus.preempt(at_ns, self)
-            return False
+            lent, self.called, self.lent = self.lent, False, False
+            if lent and not self.yields:
+                thread.find_cpu(at_ns)
+            elif op is OP_LOOP and thread.looks:
+                self._lend(at_ns)
+                return False
+            elif lent or (op is OP_LOOP and self._makes_room(at_ns)):
+                cpus.preempt(at_ns, self)
+                return False
+            return True
         assert not self.waits, f"{thread} waits for a CPU, and was to do something else"
         self.op, self.arg, self.gen = op, arg, thread.gen
         if cpus.wake(at_ns, self):
@@ -65,18 +69,37 @@ class VcpuOnHost(HostThread):
         thread.await_cpu(at_ns)
         return False
 
+    def _makes_room(self, at_ns: int) -> bool:
+        """It was asked to leave its CPU, and would not anyway."""
+        thread = self.thread
+        if not self.yields or thread.mp_halted or thread.apf.halted:
+            return False
+        thread.preempted(at_ns)
+        self.op, self.arg, self.gen = OP_SCHED_IN, None, thread.gen
+        return True
+
+    def _lend(self, at_ns: int) -> None:
+        """Workers that are queued on its CPU, and have slept, go first: each looks for its page."""
+        thread = self.thread
+        thread.preempted(at_ns)
+        self.op, self.arg, self.gen = OP_SCHED_IN, None, thread.gen
+        self.called = self.lent = True
+        at_ns += len(thread.looks) * thread.vm.costs.worker_look_ns
+        thread.vm.push(at_ns, thread.id, -1, OP_LOOKED, thread.gen)
+
     def settle(self, at_ns: int, cpus: HostCpus) -> None:
         """Something happened to this thread, which has a CPU or waits: it may want none now."""
         thread = self.thread
         if self.waits or self.called:
             wanted = self.gen == thread.gen
         else:
-            wanted = thread.mode in (GUEST, HOST, HLT) or thread.polls()
+            wanted = thread.mode in (GUEST, HOST, HLT) or thread.works or thread.polls()
         if not wanted:
-            if self.waits:
+            if self.waits or self.lent:
                 thread.note(CpuFound, at_ns, given_up=True)
-            self.called = False
+            self.called = self.lent = False
             cpus.sleep(at_ns, self)
+            thread.workers_looked(at_ns)
 
     def go(self, at_ns: int) -> str:
         thread = self.thread

@@ -14,6 +14,7 @@ is kicked.  What a fault becomes is decided in `fault.py`, what a completion bec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mypy_extensions import mypyc_attr
@@ -24,6 +25,7 @@ from pagewake.events.types import (
     ExceptionInjected,
     FrameFound,
     MsrWritten,
+    ReadSubmitted,
     VcpuHalted,
     VcpuResumed,
 )
@@ -40,11 +42,13 @@ from pagewake.kvm.ports import (
     OP_HANDLER,
     OP_HOST_EXIT,
     OP_JOINED,
+    OP_LOOKED,
     OP_LOOP,
     OP_PAGING_ON,
     OP_POLLED,
     OP_RESOLVED,
     OP_SCHED_IN,
+    OP_SUBMITTED,
     OP_SYNC_DONE,
     OP_TIMER,
     OP_UNBLOCK,
@@ -54,7 +58,7 @@ from pagewake.kvm.ports import (
     Op,
     Step,
 )
-from pagewake.kvm.thread import Clearing, ShortOfFrame, VcpuThread
+from pagewake.kvm.thread import Clearing, Unfinished, VcpuThread
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -82,7 +86,9 @@ class Vcpu(VcpuThread):
         if op is OP_CLEARED:
             return self.workers_ended(at_ns)
         if op is OP_FRAME:
-            return self.fault_again(at_ns, arg)
+            return self.found(at_ns, arg)
+        if op is OP_SUBMITTED:
+            return self.submitted(at_ns, arg)
         if op is OP_SCHED_IN:
             self.become("run")
             return self.loop(at_ns)
@@ -99,6 +105,8 @@ class Vcpu(VcpuThread):
             self.vm.guest.later(self.id, at_ns, arg)
         elif op is OP_JOINED or op is OP_WORKED:
             self.joined(at_ns, arg)
+        elif op is OP_LOOKED:
+            self.back_from_workers(at_ns, arg)
         elif op is OP_POLLED:
             self.sleep(at_ns)
         elif op is OP_HANDLER:
@@ -345,19 +353,34 @@ class Vcpu(VcpuThread):
             return WAIT
         return self.cleared(at_ns)
 
-    def frame_found(self, at_ns: int, waiting: ShortOfFrame) -> None:
+    def frame_found(self, at_ns: int, waiting: Unfinished) -> None:
         """There may be a frame for what this thread waits with."""
         self.become("page")
         self.gen += 1
         self.vm.push(at_ns + self.vm.costs.wake_ns, self.id, self.gen, OP_FRAME, waiting)
 
-    def fault_again(self, at_ns: int, waiting: ShortOfFrame) -> Step:
+    def found(self, at_ns: int, waiting: Unfinished) -> Step:
         """The thread that reclaimed tries again; if it needs no frame any more, others may."""
+        self.note(FrameFound, at_ns, waiting.gfn)
+        return self._fault_again(at_ns, waiting, fault.go_on)
+
+    def submitted(self, at_ns: int, waiting: Unfinished) -> Step:
+        """The thread has submitted its reads; as `found`."""
+        self.note(ReadSubmitted, at_ns, waiting.gfn)
+        self.become("page")
+        return self._fault_again(at_ns, waiting, fault.look)
+
+    def _fault_again(
+        self,
+        at_ns: int,
+        waiting: Unfinished,
+        go_on: Callable[[Vcpu, int, Unfinished], int | None],
+    ) -> Step:
         self.blackout_gfn = -1
+        self.works = False
         self.become("run")
         self.account(at_ns, "exit")
-        self.note(FrameFound, at_ns, waiting.gfn)
-        cost_ns = None if self.clearings else fault.go_on(self, at_ns, waiting)
+        cost_ns = None if self.clearings else go_on(self, at_ns, waiting)
         if cost_ns is None and not self.clearings:
             return self._black_out(at_ns, waiting.gfn)
         self.vm.give_room(at_ns, 0)
@@ -375,6 +398,21 @@ class Vcpu(VcpuThread):
             completion.worker_done(self, at_ns, gfn, token)
         self.become("page")
         return self.sync_done(at_ns, gfn)
+
+    def workers_looked(self, at_ns: int) -> int:
+        """Workers queued on this CPU have run: how many of them found their page, and are done."""
+        looks, self.looks = self.looks, {}
+        found = [work for work in looks.values() if work is not None]
+        for work in found:
+            self.joined(at_ns, work)
+        return len(found)
+
+    def back_from_workers(self, at_ns: int, gen: int) -> None:
+        """The thread has its CPU again, once those who found their page have said so."""
+        hop_ns = self.vm.costs.worker_hop_ns
+        back_ns = at_ns + self.workers_looked(at_ns) * hop_ns
+        if gen == self.gen:
+            self.vm.push(back_ns, self.id, gen, OP_SCHED_IN)
 
     def completion_ends_hlt(self) -> bool:
         """See `completion.ends_hlt`."""

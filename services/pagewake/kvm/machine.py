@@ -21,11 +21,12 @@ from pagewake.kvm import interventions
 from pagewake.kvm.agenda import RANK_CONTROL, RANK_HOST, RANK_OWN
 from pagewake.kvm.config import VmConfig
 from pagewake.kvm.host_cpus import HostCpus
-from pagewake.kvm.host_threads import VcpuOnHost, Worker
+from pagewake.kvm.host_threads import VcpuOnHost, Work, Worker
 from pagewake.kvm.host_work import Emulator, Kswapd
 from pagewake.kvm.loop import Vcpu
 from pagewake.kvm.page_table import IN_FLIGHT
 from pagewake.kvm.ports import OP_DELIVER, OP_HOST_WORK, OP_JOINED, OP_WAIT, WAIT
+from pagewake.kvm.thread import VcpuThread
 from pagewake.kvm.vm import InFlight, Reclaiming, Vm
 
 
@@ -106,8 +107,7 @@ class Machine(Vm):
             if gen >= 0:
                 due = gen == vcpu.gen and self.on_host[index].runs(at_ns, cpus, op, arg)
             else:
-                work = op is OP_JOINED and arg[1] is not None
-                due = not work or Worker(vcpu, arg).runs(at_ns, cpus)
+                due = op is not OP_JOINED or arg[1] is None or self._worker_runs(at_ns, vcpu, arg)
             step = vcpu.execute(op, at_ns, arg) if due else WAIT
             if step[1] is not OP_WAIT:
                 self.agenda.push(step[0], RANK_OWN, index, vcpu.gen, step[1], None)
@@ -182,11 +182,19 @@ class Machine(Vm):
 
     def _end_work(self, at_ns: int, vcpu: int, gfn: Gfn, token: Token) -> None:
         """A worker has its page, and needs a CPU to say so."""
-        assert self.cpus is not None
-        if Worker(self.vcpus[vcpu], (gfn, token, self.epoch)).runs(at_ns, self.cpus):
-            self.vcpus[vcpu].page_in_done(at_ns, gfn, token)
+        thread = self.vcpus[vcpu]
+        if self._worker_runs(at_ns, thread, (gfn, token, self.epoch)):
+            thread.page_in_done(at_ns, gfn, token)
         else:
             self.joining += 1
+
+    def _worker_runs(self, at_ns: int, vcpu: VcpuThread, work: Work) -> bool:
+        """Whether it has a CPU to complete the work at once; one that has not run yet will then."""
+        assert self.cpus is not None
+        if work[1] in vcpu.looks:
+            vcpu.looks[work[1]] = work
+            return False
+        return Worker(vcpu, work).runs(at_ns, self.cpus)
 
     def take_frames_granted(self, event: ev.FramesGranted) -> None:
         """More frames for first touches."""

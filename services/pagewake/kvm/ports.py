@@ -45,9 +45,11 @@ class Op(IntEnum):
     SCHED_IN = 16
     WORKED = 17
     POLLED = 18
-    HOST_WORK = 19
+    SUBMITTED = 19
+    LOOKED = 20
+    HOST_WORK = 21
     """Not a vcpu's step: another thread of the host has done what it got a CPU for."""
-    WAIT = 20
+    WAIT = 22
     """Nothing: the vcpu waits for somebody else."""
 
 
@@ -71,6 +73,8 @@ OP_FRAME: Final = Op.FRAME
 OP_SCHED_IN: Final = Op.SCHED_IN
 OP_WORKED: Final = Op.WORKED
 OP_POLLED: Final = Op.POLLED
+OP_SUBMITTED: Final = Op.SUBMITTED
+OP_LOOKED: Final = Op.LOOKED
 OP_HOST_WORK: Final = Op.HOST_WORK
 OP_WAIT: Final = Op.WAIT
 

@@ -86,17 +86,25 @@ class Clearing(Saved):
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
-class ShortOfFrame(Saved):
-    """A fault of this vcpu that waits for a frame, to be handled again: see `FaultContext`.
+class Unfinished(Saved):
+    """A fault that this vcpu is in the middle of, to be handled again: see `FaultContext`.
 
-    Its page may be on its way already, and the frame be for neighbours that are to be read with it:
-    `late`.
+    It waits for a frame, or submits reads, perhaps that of its own page: `late` are neighbours that
+    are to be read with it and have no frame yet; `polls`, that it waits for its page then in any
+    case (`swap_poll`).
     """
 
-    __slots__ = ("cpl", "gfn", "late", "level", "task", "vcpu", "write")
+    __slots__ = ("cpl", "gfn", "late", "level", "polls", "task", "vcpu", "write")
 
-    def __init__(self, vcpu: int, context: FaultContext, late: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        vcpu: int,
+        context: FaultContext,
+        late: tuple[int, ...] = (),
+        polls: bool = False,
+    ) -> None:
         self.late = late
+        self.polls = polls
         self.vcpu = vcpu
         self.gfn = context.gfn
         self.write = context.write
@@ -115,7 +123,9 @@ class VcpuThread(VcpuPort):
     """State of one vcpu that L0 keeps; `gen` voids planned steps that are no longer true.
 
     `clearings` are to be done once workers have ended, and once a page that the thread reads itself
-    is in.
+    is in.  `works`: it does not run its guest and waits for nobody, as it reclaims or submits
+    reads.  `looks`: work queued on its CPU whose worker has not run yet, by token; what is to be
+    completed then, if the page has come meanwhile.
     """
 
     __slots__ = (
@@ -130,6 +140,7 @@ class VcpuThread(VcpuPort):
         "guest",
         "host_exits",
         "lapic_on",
+        "looks",
         "mp_halted",
         "nested",
         "poll",
@@ -138,6 +149,7 @@ class VcpuThread(VcpuPort):
         "timers",
         "unpaged_until_ns",
         "vm",
+        "works",
     )
 
     guest: GuestCpuPort
@@ -161,6 +173,8 @@ class VcpuThread(VcpuPort):
         self.area_failures = 0
         self.blackout_gfn = -1
         self.clearings: list[Clearing] = []
+        self.works = False
+        self.looks: dict[Token, tuple[Gfn, Token, int] | None] = {}
         poll_ns = vm.config.halt_poll_ns
         self.poll = HaltPoll(poll_ns) if poll_ns else None
         periods = (vm.config.host_tick_ns, vm.config.background_exit_ns)
@@ -189,8 +203,12 @@ class VcpuThread(VcpuPort):
         """The worker finished, or the thread's own synchronous read did."""
 
     @abstractmethod
-    def frame_found(self, at_ns: int, waiting: ShortOfFrame) -> None:
+    def frame_found(self, at_ns: int, waiting: Unfinished) -> None:
         """There may be a frame for what this thread waits with."""
+
+    @abstractmethod
+    def workers_looked(self, at_ns: int) -> int:
+        """Workers queued on this CPU have run: how many of them found their page, and are done."""
 
     @abstractmethod
     def completion_ends_hlt(self) -> bool:

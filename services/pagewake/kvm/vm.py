@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeAlias
+from typing import Concatenate, Final, ParamSpec, TypeAlias
 
 import msgspec
 from mypy_extensions import mypyc_attr
@@ -23,7 +23,7 @@ from pagewake.kvm.huge_pages import HUGE, HugePages
 from pagewake.kvm.page_table import IN_FLIGHT, PRESENT, PageTable
 from pagewake.kvm.ports import GuestPort, Op
 from pagewake.kvm.read_ahead import ReadAhead
-from pagewake.kvm.thread import ShortOfFrame, VcpuThread
+from pagewake.kvm.thread import Unfinished, VcpuThread
 from pagewake.kvm.userfault import Handler
 from pagewake.simtime.state import Saved
 
@@ -39,8 +39,8 @@ class Costs(Saved):
     """`HostCosts`, where every exit reads them."""
 
     __slots__ = (
-        "entry_ns", "exit_ns", "fault_ns", "first_touch_ns", "huge_touch_ns",
-        "reclaim_page_ns", "wake_ns", "worker_hop_ns",
+        "entry_ns", "exit_ns", "fault_ns", "first_touch_ns", "huge_touch_ns", "read_page_ns",
+        "read_request_ns", "reclaim_page_ns", "wake_ns", "worker_hop_ns", "worker_look_ns",
     )  # fmt: skip
 
     def __init__(self, costs: HostCosts) -> None:
@@ -50,13 +50,24 @@ class Costs(Saved):
         self.first_touch_ns = costs.first_touch_ns
         self.huge_touch_ns = costs.huge_touch_ns
         self.worker_hop_ns = costs.worker_hop_ns
+        self.worker_look_ns = costs.worker_look_ns
+        self.read_request_ns = costs.read_request_ns
+        self.read_page_ns = costs.read_page_ns
         self.wake_ns = costs.wake_ns
         self.reclaim_page_ns = costs.reclaim_page_ns
 
 
+NOBODY: Final[tuple[int, Token | None]] = (-1, None)
+"""In the place of whoever waited first and was withdrawn."""
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class InFlight(Saved):
-    """A gfn the host is reading: who waits, in order; `fresh` if there is nothing to read."""
+    """A gfn the host is reading: who waits, in order; `fresh` if there is nothing to read.
+
+    `first`: whose worker began it, or looked for it first (None: none has yet); all others wait
+    behind that one.
+    """
 
     __slots__ = ("first", "fresh", "waiters")
 
@@ -70,7 +81,7 @@ class InFlight(Saved):
         if waiter in self.waiters:
             self.waiters.remove(waiter)
             if self.first == waiter:
-                self.first = None
+                self.first = NOBODY
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -130,7 +141,7 @@ class Vm(Saved, ABC):
         self.epoch = 0
         self.stock = config.stock_pages
         self.room = config.limit_pages - config.stock_pages
-        self.short: list[ShortOfFrame] = []
+        self.short: list[Unfinished] = []
         self.handler = None if config.userfault is None else Handler(self, config.userfault)
         self.synchronous = config.medium in config.media and self.handler is None
         self.medium_cost_ns = config.media.get(config.medium, 0)
@@ -291,6 +302,8 @@ class Vm(Saved, ABC):
             flight = self.in_flight[gfn] = InFlight(fresh, (vcpu, token))
             self.pages.state[gfn] = IN_FLIGHT
             self.room -= 1
+        elif flight.first is None:
+            flight.first = vcpu, token
         flight.waiters.append((vcpu, token))
         return ahead
 

@@ -41,7 +41,15 @@ _LENGTH: Mapping[str, int] = {"msr": 2, "hlt": 1, "vmrun": 3}
 """Bytes of the instruction that an exit was for, behind which the guest goes on."""
 
 _OF_A_FAULT: Final = frozenset(
-    {ev.FrameAwaited, ev.FrameFound, ev.ApfStarted, ev.PageNotPresent, ev.WorkerCompleted}
+    {
+        ev.FrameAwaited,
+        ev.FrameFound,
+        ev.PageRequested,
+        ev.ReadSubmitted,
+        ev.ApfStarted,
+        ev.PageNotPresent,
+        ev.WorkerCompleted,
+    }
 )
 """What may stand between the beginning of a fault and what became of it."""
 
@@ -102,6 +110,8 @@ class VcpuLines:
         self._handlers: Mapping[type[ev.Event], Callable[[Any], None]] = {
             ev.FrameAwaited: self._frame_awaited,
             ev.FrameFound: self._frame_found,
+            ev.PageRequested: self._requested,
+            ev.ReadSubmitted: self._frame_found,
             ev.ApfStarted: self._started,
             ev.PageNotPresent: self._not_present,
             ev.SyncFault: self._resolved,
@@ -267,10 +277,15 @@ class VcpuLines:
             self._say(at_ns, kind, **values)
         self._back(max(self._last_ns, self._found_ns or 0), faults=1)
 
-    def _frame_awaited(self, event: ev.FrameAwaited) -> None:
+    def _frame_awaited(self, event: ev.FrameAwaited | ev.PageRequested) -> None:
         self._begin_fault(event.at_ns, event.gfn)
+        self._found_ns = None
 
-    def _frame_found(self, event: ev.FrameFound) -> None:
+    def _requested(self, event: ev.PageRequested) -> None:
+        if event.ahead:
+            self._frame_awaited(event)
+
+    def _frame_found(self, event: ev.FrameFound | ev.ReadSubmitted) -> None:
         self._found_ns = event.at_ns
 
     def _started(self, event: ev.ApfStarted) -> None:

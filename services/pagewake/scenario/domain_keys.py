@@ -48,6 +48,13 @@ DOMAIN_KEYS: Mapping[type[msgspec.Struct], Mapping[str, Key | Table]] = {
         "first_touch_ns": Key("first_touch", Duration(), "a zeroed page"),
         "huge_touch_ns": Key("huge_touch", Duration(), "a zeroed huge page (`huge_pages`)"),
         "worker_hop_ns": Key("worker_hop", Duration(1), "hand-off to a worker"),
+        "worker_look_ns": Key(
+            "worker_look", Duration(1), "a worker's first look at its page (with `cpus`)"
+        ),
+        "read_request_ns": Key(
+            "read_request", Duration(), "submitting a request to swap (with `page_cluster`)"
+        ),
+        "read_page_ns": Key("read_page", Duration(), "and for each page of it"),
         "wake_ns": Key("wake", Duration(1), "blocked vcpu thread to running"),
         "reclaim_page_ns": Key(
             "reclaim_page", Duration(), "kswapd, for each step of a page's eviction (`cpus`)"

@@ -240,6 +240,59 @@ class TestReclaim:
         assert [e.gfn for e in machine.of(ev.PageNotPresent)] == [7]
 
 
+class TestSubmission:
+    """What the thread takes to submit a window comes before it looks for its page (3.3)."""
+
+    REQUEST_NS = 10_000
+    PAGE_NS = 1_000
+
+    def machine(self, profile: str = "6.12", page_cluster: int = 3) -> Machine:
+        return Machine(
+            profile,
+            msr=0x1009,
+            config={"read_ahead": "vma", "page_cluster": page_cluster},
+            costs={"read_request_ns": self.REQUEST_NS, "read_page_ns": self.PAGE_NS},
+        )
+
+    def walk(self, machine: Machine) -> ev.PageRequested:
+        """The second of two touches, side by side, reads as far as its window goes."""
+        machine.touch(1_000, 7)
+        machine.touch(60_000, 8)
+        machine.run(60_001)
+        return machine.of(ev.PageRequested)[-1]
+
+    def test_a_page_that_comes_until_then_is_mapped_and_nobody_is_told(self) -> None:
+        machine = self.machine()
+        asked = self.walk(machine)
+        assert machine.vcpu.mode is BLACKOUT
+        took_ns = sum(self.REQUEST_NS + len(run) * self.PAGE_NS for run in asked.ahead)
+        machine.arrives(60_000 + took_ns - 1, 8)
+        machine.run(200_000)
+        assert machine.of(ev.ReadSubmitted)[-1].at_ns == 60_000 + took_ns
+        assert [e.gfn for e in machine.of(ev.PageNotPresent)] == [7]
+        assert machine.vcpu.cpu["blackout"].ns == (self.REQUEST_NS + self.PAGE_NS) + took_ns
+
+    def test_one_that_does_not_is_waited_for_asynchronously(self) -> None:
+        machine = self.machine()
+        self.walk(machine)
+        machine.run(200_000)
+        (_, fault) = machine.of(ev.PageNotPresent)
+        assert (fault.gfn, fault.delivery, fault.joined) == (8, "injected", True)
+        assert fault.at_ns == machine.of(ev.ReadSubmitted)[-1].at_ns
+        machine.arrives(300_000, 8)
+        machine.run(400_000)
+        (done,) = machine.of(ev.WorkerCompleted)
+        assert (done.gfn, done.at_ns) == (8, 300_000)
+
+    def test_a_page_that_is_polled_for_is_submitted_first(self) -> None:
+        machine = self.machine("6.1", page_cluster=0)
+        machine.touch(1_000, 7)
+        machine.run(100_000)
+        (fault,) = machine.of(ev.PageNotPresent)
+        assert (fault.delivery, fault.why) == ("synchronous", "poll")
+        assert fault.at_ns == 1_000 + self.REQUEST_NS + self.PAGE_NS
+
+
 class TestBlackout:
     @pytest.mark.parametrize(("profile", "dirty"), [("posted-v7", True), ("2.6.38", False)])
     def test_asks_for_what_the_guest_wanted_since_2_6_38(self, profile: str, dirty: bool) -> None:
