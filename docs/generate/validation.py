@@ -6,13 +6,14 @@ Nothing runs here: `make validation` measures, `docs/validation/` keeps.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from docs.generate.markdown import code, head, table
 from docs.validation import measure
 from docs.validation.cases import CASES, GIVEN, SETTINGS, Case
 from docs.validation.causes import CAUSES, Cause
+from docs.validation.costs import COSTS
 from docs.validation.facts import EDGE, FACTS, SAME, SAME_ORDER, Fact, Value, Verdict, verdict
 from docs.validation.reasons import REASONS
 from pagewake.cli.benchmark import PREDICTED_WITHIN
@@ -50,6 +51,9 @@ SCENARIOS = """
 Every setting of the scenarios is said by the description of the recordings, measured of them, or
 chosen because neither says it. No setting was varied to bring a fact closer.
 """
+THREE = """
+The three facts that decide whether asynchronous page faults pay, recorded / simulated:
+"""
 BENCHMARK_ABOUT = f"""
 `natapov-2010`, seed {measure.BENCHMARK_SEED}, `duration` {measure.BENCHMARK_LENGTH}, nothing fitted
 ([what it says](model.md#how-far-off-it-is-the-benchmark-of-2010)).
@@ -67,14 +71,17 @@ def page() -> str:
     parts = [
         head("Validation against recordings", "`docs/validation/`", ABOUT),
         "## In short\n", _short(recorded, simulated),
+        THREE.strip() + "\n", _three(recorded, simulated),
         *(_case(case, recorded[case.name], simulated.get(case.name, {})) for case in CASES),
         "## The benchmark of 2010\n", BENCHMARK_ABOUT.strip() + "\n",
         _benchmark(simulated["natapov-2010"]),
         "## Causes, by the lines of the recordings\n", CAUSES_ABOUT.strip() + "\n",
-        _causes(recorded),
+        _causes(recorded, CAUSES),
         "## What is off, and why\n", REASONS.strip() + "\n",
         "## Where the settings come from\n", SCENARIOS.strip() + "\n",
         table(["setting", "is", "from"], SETTINGS),
+        "What is measured:\n",
+        _causes(recorded, COSTS),
     ]  # fmt: skip
     return "\n".join(parts)
 
@@ -98,6 +105,18 @@ def _short(recorded: Mapping[str, Table], simulated: Mapping[str, Table]) -> str
     return table(["recording", "same", "same order", "off", "holds", "broken", "given"], rows)
 
 
+def _three(recorded: Mapping[str, Table], simulated: Mapping[str, Table]) -> str:
+    """Of every recording that has a run: what it shows, and what its run comes to."""
+    facts = [fact for fact in FACTS if fact.name in ("early_share", "sync_share", "delivery_p99")]
+    rows = []
+    for case in CASES:
+        if case.simulated:
+            both = recorded[case.name], simulated[case.name]
+            cells = [" / ".join(shown(fact, of.get(fact.name)) for of in both) for fact in facts]
+            rows.append((case.name, *cells))
+    return table(["recording", *(fact.what for fact in facts)], rows)
+
+
 def _case(case: Case, recorded: Table, simulated: Table) -> str:
     rows = [
         (
@@ -115,11 +134,11 @@ def _case(case: Case, recorded: Table, simulated: Table) -> str:
     return f"## {case.name}\n\n{case.about}. {source}\n\n" + table(headings, rows)
 
 
-def _causes(recorded: Mapping[str, Table]) -> str:
+def _causes(recorded: Mapping[str, Table], causes: Sequence[Cause]) -> str:
     cases = [case for case in CASES if case.simulated]
     rows = [
         (each.what, *(shown(each, recorded[case.name].get(each.name)) for case in cases))
-        for each in CAUSES
+        for each in causes
     ]
     return table(["what", *(case.name for case in cases)], rows)
 

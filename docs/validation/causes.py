@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 
 SLOW_S: Final = 0.0003
 LONG_S: Final = 0.005
-_LINE = re.compile(r"\s*(?P<comm>.+)-(?P<pid>\d+)\s+\[\d+\] \S+\s+(?P<at>[\d.]+): "
+LINE = re.compile(r"\s*(?P<comm>.+)-(?P<pid>\d+)\s+\[\d+\] \S+\s+(?P<at>[\d.]+): "
                    r"(?P<event>\w+): (?P<rest>.*)")  # fmt: skip
-_SWITCH = re.compile(r"prev_comm=.+? prev_pid=(?P<prev>\d+) .*prev_state=(?P<state>\S+) ==> "
+SWITCH = re.compile(r"prev_comm=.+? prev_pid=(?P<prev>\d+) .*prev_state=(?P<state>\S+) ==> "
                      r"next_comm=(?P<comm>.+?) next_pid=(?P<next>\d+)")  # fmt: skip
-_TOKEN = re.compile(r"token (0x[0-9a-f]+)")
+TOKEN = re.compile(r"token (0x[0-9a-f]+)")
 
 
 class Cause(NamedTuple):
@@ -76,7 +76,7 @@ class Reading:
 
     def take(self, lines: Iterable[str]) -> None:
         for line in lines:
-            found = _LINE.match(line)
+            found = LINE.match(line)
             if found is not None:
                 at, event, rest = float(found["at"]), found["event"], found["rest"]
                 if event == "sched_switch":
@@ -85,7 +85,7 @@ class Reading:
                     self._step(found["pid"], at, event, rest)
 
     def _switch(self, at: float, rest: str) -> None:
-        found = _SWITCH.match(rest)
+        found = SWITCH.match(rest)
         if found is None:
             return
         leaves, comes = self._open.get(found["prev"]), self._open.get(found["next"])
@@ -132,10 +132,13 @@ class Reading:
 
     def found(self) -> dict[str, int | None]:
         """Every cause by name."""
-        times = {"attempt_p50": _median(self._attempts), "told_p50": _median(self._tolds)}
+        times = {
+            "attempt_p50": quantile(self._attempts, 0.5),
+            "told_p50": quantile(self._tolds, 0.5),
+        }
         times |= {name: self._seconds[name] for name in _SECONDS}
         return {
-            each.name: self._counts[each.name] if each.unit == "count" else _ns(times[each.name])
+            each.name: self._counts[each.name] if each.unit == "count" else ns(times[each.name])
             for each in CAUSES
         }
 
@@ -146,24 +149,26 @@ _SECONDS: Final = ("slow_ns", "slow_off_ns", "slow_long_ns", "slow_long_off_ns")
 def causes(path: Path) -> dict[str, int | None]:
     """Of a recording, packed by gzip."""
     reading = Reading()
-    reading.take(_lines(path))
+    reading.take(read_lines(path))
     return reading.found()
 
 
-def _lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path) -> Iterator[str]:
+    """Of a recording, packed by gzip."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         yield from file
 
 
+def quantile(times: list[float], share: float) -> float | None:
+    """Of so many of them, at least as small."""
+    return sorted(times)[min(len(times) - 1, int(share * len(times)))] if times else None
+
+
 def _token(rest: str) -> str:
-    found = _TOKEN.search(rest)
+    found = TOKEN.search(rest)
     return found[1] if found else ""
 
 
-def _median(times: list[float]) -> float | None:
-    return sorted(times)[len(times) // 2] if times else None
-
-
-def _ns(seconds: float | None) -> int | None:
+def ns(seconds: float | None) -> int | None:
     """Traces have microseconds."""
     return None if seconds is None else round(seconds * 1e6) * 1000

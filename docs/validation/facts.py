@@ -24,11 +24,20 @@ SAME_ORDER: Final = 10**0.5
 """By this one they are of the same order: half a power of ten either way."""
 
 
+READ_NS: Final = 100_000
+"""A fault that took so long has begun to read, as far as one can tell: on this host 0.03 ms find a
+page that is in memory."""
+
+
 class Measured(NamedTuple):
-    """What an imported recording comes to: figures, and how often each rule is broken."""
+    """What an imported recording comes to: figures, and how often each rule is broken.
+
+    `reads`: its figures if synchronous faults count from `READ_NS` on.
+    """
 
     figures: Figures
     breaches: Mapping[str, int]
+    reads: Figures
 
 
 class Fact(NamedTuple):
@@ -53,6 +62,10 @@ def _part(of: Callable[[Figures], tuple[float, float]]) -> Callable[[Measured], 
         return share(*of(measured.figures))
 
     return value
+
+
+def _read_share(measured: Measured) -> Value:
+    return share(measured.reads.synchronous.count, measured.reads.waited)
 
 
 def _rule(*names: str) -> Callable[[Measured], Value]:
@@ -92,6 +105,7 @@ FACTS: Final = (
          _part(lambda f: (f.early, f.injected))),
     Fact("sync_share", "slow synchronous, of faults that waited", "share",
          _part(lambda f: (f.synchronous.count, f.waited))),
+    Fact("read_share", "synchronous, of faults of 0.1 ms and more", "share", _read_share),
     Fact("sync_time", "their time, of all vcpu time", "share",
          _part(lambda f: (f.synchronous.took_ns, f.span_ns * f.vcpus))),
     *(

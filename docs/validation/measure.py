@@ -17,15 +17,18 @@ from typing import Any, Final
 
 from docs.validation.cases import Case
 from docs.validation.causes import causes
-from docs.validation.facts import Measured, Value, values
+from docs.validation.costs import costs
+from docs.validation.facts import READ_NS, Measured, Value, values
 from docs.validation.walker import write_traces
 from pagewake.cli.benchmark import PREDICTION, summarize
 from pagewake.engine.run import run_scenario
 from pagewake.observe.published import BENCHMARK
 from pagewake.recorded.check import check_recording
 from pagewake.recorded.export import write_ftrace
+from pagewake.recorded.figures import Figures
 from pagewake.recorded.importing import import_files
 from pagewake.recorded.log import RecordingReader
+from pagewake.recorded.stitch import SYNC_FAULT_NS
 from pagewake.recorded.summary import counted
 from pagewake.scenario.loading import load
 
@@ -41,19 +44,29 @@ Table = dict[str, Any]
 def measure(files: Iterable[str], profile: str | None = None) -> dict[str, Value]:
     """All facts of ftrace text."""
     with TemporaryDirectory() as directory:
-        imported = Path(directory) / "imported"
-        import_files(list(files), imported, profile)
-        reader = RecordingReader(imported)
+        reader = _read(files, Path(directory) / "imported", profile)
         breaches = Counter(breach.rule for breach in check_recording(reader).breaches)
-        figures = counted(reader).figures(reader.recording.length_ns)
-        return values(Measured(figures, breaches))
+        reads = _read(files, Path(directory) / "reads", profile, READ_NS)
+        return values(Measured(_figures(reader), breaches, _figures(reads)))
+
+
+def _read(
+    files: Iterable[str], directory: Path, profile: str | None, sync_fault_ns: int = SYNC_FAULT_NS
+) -> RecordingReader:
+    import_files(list(files), directory, profile, sync_fault_ns=sync_fault_ns)
+    return RecordingReader(directory)
+
+
+def _figures(reader: RecordingReader) -> Figures:
+    return counted(reader).figures(reader.recording.length_ns)
 
 
 def recorded(case: Case, directory: Path) -> Table:
     """The facts of a recording, and which one it is."""
     path = directory / case.recording
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"file": path.name, "sha256": sha256, **measure([str(path)]), **causes(path)}
+    found = causes(path) | costs(path)
+    return {"file": path.name, "sha256": sha256, **measure([str(path)]), **found}
 
 
 def simulated(case: Case) -> Table:

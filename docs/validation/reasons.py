@@ -8,27 +8,33 @@ from __future__ import annotations
 from typing import Final
 
 REASONS: Final = """
-- **Slow synchronous faults are far too few.** At most three in ten slept, for a page that is polled
-  for or locked; these are what `swap_poll` stands for, and they have little of the time. Half and
-  more never left their CPU. Two kinds: many of less than a millisecond, in which it is likely that
-  the thread submits a window of reads one by one (asynchronous faults take as long until their
-  attempt) and finds its own page there at the end; and a few of 5 ms and more, which have three
-  quarters of the time and more and were on their CPU but where CPUs are short: direct reclaim, as
-  recordings of the same host with `vmscan` events say. The second kind comes about here too, where
-  a thread reclaims for its window and finds its page there; the first hardly does, as a fault that
-  reads takes the CPU time of one that does not.
-- **Ready before re-entry is too rare.** In nearly every case of the recordings a worker took the
-  vcpu thread's CPU between the queueing of the work and the entry, and found the page there: a work
-  item runs on the CPU that queues it, and wake-up preemption lets its worker in. From fault to
-  entry goes by as much time as the quickest third of reads takes. Here workers take a
-  CPU only as their page comes, so the guest is told a few microseconds after the attempt, and a
-  page that comes in between is a rare one that another fault had begun to read.
-- **Completed to ready is too quick, and its tail too short.** READY waits for its vcpu thread while
-  that is in a fault of another page. The tail is made of the long faults above, so it is short for
-  the same reason. The median is CPU time of the emulator, which the costs here do not have.
+The three facts that decide whether asynchronous page faults pay come about from what the kernel
+does, at the costs that the recordings tell:
+
+- **Slow synchronous faults.** A thread submits the reads of its window, and reclaims for it, before
+  the attempt looks for its page; what is in by then was a synchronous fault. That is most of them,
+  here as there: few slept, for a page that is polled for (`swap_poll`) or locked. The ones of 5 ms
+  and more, which have most of the time, are direct reclaim by the vcpu thread.
+- **Ready before re-entry.** The worker runs on the CPU that queued it, before the thread enters its
+  guest, and finds pages that have come since the attempt.
+- **Completed to ready** is late where the thread is in a fault of another page, or has no CPU.
+
+What is off:
+
+- **Ready before re-entry** is a half to two thirds of what is recorded, but in burst-2v. It is
+  likely that looks of workers which take longer find more: here each takes the median.
+- **How long a page takes** (not present to completed, p50) where it is too short: its times are
+  those of single pages that were polled for, and windows of several requests wait longer for an
+  emulated disk. In seq-2v they are too long by as much.
+- **Completed to ready, p10**: of a vcpu that runs on another CPU than its worker, READY needs no
+  more than a kick here. The emulated CPU takes some 40 us for an interrupt between CPUs, which no
+  cost here stands for.
+- **The longest of all** are single reclaims of up to 750 ms; here each takes the average.
 - **Repeated faults, and readies that are not the oldest.** The threads of the recordings share
   their memory and come upon pages that another one awaits; here each has its own. In seq-2v reads
-  come back in order, as a throttled disk serves them; here each draws its time from those that were
-  measured.
-- **Outstanding page-ins** follow from how many faults are asynchronous, and how long READY takes.
+  come back in order, as the disk serves them; here each draws its time.
+- **Outstanding page-ins** follow from how many threads wait at a time, and threads that share
+  their pages wait for the same ones.
+- **Time of slow synchronous faults** follows from how long a batch of 32 pages takes: the average
+  of a recording, whatever its pages are.
 """

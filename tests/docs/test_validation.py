@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,17 @@ from docs.generate import validation
 from docs.validation import measure
 from docs.validation.cases import CASES, Case
 from docs.validation.causes import Reading
+from docs.validation.costs import Costs, settings
 from docs.validation.facts import FACTS, Fact, Value, Verdict, verdict
-from docs.validation.walker import ACCESSES, BUFFER_PAGES, BURST, THREADS, accesses
+from docs.validation.walker import ACCESSES, BUFFER_PAGES, BURST, THREADS, accesses, write_traces
+
+from pagewake.host_memory.media import WHOLE
+from pagewake.scenario.loading import load
 
 RUN = [case for case in CASES if case.simulated]
 BY_NAME = {fact.name: fact for fact in FACTS}
+TOUCH_NS = 20_000
+"""What a touch takes, and the loop behind it."""
 RECORDINGS = os.environ.get("PAGEWAKE_RECORDINGS")
 
 
@@ -117,6 +124,46 @@ def test_causes_are_what_a_thread_did_in_its_faults() -> None:
     }
 
 
+def test_costs_are_what_threads_and_the_disk_took() -> None:
+    reading = Costs()
+    reading.take(LINES.splitlines())
+    found = reading.found()
+    assert (found["absent"], found["polled"]) == (4, 1)
+    assert (found["submit_p50"], found["sleep_p50"]) == (1_000_000, 4_000_000)
+    assert found["one_p50"] == 400_000
+    assert found["back_done_p50"] == 20_000
+    assert found["back_p50"] is None
+    assert found["long_ns"] == 7_000_000
+    assert found["eight_p50"] is None
+
+
+@pytest.mark.parametrize("case", RUN, ids=ids)
+def test_scenarios_say_what_was_measured(case: Case, tmp_path: Path) -> None:
+    kept = measure.stored(measure.RECORDED)[case.costs_of or case.name]
+    write_traces(tmp_path)
+    scenario = load(str(shutil.copy(str(measure.HERE / f"{case.name}.toml"), tmp_path)))
+    host = scenario.host
+    path_ns = host.costs.exit_ns + host.costs.fault_ns + host.costs.entry_ns
+    said = settings(kept, path_ns, path_ns - host.costs.entry_ns // 2)
+    quantiles = said.pop("quantiles")
+    ours = {
+        "read_page": host.costs.read_page_ns,
+        "read_request": host.costs.read_request_ns,
+        "worker_look": host.costs.worker_look_ns,
+        "worker_hop": host.costs.worker_hop_ns,
+        "reclaim_lag": host.reclaim_lag_ns,
+    }
+    assert ours == pytest.approx(said, abs=500)
+    medium = host.medium.quantiles
+    assert medium is not None
+    assert [at_ns for _, at_ns in medium] == pytest.approx([at for _, at in quantiles], abs=500)
+    assert [share / WHOLE for share, _ in medium] == pytest.approx([at for at, _ in quantiles])
+    costs = scenario.kernel.costs
+    switch_ns = kept["switch_p50"] - TOUCH_NS
+    assert costs.trap_ns + costs.context_switch_ns == pytest.approx(switch_ns, abs=1_000)
+    assert costs.tick_ns == kept["tick_p50"]
+
+
 def test_every_case_is_kept_and_shown() -> None:
     assert measure.stored(measure.RECORDED).keys() == {case.name for case in CASES}
     assert measure.stored(measure.SIMULATED).keys() == {
@@ -132,7 +179,7 @@ def test_every_verdict_of_the_page_is_that_of_its_figures() -> None:
     for case in RUN:
         below = page.split(f"\n## {case.name}\n")[1].split("\n## ")[0]
         verdicts = [line.split(" | ")[-1].rstrip(" |") for line in below.splitlines()]
-        (short,) = [line for line in page.splitlines() if line.startswith(f"| {case.name} |")]
+        short = next(line for line in page.splitlines() if line.startswith(f"| {case.name} |"))
         kinds = ("same", "same order", "off", "holds", "broken", "given")
         counts = [int(cell) for cell in short.strip("| ").split(" | ")[1:]]
         assert counts == [verdicts.count(kind) for kind in kinds], case.name

@@ -18,6 +18,7 @@ from pagewake.events.types import (
     CpuFound,
     Event,
     ExceptionInjected,
+    PageRequested,
     WorkerCompleted,
 )
 from pagewake.explore.search import Plan, Search
@@ -26,10 +27,16 @@ from pagewake.observe.result import RunResult
 from pagewake.participants.build import build
 from pagewake.participants.participant import ShardParticipant, Step
 from pagewake.participants.plan import RunPlan
+from pagewake.recorded.check import check_recording
+from pagewake.recorded.export import write_ftrace
+from pagewake.recorded.importing import import_files
+from pagewake.recorded.log import RecordingReader
+from pagewake.recorded.summary import counted
 from pagewake.scenario.loading import loads
 from pagewake.scenario.model import Scenario
 from pagewake.verify.verify import verify_log
 from tests.support.cluster import FakeCluster, Member
+from tests.support.runs import read_events
 
 SCHEDULERS = pytest.mark.parametrize("scheduler", ["cfs", "eevdf"])
 ASLEEP = ("idle", "halted", "blackout", "offline", "steal")
@@ -390,3 +397,24 @@ class TestTold:
         run = run_scenario(scenario(*TestOneRun.SHORT), log_dir=log)
         report = verify_log(log)
         assert (report.problems, report.digest) == ([], run.digest)
+
+    @pytest.mark.parametrize("cpus", [1, 2])
+    def test_it_can_be_written_as_a_trace_in_which_all_rules_hold(
+        self, tmp_path: Path, cpus: int
+    ) -> None:
+        """Who waits for a CPU has not entered its guest; a fault ends where its page is found."""
+        reads = ("host.page_cluster=3", "host.costs.read_request=20us", "host.costs.read_page=3us")
+        walks = TOUCHING.replace("random", "sequential")
+        wanted = scenario(f"host.cpus={cpus}", *reads, "vm.0.count=1", text=BUSY + walks)
+        run_scenario(wanted, log_dir=tmp_path / "log")
+        trace = tmp_path / "trace.txt"
+        profile = write_ftrace(tmp_path / "log", trace, None, None).kernel
+        import_files([str(trace)], tmp_path / "imported", profile, sync_fault_ns=20_000)
+        reader = RecordingReader(tmp_path / "imported")
+        assert list(check_recording(reader).breaches) == []
+        figures = counted(reader).figures(reader.recording.length_ns)
+        events = list(read_events(tmp_path / "log"))
+        asked = {(e.vcpu, e.at_ns) for e in events if isinstance(e, PageRequested)}
+        assert figures.synchronous.count + figures.started > 0.8 * len(asked) > 80, (
+            "some of them went on behind reclaim"
+        )

@@ -99,6 +99,7 @@ class VcpuLines:
         self._found_ns: int | None = None
         self._reads: Gfn | None = None
         self._halted_ns: int | None = None
+        self._left_ns: int | None = None
         self._vector = APF_VECTOR
         self._interrupt = False
         self._ready: tuple[int, int] | None = None
@@ -112,6 +113,8 @@ class VcpuLines:
             ev.FrameFound: self._frame_found,
             ev.PageRequested: self._requested,
             ev.ReadSubmitted: self._frame_found,
+            ev.CpuAwaited: self._cpu_awaited,
+            ev.CpuFound: self._cpu_found,
             ev.ApfStarted: self._started,
             ev.PageNotPresent: self._not_present,
             ev.SyncFault: self._resolved,
@@ -237,12 +240,29 @@ class VcpuLines:
         if self._inside:
             self._exit(at_ns, exit_codes.INTR, cpl=3)
 
+    def _cpu_awaited(self, event: ev.CpuAwaited) -> None:
+        """What is left to do until the entry is done once the thread has a CPU again."""
+        self._host_acts(event.at_ns)
+        if event.preempted and self._entry_ns is None:
+            self._back(event.at_ns)
+        self._left_ns = None
+        if self._entry_ns is not None:
+            self._left_ns = self._entry_ns - event.at_ns
+            self._entry_ns = None
+
+    def _cpu_found(self, event: ev.CpuFound) -> None:
+        if self._left_ns is not None and not event.given_up:
+            self._entry_ns = event.at_ns + self._left_ns
+        self._left_ns = None
+
     def _inject(self, at_ns: int, exception: str) -> None:
         self._say(at_ns, "inj_exception", exception=exception, error_code=0, reinjected="")
 
     # ------------------------------------------------------------------ a fault
 
     def _begin_fault(self, at_ns: int, gfn: Gfn) -> Fault:
+        if self._found_ns is not None and self._found_ns < at_ns:
+            self._close_fault()  # it needed nothing more
         if self._fault is None:
             self._guest_runs(at_ns)
             self._found_ns = None
