@@ -110,6 +110,8 @@ def holds(reader: object) -> str:
             return f"duration{least}"
         case keys.Size():
             return f"size, at least {format_pages(reader.minimum_pages)}"
+        case keys.IntegerOrOff():
+            return f"integer from {reader.minimum:,} to {reader.maximum:,}, or `off`"
         case keys.Integer():
             most = "" if reader.maximum is None else f" to {reader.maximum:,}"
             return f"integer from {reader.minimum:,}{most or ' up'}"

@@ -35,6 +35,8 @@ ORDER_MAX: Final = 5
 """Of a window in address space (SWAP_RA_ORDER_CEILING); a larger one is refused for slots too."""
 LEAF_PAGES: Final = 512
 """A window in address space stays within one page of page-table entries."""
+PAGE_CLUSTER: Final = 3
+"""`vm.page-cluster` where nobody set it, in every kernel with 16 MiB and more (swap_setup())."""
 NO_SLOT: Final = -1
 
 

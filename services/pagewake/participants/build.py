@@ -180,7 +180,7 @@ def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostCon
         workers=host.workers if scenario.kernel.workers_read else 0,
         controls=controls_of(scenario, index, names),
         refill_ns=refill_ns(scenario, index),
-        window_pages=1 << (host.page_cluster or 0),
+        window_pages=1 << (host.window_order or 0),
         sources=source_media(scenario),
         replacement=host.replacement,
         swap=host.areas,

@@ -87,7 +87,7 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
         nested=scenario.nested if spec.nested else None,
         userfault=spec.userfault,
         read_ahead=_window(scenario),
-        page_cluster=host.page_cluster or 0,
+        page_cluster=host.window_order or 0,
         page_source=spec.page_source,  # type: ignore[arg-type]
         load_ns=load_ns(host.areas),
         zswap=zswap_number(host.areas),
@@ -98,6 +98,6 @@ def vm_config(scenario: model.Scenario, instance: model.VmInstance, stock_pages:
 def _window(scenario: model.Scenario) -> Window | None:
     """How pages are read ahead: by slots where the swap area rotates (swap_use_vma_readahead())."""
     rule = scenario.kernel.switches(0).read_ahead
-    if scenario.host.page_cluster is None:
+    if scenario.host.window_order is None:
         return None
     return "cluster" if rule == "vma" and scenario.host.medium.device().rotational else rule

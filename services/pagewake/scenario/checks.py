@@ -144,8 +144,10 @@ def _check_swap(scenario: Scenario) -> None:
     if len(host.swap) > AREAS_MAX:
         text = f"{len(host.swap)} swap areas; at most {AREAS_MAX} beside host.medium"
         raise BadValueError(text, ("host", "swap"))
-    if host.page_cluster is not None:
-        text = f"pages are not read ahead where there is host.{key}: leave out one of the two"
+    if host.window_order is not None:
+        text = (
+            f'pages are not read ahead where there is host.{key}: "off", or leave out one of them'
+        )
         raise BadValueError(text, ("host", "page_cluster"))
     if host.workers:
         text = f"workers are those of one device: leave them out, or host.{key}"

@@ -18,6 +18,8 @@ from pagewake.scenario import units
 T = TypeVar("T")
 LARGEST_PAGES = 1 << 31
 """8 TiB: a page number fits 31 bits, as streams of touches keep it."""
+OFF = -1
+"""Instead of a number, where a key may be "off"."""
 
 
 class BadValueError(ValueError):
@@ -157,6 +159,19 @@ class Integer:
 
     def write(self, value: int) -> object:
         return value
+
+
+class IntegerOrOff(Integer):
+    """A whole number within bounds, or "off", which is `OFF` in the model."""
+
+    def read(self, raw: object) -> int:
+        return OFF if raw == "off" else super().read(raw)
+
+    def _range(self) -> str:
+        return f'{super()._range()}, or "off"'
+
+    def write(self, value: int) -> object:
+        return "off" if value == OFF else value
 
 
 class Number:

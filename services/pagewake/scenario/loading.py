@@ -19,6 +19,7 @@ import msgspec
 from pagewake.errors import ConfigError, DataError
 from pagewake.scenario.arrivals import read_arrivals
 from pagewake.scenario.checks import check_scenario
+from pagewake.scenario.earlier import fill_in
 from pagewake.scenario.keys import BadValueError, show
 from pagewake.scenario.library import find_file, find_scenario, find_trace
 from pagewake.scenario.locate import Path as KeyPath
@@ -86,6 +87,7 @@ def loads(
 ) -> Scenario:
     """Load a scenario from text; relative trace files are looked up in `base`."""
     document = _parse(text, label)
+    fill_in(document, label)
     source = _Source(label, text, {})
     factor: str | None = None
     for option, texts in (("--set", sets), ("--axis", axes)):
@@ -105,6 +107,7 @@ def loads(
             _refuse_both(source.origins)
             scenario = overcommitted(scenario, factor)
         check_scenario(scenario, document)
+        scenario = msgspec.structs.replace(scenario, host=scenario.host.spelled_out())
     except BadValueError as error:
         place = source.place(error.at)
         raise ConfigError(f"{place}: {_named(document, error)}: {error}") from None

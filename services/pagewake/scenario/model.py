@@ -17,13 +17,15 @@ from pagewake.host_memory.places import Swap
 from pagewake.host_memory.replacement import REPLACEMENTS, SECOND_CHANCE
 from pagewake.kvm.config import Cpuid, EmulatorLoad, HostCosts, NestedConfig, Userfault
 from pagewake.kvm.profile import Switches, nearest_profile, resolve
-from pagewake.kvm.read_ahead import ORDER_MAX
+from pagewake.kvm.read_ahead import ORDER_MAX, PAGE_CLUSTER
 from pagewake.scenario.interventions import MAX_VCPUS, EventsReader, ScheduledEvent
 from pagewake.scenario.keys import (
+    OFF,
     Choice,
     Duration,
     Flag,
     Integer,
+    IntegerOrOff,
     Key,
     Number,
     Rate,
@@ -136,8 +138,10 @@ class Host(_Part, frozen=True, kw_only=True):
         int | None,
         Key(
             "page_cluster",
-            Integer(0, ORDER_MAX),
-            "swap read-ahead: up to two to the power of it pages; else pages are read alone",
+            IntegerOrOff(0, ORDER_MAX),
+            "swap read-ahead: up to two to the power of it pages; off: each is read alone and "
+            f"asynchronously. Else {PAGE_CLUSTER}, as in every kernel, and off with swap areas or "
+            "zswap",
         ),
     ] = None
     huge_pages: Annotated[
@@ -157,6 +161,21 @@ class Host(_Part, frozen=True, kw_only=True):
     def areas(self) -> Swap | None:
         """All swap of each host; None where `medium` is all."""
         return swap_of(self.medium, self.swap, self.zswap)
+
+    @property
+    def window_order(self) -> int | None:
+        """Windows of swap read-ahead have up to two to the power of it pages; None: there are none.
+
+        Where nothing is said it is the kernel's own default, if there is read-ahead at all.
+        """
+        if self.page_cluster is None:
+            return PAGE_CLUSTER if self.areas is None else None
+        return None if self.page_cluster == OFF else self.page_cluster
+
+    def spelled_out(self) -> Host:
+        """The same host, with `page_cluster` given."""
+        order = self.window_order
+        return msgspec.structs.replace(self, page_cluster=OFF if order is None else order)
 
 
 _HOT_SET = Key(
