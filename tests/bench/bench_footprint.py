@@ -27,6 +27,7 @@ duration = "1ms"
 profile = "posted-v7"
 [host]
 medium = "nvme"
+page_cluster = "off"
 [[vm]]
 name = "vm"
 count = {vms}

@@ -47,6 +47,7 @@ hz = 0
 idle_hz = 0
 [host]
 medium = {{ base = "nvme", parallelism = 64 }}
+page_cluster = "off"
 [[vm]]
 name = "vm"
 count = {vms}

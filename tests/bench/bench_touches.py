@@ -18,6 +18,7 @@ duration = "{duration}"
 profile = "posted-v7"
 [host]
 medium = "hdd-2010"
+page_cluster = "off"
 [[vm]]
 name = "vm"
 vcpus = 4

@@ -30,6 +30,7 @@ duration = "10s"
 profile = "6.x"
 [host]
 medium = "nvme"
+page_cluster = "off"
 [[vm]]
 name = "vm"
 vcpus = 1

@@ -28,6 +28,7 @@ hz = {hz}
 [host]
 count = {hosts}
 medium = {{ base = "nvme", parallelism = 64 }}
+page_cluster = "off"
 [[vm]]
 name = "vm"
 count = {vms}

@@ -386,7 +386,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f"exits_per_s = {draw(st.sampled_from((0, 3_000)))}",
             f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
-            "" if tiers else draw(st.sampled_from(("", "page_cluster = 0", "page_cluster = 3"))),
+            "" if tiers else draw(st.sampled_from(("", "page_cluster = 0", 'page_cluster = "off"'))),
             f"cpus = {cpus}",
             f'costs.reclaim_page = "{draw(st.sampled_from((0, 1, 30)))}us"',
             f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',

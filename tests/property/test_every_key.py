@@ -35,6 +35,7 @@ BUSY = (
     + """
 [host]
 medium = "nvme"
+page_cluster = "off"
 """
     + VM.replace('name = "vm"', 'name = "vm"\ncount = 2')
     + """
@@ -74,6 +75,7 @@ EXACT = (
 hz = 1000
 [host]
 medium = { latency = "300us", parallelism = 64 }
+page_cluster = "off"
 """
     + VM
     + """
@@ -112,6 +114,7 @@ latency = "2ms"
 min_granularity = "500us"
 [host]
 medium = "nvme"
+page_cluster = "off"
 """
     + VM
     + """
@@ -143,6 +146,7 @@ CROWDED = (
     + """
 [host]
 medium = "nvme"
+page_cluster = "off"
 """
     + VM
     + """
@@ -168,6 +172,7 @@ SHARED = (
     + """
 [host]
 medium = "nvme"
+page_cluster = "off"
 memory = "6MiB"
 """
     + "".join(
@@ -187,6 +192,7 @@ PHASED = (
     + """
 [host]
 medium = "nvme"
+page_cluster = "off"
 """
     + VM
     + """
@@ -214,6 +220,7 @@ SERVED = (
     + """
 [host]
 medium = "nvme"
+page_cluster = "off"
 """
     + VM
     + """
@@ -258,6 +265,7 @@ profile = "3.10"
 completion_kicks = true
 [host]
 medium = { latency = "300us", parallelism = 64 }
+page_cluster = "off"
 """
     + VM
     + """

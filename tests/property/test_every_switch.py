@@ -26,6 +26,7 @@ duration = "12ms"
 wakeup_granularity = "0ns"
 [host]
 medium = { latency = "300us", parallelism = 64 }
+page_cluster = "off"
 [[vm]]
 name = "vm"
 vcpus = 1

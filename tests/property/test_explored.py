@@ -71,6 +71,7 @@ hz = 0
 idle_hz = 0
 [host]
 medium = {{ latency = "{latency_us}us", parallelism = 64 }}
+page_cluster = "off"
 [[vm]]
 name = "vm"
 vcpus = {vcpus}

@@ -243,6 +243,7 @@ name = "domains"
 duration = "{duration_ns}ns"
 [host]
 medium = "nvme"
+page_cluster = "off"
 [[vm]]
 name = "vm"
 vcpus = 1

@@ -19,6 +19,7 @@ duration = "60ms"
 hz = 100
 [host]
 medium = { latency = "300us", jitter = "100us", parallelism = 16 }
+page_cluster = "off"
 [[vm]]
 name = "vm"
 vcpus = 2

@@ -22,6 +22,7 @@ duration = "1s"
 profile = "2.6.38"
 [host]
 medium = "hdd-2010"
+page_cluster = "off"
 [[vm]]
 name = "vm"
 vcpus = 1

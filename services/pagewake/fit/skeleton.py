@@ -129,6 +129,8 @@ def _costs(draft: Draft, evidence: Evidence) -> None:
 
 
 def _host(draft: Draft, evidence: Evidence) -> None:
+    draft.head("[host]")
+    draft.give("page_cluster", "off", "the faults are those that waited, whatever came beside them")
     draft.head("[host.medium]")
     draft.say(
         f"From not present to completed, of {evidence.figures.completion.count:,} faults: this "

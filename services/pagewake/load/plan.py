@@ -39,6 +39,7 @@ hz = 100
 [host]
 count = {hosts}
 medium = {{ base = "nvme", parallelism = 64 }}
+page_cluster = "off"
 """
 _VM = """
 [[vm]]

@@ -26,6 +26,7 @@ profile = "posted-v7"
 
 [host]
 medium = "hdd-2010"
+page_cluster = "off"
 
 [[vm]]
 name = "vm"

@@ -80,6 +80,7 @@ name = "long"
 duration = "10s"
 [host]
 medium = "nvme"
+page_cluster = "off"
 [[vm]]
 name = "vm"
 vcpus = 1

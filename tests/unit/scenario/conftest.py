@@ -24,6 +24,7 @@ preempt = true
 [host]
 count = 1
 medium = "hdd-2010"
+page_cluster = "off"
 reclaim_lag = "200us"
 
 [[vm]]

@@ -37,6 +37,7 @@ profile = "2.6.39"
 
 [host]
 medium = { latency = "500us" }
+page_cluster = "off"
 reclaim_lag = "200us"
 
 [[vm]]
