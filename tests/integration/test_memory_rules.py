@@ -72,6 +72,55 @@ class TestReclaim:
         assert self.waits_ns(setting) == []
 
 
+OVERCOMMITTED = ("vm.0.count=2", "vm.0.limit=8MiB", "host.memory=8MiB")
+"""Each VM may have the whole memory of the host."""
+
+
+class TestDirectReclaim:
+    def waits_ns(self, *settings: str) -> list[int]:
+        """How long vcpu threads waited for a frame of the host."""
+        since: dict[tuple[str, int], int] = {}
+        waits = []
+        for event in thrashing(*OVERCOMMITTED, *settings):
+            if isinstance(event, ev.FrameAwaited) and event.host:
+                since[event.vm, event.vcpu] = event.at_ns
+            elif isinstance(event, ev.FrameFound) and (event.vm, event.vcpu) in since:
+                waits.append(event.at_ns - since.pop((event.vm, event.vcpu)))
+        return waits
+
+    @pytest.mark.parametrize("profile", ["2.6.39", "5.4", "6.12"])
+    def test_a_vcpu_thread_reclaims_where_the_host_is_short(self, profile: str) -> None:
+        waits = self.waits_ns(f"kernel.profile={profile}")
+        assert len(waits) > 30
+        assert max(waits) > 1_000_000, "write-backs of what the workers read"
+
+    def test_so_does_one_whose_fault_cannot_be_asynchronous(self) -> None:
+        assert len(self.waits_ns("kernel.apf=off")) > 10
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            (*OVERCOMMITTED, "kernel.profile=2.6.38"),
+            (*OVERCOMMITTED, "kernel.overrides.direct_reclaim=false"),
+            OVERCOMMITTED[:2],
+        ],
+    )
+    def test_elsewhere_no_thread_does(self, settings: tuple[str, ...]) -> None:
+        events = thrashing(*settings)
+        assert not any(isinstance(event, ev.FrameAwaited) and event.host for event in events)
+        assert not any(isinstance(event, ev.HostShort) for event in events)
+
+    def test_it_does_only_while_its_shard_knows_the_host_to_be_short(self) -> None:
+        short: dict[str, bool] = {}
+        asked = set()
+        for event in thrashing(*OVERCOMMITTED):
+            if isinstance(event, ev.HostShort):
+                short[event.vm] = event.short
+            elif isinstance(event, ev.FrameAwaited) and event.host:
+                asked.add(short.get(event.vm, False))
+        assert asked == {True}
+
+
 class TestWorkersThatRead:
     def page_ins(self, profile: str, workers: int) -> int:
         events = thrashing(f"kernel.profile={profile}", f"host.workers={workers}")
@@ -110,19 +159,23 @@ CLEARED = (
 )
 
 
-def test_a_wait_outlasts_kills_and_snapshots() -> None:
-    scenario = loads(THRASH, sets=["kernel.profile=6.12", CLEARED])
-    plan = RunPlan.of("thrash", scenario, shards=1)
+@pytest.mark.parametrize("short", ["limit", "host"])
+def test_a_wait_outlasts_kills_and_snapshots(short: str) -> None:
+    overcommitted = OVERCOMMITTED if short == "host" else ()
+    scenario = loads(THRASH, sets=["kernel.profile=6.12", CLEARED, *overcommitted])
+    plan = RunPlan.of("thrash", scenario, shards=len(scenario.instances()))
     cluster = FakeCluster(plan, 5, kill=0.08, snapshot=0.5)
     waiting: list[str] = []
 
     def look(member: Member, _: Step) -> None:
         if isinstance(member.participant, ShardParticipant):
-            for thread in member.participant.kernels[0].vm.vcpus:
+            vm = member.participant.kernels[0].vm
+            for thread in vm.vcpus:
                 waiting.extend(clearing.why for clearing in thread.clearings)
-            waiting.extend("frame" for _ in member.participant.kernels[0].vm.short)
+            waiting.extend("limit" for _ in vm.short)
+            waiting.extend("host" for _ in vm.reclaiming)
 
     cluster.observers.append(look)
     assert cluster.run() == run_embedded(plan, build(plan)).digest
     assert cluster.kills > 5
-    assert {"reset", "frame"} <= set(waiting)
+    assert {"reset", short} <= set(waiting)

@@ -44,6 +44,7 @@ DRAWN = {
     "read_ahead": ('"block"', '"cluster"', '"vma"'),
     "swap_poll": ("false", "true"),
     "reclaim": ('"fault"', '"worker"'),
+    "direct_reclaim": ("false", "true"),
     "scheduler": ('"cfs"', '"eevdf"'),
     "worker_pins": ("false", "true"),
     "present_all": ("false",),

@@ -84,6 +84,7 @@ STALE_GFN = (
     "kernel.apf=nonpv", "kernel.profile=posted-v7", "kernel.overrides.clear_waits=false", UNPAGED,
 )  # fmt: skip
 HALTS = ("kernel.apf=nonpv", STALL)
+OVERCOMMITTED = ("vm.0.count=2", "vm.0.limit=8MiB", "host.memory=8MiB")
 KERNEL_FAULT = ("kernel.overrides.send_always=always",)
 LATE_STALL = 'event=[{at="2102us",do="vcpu-stall",vm="vm-0",vcpu=0,for="250us"}]'
 BEYOND_32_BITS = ("vm.0.memory=16GiB", "vm.0.l2.memory=12GiB", "vm.0.task.1.working_set=8GiB")
@@ -106,6 +107,7 @@ CASES = {
     "read_ahead": Case(THRASH, ("host.page_cluster=3",)),
     "swap_poll": Case(THRASH, ("host.page_cluster=0",)),
     "reclaim": Case(THRASH),
+    "direct_reclaim": Case(THRASH, OVERCOMMITTED),
     "scheduler": Case(THRASH, ("host.cpus=1",)),
     "worker_pins": Case(THRASH),
     "present_all": Case(None, HALTS),

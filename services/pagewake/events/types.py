@@ -388,6 +388,8 @@ class ApfCleared(ToHost, frozen=True, gc=False):
 class FrameAwaited(ToHost, frozen=True, gc=False):
     """A vcpu thread needs a frame for this gfn, and the VM is at its limit: it reclaims itself.
 
+    `host`: the limit has room, but its host was said to be short of frames (`HostShort`).
+
     It executes nothing and takes no interrupt until `FrameFound`; the page-in is asynchronous only
     then.  Where the page has come meanwhile there is none.  The frame may be for a page that is
     to be read beside this one.
@@ -395,6 +397,7 @@ class FrameAwaited(ToHost, frozen=True, gc=False):
 
     vcpu: int
     gfn: Gfn
+    host: bool = False
 
 
 # --------------------------------------------------------------------------- host to shard
@@ -431,6 +434,17 @@ class FramesGranted(ToShard, frozen=True, gc=False):
     """Refills the VM's stock of frames for first touches."""
 
     frames: int
+
+
+class HostShort(ToShard, frozen=True, gc=False):
+    """Fewer frames of the host are free than its min watermark, or no longer, as `short` says.
+
+    While it is so, a vcpu thread reclaims before it asks for a page that needs a frame
+    (`FrameAwaited` with `host`).  `frames`: so many of the VM's threads that do may go on.
+    """
+
+    short: bool
+    frames: int = 0
 
 
 class AgePages(ToShard, frozen=True, gc=False):
@@ -1018,6 +1032,7 @@ CONTROL: tuple[type[Control], ...] = (
 TO_SHARD: tuple[type[ToShard], ...] = (
     PageReady,
     FramesGranted,
+    HostShort,
     AgePages,
     PageUnmapped,
     PageDropped,

@@ -96,9 +96,15 @@ def refuse_large(scenario: Scenario) -> None:
     vm = scenario.vms[0]
     if vm.userfault is not None:
         raise ConfigError("explore: pages that user space brings are not explored: no vm.userfault")
-    for key, given in (("cpus", scenario.host.cpus), ("halt_poll", scenario.host.halt_poll_ns)):
+    host = scenario.host
+    for key, given, why in (
+        ("cpus", host.cpus, "when a thread runs is not explored"),
+        ("halt_poll", host.halt_poll_ns, "when a thread runs is not explored"),
+        ("huge_pages", host.huge_pages, "pages are explored one by one"),
+        ("memory", host.memory_pages, "a host that runs short is not explored"),
+    ):
         if given:
-            raise ConfigError(f"explore: when a thread runs is not explored: no host.{key}")
+            raise ConfigError(f"explore: {why}: no host.{key}")
     costs = scenario.host.costs
     if costs.read_request_ns or costs.read_page_ns:
         raise ConfigError("explore: reads are begun at once: no host.costs.read_request, read_page")
@@ -107,8 +113,6 @@ def refuse_large(scenario: Scenario) -> None:
             f'explore: pages come from swap here, not by "{vm.page_source}": what a source pushes '
             f'has no order that could be explored; leave page_source out, or set it to "swap"'
         )
-    if scenario.host.huge_pages:
-        raise ConfigError("explore: pages are explored one by one: no host.huge_pages")
     for key in ("swap", "zswap"):
         if getattr(scenario.host, key):
             raise ConfigError(

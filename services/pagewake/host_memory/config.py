@@ -98,7 +98,8 @@ class HostConfig:
     none.  `controls` are the scheduled interventions for this host and its VMs.  `window_pages`: so
     many at most are read with one fault.  `replacement`: one of
     `host_memory.replacement.REPLACEMENTS`.  `swap`: areas of swap, `medium` the last of them, and
-    zswap; None: there is that medium alone.
+    zswap; None: there is that medium alone.  `direct_reclaim`: vcpu threads reclaim where
+    `memory_pages` runs short.
     """
 
     name: str
@@ -115,6 +116,7 @@ class HostConfig:
     sources: Sequence[Medium] = ()
     replacement: str = SECOND_CHANCE
     swap: Swap | None = None
+    direct_reclaim: bool = False
     media: Mapping[str, Medium] = field(default_factory=lambda: dict(MEDIA))
 
     def check(self) -> None:

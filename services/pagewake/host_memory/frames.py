@@ -38,20 +38,22 @@ SCAN_MAX: Final = 1024
 class Watermarks(Saved):
     """When reclaim of one limit starts and stops, and how many pages it examines at a time.
 
+    `min`: below it whoever allocates reclaims as well; Linux has `low` a quarter of it above.
     `direct`: none is kept free, and nothing is reclaimed before somebody waits for a frame, a batch
     of SWAP_CLUSTER_MAX pages at a time: a memory cgroup has no kswapd.
     """
 
-    __slots__ = ("low", "high", "batch", "direct")
+    __slots__ = ("min", "low", "high", "batch", "direct")
 
     def __init__(self, limit_pages: int, reserve_pages: int = 0, *, direct: bool = False) -> None:
         self.direct = direct
         if direct:
-            self.low = self.high = 0
+            self.min = self.low = self.high = 0
             self.batch = min(SWAP_CLUSTER_MAX, max(1, limit_pages // 32))
             return
         low = max(128, reserve_pages)
         self.low = min(low, limit_pages // 64)
+        self.min = self.low * 4 // 5
         self.high = min(low + 64, limit_pages // 32)
         self.batch = min(64, max(1, self.high))
 

@@ -51,6 +51,7 @@ from pagewake.host_memory.counts import Counts, MemorySummary, PageIns
 from pagewake.host_memory.frames import Frames, host_marks
 from pagewake.host_memory.media import Medium
 from pagewake.host_memory.outbox import Outbox
+from pagewake.host_memory.pressure import Pressure
 from pagewake.host_memory.reclaim import Reclaim
 from pagewake.host_memory.source import Source
 from pagewake.host_memory.swap import Device
@@ -94,6 +95,10 @@ class HostMemory(Saved):
         self._charge_at_start()
         self._device = Device(config.medium, config.seed, config.name, config.workers)
         self._outbox = Outbox(self.lookahead_ns)
+        marks = host_marks(self._frames.memory_pages, memories) if self._limited else None
+        self._pressure: Pressure | None = None
+        if marks is not None and config.direct_reclaim:
+            self._pressure = Pressure(marks, self._frames, self._accounts, self._outbox)
         self._reclaim = Reclaim(
             self._frames,
             self._accounts,
@@ -101,7 +106,7 @@ class HostMemory(Saved):
             self._outbox,
             config.reclaim_lag_ns,
             config.writeback_pages,
-            host_marks(self._frames.memory_pages, memories) if self._limited else None,
+            marks,
             self._areas,
         )
         self._blocked: deque[VmAccount] = deque()
@@ -151,7 +156,10 @@ class HostMemory(Saved):
             return UNKNOWN
         soonest_ns = self._device.soonest_ns()
         reads_ns = max(medium.read_min_ns, soonest_ns - self._now_ns)
-        reads = self._reclaim.spare() // self.config.window_pages
+        spare = self._reclaim.spare()
+        if self._pressure is not None:
+            spare = min(spare, self._pressure.spare())
+        reads = spare // self.config.window_pages
         if reads_ns <= self.lookahead_ns or reads < 1:
             return UNKNOWN
         return Calm(reads, medium.read_min_ns, soonest_ns)
@@ -226,7 +234,10 @@ class HostMemory(Saved):
         self._settle(vm, event.at_ns)
 
     def frame_awaited(self, vm: VmAccount, event: FrameAwaited) -> None:
-        self._reclaim.directly(vm, event.at_ns)
+        if not event.host:
+            self._reclaim.directly(vm, event.at_ns)
+        elif self._pressure is not None and self._pressure.awaits(vm):
+            self._reclaim.for_host(event.at_ns)
         self._settle(vm, event.at_ns)
 
     def cleared(self, vm: VmAccount, event: ApfCleared) -> None:
@@ -423,6 +434,8 @@ class HostMemory(Saved):
         self._reclaim.balance(vm, now_ns)
         if vm.source is not None and not self._frames.leaving[vm.index]:
             vm.source.resume(now_ns)
+        if self._pressure is not None:
+            self._pressure.tell(now_ns)
 
     def _serve(self, vm: VmAccount, now_ns: int) -> None:
         """Waiters in order of request, then the stock, as far as frames go."""

@@ -112,6 +112,13 @@ class Reclaim(Saved):
         vm.awaited += 1
         self._start_batch(vm, now_ns)
 
+    def for_host(self, now_ns: int) -> None:
+        """A vcpu thread reclaims for a frame of the host: a batch, whatever is under way."""
+        for floor in self._frames.floors:
+            for index in self._frames.by_pressure(floor):
+                if self._start_batch(self._accounts[index], now_ns):
+                    return
+
     def spare(self) -> int:
         """So many frames may be taken, by whatever VMs, before `balance` has anything to do."""
         if self.short_of:

@@ -110,13 +110,7 @@ def _try_async(
     apf = vcpu.apf
     if vm.handler is not None and context.gfn not in vm.in_flight:
         return _ask_user_space(vcpu, at_ns, context, vm.handler)
-    if (
-        vm.room <= 0
-        and not joined
-        and vm.switches.reclaim == "fault"
-        and not vm.pages.waits_for_user_space(context.gfn)
-    ):
-        _reclaim(vcpu, at_ns, Unfinished(vcpu.id, context))
+    if not joined and (vm.room <= 0 or vm.host_short) and _reclaims(vcpu, at_ns, context):
         return None
     window = [] if joined else vm.window(context.gfn)
     polls = polls or (bool(window) and vm.polls_for_it())
@@ -147,6 +141,31 @@ def _try_async(
         return None
     _not_present(vcpu, at_ns, context, work, ahead)
     return vm.costs.fault_ns
+
+
+def _reclaims(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> bool:
+    """Whether the thread has to see to a frame first: for its VM's limit (5.8), or its host."""
+    vm = vcpu.vm
+    if vm.pages.waits_for_user_space(context.gfn):
+        return False
+    if vm.room <= 0 and vm.switches.reclaim == "fault":
+        _reclaim(vcpu, at_ns, Unfinished(vcpu.id, context))
+        return True
+    if vm.must_reclaim():
+        _reclaim_for_host(vcpu, at_ns, Unfinished(vcpu.id, context))
+        return True
+    return False
+
+
+def _reclaim_for_host(vcpu: VcpuThread, at_ns: int, waiting: Unfinished) -> None:
+    """The host is below its min watermark, and the allocation reclaims (2.6.39).
+
+    Once for a window: what one such reclaim frees lasts for it.
+    """
+    vm = vcpu.vm
+    vcpu.works = True
+    vm.reclaiming.append(waiting)
+    vm.tell(FrameAwaited, at_ns, vcpu.id, waiting.gfn, host=True)
 
 
 def _reclaim(vcpu: VcpuThread, at_ns: int, waiting: Unfinished) -> None:

@@ -201,6 +201,10 @@ class Machine(Vm):
         self.stock += event.frames
         self.room -= event.frames
 
+    def take_host_short(self, event: ev.HostShort) -> None:
+        """The host crosses a watermark, or has frames for those who reclaim there."""
+        self.host_is_short(event.at_ns, event.short, event.frames)
+
     def take_reclaim(self, event: Reclaiming) -> None:
         """A step of reclaim: at once, or by kswapd when it has had its CPU time.
 
@@ -215,7 +219,7 @@ class Machine(Vm):
         kswapd, cpus = self.kswapd, self.cpus
         if kswapd is None or cpus is None or self.frozen_ns is not None:
             return False
-        if self.short and not kswapd.has(self):
+        if (self.short or self.reclaiming) and not kswapd.has(self):
             return False  # a vcpu thread reclaims
         return kswapd.takes(event.at_ns, cpus, self, event)
 
@@ -278,6 +282,7 @@ class Machine(Vm):
 CONSUMERS: Final[Mapping[type[ev.ToShard], Callable[[Machine, Any], None]]] = {
     ev.PagesPushed: Machine.take_pages_pushed,
     ev.FramesGranted: Machine.take_frames_granted,
+    ev.HostShort: Machine.take_host_short,
     ev.AgePages: Machine.take_reclaim,
     ev.PageUnmapped: Machine.take_reclaim,
     ev.PageDropped: Machine.take_reclaim,

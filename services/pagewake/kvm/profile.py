@@ -79,6 +79,7 @@ _V2639 = _V2638.after(
     "2.6.39",
     "FOLL_NOWAIT: the first release in which a fault is asynchronous",
     gup="v2639_nowait",
+    direct_reclaim=True,
     pg_resets_hash=True,
 )
 _V310 = _V2639.after(

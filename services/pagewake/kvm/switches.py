@@ -38,6 +38,7 @@ class Switches:
     read_ahead: Literal["block", "cluster", "vma"]
     swap_poll: bool
     reclaim: Literal["worker", "fault"]
+    direct_reclaim: bool
     scheduler: Literal["cfs", "eevdf"]
     worker_pins: bool
     present_all: bool
@@ -174,6 +175,15 @@ _TABLE: tuple[Switch, ...] = (
         "where a page-in of a VM at its limit waits for a frame: in its asynchronous part, with "
         "reclaim that runs ahead beside it, or in the vcpu thread, which reclaims a batch itself, "
         "as nothing else does, and executes nothing before the fault is asynchronous",
+    ),
+    Switch(
+        "direct_reclaim",
+        _BOTH,
+        False,
+        "318b275fbca1 (2.6.39): with FOLL_NOWAIT the vcpu thread itself allocates the page",
+        "a vcpu thread that needs a frame of a host below its min watermark reclaims a batch, and "
+        "executes nothing before the fault is asynchronous; without it a page-in for which "
+        "`host.memory` has no frame waits in its asynchronous part",
     ),
     Switch(
         "scheduler",

@@ -89,7 +89,9 @@ class Vm(Saved, ABC):
     """See the module; `guest` objects are attached by the guest kernel before the first step.
 
     `room`: frames within its limit that the VM has not; below 0 it waits for some at the host.
-    `short`: vcpu threads that wait for one here, in order.  `cpus` None: each thread has a CPU.
+    `short`: vcpu threads that wait for one here, in order.  `host_short`: as the host said last;
+    `reclaiming`: vcpu threads that wait for a frame of it, in order; `found`: frames that such
+    reclaim has found, and no fault has used yet.  `cpus` None: each thread has a CPU.
     """
 
     guest: GuestPort
@@ -103,11 +105,13 @@ class Vm(Saved, ABC):
         "cpus",
         "digest",
         "epoch",
+        "found",
         "frozen_ns",
         "guest",
         "gup_failures",
         "handler",
         "host_alloc_failures",
+        "host_short",
         "huge",
         "in_flight",
         "joining",
@@ -118,6 +122,7 @@ class Vm(Saved, ABC):
         "pages",
         "panicked",
         "read_ahead",
+        "reclaiming",
         "room",
         "short",
         "silent",
@@ -142,6 +147,9 @@ class Vm(Saved, ABC):
         self.stock = config.stock_pages
         self.room = config.limit_pages - config.stock_pages
         self.short: list[Unfinished] = []
+        self.host_short = False
+        self.reclaiming: list[Unfinished] = []
+        self.found = 0
         self.handler = None if config.userfault is None else Handler(self, config.userfault)
         self.synchronous = config.medium in config.media and self.handler is None
         self.medium_cost_ns = config.media.get(config.medium, 0)
@@ -351,6 +359,23 @@ class Vm(Saved, ABC):
             for waiting in ready:
                 self.vcpus[waiting.vcpu].frame_found(at_ns, waiting)
 
+    def host_is_short(self, at_ns: int, short: bool, frames: int) -> None:
+        """The host says how it stands, and how many of those who reclaim there try again."""
+        self.host_short = short
+        ready, self.reclaiming = self.reclaiming[:frames], self.reclaiming[frames:]
+        self.found = self.found + len(ready) if short else 0
+        for waiting in ready:
+            self.vcpus[waiting.vcpu].frame_found(at_ns, waiting)
+
+    def must_reclaim(self) -> bool:
+        """The host is short, and nobody's reclaim has found a frame that is still to be had."""
+        if not self.host_short:
+            return False
+        if self.found:
+            self.found -= 1
+            return False
+        return True
+
     def is_present(self, gfn: Gfn) -> bool:
         """In host memory: in the page table or not."""
         return self.pages.state[gfn] >= PRESENT
@@ -366,5 +391,6 @@ class Vm(Saved, ABC):
         self.frozen_ns = at_ns
         self.until = at_ns
         self.short = []
+        self.reclaiming = []
         for vcpu in self.vcpus:
             vcpu.freeze(at_ns)

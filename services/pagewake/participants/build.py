@@ -177,6 +177,7 @@ def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostCon
         reclaim_lag_ns=host.reclaim_lag_ns,
         memory_pages=host.memory_pages,
         writeback_pages=host.writeback_pages,
+        direct_reclaim=scenario.kernel.switches(0).direct_reclaim,
         workers=host.workers if scenario.kernel.workers_read else 0,
         controls=controls_of(scenario, index, names),
         refill_ns=refill_ns(scenario, index),

@@ -51,6 +51,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "read_ahead": {"posted-v7": "block", "3.16": "cluster", "4.14": "vma"},
     "swap_poll": {"posted-v7": False, "4.13": True, "6.6": False},
     "reclaim": {"posted-v7": "worker", "5.8": "fault"},
+    "direct_reclaim": {"posted-v7": False, "2.6.39": True},
     "scheduler": {"posted-v7": "cfs", "6.6": "eevdf"},
     "worker_pins": {"posted-v7": True, "3.16": False},
     "present_all": {"posted-v7": False, "2.6.38": True},
