@@ -31,6 +31,7 @@ from pagewake.scenario.model import Scenario
 from pagewake.verify.verify import verify_log
 from tests.support.runs import files_of, run_in_pieces
 
+OFF = '"off"'
 DRAWN = {
     "preempt": ("true",),
     "send_always": ('"always"', '"never"'),
@@ -387,7 +388,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f"exits_per_s = {draw(st.sampled_from((0, 3_000)))}",
             f'reclaim_lag = "{draw(st.sampled_from((50, 200)))}us"',
             f"charge_batch = {draw(st.sampled_from((1, 8, 64)))}",
-            "" if tiers else draw(st.sampled_from(("", "page_cluster = 0", 'page_cluster = "off"'))),
+            "" if tiers else f"page_cluster = {draw(st.sampled_from((3, 0, OFF)))}",
+            f'costs.read_request = "{draw(st.sampled_from((0, 0, 9)))}us"',
+            f'costs.worker_look = "{draw(st.sampled_from((1, 30)))}us"',
             f"cpus = {cpus}",
             f'costs.reclaim_page = "{draw(st.sampled_from((0, 1, 30)))}us"',
             f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',

@@ -155,9 +155,9 @@ _TABLE: tuple[Switch, ...] = (
         ("block", "cluster", "vma"),
         "block",
         "579f82901f6f (3.14): a window that hits enlarge; ec560175c0b6 (4.14): in address space",
-        "which neighbours a read of swap brings, unless `host.page_cluster` is off: the whole block "
-        "of slots; as much of it as hits of late suggest; or pages round it in address space, "
-        "unless the swap area rotates",
+        "which neighbours a read of swap brings, unless `host.page_cluster` is off: the whole "
+        "block of slots; as much of it as hits of late suggest; or pages round it in address "
+        "space, unless the swap area rotates",
     ),
     Switch(
         "swap_poll",

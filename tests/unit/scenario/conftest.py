@@ -24,7 +24,6 @@ preempt = true
 [host]
 count = 1
 medium = "hdd-2010"
-page_cluster = "off"
 reclaim_lag = "200us"
 
 [[vm]]

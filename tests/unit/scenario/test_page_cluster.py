@@ -46,7 +46,7 @@ def test_without_the_key_it_is_the_kernels_own() -> None:
 def test_where_there_are_areas_it_is_off_unless_it_is_asked_for(areas: str) -> None:
     assert order(areas) is None
     assert order(areas, "host.page_cluster=off") is None
-    with pytest.raises(ConfigError, match='host.page_cluster = 3: .*: "off", or leave out'):
+    with pytest.raises(ConfigError, match=r'host\.page_cluster = 3: .*: "off", or leave out'):
         order(areas, "host.page_cluster=3")
 
 
