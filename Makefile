@@ -74,7 +74,7 @@ generated-known: generated
 docs: $(VENV)/.installed-dev
 	@$(BIN)/python -m docs.build
 
-# The picture of docs/how-to/does-it-pay.md and the words below it: 768 runs, minutes.
+# The picture of docs/how-to/does-it-pay.md and the words below it: 864 runs, minutes.
 map: $(VENV)/.installed-dev
 	@$(BIN)/python -m docs.payoff
 
