@@ -163,7 +163,6 @@ def _reclaim_for_host(vcpu: VcpuThread, at_ns: int, waiting: Unfinished) -> None
     Once for a window: what one such reclaim frees lasts for it.
     """
     vm = vcpu.vm
-    vcpu.works = True
     vm.reclaiming.append(waiting)
     vm.tell(FrameAwaited, at_ns, vcpu.id, waiting.gfn, host=True)
 

@@ -255,6 +255,8 @@ class Machine(Vm):
         dropped, dirty, refused = self.pages.unmap(gfns)
         self.tell(ev.PagesEvicted, at_ns, dropped, dirty, refused)
         self.give_room(at_ns, len(dropped))
+        for waiting in self.short:  # what they have taken out is being written: they sleep
+            self.vcpus[waiting.vcpu].works = False
         if self.read_ahead is not None:
             self.read_ahead.store(dirty)
         if self.frozen_ns is None and (dropped or dirty):

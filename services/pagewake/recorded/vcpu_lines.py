@@ -42,6 +42,8 @@ _LENGTH: Mapping[str, int] = {"msr": 2, "hlt": 1, "vmrun": 3}
 
 _OF_A_FAULT: Final = frozenset(
     {
+        ev.CpuAwaited,
+        ev.CpuFound,
         ev.FrameAwaited,
         ev.FrameFound,
         ev.PageRequested,
@@ -242,6 +244,10 @@ class VcpuLines:
 
     def _cpu_awaited(self, event: ev.CpuAwaited) -> None:
         """What is left to do until the entry is done once the thread has a CPU again."""
+        if self._fault is not None:
+            if self._found_ns is None:
+                return  # it goes on with its fault then
+            self._close_fault()
         self._host_acts(event.at_ns)
         if event.preempted and self._entry_ns is None:
             self._back(event.at_ns)
@@ -251,6 +257,8 @@ class VcpuLines:
             self._entry_ns = None
 
     def _cpu_found(self, event: ev.CpuFound) -> None:
+        if self._fault is not None:
+            return
         if self._left_ns is not None and not event.given_up:
             self._entry_ns = event.at_ns + self._left_ns
         self._left_ns = None
