@@ -49,6 +49,7 @@ duration = "60ms"
 profile = "6.1"
 [host]
 medium = "nvme"
+page_cluster = "off"
 [[vm]]
 name = "vm"
 count = 2

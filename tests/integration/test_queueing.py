@@ -57,6 +57,7 @@ idle_hz = 0
 costs = {{ tick = "1ns", trap = "1ns", context_switch = "1ns", irq = "1ns" }}
 [host]
 medium = "nvme"
+page_cluster = "off"
 [host.costs]
 exit = "1ns"
 entry = "2ns"
