@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import pickle
-from types import SimpleNamespace
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pagewake.events.types import AgePages
-from pagewake.kvm.config import EmulatorLoad, HostCosts
+from pagewake.kvm.config import EmulatorLoad
 from pagewake.kvm.host_cfs import Cfs
 from pagewake.kvm.host_work import Emulator, Kswapd
-from pagewake.kvm.vm import Costs, Reclaiming, Vm
+from pagewake.kvm.vm import Reclaiming, Vm
 from pagewake.simtime.ports import NEVER_NS
+from tests.unit.kvm.scripted import Machine
 from tests.unit.kvm.test_host_cpus import MS, Spinner
 
 US = 1_000
 
 
-class PlainVm:
+class PlainVm(Vm):
     """Writes down what was reclaimed, and has no threads of its own."""
 
+    __slots__ = ("reclaimed", "steps")
+
     def __init__(self, name: str, page_ns: int = US) -> None:
-        self.name = name
-        self.config = SimpleNamespace(seed=1)
-        self.costs = Costs(HostCosts(reclaim_page_ns=page_ns))
+        config = Machine(costs={"reclaim_page_ns": page_ns}).vm.config
+        super().__init__(replace(config, name=name))
         self.steps: list[tuple[int, Any]] = []
         self.reclaimed: list[tuple[int, int]] = []
 
@@ -47,7 +49,7 @@ class Host:
 
     def wants(self, at_ns: int, vm: str, pages: int) -> bool:
         event = AgePages(at_ns, vm, 0, list(range(pages)))
-        return self.kswapd.takes(at_ns, self.cpus, cast("Vm", self.vms[vm]), event)
+        return self.kswapd.takes(at_ns, self.cpus, self.vms[vm], event)
 
     def spinner(self, at_ns: int) -> Spinner:
         spinner = Spinner(f"spinner-{len(self.spinners)}")
@@ -134,7 +136,7 @@ def test_a_vm_that_is_over_is_left_out(busy: bool) -> None:
         host.kswapd.vruntime = 3 * MS
     for vm, pages in (("a", 10), ("b", 20), ("a", 5)):
         host.wants(0, vm, pages)
-    left = host.kswapd.leave_out(4 * US, host.cpus, cast("Vm", host.vms["a"]))
+    left = host.kswapd.leave_out(4 * US, host.cpus, host.vms["a"])
     assert [len(event.gfns) for event in left] == [10, 5]
     host.run(20 * MS)
     assert host.reclaimed("a") == []
@@ -146,7 +148,7 @@ def test_a_vm_that_is_over_is_left_out(busy: bool) -> None:
 def test_with_nothing_left_to_do_it_sleeps() -> None:
     host = Host("a")
     host.wants(0, "a", 10)
-    host.kswapd.leave_out(4 * US, host.cpus, cast("Vm", host.vms["a"]))
+    host.kswapd.leave_out(4 * US, host.cpus, host.vms["a"])
     assert (host.kswapd.on_cpu, host.cpus.running) == (False, [])
     host.run(MS)
     assert host.reclaimed("a") == [], "what was planned is void"
@@ -166,7 +168,7 @@ def test_a_copy_from_a_snapshot_goes_on_the_same() -> None:
 
 
 def emulator(host: Host, vm: str, every_ns: int, for_ns: int) -> Emulator:
-    return Emulator(cast("Vm", host.vms[vm]), EmulatorLoad(every_ns, for_ns))
+    return Emulator(host.vms[vm], EmulatorLoad(every_ns, for_ns))
 
 
 class TestEmulator:
