@@ -191,18 +191,12 @@ class Shard(Saved):
 
         A VM does nothing before its next step, so its bound is looked for only if that comes first.
         """
-        own_ns = self._own_ns()
-        if self.cpus is None:
-            return own_ns
-        tick_ns = self.cpus.next_ns()
-        if tick_ns == NEVER_NS:
-            return own_ns
-        return tick_ns if own_ns is None else min(own_ns, tick_ns)
-
-    def _own_ns(self) -> int | None:
+        tick_ns = NEVER_NS if self.cpus is None else self.cpus.next_ns()
         bounds, vms = self._bounds, self._vms
         while bounds:
             at_ns, index = bounds[0] // vms, bounds[0] % vms
+            if at_ns >= tick_ns:
+                return tick_ns
             if at_ns != self._bound[index]:
                 heappop(bounds)
             elif self._exact[index]:
@@ -211,7 +205,7 @@ class Shard(Saved):
                 heappop(bounds)
                 bound = lookahead.next_ns(self.kernels[index])
                 self._set_bound(index, NEVER_NS if bound is None else max(bound, at_ns), True)
-        return None
+        return None if tick_ns == NEVER_NS else tick_ns
 
     def frozen_ns(self) -> int | None:
         """The last freeze, once all VMs are frozen."""

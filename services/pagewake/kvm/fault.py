@@ -112,7 +112,7 @@ def _try_async(
         return _ask_user_space(vcpu, at_ns, context, vm.handler)
     if not joined and (vm.room <= 0 or vm.host_short) and _reclaims(vcpu, at_ns, context):
         return None
-    window = [] if joined else vm.window(context.gfn)
+    window = [] if joined or vm.read_ahead is None else vm.window(context.gfn)
     polls = polls or (bool(window) and vm.polls_for_it())
     costs = vm.costs
     if window and (costs.read_request_ns or costs.read_page_ns or len(window) > max(1, vm.room)):
@@ -146,9 +146,10 @@ def _try_async(
 def _reclaims(vcpu: VcpuThread, at_ns: int, context: FaultContext) -> bool:
     """Whether the thread has to see to a frame first: for its VM's limit (5.8), or its host."""
     vm = vcpu.vm
-    if vm.pages.waits_for_user_space(context.gfn):
+    limit = vm.room <= 0 and vm.switches.reclaim == "fault"
+    if not (limit or vm.host_short) or vm.pages.waits_for_user_space(context.gfn):
         return False
-    if vm.room <= 0 and vm.switches.reclaim == "fault":
+    if limit:
         _reclaim(vcpu, at_ns, Unfinished(vcpu.id, context))
         return True
     if vm.must_reclaim():
