@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -64,8 +65,32 @@ class _Fault:
         self.switched = self.slept = self.early = self.worker = False
 
 
-class Reading:
+class Reading(ABC):
     """Takes the lines of a recording in their order."""
+
+    def take(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            found = LINE.match(line)
+            if found is not None:
+                at, event, rest = float(found["at"]), found["event"], found["rest"]
+                if event == "sched_switch":
+                    switch = SWITCH.match(rest)
+                    if switch is not None:
+                        self._switch(at, switch)
+                elif found["comm"].startswith("CPU "):
+                    self._step(found["pid"], at, event, rest)
+
+    @abstractmethod
+    def _switch(self, at: float, found: re.Match[str]) -> None:
+        """A CPU goes from one thread to another."""
+
+    @abstractmethod
+    def _step(self, pid: str, at: float, event: str, rest: str) -> None:
+        """A vcpu thread says something."""
+
+
+class Causes(Reading):
+    """What threads did in their faults."""
 
     def __init__(self) -> None:
         self._open: dict[str, _Fault] = {}
@@ -74,20 +99,7 @@ class Reading:
         self._attempts: list[float] = []
         self._tolds: list[float] = []
 
-    def take(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            found = LINE.match(line)
-            if found is not None:
-                at, event, rest = float(found["at"]), found["event"], found["rest"]
-                if event == "sched_switch":
-                    self._switch(at, rest)
-                elif found["comm"].startswith("CPU "):
-                    self._step(found["pid"], at, event, rest)
-
-    def _switch(self, at: float, rest: str) -> None:
-        found = SWITCH.match(rest)
-        if found is None:
-            return
+    def _switch(self, at: float, found: re.Match[str]) -> None:
         leaves, comes = self._open.get(found["prev"]), self._open.get(found["next"])
         if leaves is not None:
             leaves.left, leaves.switched = at, True
@@ -106,9 +118,9 @@ class Reading:
         elif event == "kvm_try_async_get_page":
             fault.attempt = at
         elif event == "kvm_async_pf_not_present":
-            fault.token = _token(rest)
+            fault.token = token_of(rest)
         elif event == "kvm_async_pf_ready":
-            fault.early |= fault.token == _token(rest)
+            fault.early |= fault.token == token_of(rest)
         elif event == "kvm_entry":
             self._end(self._open.pop(pid), at)
 
@@ -148,7 +160,7 @@ _SECONDS: Final = ("slow_ns", "slow_off_ns", "slow_long_ns", "slow_long_off_ns")
 
 def causes(path: Path) -> dict[str, int | None]:
     """Of a recording, packed by gzip."""
-    reading = Reading()
+    reading = Causes()
     reading.take(read_lines(path))
     return reading.found()
 
@@ -164,7 +176,8 @@ def quantile(times: list[float], share: float) -> float | None:
     return sorted(times)[min(len(times) - 1, int(share * len(times)))] if times else None
 
 
-def _token(rest: str) -> str:
+def token_of(rest: str) -> str:
+    """The token that a line tells; nothing if it tells none."""
     found = TOKEN.search(rest)
     return found[1] if found else ""
 

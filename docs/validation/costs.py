@@ -7,12 +7,13 @@ is between NOT_PRESENT and the thread's CPU again, what a worker takes there.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from docs.validation.causes import LINE, SWITCH, TOKEN, Cause, ns, quantile, read_lines
+from docs.validation.causes import Cause, Reading, ns, quantile, read_lines, token_of
 
 CHEAP_S: Final = 0.00008
 """A fault that took no longer found its page in memory."""
@@ -74,7 +75,7 @@ class _Entry(NamedTuple):
     vectors: tuple[str, ...]
 
 
-class Costs:
+class Costs(Reading):
     """Takes the lines of a recording in their order."""
 
     def __init__(self) -> None:
@@ -85,22 +86,11 @@ class Costs:
         self._switches: list[float] = []
         self._ticks: list[float] = []
 
-    def take(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            found = LINE.match(line)
-            if found is None:
-                continue
-            at, event, rest = float(found["at"]), found["event"], found["rest"]
-            if event == "sched_switch":
-                self._switch(at, rest)
-            elif found["comm"].startswith("CPU "):
-                self._fault(found["pid"], at, event, rest)
-                self._guest(found["pid"], at, event, rest)
+    def _step(self, pid: str, at: float, event: str, rest: str) -> None:
+        self._fault(pid, at, event, rest)
+        self._guest(pid, at, event, rest)
 
-    def _switch(self, at: float, rest: str) -> None:
-        found = SWITCH.match(rest)
-        if found is None:
-            return
+    def _switch(self, at: float, found: re.Match[str]) -> None:
         leaves, comes = self._open.get(found["prev"]), self._open.get(found["next"])
         if leaves is not None:
             leaves.left, leaves.state, leaves.switched = at, found["state"], True
@@ -122,9 +112,9 @@ class Costs:
         elif event == "kvm_try_async_get_page":
             fault.attempt = at
         elif event == "kvm_async_pf_not_present":
-            fault.told, fault.token = at, _token(rest)
+            fault.told, fault.token = at, token_of(rest)
         elif event == "kvm_async_pf_ready":
-            fault.ready |= fault.token == _token(rest)
+            fault.ready |= fault.token == token_of(rest)
         elif event == "kvm_entry":
             fault.ended = at
             self._closed.append(self._open.pop(pid))
@@ -206,11 +196,6 @@ def costs(path: Path) -> dict[str, int | None]:
     reading = Costs()
     reading.take(read_lines(path))
     return reading.found()
-
-
-def _token(rest: str) -> str:
-    found = TOKEN.search(rest)
-    return found[1] if found else ""
 
 
 def settings(kept: Mapping[str, int], path_ns: int, way_ns: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from docs.generate import validation
 from docs.validation import measure
 from docs.validation.cases import CASES, Case
-from docs.validation.causes import Reading
+from docs.validation.causes import Causes
 from docs.validation.costs import Costs, settings
 from docs.validation.facts import FACTS, Fact, Value, Verdict, verdict
 from docs.validation.walker import ACCESSES, BUFFER_PAGES, BURST, THREADS, accesses, write_traces
@@ -105,7 +105,7 @@ prev_state=I ==> next_comm=CPU 0/KVM next_pid=7 next_prio=120
 
 
 def test_causes_are_what_a_thread_did_in_its_faults() -> None:
-    reading = Reading()
+    reading = Causes()
     reading.take(LINES.splitlines())
     assert reading.found() == {
         "slow": 2,
