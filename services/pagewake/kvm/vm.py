@@ -368,9 +368,7 @@ class Vm(Saved, ABC):
             self.vcpus[waiting.vcpu].frame_found(at_ns, waiting)
 
     def must_reclaim(self) -> bool:
-        """The host is short, and nobody's reclaim has found a frame that is still to be had."""
-        if not self.host_short:
-            return False
+        """As the host is short: nobody's reclaim has found a frame that is still to be had."""
         if self.found:
             self.found -= 1
             return False
