@@ -23,8 +23,6 @@ US = 1_000
 class PlainVm(Vm):
     """Writes down what was reclaimed, and has no threads of its own."""
 
-    __slots__ = ("reclaimed", "steps")
-
     def __init__(self, name: str, page_ns: int = US) -> None:
         config = Machine(costs={"reclaim_page_ns": page_ns}).vm.config
         super().__init__(replace(config, name=name))
