@@ -23,7 +23,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test coverage lint format generated generated-known schemas reference dashboards rules docs map \
+.PHONY: run test test-brokers test-pages coverage lint format generated generated-known schemas reference dashboards rules docs map \
         validation bench soak clean compiled pure test-compiled brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
@@ -31,6 +31,13 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(TESTS)
+
+# What CI runs beside the rest: tests with brokers wait for much of their time. Pages need none.
+test-brokers: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -m 'broker and not soak' --durations=20
+
+test-pages: $(VENV)/.installed-dev
+	@env -u PAGEWAKE_KAFKA -u PAGEWAKE_MQTT $(BIN)/python -m pytest -m 'not broker' --durations=20 tests/docs
 
 # Tests that start nothing: pure code, drawn examples, recorded vectors. Measuring makes a run take three
 # times as long, so those that are nothing but runs, drawn ones and the gallery's, are not measured.
