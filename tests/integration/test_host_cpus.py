@@ -270,9 +270,9 @@ class TestScheduler:
 class TestFirstLook:
     """A worker is bound to the CPU that queued it, and goes before its vcpu enters its guest."""
 
-    def early(self, *sets: str) -> tuple[int, int]:
+    def early(self, *sets: str, cpus: int = 4) -> tuple[int, int]:
         """READYs that came before the guest had been told of their page, and all that were told."""
-        wanted = scenario("host.cpus=4", *sets)
+        wanted = scenario(f"host.cpus={cpus}", *sets)
         plan = RunPlan.of("early", wanted, 1)
         seen: list[Event] = []
         run_embedded(plan, build(plan), observer=seen.extend)
@@ -289,6 +289,12 @@ class TestFirstLook:
         quick = 'host.medium={ latency = "100us", jitter = "90us", parallelism = 64 }'
         early, told = self.early(quick, "host.costs.worker_look=60us")
         assert 0.1 * told < early < 0.9 * told
+
+    def test_more_are_where_others_have_the_cpu_behind_the_worker(self) -> None:
+        slow = 'host.medium={ latency = "500us", jitter = "300us", parallelism = 64 }'
+        assert self.early(slow, "host.costs.worker_look=60us")[0] == 0
+        early, told = self.early(slow, "host.costs.worker_look=60us", cpus=2)
+        assert early > 0.05 * told
 
     def test_and_none_is_where_reads_take_longer(self) -> None:
         assert self.early("host.costs.worker_look=5us")[0] == 0

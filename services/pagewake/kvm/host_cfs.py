@@ -47,6 +47,9 @@ class Cfs(HostCpus):
                 best = host
         return best
 
+    def _comes_first(self, host: HostThread) -> bool:
+        return host.vruntime < self._first().vruntime
+
     def _makes_room(self, woken: HostThread) -> HostThread | None:
         """Whoever is furthest ahead of it, if that is far enough."""
         behind = woken.vruntime + self.wakeup_granularity_ns
@@ -64,7 +67,7 @@ class Cfs(HostCpus):
         return min(host.turn_ns + turn_ns, max(ahead_ns, host.turn_ns + self.min_granularity_ns))
 
     def _goes_on(self, at_ns: int, host: HostThread) -> bool:
-        if host.vruntime >= self._first().vruntime:
+        if not self._comes_first(host):
             return False
         host.turn_ns = at_ns  # nobody had less: another turn
         return True

@@ -129,6 +129,17 @@ class HostCpus(Saved, ABC):
         self._wait(host)
         self._fill(at_ns)
 
+    def picks_again(self, at_ns: int, host: HostThread) -> bool:
+        """Another thread had its CPU for a moment, and sleeps: whether this one is the next there.
+
+        It is not, if one that waits comes first (schedule(), pick_next_entity()).
+        """
+        self._charge(at_ns)
+        if self.waiting and not self._comes_first(host):
+            return False
+        self._picked(at_ns, host)
+        return True
+
     # ------------------------------------------------------------------ what comes by itself
 
     def next_ns(self) -> int:
@@ -176,6 +187,10 @@ class HostCpus(Saved, ABC):
     @abstractmethod
     def _first(self) -> HostThread:
         """Who of those who wait is to have the next CPU."""
+
+    @abstractmethod
+    def _comes_first(self, host: HostThread) -> bool:
+        """Whether this one, which runs, is before all who wait."""
 
     @abstractmethod
     def _makes_room(self, woken: HostThread) -> HostThread | None:
@@ -227,9 +242,14 @@ class HostCpus(Saved, ABC):
 
     def _put_on(self, at_ns: int, host: HostThread) -> None:
         host.on_cpu = True
-        host.yields = False
-        host.charged_ns = host.turn_ns = at_ns
+        host.charged_ns = at_ns
         self.running.append(host)
+        self._picked(at_ns, host)
+
+    def _picked(self, at_ns: int, host: HostThread) -> None:
+        """It begins a turn (set_next_entity())."""
+        host.yields = False
+        host.turn_ns = at_ns
 
     def _take_off(self, at_ns: int, host: HostThread) -> None:
         self._charge(at_ns)

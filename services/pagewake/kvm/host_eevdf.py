@@ -68,6 +68,12 @@ class Eevdf(HostCpus):
                 best = host
         return best
 
+    def _comes_first(self, host: HostThread) -> bool:
+        if not self._eligible(host):
+            return False
+        first = self._first()
+        return not self._eligible(first) or host.deadline < first.deadline
+
     def _makes_room(self, woken: HostThread) -> HostThread | None:
         if not self._eligible(woken) or self._first() is not woken:
             return None
@@ -84,13 +90,10 @@ class Eevdf(HostCpus):
 
     def _goes_on(self, at_ns: int, host: HostThread) -> bool:
         host.deadline = host.vruntime + self.slice_ns
-        if not self._eligible(host):
-            return False
-        first = self._first()
-        return not self._eligible(first) or host.deadline < first.deadline
+        return self._comes_first(host)
 
-    def _put_on(self, at_ns: int, host: HostThread) -> None:
-        super()._put_on(at_ns, host)
+    def _picked(self, at_ns: int, host: HostThread) -> None:
+        super()._picked(at_ns, host)
         host.picked = host.deadline
 
     def _renew_all(self) -> None:

@@ -53,7 +53,7 @@ class VcpuOnHost(HostThread):
         thread = self.thread
         if self.on_cpu:
             lent, self.called, self.lent = self.lent, False, False
-            if lent and not self.yields:
+            if lent and cpus.picks_again(at_ns, self):
                 thread.find_cpu(at_ns)
             elif op is OP_LOOP and thread.looks:
                 self._lend(at_ns)

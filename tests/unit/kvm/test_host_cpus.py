@@ -87,6 +87,18 @@ def test_a_turn_is_a_part_of_the_latency_and_no_shorter_than_the_granularity() -
 
 
 @EITHER
+def test_behind_a_short_worker_whoever_is_first_has_the_cpu(of: Scheduler) -> None:
+    host = of(1)
+    ran, waits = spinners(host, 2)
+    assert not host.picks_again(100_000, ran), "it has had a part of its turn, the other none"
+    host.preempt(100_000, ran)
+    assert (waits.went, ran.waits) == ([100_000], True)
+    host.sleep(200_000, ran)
+    assert host.picks_again(300_000, waits), "nobody else is there"
+    assert waits.turn_ns == 300_000, "another turn"
+
+
+@EITHER
 def test_while_nobody_waits_there_is_nothing_to_decide(of: Scheduler) -> None:
     host = of(2)
     spinners(host, 2)
