@@ -32,6 +32,8 @@ COSTS: Final = (
     Cause("absent", "faults of pages that are not mapped", "count"),
     Cause("polled", "of these, the thread slept once, and made no attempt", "count"),
     Cause("submit_p50", "until it slept, p50", "ns"),
+    Cause("submitted", "faults that submitted a read within 5 ms", "count"),
+    Cause("in_by_then", "of these, the page was in by then", "count"),
     *(Cause(f"sleep_{name}", f"its sleep, {name}", "ns") for name, _ in SLEEPS),
     Cause("one_p50", "windows of one whose page is in by the end, p50", "ns"),
     Cause("eight_p50", "windows of eight, p50", "ns"),
@@ -65,6 +67,16 @@ class _Fault:
     @property
     def took(self) -> float:
         return self.ended - self.started
+
+    @property
+    def works(self) -> float:
+        """Until its attempt, or its end if it made none."""
+        return min(self.attempt or self.ended, self.ended) - self.started
+
+    @property
+    def found_its_page(self) -> bool:
+        """It read, never left its CPU, and its page was in by the end."""
+        return self.attempt is None and not self.switched and CHEAP_S <= self.took < LONG_S
 
 
 class _Entry(NamedTuple):
@@ -140,24 +152,27 @@ class Costs(Reading):
         """Every cost by name."""
         faults = self._closed
         polled = [f.sleeps[0] for f in faults if f.attempt is None and len(f.sleeps) == 1]
+        in_by_then = [f for f in faults if f.found_its_page]
+        queued = [f for f in faults if f.told and CHEAP_S <= f.works < LONG_S]
         sleeps = [slept for _, slept in polled]
-        waits = [(min(f.attempt or f.ended, f.ended) - f.started) for f in faults]
         backs = [(f.back - f.told, f.ready) for f in faults if f.told and f.back]
         return {
             "absent": len(faults),
             "polled": len(polled),
             "submit_p50": ns(quantile([until for until, _ in polled], 0.5)),
+            "submitted": len(in_by_then) + len(queued) + len(polled),
+            "in_by_then": len(in_by_then),
             **{f"sleep_{name}": ns(quantile(sleeps, share)) for name, share in SLEEPS},
             **self._windows(),
             "back_p50": ns(quantile([back for back, ready in backs if not ready], 0.5)),
             "back_done_p50": ns(quantile([back for back, ready in backs if ready], 0.5)),
-            "long_ns": ns(sum(wait for wait in waits if wait >= LONG_S)),
+            "long_ns": ns(sum(f.works for f in faults if f.works >= LONG_S)),
             "switch_p50": ns(quantile(self._switches, 0.5)),
             "tick_p50": ns(quantile(self._ticks, 0.5)),
         }
 
     def _windows(self) -> dict[str, int | None]:
-        """Of faults that read, found their page and never left their CPU.
+        """Of faults that found their page.
 
         A window is as large as there are pages behind that were found in memory then.
         """
@@ -166,7 +181,7 @@ class Costs(Reading):
             by_gfn[fault.gfn].append(fault)
         times: dict[int, list[float]] = defaultdict(list)
         for fault in self._closed:
-            if fault.attempt is None and not fault.switched and CHEAP_S <= fault.took < LONG_S:
+            if fault.found_its_page:
                 times[_cheap_behind(fault, by_gfn) + 1].append(fault.took)
         return {
             "one_p50": ns(quantile(times[1], 0.5)),
@@ -201,18 +216,25 @@ def costs(path: Path) -> dict[str, int | None]:
 def settings(kept: Mapping[str, int], path_ns: int, way_ns: int) -> dict[str, Any]:
     """What a scenario has to say where a recording took this; all in nanoseconds.
 
+    The disk's times are those that a request takes from when the thread hands it over, behind its
+    pages.  Of pages that were in when it had done so no line says since when.
+
     `path_ns`: a fault that finds its page, from guest to guest.  `way_ns`: the part of it up to the
     point at which a worker takes the CPU.
     """
     one, eight = kept["one_p50"] - path_ns, kept["eight_p50"] - path_ns
     page = (eight - one) // (EIGHT - 1)
+    request = one - page
     look = kept["back_p50"] - way_ns
     submitted = kept["submit_p50"]
-    rows = [(0.0, submitted)]
-    rows += [(share, submitted + kept[f"sleep_{name}"]) for name, share in SLEEPS]
+    in_by_then = round(kept["in_by_then"] / kept["submitted"], 3)
+    rows = [(0.0, request // 2), (in_by_then, request)]
+    for name, share in SLEEPS:
+        at = round(in_by_then + (1 - in_by_then) * share, 5)
+        rows.append((at, max(request, submitted + kept[f"sleep_{name}"] - page)))
     return {
         "read_page": page,
-        "read_request": one - page,
+        "read_request": request,
         "worker_look": look,
         "worker_hop": kept["back_done_p50"] - kept["back_p50"],
         "reclaim_lag": kept["long_ns"] * BATCH // kept["absent"] // 2,

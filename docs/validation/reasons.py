@@ -16,16 +16,18 @@ does, at the costs that the recordings tell:
   here as there: few slept, for a page that is polled for (`swap_poll`) or locked. The ones of 5 ms
   and more, which have most of the time, are direct reclaim by the vcpu thread.
 - **Ready before re-entry.** The worker runs on the CPU that queued it, before the thread enters its
-  guest, and finds pages that have come since the attempt.
+  guest, and finds pages that have come since the attempt. Where there are more vcpus than CPUs,
+  another thread has the CPU next, and more pages come until this one has it again.
 - **Completed to ready** is late where the thread is in a fault of another page, or has no CPU.
+
+How often a page is in before its attempt is measured, of all windows; so the shares of asynchronous
+faults say less than they seem to. What becomes of the others is not: it follows from the kernel.
 
 What is off:
 
-- **Ready before re-entry** is a half to two thirds of what is recorded, but in burst-2v. It is
-  likely that looks of workers which take longer find more: here each takes the median.
 - **How long a page takes** (not present to completed, p50) where it is too short: its times are
-  those of single pages that were polled for, and windows of several requests wait longer for an
-  emulated disk. In seq-2v they are too long by as much.
+  those of single pages that were polled for. Those of windows are longer, also where their own page
+  is the only one that is missed; likely they are read while reclaim writes.
 - **Completed to ready, p10**: of a vcpu that runs on another CPU than its worker, READY needs no
   more than a kick here. The emulated CPU takes some 40 us for an interrupt between CPUs, which no
   cost here stands for.

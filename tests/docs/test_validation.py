@@ -130,6 +130,7 @@ def test_costs_are_what_threads_and_the_disk_took() -> None:
     found = reading.found()
     assert (found["absent"], found["polled"]) == (4, 1)
     assert (found["submit_p50"], found["sleep_p50"]) == (1_000_000, 4_000_000)
+    assert (found["submitted"], found["in_by_then"]) == (4, 2)
     assert found["one_p50"] == 400_000
     assert found["back_done_p50"] == 20_000
     assert found["back_p50"] is None

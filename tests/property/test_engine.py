@@ -43,6 +43,7 @@ DRAWN = {
     "worker_writes": ("false",),
     "sync_writes": ("true",),
     "read_ahead": ('"block"', '"cluster"', '"vma"'),
+    "swap_plug": ("false", "true"),
     "swap_poll": ("false", "true"),
     "reclaim": ('"fault"', '"worker"'),
     "direct_reclaim": ("false", "true"),

@@ -105,6 +105,7 @@ CASES = {
     "worker_writes": Case(THRASH),
     "sync_writes": Case(THRASH, ("kernel.apf=off",)),
     "read_ahead": Case(THRASH, ("host.page_cluster=3",)),
+    "swap_plug": Case(THRASH, ("host.page_cluster=3", "host.costs.read_page=10us")),
     "swap_poll": Case(THRASH, ("host.page_cluster=0",)),
     "reclaim": Case(THRASH),
     "direct_reclaim": Case(THRASH, OVERCOMMITTED),

@@ -332,7 +332,8 @@ class PageRequested(ToHost, frozen=True, gc=False):
     """User space has taken the request of a vcpu for a page that it brings.
 
     Or a vcpu thread reads these pages, `ahead`, for a fault on `gfn`, a list for each request to
-    the device, and goes on to reclaim for more: who waits for `gfn` is seen after that.
+    the device, and goes on to reclaim for more: who waits for `gfn` is seen after that.  The device
+    has them `plugged_ns` later.
 
     `token` None: the vcpu thread waits there.  `joined`: the page is on its way, or there already.
     `served`: user space has the page at hand, and takes a frame of the stock for it.
@@ -345,6 +346,7 @@ class PageRequested(ToHost, frozen=True, gc=False):
     joined: bool = False
     served: bool = False
     ahead: tuple[tuple[int, ...], ...] = ()
+    plugged_ns: int = 0
 
 
 class PageTouched(ToHost, frozen=True, gc=False):

@@ -286,13 +286,16 @@ class HostMemory(Saved):
         """
         if self._frames.free(vm.index) < frames_of(request):
             return False
+        plugged_ns = 0
+        if isinstance(request, PageRequested):
+            plugged_ns = max(0, request.at_ns + request.plugged_ns - now_ns)
         for gfns in request.ahead:
             absent = [gfn for gfn in gfns if not vm.pages.place[gfn]]
             ready_ns = now_ns + self.lookahead_ns
             if absent:
                 self._frames.charge(vm.index, len(absent))
                 self._frames.store(-len(absent))
-                ready_ns = self._read(now_ns, request.token is not None, len(absent))
+                ready_ns = self._read(now_ns, request.token is not None, len(absent), plugged_ns)
             for gfn in gfns:
                 read_ns = None
                 if not vm.pages.place[gfn]:
@@ -303,11 +306,12 @@ class HostMemory(Saved):
                 self._answer(request, now_ns, max(ready_ns, vm.in_flight.get(gfn, 0)), read_ns, gfn)
         return True
 
-    def _read(self, now_ns: int, by_worker: bool, pages: int = 1) -> int:
+    def _read(self, now_ns: int, by_worker: bool, pages: int = 1, plugged_ns: int = 0) -> int:
         """Have the device read pages that lie side by side; when they are in memory."""
         if self._device.medium.synchronous:
             return self._device.read(now_ns + self.lookahead_ns, pages=pages)
-        return max(self._device.read(now_ns, by_worker, pages), now_ns + self.lookahead_ns)
+        ready_ns = self._device.read(now_ns, by_worker, pages, plugged_ns)
+        return max(ready_ns, now_ns + self.lookahead_ns)
 
     def _fetch(
         self,

@@ -60,13 +60,16 @@ class Device(Saved):
         """The first channel is free from then on."""
         return self._channels[0]
 
-    def read(self, now_ns: int, by_worker: bool = True, pages: int = 1) -> int:
-        """Submit the read of `pages` neighbours, by a worker or without; when it is complete."""
+    def read(self, now_ns: int, by_worker: bool = True, pages: int = 1, plugged_ns: int = 0) -> int:
+        """Submit the read of `pages` neighbours, by a worker or without; when it is complete.
+
+        The device has what a thread reads without a worker, and has `plugged`, so much later.
+        """
         if self.medium.synchronous:
             return now_ns + pages * self.medium.cost_ns
         workers = self._workers
         if not (workers and by_worker):
-            return self._submit(now_ns, now_ns, self.medium.read, pages)
+            return self._submit(now_ns, now_ns + plugged_ns, self.medium.read, pages)
         free = heappop(workers)
         done = self._submit(now_ns, max(now_ns, free), self.medium.read, pages)
         heappush(workers, done)

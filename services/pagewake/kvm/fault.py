@@ -190,9 +190,12 @@ def _read(vcpu: VcpuThread, at_ns: int, waiting: Unfinished) -> int | None:
     for near in first:
         vm.read_unasked(Gfn(near))
     requests = vm.read_ahead.requests(first)
-    vm.tell(PageRequested, at_ns, vcpu.id, waiting.gfn, vm.epoch, ahead=requests)
-    costs = vm.costs
-    cost_ns = len(requests) * costs.read_request_ns + len(first) * costs.read_page_ns
+    pages_ns = len(first) * vm.costs.read_page_ns
+    plugged_ns = pages_ns if vm.switches.swap_plug else 0
+    vm.tell(
+        PageRequested, at_ns, vcpu.id, waiting.gfn, vm.epoch, ahead=requests, plugged_ns=plugged_ns
+    )
+    cost_ns = len(requests) * vm.costs.read_request_ns + pages_ns
     if not cost_ns:
         return look(vcpu, at_ns, waiting)
     vcpu.works = True

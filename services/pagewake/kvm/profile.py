@@ -84,7 +84,9 @@ _V2639 = _V2638.after(
 )
 _V310 = _V2639.after(
     "3.10",
-    "a completion also ends HLT (since 3.5), and INIT is looked for behind a halt for a page",
+    "a completion also ends HLT (since 3.5), and INIT is looked for behind a halt for a page; a "
+    "window of swap is submitted at once (since 3.6)",
+    swap_plug=True,
     present_makes_runnable=True,
     init_behind_halt=True,
 )

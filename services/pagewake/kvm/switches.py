@@ -36,6 +36,7 @@ class Switches:
     worker_writes: bool
     sync_writes: bool
     read_ahead: Literal["block", "cluster", "vma"]
+    swap_plug: bool
     swap_poll: bool
     reclaim: Literal["worker", "fault"]
     direct_reclaim: bool
@@ -158,6 +159,14 @@ _TABLE: tuple[Switch, ...] = (
         "which neighbours a read of swap brings, unless `host.page_cluster` is off: the whole "
         "block of slots; as much of it as hits of late suggest; or pages round it in address "
         "space, unless the swap area rotates",
+    ),
+    Switch(
+        "swap_plug",
+        _BOTH,
+        False,
+        "3fb5c298b04e (3.6)",
+        "the device has the requests of a window once all its pages were gone through "
+        "(`host.costs.read_page`), so that they can be merged; without it from the beginning",
     ),
     Switch(
         "swap_poll",

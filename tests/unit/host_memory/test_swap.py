@@ -43,6 +43,12 @@ def test_what_a_vcpu_thread_reads_itself_needs_no_worker() -> None:
     assert [disk.read(0), disk.read(0, by_worker=False), disk.read(0)] == [100, 100, 200]
 
 
+def test_the_device_has_what_is_plugged_only_later() -> None:
+    disk = device(fixed(1))
+    assert disk.read(0, by_worker=False, pages=2, plugged_ns=30) == 130
+    assert disk.read(1) == 230, "behind it, as it was submitted later"
+
+
 def test_reads_that_wait_for_a_worker_leave_the_other_channels_alone() -> None:
     disk = device(fixed(2), workers=1)
     for _ in range(10):

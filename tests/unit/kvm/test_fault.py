@@ -272,6 +272,15 @@ class TestSubmission:
         assert [e.gfn for e in machine.of(ev.PageNotPresent)] == [7]
         assert machine.vcpu.cpu["blackout"].ns == (self.REQUEST_NS + self.PAGE_NS) + took_ns
 
+    @pytest.mark.parametrize(("profile", "plugged"), [("2.6.39", False), ("3.10", True)])
+    def test_the_device_has_a_window_behind_all_its_pages_since_3_6(
+        self, profile: str, plugged: bool
+    ) -> None:
+        asked = self.walk(self.machine(profile))
+        pages = sum(map(len, asked.ahead))
+        assert pages > 1
+        assert asked.plugged_ns == (pages * self.PAGE_NS if plugged else 0)
+
     def test_one_that_does_not_is_waited_for_asynchronously(self) -> None:
         machine = self.machine()
         self.walk(machine)

@@ -49,6 +49,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "worker_writes": {"posted-v7": True},
     "sync_writes": {"posted-v7": True, "2.6.38": False},
     "read_ahead": {"posted-v7": "block", "3.16": "cluster", "4.14": "vma"},
+    "swap_plug": {"posted-v7": False, "3.10": True},
     "swap_poll": {"posted-v7": False, "4.13": True, "6.6": False},
     "reclaim": {"posted-v7": "worker", "5.8": "fault"},
     "direct_reclaim": {"posted-v7": False, "2.6.39": True},
