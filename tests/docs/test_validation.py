@@ -13,7 +13,7 @@ from docs.validation import measure
 from docs.validation.cases import CASES, Case
 from docs.validation.causes import Causes
 from docs.validation.costs import Costs, settings
-from docs.validation.facts import FACTS, Fact, Value, Verdict, verdict
+from docs.validation.facts import FACTS, SAME_ORDER, Fact, Value, Verdict, verdict
 from docs.validation.walker import ACCESSES, BUFFER_PAGES, BURST, THREADS, accesses, write_traces
 
 from pagewake.host_memory.media import WHOLE
@@ -194,6 +194,15 @@ def test_rules_of_the_protocol_are_kept_by_recordings_and_runs() -> None:
             if fact.unit == "rule":
                 ours = simulated.get(case.name, {}).get(fact.name, 0)
                 assert verdict(fact, recorded[case.name][fact.name], ours) == "holds", (case, fact)
+
+
+@pytest.mark.parametrize("case", RUN, ids=ids)
+def test_the_three_facts_come_out_as_recorded(case: Case) -> None:
+    """Nearly: within a factor of 1.6, and tails within half a power of ten."""
+    recorded, simulated = (measure.stored(path) for path in (measure.RECORDED, measure.SIMULATED))
+    for name, most in (("early_share", 1.6), ("sync_share", 1.6), ("delivery_p99", SAME_ORDER)):
+        ours, theirs = simulated[case.name][name], recorded[case.name][name]
+        assert theirs / most <= ours <= theirs * most, name
 
 
 @pytest.mark.skipif(RECORDINGS is None, reason="PAGEWAKE_RECORDINGS names no directory of them")
