@@ -57,6 +57,9 @@ SETTINGS: Final = (
         "until they sleep, p50, and their sleep, 10 quantiles, without a page's `read_page`",
     ),
     Setting(
+        "its `parallelism`", "chosen", "no read waits for another: measured times have that in"
+    ),
+    Setting(
         "since when those are in",
         "chosen",
         "half of `read_request` or more: no line says it, and nobody looks before",

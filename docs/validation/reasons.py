@@ -26,8 +26,8 @@ faults say less than they seem to. What becomes of the others is not: it follows
 What is off:
 
 - **How long a page takes** (not present to completed, p50) where it is too short: its times are
-  those of single pages that were polled for. Those of windows are longer, also where their own page
-  is the only one that is missed; likely they are read while reclaim writes.
+  those of single pages that were polled for, drawn one by one. The emulated disk takes longer the
+  more reads are under way.
 - **Completed to ready, p10**: of a vcpu that runs on another CPU than its worker, READY needs no
   more than a kick here. The emulated CPU takes some 40 us for an interrupt between CPUs, which no
   cost here stands for.
