@@ -39,6 +39,12 @@ SETTINGS: Final = (
     Setting("`hz` 250, of host and guest", "said", "Debian's kernels have it"),
     Setting("`vcpus`, `memory`", "said", "QEMU's options"),
     Setting(
+        "`replacement` second-chance",
+        "chosen",
+        'the default; the two lists of that kernel ("kernel") leave the others as they are, and '
+        "halve ready before re-entry in seq-2v, where each walk has memory of its own",
+    ),
+    Setting(
         "`limit` 48 MiB",
         "chosen",
         "`memory.max` is 70 MiB, and no line says what QEMU and the guest's kernel keep of it; so "

@@ -54,6 +54,16 @@ def test_two_lists_keep_what_is_in_use_from_a_scan(tmp_path: Path) -> None:
     assert by_kind["two-lists"] < 0.9 * by_kind["two-lists-2.6.28"]
 
 
+@pytest.mark.parametrize(("profile", "kind"), [("5.4", "two-lists-2.6.28"), ("6.12", "two-lists")])
+def test_that_of_the_kernel_is_the_one_of_its_profile(profile: str, kind: str) -> None:
+    def digest(kind: str) -> str:
+        return run_scenario(
+            loads(SCANNED.format(kind=kind), sets=[f"kernel.profile={profile}"])
+        ).digest
+
+    assert digest("kernel") == digest(kind)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", REPLACEMENTS)
 @pytest.mark.parametrize(

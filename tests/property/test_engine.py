@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pagewake.engine.run import RunOrder, run_scenario
 from pagewake.errors import ConfigError
-from pagewake.host_memory.replacement import REPLACEMENTS
+from pagewake.host_memory.replacement import AS_KERNEL, REPLACEMENTS
 from pagewake.kvm.profile import RELEASES
 from pagewake.kvm.switches import SWITCHES
 from pagewake.observe.result import RunResult
@@ -48,6 +48,7 @@ DRAWN = {
     "reclaim": ('"fault"', '"worker"'),
     "direct_reclaim": ("false", "true"),
     "scheduler": ('"cfs"', '"eevdf"'),
+    "replacement": ('"mglru"', '"two-lists"', '"two-lists-2.6.28"'),
     "worker_pins": ("false", "true"),
     "present_all": ("false",),
     "present_unhalts": ("true",),
@@ -396,7 +397,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             f'costs.reclaim_page = "{draw(st.sampled_from((0, 1, 30)))}us"',
             f'halt_poll = "{draw(st.sampled_from((0, 0, 200)))}us"',
             f"huge_pages = {str(huge).lower()}",
-            f'replacement = "{draw(st.sampled_from(REPLACEMENTS))}"',
+            f'replacement = "{draw(st.sampled_from((*REPLACEMENTS, AS_KERNEL)))}"',
             f'memory = "{memory}"' if memory else "",
             draw(swap_areas()) if tiers else "",
             f'[[vm]]\nname = "v"\ncount = 2\nvcpus = {vcpus}',

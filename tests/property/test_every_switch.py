@@ -110,6 +110,7 @@ CASES = {
     "reclaim": Case(THRASH),
     "direct_reclaim": Case(THRASH, OVERCOMMITTED),
     "scheduler": Case(THRASH, ("host.cpus=1",)),
+    "replacement": Case(THRASH, ("host.replacement=kernel",)),
     "worker_pins": Case(THRASH),
     "present_all": Case(None, HALTS),
     "present_unhalts": Case(None, (*HALTS, "kernel.profile=posted-v7")),

@@ -29,6 +29,8 @@ TWO_LISTS: Final = "two-lists"
 TWO_LISTS_2008: Final = "two-lists-2.6.28"
 MGLRU: Final = "mglru"
 REPLACEMENTS: Final = (SECOND_CHANCE, TWO_LISTS_2008, TWO_LISTS, MGLRU)
+AS_KERNEL: Final = "kernel"
+"""As a scenario says it: that of the host's kernel, the switch `replacement`."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -159,7 +159,8 @@ _V58 = _V54.after(
 _V510 = _V58.after(
     "5.10",
     "a guest that takes READY by interrupt, and a host that lets 0 be written to the enable MSR "
-    "whoever has the LAPIC (since 5.9)",
+    "whoever has the LAPIC (since 5.9); anonymous pages that are read in are inactive (5.9)",
+    replacement="two-lists",
     takes_interrupt=True,
     enable_needs_lapic="nonzero",
 )

@@ -41,6 +41,7 @@ class Switches:
     reclaim: Literal["worker", "fault"]
     direct_reclaim: bool
     scheduler: Literal["cfs", "eevdf"]
+    replacement: Literal["two-lists-2.6.28", "two-lists", "mglru"]
     worker_pins: bool
     present_all: bool
     present_unhalts: bool
@@ -202,6 +203,14 @@ _TABLE: tuple[Switch, ...] = (
         "who has a CPU of the host, where `host.cpus` counts them: whoever had least, for a share "
         "of a latency, and first of all who slept; or whoever had no more than its share and has "
         "the earliest virtual deadline. Of a guest's own CPUs it says nothing",
+    ),
+    Switch(
+        "replacement",
+        ("two-lists-2.6.28", "two-lists", "mglru"),
+        "two-lists-2.6.28",
+        "b518154e59aa and aae466b0052e (5.9); mglru: ac35a4902374 (6.1), where a host enables it",
+        'which pages of a host are evicted, where `host.replacement` is "kernel": what is read in '
+        "is active; or inactive, unless its refault is near; or in the youngest generation",
     ),
     Switch(
         "worker_pins",

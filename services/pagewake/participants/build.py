@@ -19,6 +19,7 @@ from pagewake.guest_kernel.shard import Shard
 from pagewake.host_memory.config import HostConfig, VmMemory
 from pagewake.host_memory.manager import HostMemory
 from pagewake.host_memory.places import Swap
+from pagewake.host_memory.replacement import AS_KERNEL
 from pagewake.kvm.host_cfs import Cfs
 from pagewake.kvm.host_cpus import HostCpus
 from pagewake.kvm.host_eevdf import Eevdf
@@ -169,6 +170,7 @@ def controls_of(scenario: Scenario, host: int, names: Sequence[str]) -> list[ev.
 def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostConfig:
     """One simulated host, on which the VMs of these names are."""
     host = scenario.host
+    rules = scenario.kernel.switches(0)
     return HostConfig(
         name=f"host-{index}",
         index=index,
@@ -177,13 +179,13 @@ def host_config(scenario: Scenario, index: int, names: Sequence[str]) -> HostCon
         reclaim_lag_ns=host.reclaim_lag_ns,
         memory_pages=host.memory_pages,
         writeback_pages=host.writeback_pages,
-        direct_reclaim=scenario.kernel.switches(0).direct_reclaim,
+        direct_reclaim=rules.direct_reclaim,
         workers=host.workers if scenario.kernel.workers_read else 0,
         controls=controls_of(scenario, index, names),
         refill_ns=refill_ns(scenario, index),
         window_pages=1 << (host.window_order or 0),
         sources=source_media(scenario),
-        replacement=host.replacement,
+        replacement=rules.replacement if host.replacement == AS_KERNEL else host.replacement,
         swap=host.areas,
     )
 

@@ -14,7 +14,7 @@ import msgspec
 
 from pagewake.guest_kernel.config import KernelCosts, SchedulerConfig, ScriptStep, Spread
 from pagewake.host_memory.places import Swap
-from pagewake.host_memory.replacement import REPLACEMENTS, SECOND_CHANCE
+from pagewake.host_memory.replacement import AS_KERNEL, REPLACEMENTS, SECOND_CHANCE
 from pagewake.kvm.config import Cpuid, EmulatorLoad, HostCosts, NestedConfig, Userfault
 from pagewake.kvm.profile import Switches, nearest_profile, resolve
 from pagewake.kvm.read_ahead import ORDER_MAX, PAGE_CLUSTER
@@ -151,7 +151,12 @@ class Host(_Part, frozen=True, kw_only=True):
         ),
     ] = False
     replacement: Annotated[
-        str, Key("replacement", Choice("replacement", REPLACEMENTS), "which pages are evicted")
+        str,
+        Key(
+            "replacement",
+            Choice("replacement", (*REPLACEMENTS, AS_KERNEL)),
+            "which pages are evicted; kernel: as the profile has it",
+        ),
     ] = SECOND_CHANCE
     costs: Annotated[HostCosts, Table("costs", "time of host paths")] = HostCosts()
     swap: Annotated[tuple[SwapArea, ...], Tables("swap", "swap areas before `medium`")] = ()

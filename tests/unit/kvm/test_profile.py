@@ -54,6 +54,7 @@ SINCE: Mapping[str, Mapping[str, object]] = {
     "reclaim": {"posted-v7": "worker", "5.8": "fault"},
     "direct_reclaim": {"posted-v7": False, "2.6.39": True},
     "scheduler": {"posted-v7": "cfs", "6.6": "eevdf"},
+    "replacement": {"posted-v7": "two-lists-2.6.28", "5.10": "two-lists"},
     "worker_pins": {"posted-v7": True, "3.16": False},
     "present_all": {"posted-v7": False, "2.6.38": True},
     "present_unhalts": {"posted-v7": False, "2.6.38": True},
