@@ -139,6 +139,8 @@ class HostMemory(Saved):
 
     def go_on(self, from_ns: int) -> int | None:
         """Begin the pushes whose turn is before `from_ns`; when the next has its turn, if any."""
+        if not self._fed:
+            return None
         self._push(from_ns)
         return min((ns for vm in self._fed if (ns := _push_ns(vm)) is not None), default=None)
 
@@ -156,11 +158,13 @@ class HostMemory(Saved):
             return UNKNOWN
         soonest_ns = self._device.soonest_ns()
         reads_ns = max(medium.read_min_ns, soonest_ns - self._now_ns)
+        if reads_ns <= self.lookahead_ns:
+            return UNKNOWN
         spare = self._reclaim.spare()
         if self._pressure is not None:
             spare = min(spare, self._pressure.spare())
         reads = spare // self.config.window_pages
-        if reads_ns <= self.lookahead_ns or reads < 1:
+        if reads < 1:
             return UNKNOWN
         return Calm(reads, medium.read_min_ns, soonest_ns)
 
