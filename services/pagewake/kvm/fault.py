@@ -68,8 +68,10 @@ def handle(vcpu: VcpuThread, at_ns: int, context: FaultContext, polls: bool = Fa
         if vm.first_touch(at_ns, context.gfn):
             return vm.costs.first_touch_ns
         return _wait(vcpu, at_ns, context, "stock", fresh=True)
-    if state == ABSENT and (load_ns := vm.load_ns(context.gfn)):
-        return _synchronous_medium(vcpu, at_ns, context, load_ns)
+    if state == ABSENT and (vm.synchronous or vm.areas is not None):
+        load_ns = vm.load_ns(context.gfn)
+        if load_ns:
+            return _synchronous_medium(vcpu, at_ns, context, load_ns)
     return _try_async(vcpu, at_ns, context, state == IN_FLIGHT, polls)
 
 
@@ -112,11 +114,12 @@ def _try_async(
         return _ask_user_space(vcpu, at_ns, context, vm.handler)
     if not joined and (vm.room <= 0 or vm.host_short) and _reclaims(vcpu, at_ns, context):
         return None
-    window = [] if joined or vm.read_ahead is None else vm.window(context.gfn)
-    polls = polls or (bool(window) and vm.polls_for_it())
-    costs = vm.costs
-    if window and (costs.read_request_ns or costs.read_page_ns or len(window) > max(1, vm.room)):
-        return _read(vcpu, at_ns, Unfinished(vcpu.id, context, tuple(window), polls))
+    window: Window = ()
+    if vm.read_ahead is not None and not joined and (window := vm.window(context.gfn)):
+        polls = polls or vm.polls_for_it()
+        costs = vm.costs
+        if costs.read_request_ns or costs.read_page_ns or len(window) > max(1, vm.room):
+            return _read(vcpu, at_ns, Unfinished(vcpu.id, context, tuple(window), polls))
     why = _forbidden(vcpu, at_ns, context)
     if why is None and polls:
         why = "poll"

@@ -134,20 +134,14 @@ class Machine(Vm):
             self.digest.add(numbered)
         elif isinstance(event, ev.Control):
             return
-        if isinstance(event, ev.PageReady):  # nearly all
-            self.take_page_ready(event)
-        else:
+        if not isinstance(event, ev.PageReady):
             CONSUMERS.get(type(event), interventions.apply)(self, event)
-
-    def take_page_ready(self, event: ev.PageReady) -> None:
-        """A page is in: its waiters go on, those behind the first one hop later."""
-        flight = self.in_flight.pop(event.gfn, None)
-        if flight is None:
-            if self.handler is not None and event.gfn in self.handler.fetching:
-                self.handler.read(event.at_ns, event.gfn)
-                return
+        elif (flight := self.in_flight.pop(event.gfn, None)) is not None:  # nearly always
+            self._page_in_done(event.at_ns, event.gfn, flight, event.area)
+        elif self.handler is not None and event.gfn in self.handler.fetching:
+            self.handler.read(event.at_ns, event.gfn)
+        else:
             raise InternalError(f"vm {self.name}: PageReady for gfn {event.gfn} not in flight")
-        self._page_in_done(event.at_ns, event.gfn, flight, event.area)
 
     def take_pages_pushed(self, event: ev.PagesPushed) -> None:
         """Pages came without being asked for; somebody may have asked for one meanwhile."""
@@ -161,6 +155,7 @@ class Machine(Vm):
                 self._page_in_done(event.at_ns, gfn, flight)
 
     def _page_in_done(self, at_ns: int, gfn: Gfn, flight: InFlight, area: int = 0) -> None:
+        """A page is in: its waiters go on, those behind the first one hop later."""
         table = self.pages
         table.arrive(gfn)
         if flight.fresh or (self.areas is not None and self.areas.leaves_dirty(area)):

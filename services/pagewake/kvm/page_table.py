@@ -102,7 +102,7 @@ class PageTable(Pages):
         if self.state[gfn] == IN_FLIGHT:
             self.state[gfn] = PRESENT
             self.dirty[gfn] = 0
-            if self.waits_for_user_space(gfn):
+            if self.source and self.waits_for_user_space(gfn):
                 self.dirty[gfn] = 1
                 self.source[gfn] = 0
 
