@@ -117,8 +117,8 @@ class Frames(Saved):
     def free(self, vm: int) -> int:
         """Frames the VM can have now."""
         own = self.limits[vm] - self.charges[vm]
-        host = max(0, self.memory_pages - self.total - self.pool)
-        return min(host, own)
+        host = self.memory_pages - self.total - self.pool
+        return own if own <= host else max(0, host)
 
     def charge(self, vm: int, frames: int) -> None:
         """Charge the VM; there must be that many free for it."""

@@ -388,10 +388,10 @@ class HostMemory(Saved):
     ) -> None:
         """`read_ns`: how long the read takes that this request caused; None if it caused none.
 
-        `beside`: the page, if it may be another one than was asked for.  `area`: of its read.
+        `beside`: the page, where several are read with one request.  `area`: of its read.
         """
         gfn = request.gfn if beside is None else Gfn(beside)
-        ahead = gfn != request.gfn or (isinstance(request, PageRequested) and bool(request.ahead))
+        ahead = beside is not None and (gfn != request.gfn or isinstance(request, PageRequested))
         ready = PageReady(
             ready_ns,
             request.vm,

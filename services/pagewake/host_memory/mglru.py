@@ -52,7 +52,7 @@ class Generations(Replacement):
         """The page is of the youngest generation."""
         assert self.place[gfn] == OUT, "a second frame for a page that has one"
         self.place[gfn] = LISTED
-        self._generation(self._max_seq).join((gfn,))
+        self._generation(self._max_seq).append(gfn)
         self.count += 1
 
     def restore(self, gfns: Sequence[int]) -> None:
@@ -60,7 +60,7 @@ class Generations(Replacement):
         for gfn in gfns:
             assert self.place[gfn] == ISOLATED, "return of a page that reclaim did not take"
             self.place[gfn] = LISTED
-        self._generation(self._max_seq).join(gfns)
+        self._generation(self._max_seq).extend(gfns)
         self.count += len(gfns)
 
     def isolate(self, most: int, force: bool = False) -> list[int]:

@@ -45,7 +45,14 @@ class Ring(Saved):
         self.count -= taken
         return gfns
 
-    def join(self, gfns: Sequence[int]) -> None:
+    def append(self, gfn: int) -> None:
+        """This is the youngest."""
+        if self.count > self._mask:
+            self._grow()
+        self._gfns[(self._oldest + self.count) & self._mask] = gfn
+        self.count += 1
+
+    def extend(self, gfns: Sequence[int]) -> None:
         """These are the youngest, the last of them most of all."""
         while self.count + len(gfns) > len(self._gfns):
             self._grow()

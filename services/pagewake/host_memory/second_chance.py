@@ -31,7 +31,7 @@ class SecondChance(Replacement):
         """The page is the youngest."""
         assert self.place[gfn] == OUT, "a second frame for a page that has one"
         self.place[gfn] = LISTED
-        self._ring.join((gfn,))
+        self._ring.append(gfn)
         self.count += 1
 
     def restore(self, gfns: Sequence[int]) -> None:
@@ -40,7 +40,7 @@ class SecondChance(Replacement):
         for gfn in gfns:
             assert place[gfn] == ISOLATED, "return of a page that reclaim did not take"
             place[gfn] = LISTED
-        self._ring.join(gfns)
+        self._ring.extend(gfns)
         self.count += len(gfns)
 
     def isolate(self, most: int, force: bool = False) -> list[int]:

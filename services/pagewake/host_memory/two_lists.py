@@ -136,7 +136,7 @@ class TwoLists(Replacement):
 
     def _list(self, gfn: int) -> None:
         ring = self._active if self.place[gfn] & ACTIVE else self._inactive
-        ring.join((gfn,))
+        ring.append(gfn)
         self.count += 1
 
     def _may_deactivate(self) -> bool:
