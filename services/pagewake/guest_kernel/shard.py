@@ -96,7 +96,10 @@ class Shard(Saved):
             entry = heappop(ready)
             index = entry % vms
             if entry // vms == self._due[index]:
-                self._run(index, until_ns, output)
+                vm = self.kernels[index].vm
+                was_frozen = vm.frozen_ns is not None
+                vm.run(until_ns)
+                self._collect(index, was_frozen, until_ns, output)
                 ran += 1
         if ran > 1:
             output.to_host.sort(key=HOST_ORDER)
@@ -107,19 +110,16 @@ class Shard(Saved):
 
         The scheduler's own decisions come first.
         """
-        ready, vms = self._ready, self._vms
         ran: dict[int, bool] = {}
         while True:
-            while ready and ready[0] // vms != self._due[ready[0] % vms]:
-                heappop(ready)
-            at_ns = ready[0] // vms if ready else NEVER_NS
+            at_ns = self._next_due_ns()
             tick_ns = cpus.next_ns()
             if min(at_ns, tick_ns) >= until_ns:
                 break
             if tick_ns <= at_ns:
                 cpus.tick(tick_ns)
             else:
-                index = heappop(ready) % vms
+                index = heappop(self._ready) % self._vms
                 self._take_turn(index, until_ns, ran)
             stirred, cpus.stirred = cpus.stirred, []
             for name in stirred:
@@ -129,6 +129,13 @@ class Shard(Saved):
             self._collect(index, ran[index], until_ns, output)
         if len(ran) > 1:
             output.to_host.sort(key=HOST_ORDER)
+
+    def _next_due_ns(self) -> int:
+        """The next step of any VM."""
+        ready, vms = self._ready, self._vms
+        while ready and ready[0] // vms != self._due[ready[0] % vms]:
+            heappop(ready)
+        return ready[0] // vms if ready else NEVER_NS
 
     def _take_turn(self, index: int, until_ns: int, ran: dict[int, bool]) -> None:
         vm = self.kernels[index].vm
@@ -142,12 +149,6 @@ class Shard(Saved):
         ran.setdefault(index, vm.frozen_ns is not None)
         self._due[index] = vm.agenda.next_ns()
         self._plan(self._ready, self._due, index)
-
-    def _run(self, index: int, until_ns: int, output: ShardOutput) -> None:
-        vm = self.kernels[index].vm
-        was_frozen = vm.frozen_ns is not None
-        vm.run(until_ns)
-        self._collect(index, was_frozen, until_ns, output)
 
     def _collect(self, index: int, was_frozen: bool, until_ns: int, output: ShardOutput) -> None:
         vm = self.kernels[index].vm
@@ -166,8 +167,7 @@ class Shard(Saved):
         due = vm.agenda.next_ns()
         self._due[index] = due
         self._plan(self._ready, self._due, index)
-        exact = self.cpus is not None  # of a VM whose threads wait for others, no more is known
-        self._set_bound(index, due, exact)
+        self._set_bound(index, due, False)
 
     def _set_bound(self, index: int, bound_ns: int, exact: bool) -> None:
         self._bound[index] = bound_ns
@@ -189,14 +189,15 @@ class Shard(Saved):
     def next_ns(self) -> int | None:
         """The earliest bound of all VMs.
 
-        A VM does nothing before its next step, so its bound is looked for only if that comes first.
+        A VM does nothing before its next step, so its bound is looked for only if that comes first;
+        of one whose threads wait for others, no more is known than that step.
         """
-        tick_ns = NEVER_NS if self.cpus is None else self.cpus.next_ns()
+        if self.cpus is not None:
+            first_ns = min(self._next_due_ns(), self.cpus.next_ns())
+            return None if first_ns == NEVER_NS else first_ns
         bounds, vms = self._bounds, self._vms
         while bounds:
             at_ns, index = bounds[0] // vms, bounds[0] % vms
-            if at_ns >= tick_ns:
-                return tick_ns
             if at_ns != self._bound[index]:
                 heappop(bounds)
             elif self._exact[index]:
@@ -205,7 +206,7 @@ class Shard(Saved):
                 heappop(bounds)
                 bound = lookahead.next_ns(self.kernels[index])
                 self._set_bound(index, NEVER_NS if bound is None else max(bound, at_ns), True)
-        return None if tick_ns == NEVER_NS else tick_ns
+        return None
 
     def frozen_ns(self) -> int | None:
         """The last freeze, once all VMs are frozen."""

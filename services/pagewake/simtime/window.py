@@ -146,13 +146,13 @@ class Sequencer(Saved, Generic[Host]):
 
     def _hand_out(self, deliveries: list[ToShard]) -> dict[str, list[ToShard | WindowOpened]]:
         names = self.names
-        if self.last or not self.lookahead_ns:
-            opened = WindowOpened(self.window, self.until_ns, self.last)
-        else:
-            lookahead_ns = self.host.lookahead_ns
+        lookahead_ns = 0 if self.last else self.lookahead_ns
+        if lookahead_ns:
             opened = WindowOpened(
                 self.window, self.until_ns, False, lookahead_ns, *self.host.calm()
             )
+        else:
+            opened = WindowOpened(self.window, self.until_ns, self.last)
         if len(names) == 1:
             return {names[0]: [opened, *deliveries]}
         handed: dict[str, list[ToShard | WindowOpened]] = {name: [opened] for name in names}
@@ -279,9 +279,8 @@ class Follower(Saved, Generic[Shard]):
         deliveries: list[ToShard] = rest  # type: ignore[assignment]
         if deliveries:
             self._check(deliveries[0].at_ns, deliveries[-1].at_ns, "a delivery")
-            deliveries = [delivery for delivery in deliveries if delivery.vm]
+            self._put_ahead([delivery for delivery in deliveries if delivery.vm])
         edge_ns = self.until_ns
-        self._put_ahead(deliveries)
         if opened.lookahead_ns:
             output = self._go_on(opened)
         elif edge_ns > self.from_ns:
@@ -303,7 +302,7 @@ class Follower(Saved, Generic[Shard]):
         return bound if bound is None else max(bound, self.until_ns)
 
     def _put_ahead(self, deliveries: list[ToShard]) -> None:
-        if self.ahead and deliveries:
+        if self.ahead:
             self.ahead = deque(sorted([*self.ahead, *deliveries], key=INSTANT))
         else:
             self.ahead.extend(deliveries)
