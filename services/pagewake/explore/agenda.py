@@ -42,16 +42,19 @@ class ChosenAgenda(Agenda):
         """A delivery is what is to happen now; anything else is to be chosen from later."""
         step = Planned(at_ns, vcpu, gen, op, arg)
         if op is OP_DELIVER:
-            assert self.chosen is None
-            self.chosen = step
+            self.choose(step)
         else:
             self.pushed.append(step)
 
-    def next_ns(self) -> int:
-        return NEVER_NS if self.chosen is None else -1
+    def choose(self, step: Planned) -> None:
+        """This is the next step, whatever its instant."""
+        assert self.chosen is None
+        self.chosen = step
+        self.next_ns = -1
 
     def pop(self) -> tuple[int, int, int, Op, Any]:
         chosen, self.chosen = self.chosen, None
+        self.next_ns = NEVER_NS
         assert chosen is not None, "nothing was chosen"
         return chosen.at_ns, chosen.vcpu, chosen.gen, chosen.op, chosen.arg
 

@@ -222,7 +222,7 @@ class SmallMachine:
         vm = self.vm
         self.kernel.unfinished += 1  # the machine goes on until it is quiet
         planned = vm.agenda
-        while planned.next_ns() < FAR_NS:
+        while planned.next_ns < FAR_NS:
             at_ns, vcpu, gen, op, arg = planned.pop()
             self.agenda.pushed.append(Planned(at_ns, vcpu, gen, op, arg))
         vm.agenda = self.agenda
@@ -374,7 +374,7 @@ class SmallMachine:
         self._run(Planned(at_ns, number, -1, OP_TIMER, thread.timer_at))
 
     def _run(self, step: Planned) -> None:
-        self.agenda.chosen = step
+        self.agenda.choose(step)
         self.vm.run(step.at_ns)
         self._settle(step.at_ns)
 

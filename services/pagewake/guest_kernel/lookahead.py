@@ -29,7 +29,7 @@ HORIZON_NS: Final = 50_000_000
 
 def next_event_ns(kernel: GuestKernel) -> int | None:
     """The VM's earliest own step that is still meant."""
-    next_ns = kernel.vm.agenda.next_ns()
+    next_ns = kernel.vm.agenda.next_ns
     return None if next_ns == NEVER_NS else next_ns
 
 

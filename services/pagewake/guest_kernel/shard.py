@@ -62,7 +62,7 @@ class Shard(Saved):
             for kernel in self.kernels:
                 kernel.vm.share(cpus, kswapd)
         self._index = {kernel.vm.name: i for i, kernel in enumerate(self.kernels)}
-        self._due = [kernel.vm.agenda.next_ns() for kernel in self.kernels]
+        self._due = [kernel.vm.agenda.next_ns for kernel in self.kernels]
         self._vms = len(self.kernels)
         self._ready = [at_ns * self._vms + i for i, at_ns in enumerate(self._due)]
         self._bound = [0] * len(self.kernels)
@@ -147,7 +147,7 @@ class Shard(Saved):
         """This VM may have another first step than before."""
         vm = self.kernels[index].vm
         ran.setdefault(index, vm.frozen_ns is not None)
-        self._due[index] = vm.agenda.next_ns()
+        self._due[index] = vm.agenda.next_ns
         self._plan(self._ready, self._due, index)
 
     def _collect(self, index: int, was_frozen: bool, until_ns: int, output: ShardOutput) -> None:
@@ -164,7 +164,7 @@ class Shard(Saved):
         if vm.frozen_ns is not None:
             vm.forget_steps(until_ns)
             self.frozen += not was_frozen
-        due = vm.agenda.next_ns()
+        due = vm.agenda.next_ns
         self._due[index] = due
         self._plan(self._ready, self._due, index)
         self._set_bound(index, due, False)

@@ -30,11 +30,12 @@ compiled core; later ones are slower."""
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Agenda(Saved):
-    """See the module."""
+    """See the module.  `next_ns`: the instant of the first step; `NEVER_NS` if there is none."""
 
-    __slots__ = ("_places", "_steps")
+    __slots__ = ("_places", "_steps", "next_ns")
 
     def __init__(self) -> None:
+        self.next_ns = NEVER_NS
         self._places: list[int] = []
         self._steps: list[tuple[int, Op, Any]] = []
 
@@ -45,15 +46,14 @@ class Agenda(Saved):
         at = bisect_right(places, place)
         places.insert(at, place)
         self._steps.insert(at, (gen, op, arg))
-
-    def next_ns(self) -> int:
-        """The instant of the first step; `NEVER_NS` if there is none."""
-        places = self._places
-        return places[0] >> PLACE_BITS if places else NEVER_NS
+        if at == 0:
+            self.next_ns = at_ns
 
     def pop(self) -> tuple[int, int, int, Op, Any]:
         """Take the first step: (at_ns, vcpu, gen, op, arg)."""
-        place = self._places.pop(0)
+        places = self._places
+        place = places.pop(0)
+        self.next_ns = places[0] >> PLACE_BITS if places else NEVER_NS
         gen, op, arg = self._steps.pop(0)
         return place >> PLACE_BITS, (place & ((1 << VCPU_BITS) - 1)) - 1, gen, op, arg
 
@@ -63,3 +63,4 @@ class Agenda(Saved):
         kept = [at for at, place in enumerate(self._places) if place >= first and not place & own]
         self._places = [self._places[at] for at in kept]
         self._steps = [self._steps[at] for at in kept]
+        self.next_ns = self._places[0] >> PLACE_BITS if kept else NEVER_NS

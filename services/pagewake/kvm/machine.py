@@ -69,7 +69,7 @@ class Machine(Vm):
         self.until = until_ns
         agenda = self.agenda
         vcpus = self.vcpus
-        while agenda.next_ns() < until_ns:
+        while agenda.next_ns < until_ns:
             at_ns, index, gen, op, arg = agenda.pop()
             if op is OP_DELIVER:
                 self._consume(arg)
@@ -79,13 +79,12 @@ class Machine(Vm):
             vcpu = vcpus[index]
             if gen >= 0 and gen != vcpu.gen:
                 continue
-            step = vcpu.execute(op, at_ns, arg)
-            while step[1] is not OP_WAIT:
-                at_ns, op = step
-                if at_ns >= self.until or agenda.next_ns() <= at_ns:
+            at_ns, op = vcpu.execute(op, at_ns, arg)
+            while op is not OP_WAIT:
+                if at_ns >= self.until or agenda.next_ns <= at_ns:
                     agenda.push(at_ns, RANK_OWN, index, vcpu.gen, op, None)
                     break
-                step = vcpu.execute(op, at_ns, None)
+                at_ns, op = vcpu.execute(op, at_ns, None)
         self.rest()
 
     def turn(self, until_ns: int) -> None:
