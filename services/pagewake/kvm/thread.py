@@ -377,7 +377,7 @@ class VcpuThread(VcpuPort):
         """kvm_arch_vcpu_runnable()."""
         return (
             not (self.mp_halted or self.apf.halted)
-            or (bool(self.apf.done) if self.apf.halted else self.completion_ends_hlt())
+            or (bool(self.apf.done) and (self.apf.halted or self.completion_ends_hlt()))
             or self.nmi is not None
             or (self.irqs != 0 and self.interrupt_allowed())
         )
