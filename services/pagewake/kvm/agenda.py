@@ -37,7 +37,7 @@ class Agenda(Saved):
     def __init__(self) -> None:
         self.next_ns = NEVER_NS
         self._places: list[int] = []
-        self._steps: list[tuple[int, Op, Any]] = []
+        self._steps: list[tuple[int, int, int, Op, Any]] = []
 
     def push(self, at_ns: int, rank: int, vcpu: int, gen: int, op: Op, arg: object) -> None:
         """Plan a step; `gen` and `arg` are what `Vcpu.execute` is told of it."""
@@ -45,17 +45,17 @@ class Agenda(Saved):
         places = self._places
         at = bisect_right(places, place)
         places.insert(at, place)
-        self._steps.insert(at, (gen, op, arg))
+        self._steps.insert(at, (at_ns, vcpu, gen, op, arg))
         if at == 0:
             self.next_ns = at_ns
 
     def pop(self) -> tuple[int, int, int, Op, Any]:
         """Take the first step: (at_ns, vcpu, gen, op, arg)."""
-        places = self._places
-        place = places.pop(0)
-        self.next_ns = places[0] >> PLACE_BITS if places else NEVER_NS
-        gen, op, arg = self._steps.pop(0)
-        return place >> PLACE_BITS, (place & ((1 << VCPU_BITS) - 1)) - 1, gen, op, arg
+        self._places.pop(0)
+        steps = self._steps
+        step = steps.pop(0)
+        self.next_ns = steps[0][0] if steps else NEVER_NS
+        return step
 
     def forget_own(self, until_ns: int) -> None:
         """Leave only what comes from the host, from this instant on."""
@@ -63,4 +63,4 @@ class Agenda(Saved):
         kept = [at for at, place in enumerate(self._places) if place >= first and not place & own]
         self._places = [self._places[at] for at in kept]
         self._steps = [self._steps[at] for at in kept]
-        self.next_ns = self._places[0] >> PLACE_BITS if kept else NEVER_NS
+        self.next_ns = self._steps[0][0] if kept else NEVER_NS
