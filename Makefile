@@ -23,7 +23,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-brokers test-pages coverage lint format generated generated-known schemas reference dashboards rules docs map \
+.PHONY: run test coverage lint format generated generated-known schemas reference dashboards rules docs map \
         validation bench soak clean compiled pure test-compiled brokers brokers-down cluster cluster-down
 
 run: $(VENV)/.installed
@@ -32,16 +32,11 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(TESTS)
 
-# What CI runs beside the rest: tests with brokers wait for much of their time. Pages need none.
-test-brokers: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -m 'broker and not soak' --durations=20
-
-test-pages: $(VENV)/.installed-dev
-	@env -u PAGEWAKE_KAFKA -u PAGEWAKE_MQTT $(BIN)/python -m pytest -m 'not broker' --durations=20 tests/docs
-
 # Tests that start nothing: pure code, drawn examples, recorded vectors. Measuring makes a run take three
-# times as long, so those that are nothing but runs, drawn ones and the gallery's, are not measured.
-UNMEASURED := tests/property tests/unit/explore/test_gallery.py
+# times as long, so those that are little but runs are not measured.
+UNMEASURED := tests/property $(addprefix tests/unit/,explore/test_gallery.py explore/test_search.py \
+  cli/test_jobs.py cli/test_narrow.py cli/test_payoff_map.py cli/test_load.py cli/test_trace_info.py \
+  observe/test_report.py participants/test_at_start.py engine/test_pieces.py test_dead_code.py)
 
 coverage:
 	@$(MAKE) --no-print-directory test TESTS="tests/unit tests/conformance \
@@ -112,9 +107,9 @@ compiled: $(VENV)/.installed
 	@$(BIN)/pagewake --version
 
 # What the compiled core is tested with: all that runs it and does not replace parts of it. Formats of
-# traces, recordings and scenarios are the same source in both.
+# traces, recordings and scenarios are the same source in both, and a key that has an effect has it in both.
 COMPILED_TESTS := $(addprefix tests/unit/,kvm guest_kernel nested_svm host_memory simtime participants) \
-  $(filter-out $(addprefix tests/property/test_,recordings.py round_trip.py scenario.py \
+  $(filter-out $(addprefix tests/property/test_,every_key.py recordings.py round_trip.py scenario.py \
     trace_formats.py),$(wildcard tests/property/test_*.py)) \
   tests/conformance tests/compat $(addprefix tests/integration/test_,builtin_scenarios.py \
   cluster_memory.py reachable.py sums.py)
