@@ -464,6 +464,18 @@ def test_an_exit_to_a_kernel_that_latches_no_reason_loses_its_token_and_no_other
     assert story.last(ev.ReasonWritten).n in named(story, "I3")
 
 
+def test_so_does_one_whose_host_writes_to_another_area() -> None:
+    story = page_fault_story()
+    story.add(ev.MsrWritten, vcpu=0, msr=MSR_EN, value=0x5001, ok=True, stored=True, by="guest")
+    for token, gfn in ((0x1000, 0x11), (0x2000, 0x12)):
+        story.fault(0, token, gfn)
+        story.add(ev.ExceptionInjected, vcpu=0, token=token, kind="not_present", level=1)
+        story.add(ev.NestedVmexit, vcpu=0, level=1, exit_code=78, reason="apf", info2=token)
+
+    assert named(story, "I6") == []
+    assert counts(story)["lost"] == 2
+
+
 # ------------------------------------------------------------------------------ requests
 
 

@@ -8,7 +8,8 @@ Every injected token is followed from the exception slot to its end. *Misrouted*
 where nobody knows tokens, or was routed to a nested hypervisor. *Returned early*: its wait found a
 dummy, or a sleeper that it took for one. *Lost*: its sleeper was freed by a second wait, its
 reason was stolen by another trap, written elsewhere or over, or its vcpu was reset under it; or it
-made L2 exit to a kernel without PV support, which latches no reason. A wait that no injected token
+made L2 exit to a kernel that latches no reason: one without PV support, or whose host writes to
+another area than the vcpu's. A wait that no injected token
 explains needs an orphaned or stolen reason, or a stale latch (gap G3), before it.
 """
 
@@ -27,6 +28,7 @@ from pagewake.events.types import (
     ExceptionQueued,
     ExitRouted,
     KernelReplaced,
+    MsrWritten,
     NestedVmexit,
     PageNotPresent,
     ReasonLatched,
@@ -37,7 +39,15 @@ from pagewake.events.types import (
     TrapTaken,
     VcpuReset,
 )
-from pagewake.verify.invariants.base import Checker, Handler, Reporter, token_name
+from pagewake.guest_kernel.apf_area import area_gpa
+from pagewake.kvm.msr import decode_enable
+from pagewake.verify.invariants.base import (
+    MSR_ASYNC_PF_EN,
+    Checker,
+    Handler,
+    Reporter,
+    token_name,
+)
 from pagewake.verify.invariants.rules import Rules
 
 # As in `base`: of the interface, not of the system under test.
@@ -57,6 +67,7 @@ class NotPresentLedger(Checker):
         self._announced: Counter[int] = Counter()
         self._queued: Counter[int] = Counter()
         self._delivered: dict[int, int] = {}
+        self._elsewhere: set[int] = set()
         self._latched: Counter[int] = Counter()
         self._taken: Counter[int] = Counter()
         self._asleep: dict[int, bool] = {}
@@ -67,6 +78,7 @@ class NotPresentLedger(Checker):
             return self._host_half()
         return self._host_half() | {
             TrapTaken: self._trap,
+            MsrWritten: self._msr_written,
             NestedVmexit: self._exit,
             ReasonLatched: self._latch,
             ExitRouted: self._route,
@@ -134,8 +146,15 @@ class NotPresentLedger(Checker):
             del self._delivered[event.vcpu]
             self.counts["lost"] += 1
 
+    def _msr_written(self, event: MsrWritten) -> None:
+        if event.msr == MSR_ASYNC_PF_EN and event.stored:
+            own = {area_gpa(event.vcpu, place) for place in (0, 1)}
+            elsewhere = event.value & 1 and decode_enable(event.value).gpa not in own
+            (self._elsewhere.add if elsewhere else self._elsewhere.discard)(event.vcpu)
+
     def _exit(self, event: NestedVmexit) -> None:
-        if not self._reads_reason and self._delivered.get(event.vcpu) == event.info2:
+        reads = self._reads_reason and event.vcpu not in self._elsewhere
+        if not reads and self._delivered.get(event.vcpu) == event.info2:
             del self._delivered[event.vcpu]
             self.counts["lost"] += 1
 
