@@ -112,7 +112,7 @@ COMPILED_TESTS := $(addprefix tests/unit/,kvm guest_kernel nested_svm host_memor
   $(filter-out $(addprefix tests/property/test_,every_key.py recordings.py round_trip.py scenario.py \
     trace_formats.py),$(wildcard tests/property/test_*.py)) \
   tests/conformance tests/compat $(addprefix tests/integration/test_,builtin_scenarios.py \
-  cluster_memory.py reachable.py sums.py)
+  cluster_memory.py reachable.py)
 
 test-compiled:
 	@$(BIN)/pagewake --version | grep -q compiled || { echo "make: run make compiled first" >&2; exit 1; }
