@@ -397,8 +397,7 @@ class VcpuThread(VcpuPort):
         A thread that polls has not to be put on a CPU.
         """
         if self.mode is BLOCKED and self.runnable():
-            polls = self.poll is not None and self.poll.until_ns > 0
-            wake_ns = 0 if polls else self.vm.costs.wake_ns
+            wake_ns = 0 if self.polls() else self.vm.costs.wake_ns
             self.become("event")
             self.gen += 1
             self.vm.push(at_ns + wake_ns, self.id, self.gen, OP_UNBLOCK)

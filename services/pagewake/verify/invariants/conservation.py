@@ -9,8 +9,8 @@ where nobody knows tokens, or was routed to a nested hypervisor. *Returned early
 dummy, or a sleeper that it took for one. *Lost*: its sleeper was freed by a second wait, its
 reason was stolen by another trap, written elsewhere or over, or its vcpu was reset under it; or it
 made L2 exit to a kernel that latches no reason: one without PV support, or whose host writes to
-another area than the vcpu's. A wait that no injected token
-explains needs an orphaned or stolen reason, or a stale latch (gap G3), before it.
+another area than the vcpu's. A wait that no injected token explains needs an orphaned or stolen
+reason, or a stale latch (gap G3), before it.
 """
 
 from __future__ import annotations
